@@ -1,0 +1,294 @@
+"""Measure what the plugin costs: suites with and without ``--memalert``, in alternation.
+
+    python benchmarks/overhead.py                                     # the built-in suites
+    python benchmarks/overhead.py --suite NAME=DIR:ARGUMENTS ...      # one of your own, in this environment
+    python benchmarks/overhead.py --runner RUN.PY --install WHEEL click flask ...
+                                                                      # suites that a runner prepares
+
+Every round runs each variant once, in an order that turns from round to round: plain, plain again
+(the null: this machine's own noise) and with ``--memalert``, with leak checks off and by default. Each
+is compared with the plain run of its own round, in CPU seconds (user and system, child processes
+included), never in wall time: other work on the machine disturbs that far more. Prints Markdown:
+the median of the ratios, and least and most in brackets.
+
+The built-in suites are 5,000 empty tests, 500 empty tests beside 2 million live objects, and 10,000
+empty tests for the memory kept per test. What starting takes is measured by one test alone, told
+apart, and not counted among what is added per test.
+
+RUN.PY takes ``SUITE --ab ROUNDS --matrix FILE --work DIR``, where FILE is a JSON list of variants with
+``name``, ``install`` and ``args``; it prints a JSON list with one entry per variant, of which
+``variant``, ``cpu_s_plain`` and ``cpu_s_ratio`` (each with ``median``, ``min`` and ``max``) are read here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+EMPTY_TESTS = 5_000
+KEPT_TESTS = 10_000
+CROWDED_TESTS = 500
+LIVE_OBJECTS = 2_000_000
+
+#: What is added to the command line, by the name of the variant; None is without the plugin.
+VARIANTS: dict[str, tuple[str, ...] | None] = {
+    "plain": None,
+    "null": None,
+    "leaks off": ("--memalert", "--memalert-leaks=off"),
+    "default": ("--memalert",),
+}
+_MEASURED = tuple(name for name, arguments in VARIANTS.items() if arguments is not None)
+
+_EMPTY = """
+import pytest
+
+@pytest.mark.parametrize("number", range({tests}))
+def test_nothing(number):
+    pass
+"""
+_CROWDED = """
+import gc
+
+gc.disable()
+HELD = [[object()] for _ in range({objects} // 2)]
+gc.enable()
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Hold what one run of a suite took."""
+
+    cpu_s: float
+    peak_rss_bytes: int
+
+
+Runs = Mapping[str, Sequence[Cost]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is asked for; return the exit status."""
+    options = _parse(arguments)
+    if options.suites:
+        _print_ratios([_ratios_of_runner(options, suite) for suite in options.suites])
+    elif options.suite:
+        _print_ratios([_ratios_of_suite(options, text) for text in options.suite])
+    else:
+        _print_built_in(options.rounds)
+    return 0
+
+
+# ------------------------------------------------------------------ real suites
+
+
+def _ratios_of_runner(options: argparse.Namespace, suite: str) -> list[str]:
+    """Return the cells of a suite that the runner prepares and runs."""
+    matrix = [
+        {"name": name, "install": [] if added is None else [str(options.install)], "args": list(added or ())}
+        for name, added in VARIANTS.items()
+        if name != "plain" and name not in options.without
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "variants.json"
+        file.write_text(json.dumps(matrix), encoding="utf-8")
+        command = [sys.executable, str(options.runner), suite, "--ab", str(options.rounds)]
+        command += ["--matrix", str(file), *(["--work", str(options.work)] if options.work else [])]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    answers = {answer["variant"]: answer for answer in json.loads(done.stdout)}
+    cells = [suite, f"{answers['null']['cpu_s_plain']['median']:.1f}"]
+    for name in (name for name in VARIANTS if name != "plain"):
+        ratio = answers[name]["cpu_s_ratio"] if name in answers else None
+        cells.append(
+            "" if ratio is None else f"{ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})"
+        )
+    return cells
+
+
+def _ratios_of_suite(options: argparse.Namespace, text: str) -> list[str]:
+    """Return the cells of a suite given as NAME=DIR:ARGUMENTS."""
+    name, _, rest = text.partition("=")
+    folder, _, words = rest.partition(":")
+    variants = [variant for variant in VARIANTS if variant not in options.without]
+
+    def run(variant: str) -> Cost:
+        added = VARIANTS[variant]
+        switch = ("-p", "no:memalert") if added is None else added
+        return run_pytest([*shlex.split(words), *switch], folder=Path(folder), own_suite=False)
+
+    runs = alternate(run, variants, rounds=options.rounds)
+    cells = [name, f"{statistics.median(cost.cpu_s for cost in runs['plain']):.1f}"]
+    return cells + [
+        _tell_ratio(runs, variant) if variant in runs else "" for variant in VARIANTS if variant != "plain"
+    ]
+
+
+def _print_ratios(rows: Sequence[Sequence[str]]) -> None:
+    print("| suite | plain, CPU s | plain again | leaks off | default |")
+    print("|---|---|---|---|---|")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+# -------------------------------------------------------------- built-in suites
+
+
+def _print_built_in(rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        runs = {
+            "one": _run_built_in(folder / "one", _EMPTY.format(tests=1), rounds),
+            "empty": _run_built_in(folder / "empty", _EMPTY.format(tests=EMPTY_TESTS), rounds),
+            "crowded one": _run_built_in(
+                folder / "crowded_one", _CROWDED.format(objects=LIVE_OBJECTS) + _EMPTY.format(tests=1), rounds
+            ),
+            "crowded": _run_built_in(
+                folder / "crowded",
+                _CROWDED.format(objects=LIVE_OBJECTS) + _EMPTY.format(tests=CROWDED_TESTS),
+                rounds,
+            ),
+            # Memory repeats better than time does.
+            "kept": _run_built_in(folder / "kept", _EMPTY.format(tests=KEPT_TESTS), min(rounds, 2)),
+        }
+    columns = ("null", *_MEASURED)
+    print(f"| | plain again | {' | '.join(_MEASURED)} |")
+    print(f"|---|---|{'---|' * len(_MEASURED)}")
+
+    def row(title: str, cell: Callable[[str], str]) -> None:
+        print(f"| {title} | {' | '.join(cell(name) for name in columns)} |")
+
+    row("CPU to start, ms", lambda name: _tell(_added_s(runs["one"], name), factor=1e3))
+    row(
+        "CPU per empty test, us",
+        lambda name: _tell(
+            _less(_added_s(runs["empty"], name), _added_s(runs["one"], name)), factor=1e6 / EMPTY_TESTS
+        ),
+    )
+    row(
+        f"CPU per empty test beside {LIVE_OBJECTS:,} objects, ms",
+        lambda name: _tell(
+            _less(_added_s(runs["crowded"], name), _added_s(runs["crowded one"], name)),
+            factor=1e3 / CROWDED_TESTS,
+        ),
+    )
+    row("resident memory to start, MiB", lambda name: _tell(_added_bytes(runs["one"], name), factor=2**-20))
+    row(
+        "resident memory kept per test, KiB",
+        lambda name: _tell(
+            _less(_added_bytes(runs["kept"], name), _added_bytes(runs["one"], name)),
+            factor=2**-10 / KEPT_TESTS,
+        ),
+    )
+    row(f"{EMPTY_TESTS:,} empty tests, CPU ratio", lambda name: _tell_ratio(runs["empty"], name))
+
+
+def _run_built_in(folder: Path, source: str, rounds: int) -> Runs:
+    folder.mkdir()
+    (folder / "test_built_in.py").write_text(source, encoding="utf-8")
+
+    def run(variant: str) -> Cost:
+        return run_pytest(
+            ["-q", *(VARIANTS[variant] or ())], folder=folder, own_suite=True, plugin=variant in _MEASURED
+        )
+
+    return alternate(run, list(VARIANTS), rounds=rounds)
+
+
+def _added_s(runs: Runs, variant: str) -> list[float]:
+    return [one.cpu_s - plain.cpu_s for one, plain in zip(runs[variant], runs["plain"], strict=True)]
+
+
+def _added_bytes(runs: Runs, variant: str) -> list[float]:
+    pairs = zip(runs[variant], runs["plain"], strict=True)
+    return [float(one.peak_rss_bytes - plain.peak_rss_bytes) for one, plain in pairs]
+
+
+def _less(values: Sequence[float], start: Sequence[float]) -> list[float]:
+    """Return the values without what starting takes."""
+    return [value - statistics.median(start) for value in values]
+
+
+# ------------------------------------------------------------------------- runs
+
+
+def alternate(run: Callable[[str], Cost], variants: Sequence[str], *, rounds: int) -> Runs:
+    """Return the costs of each variant, one per round, after one run of each that isn't counted."""
+    for variant in variants:
+        run(variant)
+    costs: dict[str, list[Cost]] = {variant: [] for variant in variants}
+    for number in range(rounds):
+        turn = number // 2 % len(variants)
+        order = [*variants[turn:], *variants[:turn]]
+        for variant in order if number % 2 == 0 else reversed(order):
+            costs[variant].append(run(variant))
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    return costs
+
+
+def run_pytest(arguments: Sequence[str], *, folder: Path, own_suite: bool, plugin: bool = True) -> Cost:
+    """Run pytest once and return its cost; ``own_suite`` runs it with this tree's plugin, or none, alone."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    if own_suite:
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        environment["PYTHONPATH"] = str(ROOT)
+        command += ["-p", "pytest_memalert.plugin"] if plugin else []
+    child = subprocess.Popen(
+        [*command, *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert child.stdout is not None
+    output = child.stdout.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode not in (0, 1):
+        raise SystemExit(
+            f"{shlex.join(command)} {shlex.join(arguments)} in {folder}:\n{output.decode()[-2000:]}"
+        )
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    return Cost(cpu_s=usage.ru_utime + usage.ru_stime, peak_rss_bytes=usage.ru_maxrss * unit_bytes)
+
+
+# ------------------------------------------------------------------------ words
+
+
+def _tell_ratio(runs: Runs, variant: str) -> str:
+    pairs = zip(runs[variant], runs["plain"], strict=True)
+    ratios = [one.cpu_s / plain.cpu_s for one, plain in pairs]
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+
+
+def _tell(values: Sequence[float], *, factor: float) -> str:
+    figures = [value * factor for value in values]
+    return f"{statistics.median(figures):.3g} ({min(figures):.3g} to {max(figures):.3g})"
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("suites", nargs="*", help="suites that the runner knows")
+    parser.add_argument("--runner", type=Path, help="the script that prepares and runs suites")
+    parser.add_argument("--install", type=Path, help="with --runner: the wheel of the plugin, or a checkout")
+    parser.add_argument("--work", type=Path, help="where the runner keeps environments and sources")
+    parser.add_argument("--suite", action="append", metavar="NAME=DIR:ARGUMENTS", help="a suite of your own")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds (5)")
+    parser.add_argument(
+        "--without", action="append", default=[], choices=list(_MEASURED), help="leave a variant out"
+    )
+    options = parser.parse_args(arguments)
+    if options.suites and not (options.runner and options.install):
+        parser.error("suites need --runner and --install; a suite of your own is --suite NAME=DIR:ARGUMENTS")
+    return options
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,170 @@
+"""Recommendations: what a person can do about a leak, from what was found. Pure.
+
+Each names the user's own code: the module, the variable, the class, the function.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pytest_memalert.attribution.holders import Holder
+
+__all__ = ["TASKS", "Finding", "Package", "recommend"]
+
+_CLEARABLE = frozenset(
+    {"dict", "list", "set", "collections.deque", "collections.OrderedDict", "collections.defaultdict"}
+)
+_REGISTRY = re.compile(
+    r"callback|handler|listener|observer|subscri|hook|registr|receiver|signal|plugin", re.IGNORECASE
+)
+_MOCK_MODULE = "unittest.mock."
+_GENERATORS = frozenset({"generator", "coroutine", "async_generator"})
+#: The types of asyncio's tasks.
+TASKS = frozenset({"_asyncio.Task", "asyncio.tasks.Task", "asyncio.Task"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """Name an installed package, or one of its modules."""
+
+    name: str
+    version: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}" if self.version else self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Hold what is known of one kind of survivor.
+
+    ``bases`` are the names of the type and of all it derives from. ``package`` is the package
+    of the root that holds it, if installed; ``extension`` that of the compiled code which made it.
+    """
+
+    type: str
+    bases: frozenset[str] = frozenset()
+    site: str | None = None
+    holder: Holder | None = None
+    package: Package | None = None
+    extension: Package | None = None
+    at_exit: bool = False
+
+
+def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """Return what to do about these survivors, each recommendation once, the most specific first."""
+    texts: dict[str, None] = {}
+    for finding in findings:
+        for text in _for_one(finding):
+            texts.setdefault(text)
+    return tuple(texts)
+
+
+def _for_one(finding: Finding) -> Iterable[str]:
+    holder = finding.holder
+    types = {finding.type, *(holder.types if holder else ())}
+    thread = holder is not None and holder.root == "thread"
+    if finding.at_exit:
+        yield "call atexit.unregister(...) in teardown for what the test registers with atexit" + _at(finding)
+        return
+    if thread or "threading.Thread" in finding.bases:
+        target = holder.thread_target if holder is not None else None
+        running = f" running `{target}`" if target else ""
+        yield f"end and join() the thread{running} in teardown, or make it a fixture that does{_at(finding)}"
+        return
+    if types & TASKS or finding.bases & TASKS:
+        yield f"cancel() and await the task before the test ends{_at(finding)}"
+    elif types & _GENERATORS:
+        yield f"close() the generator or await the coroutine that is kept{_at(finding)}"
+    if any(name.startswith(_MOCK_MODULE) for name in types):
+        yield f"call reset_mock() on {_where(holder) or 'the mock'} in a fixture: a mock keeps every call"
+        return
+    if finding.bases & {"logging.Logger", "logging.PlaceHolder"}:
+        yield f"use constant names with logging.getLogger(): each name is kept for ever{_at(finding)}"
+    elif "logging.Handler" in finding.bases:
+        yield f"call removeHandler() in teardown for the logging handler that the test adds{_at(finding)}"
+    elif holder is not None:
+        yield from _for_holder(finding, holder)
+
+
+def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
+    name = _where(holder)
+    if holder.lru_cache is not None:
+        yield _for_lru_cache(holder)
+    elif holder.root == "none":
+        yield _for_native_holder(finding)
+    elif holder.root == "module" and name is not None:
+        yield from _for_module(finding, holder, name)
+    elif holder.root == "class":
+        clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""
+        yield f"bound or clear `{name}` ({holder.container}), which the class keeps for every test{clear}"
+    elif holder.root == "fixture":
+        yield f"the fixture `{holder.root_name}` outlives the test and collects: clear it in its teardown"
+    elif holder.root == "frame":
+        yield f"drop the reference `{holder.variable}` in {holder.root_name}, which is still running"
+    elif holder.root in ("function", "object"):
+        yield f"clear what {' > '.join(holder.hops[:2])} keeps between calls"
+    elif holder.root == "pytest":
+        yield f"{holder.root_name} of pytest keeps it: undo in teardown what the test registers{_at(finding)}"
+
+
+def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
+    module, variable = holder.root_name, holder.variable or ""
+    if module == "gc" and variable == "garbage":
+        yield f"gc.garbage keeps it: break the reference cycle, or turn off gc.DEBUG_SAVEALL{_at(finding)}"
+    elif variable == "__warningregistry__":
+        yield f"use a constant text in the warnings raised in `{module}`: each text is kept"
+    elif module == "sys" and variable in ("modules", "path_importer_cache", "meta_path", "path_hooks"):
+        yield f"remove from `sys.{variable}` in teardown what the test imports or adds{_at(finding)}"
+    elif module.startswith("linecache"):
+        yield "call linecache.clearcache() in a fixture: generated source is kept there"
+    elif finding.package is not None:
+        yield (
+            f"`{name}` of {finding.package} keeps it: clear it in a fixture if it offers a way, "
+            f"upgrade {finding.package.name}, or report it"
+        )
+    elif _REGISTRY.search(variable) or any(_REGISTRY.search(hop) for hop in holder.hops[1:]):
+        yield f"unregister in teardown what the test registers in `{name}`{_at(finding)}"
+    elif _is_clearable(holder):
+        yield f"bound or clear `{name}` ({holder.container}), e.g. in a fixture: `{name}.clear()`"
+    else:
+        yield f"bound or clear what `{name}` keeps: {' > '.join(holder.hops[1:])}"
+
+
+def _for_lru_cache(holder: Holder) -> str:
+    if holder.lru_cache_on_method:
+        return (
+            f"lru_cache on the method `{holder.lru_cache}` keeps every `self`: use a cache per instance "
+            "(functools.cached_property, or a dict in __init__)"
+        )
+    advice = "give it a maxsize, or " if holder.lru_cache_unbounded else ""
+    cache = holder.lru_cache
+    return f"lru_cache of `{cache}` keeps it: {advice}call `{cache}.cache_clear()` in a fixture"
+
+
+def _for_native_holder(finding: Finding) -> str:
+    if finding.extension is not None:
+        return (
+            f"{finding.extension} (a C extension) keeps {finding.type} without a Python referrer: upgrade "
+            f"{finding.extension.name}, or report a missing decref{_at(finding)}"
+        )
+    return f"look for a C extension called here that lacks a decref, or keeps what it is given{_at(finding)}"
+
+
+def _where(holder: Holder | None) -> str | None:
+    if holder is None or holder.root not in ("module", "class"):
+        return None
+    if not holder.variable:
+        return holder.root_name
+    joint = "" if holder.variable.startswith("[") else "."
+    return f"{holder.root_name}{joint}{holder.variable}"
+
+
+def _is_clearable(holder: Holder) -> bool:
+    return holder.container in _CLEARABLE
+
+
+def _at(finding: Finding) -> str:
+    return f" ({finding.site})" if finding.site else ""

@@ -1,0 +1,69 @@
+"""What a run leaves behind, in short: enough to recognise a leak that was explained before."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from functools import reduce
+from math import gcd
+
+from pytest_memalert.attribution import sites
+from pytest_memalert.attribution.objects import type_name
+from pytest_memalert.attribution.repetition import attempt
+
+__all__ = ["Composition", "compose"]
+
+#: Each kind of survivor with the place of its allocation, and in what proportion they occur.
+Composition = frozenset[tuple[str, str, int]]
+
+_FRAMEWORKS = ("_pytest.", "pytest.", "pluggy.", "pytest_memalert.", "weakref.", "functools.")
+
+#: More objects than this are looked at by ``explain`` alone.
+_MOST_OBJECTS = 20_000
+
+
+def compose(run: Callable[[], str | None]) -> Composition:
+    """Return what each call of ``run`` leaves behind, at the cost of two traced runs.
+
+    Empty when a run is no evidence, or left no object of the user's that the collector
+    tracks: by nothing can a leak be recognised.
+    """
+    started_tracing = sites.start_tracing()
+    gc.freeze()
+    # Frozen it costs little; it clears the free lists, objects from which would have no trace.
+    gc.collect()
+    counts: Counter[tuple[str, str]] = Counter()
+    try:
+        problem = attempt(run) or attempt(run)
+        gc.collect()
+        found = gc.get_objects()
+        if problem is None and len(found) <= _MOST_OBJECTS:
+            for obj in found:
+                if (described := _describe(obj)) is not None:
+                    counts[described] += 1
+        found.clear()
+    finally:
+        gc.unfreeze()
+        if started_tracing:
+            tracemalloc.stop()
+    # What is there once dies with the next run, as the last result of a function does.
+    counts = Counter({kind: count for kind, count in counts.items() if count > 1})
+    if not counts:
+        return frozenset()
+    # A test that does it twice leaves twice as much of the same.
+    shared = reduce(gcd, counts.values())
+    return frozenset((kind, place, count // shared) for (kind, place), count in counts.items())
+
+
+def _describe(obj: object) -> tuple[str, str] | None:
+    """Return the kind of an object and where it was allocated; None for what isn't the user's."""
+    kind = type_name(type(obj))
+    frames = sites.frames_of(tracemalloc.get_object_traceback(obj))
+    if any(sites.origin_of(filename) in ("user", "library") for filename, _ in frames):
+        return kind, sites.place(sites.useful(frames)[0])
+    # Python 3.11 allocates instances that have a __dict__ in a way that leaves no trace. A class
+    # of the user's own is recognised by its name alone.
+    is_own = "." in kind and not frames and not kind.startswith(_FRAMEWORKS)
+    return (kind, "") if is_own else None

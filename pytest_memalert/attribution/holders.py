@@ -1,0 +1,652 @@
+"""Holder paths: what keeps a survivor alive, from a root down to it.
+
+A search goes backwards from the survivors through ``gc.get_referrers``, level by level, until
+it meets a root: the globals of a module, a class, a running function, a thread, a fixture of
+wider scope. One call costs 20 to 50 ms on a heap of a million objects, and few levels are
+needed, so that no map of the whole heap is made.
+
+The heap must not be frozen: ``gc.get_referrers`` doesn't look into what is.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import re
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from inspect import CO_OPTIMIZED
+from types import (
+    AsyncGeneratorType,
+    CellType,
+    CodeType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
+from typing import Literal, cast
+
+from pytest_memalert.attribution.objects import (
+    attribute_of,
+    class_dict,
+    instance_dict,
+    is_exactly,
+    is_kind,
+    items_of,
+    key_text,
+    length,
+    module_dict,
+    referents_of,
+    type_module,
+    type_name,
+)
+from pytest_memalert.attribution.sites import OWN_DIRECTORY, describe, origin_of
+from pytest_memalert.clock import elapsed_s
+
+__all__ = ["NO_REFERRER", "Holder", "HolderSearch", "bounded_holder"]
+
+RootKind = Literal["module", "class", "thread", "frame", "fixture", "pytest", "none", "function", "object"]
+
+#: Referrers followed from one level of the search to the next. Real paths are narrow; what has
+#: thousands of referrers is a shared object, which explains nothing.
+_WIDTH = 64
+_DEPTH = 14
+_SHOWN_HOPS = 10
+
+NO_REFERRER = "no Python referrer: a missing decref, or held from C"
+
+_LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
+
+_GENERATORS = (GeneratorType, CoroutineType, AsyncGeneratorType)
+
+#: Attribute names under which classes that evict keep their bound.
+_BOUND_NAME = re.compile(r"(^|_)(max_?(size|len|length|entries|items)|capacity)$", re.IGNORECASE)
+
+#: Module-level caches of the standard library that evict, and the constant that bounds each.
+_STDLIB_BOUNDS = {
+    ("re", "_cache"): "_MAXCACHE",
+    ("re", "_cache2"): "_MAXCACHE2",
+    ("_strptime", "_regex_cache"): "_CACHE_MAX_SIZE",
+    ("fnmatch", "_cache"): "_MAXCACHE",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Say what holds a survivor: text and types only, no object.
+
+    ``hops`` is for people, from the root to the survivor. ``variable`` is the root's name for
+    the first holder, ``container`` that holder's type, ``types`` all types on the way.
+    ``identity`` names the root without numbers or keys. ``bounded`` is set where a holder on
+    the way evicts and is not yet full; ``bounded_by`` is its identity, for a search without it.
+    """
+
+    root: RootKind
+    root_name: str = ""
+    variable: str | None = None
+    container: str | None = None
+    types: tuple[str, ...] = ()
+    hops: tuple[str, ...] = ()
+    identity: str = ""
+    bounded: str | None = None
+    bounded_by: tuple[int, ...] = ()
+    lru_cache: str | None = None
+    lru_cache_on_method: bool = False
+    lru_cache_unbounded: bool = False
+    thread_target: str | None = None
+
+
+@dataclass(slots=True)
+class _Root:
+    kind: RootKind
+    name: str
+    local: str | None = None
+
+
+def bounded_holder(container: object) -> str | None:
+    """Return ``bounded: 37 of 1,000`` where ``container`` evicts and is below its bound, else None.
+
+    Known are ``deque(maxlen=)``, ``functools.lru_cache(maxsize=)`` and instances with an
+    attribute such as ``maxsize`` that hold, or are, a container of fewer elements.
+    """
+    try:
+        return _bounded(container)
+    except Exception:
+        return None
+
+
+def _bounded(container: object) -> str | None:
+    if is_kind(container, deque):
+        return _bound_text(length(container), deque.maxlen.__get__(container))
+    if type(container) is _LRU_WRAPPER:
+        info = _LRU_WRAPPER.cache_info(container)
+        return _bound_text(info.currsize, info.maxsize)
+    attributes = instance_dict(container)
+    if attributes is None or is_kind(container, ModuleType) or is_kind(container, FunctionType):
+        return None
+    for name, limit in list(attributes.items()):
+        if type(name) is str and type(limit) is int and limit > 0 and _BOUND_NAME.search(name):
+            own = length(container)
+            if own:
+                return _bound_text(own, limit)
+            held = [length(value) for value in list(attributes.values()) if not is_kind(value, (tuple,))]
+            longest = max((count for count in held if count is not None), default=None)
+            return _bound_text(longest, limit)
+    return None
+
+
+def _bound_text(count: int | None, limit: object) -> str | None:
+    if count is None or type(limit) is not int or count >= limit:
+        return None
+    return f"bounded: {count:,} of {limit:,}"
+
+
+class HolderSearch:
+    """Find the holder paths of several survivors in one search.
+
+    ``ours`` are identities of containers that hold survivors only because we look at them.
+    ``survivors`` are the identities of everything the runs left behind.
+    """
+
+    def __init__(
+        self,
+        *,
+        survivors: set[int],
+        ours: set[int],
+        grown: Sequence[tuple[object, float]] = (),
+        limit_s: float = 1.5,
+    ) -> None:
+        self._survivors = survivors
+        self._growth = {id(obj): per_run for obj, per_run in grown}
+        self._until_s = elapsed_s() + limit_s
+        self._modules = _module_roots()
+        self._threads = {id(thread) for thread in threading.enumerate()}
+        self._locals: dict[int, tuple[str | None, str]] | None = None
+        self._nodes: dict[int, object] = {}
+        self._below: dict[int, list[int]] = {}
+        self._ours = {*ours, id(self), id(self._nodes), id(self._below)}
+        self._live = _live_frames()
+
+    def find(self, targets: list[object], *, without: frozenset[int] = frozenset()) -> list[Holder | None]:
+        """Return the holder of each target; None where time or width ended the search.
+
+        ``without`` are identities of holders that are not to count.
+        """
+        self._ours.add(id(targets))
+        found = self._find(targets, without)
+        open_ends = [i for i, h in enumerate(found) if h is None or h.root in ("none", "object", "function")]
+        if open_ends:
+            self._locals = _running_locals()
+            if self._locals:
+                again = [targets[index] for index in open_ends]
+                self._ours.add(id(again))
+                for index, holder in zip(open_ends, self._find(again, without), strict=True):
+                    if holder is not None and (found[index] is None or holder.root == "frame"):
+                        found[index] = holder
+            self._locals = None
+        self._nodes.clear()
+        return found
+
+    def _find(self, targets: list[object], without: frozenset[int]) -> list[Holder | None]:
+        self._nodes.clear()
+        self._below.clear()
+        # Which targets a node leads to, one bit each.
+        leads: dict[int, int] = {}
+        for index, target in enumerate(targets):
+            self._nodes[id(target)] = target
+            leads[id(target)] = leads.get(id(target), 0) | 1 << index
+        roots: dict[int, _Root] = {}
+        ends: dict[int, _Root] = {}
+        frontier = list(leads)
+        resolved = 0
+        for _ in range(_DEPTH):
+            for node in frontier:
+                root = self._root(self._nodes[node])
+                if root is not None:
+                    roots[node] = root
+                    resolved |= leads[node]
+            frontier = [node for node in frontier if node not in roots and leads[node] & ~resolved]
+            if not frontier or elapsed_s() > self._until_s:
+                break
+            frontier = self._expand(frontier[:_WIDTH], leads, ends, without)
+        found = enumerate(map(id, targets))
+        return [self._holder(target, 1 << index, leads, roots, ends) for index, target in found]
+
+    def _expand(
+        self, frontier: list[int], leads: dict[int, int], ends: dict[int, _Root], without: frozenset[int]
+    ) -> list[int]:
+        """Record who refers to these nodes; return the referrers that are new."""
+        inside = set(frontier)
+        children = [self._nodes[node] for node in frontier]
+        # The tuple of arguments refers to the children too, and is known by its last element.
+        mark = object()
+        referrers = gc.get_referrers(*children, mark)
+        self._ours.update((id(children), id(referrers)))
+        following: dict[int, None] = {}
+        held: set[int] = set()
+        passed: set[int] = set()
+        for referrer in referrers:
+            node = id(referrer)
+            if node in self._ours or node in without:
+                continue
+            if type(referrer) is tuple and referrer and referrer[-1] is mark:
+                continue
+            below = {id(child) for child in referents_of(referrer)} & inside
+            if not below and is_kind(referrer, ModuleType):
+                # Held by the module's state in C, into which it isn't safe to look.
+                below = {id(child) for child in children if _refers(referrer, child)}
+            below.discard(node)
+            if self._is_passed_over(referrer):
+                passed |= below
+                continue
+            held |= below
+            self._nodes[node] = referrer
+            self._below.setdefault(node, []).extend(sorted(below))
+            mask = leads.get(node, 0)
+            for child in below:
+                mask |= leads[child]
+            if mask != leads.get(node, 0):
+                leads[node] = mask
+                following[node] = None
+        for node in inside - held:
+            ends[node] = self._end(self._nodes[node], is_passed=node in passed)
+        # Roots first: they must not be cut off by the width.
+        return sorted(following, key=lambda node: self._root(self._nodes[node]) is None)
+
+    def _is_passed_over(self, obj: object) -> bool:
+        """Return whether ``obj`` refers to survivors only because the test is being run and explained."""
+        if type(obj) is FrameType:
+            return id(obj) in self._live or origin_of(obj.f_code.co_filename) == "own"
+        if type(obj) is FunctionType:
+            return obj.__code__.co_filename.startswith(OWN_DIRECTORY)
+        return type_module(type(obj)).startswith("pytest_memalert")
+
+    def _end(self, obj: object, *, is_passed: bool) -> _Root:
+        """Return the root of an object to which nothing visible refers."""
+        if type(obj) is FunctionType:
+            return _Root("function", _function_name(obj))
+        if is_passed or type(obj) is MethodType:
+            return _Root("object", "the running code")
+        if type(obj) is Context:
+            return _Root("thread", "context variables of the current thread")
+        return _Root("none", NO_REFERRER)
+
+    def _root(self, obj: object) -> _Root | None:
+        """Return the root that ``obj`` is, or None."""
+        node = id(obj)
+        if node in self._modules:
+            return _Root("module", self._modules[node])
+        if node in self._threads:
+            return _Root("thread", _thread_name(obj))
+        if self._locals is not None and node in self._locals:
+            variable, where = self._locals[node]
+            return _Root("frame", where, variable)
+        if node in self._survivors:
+            return None
+        kind = type(obj)
+        if issubclass(kind, type):
+            return _Root("class", type_name(obj))  # type: ignore[arg-type]
+        if kind is dict and "__builtins__" in obj and "__name__" in obj:  # type: ignore[operator]
+            name = obj["__name__"]  # type: ignore[index]
+            return _Root("module", name if type(name) is str else "?")
+        if type_module(kind).split(".", 1)[0] in ("_pytest", "pluggy"):
+            argname = (instance_dict(obj) or {}).get("argname")
+            if type_name(kind).endswith("FixtureDef") and type(argname) is str:
+                return _Root("fixture", argname)
+            return _Root("pytest", type_name(kind))
+        return None
+
+    # ------------------------------------------------------------- from root to target
+
+    def _holder(
+        self, target: int, bit: int, leads: dict[int, int], roots: dict[int, _Root], ends: dict[int, _Root]
+    ) -> Holder | None:
+        """Return the shortest path to a target, from the best kind of root that was met."""
+        candidates = [node for node in roots if leads.get(node, 0) & bit]
+        known = roots
+        if not candidates:
+            candidates = [node for node in ends if leads.get(node, 0) & bit]
+            if not candidates:
+                return None  # a cycle without a holder, or a chain longer than the search
+            known = ends
+        paths = [self._descend(node, target) for node in candidates]
+        path = min(filter(None, paths), key=lambda path: self._preference(path, known[path[0]]), default=None)
+        if path is None:
+            return None
+        objects = [self._nodes[node] for node in path]
+        if known[path[0]].kind == "object":
+            while len(objects) > 2 and is_exactly(objects[0], (tuple, CellType)):
+                del objects[0]  # the closure of a function of ours
+        return self._render(objects, known[path[0]])
+
+    def _preference(self, path: list[int], root: _Root) -> tuple[int, bool, int, str]:
+        """Return what sorts the best of several paths first, the same one in every test.
+
+        A logger is reachable from every module that has one: the module that its class is from
+        tells more than those that happen to use it.
+        """
+        rank = {"frame": 1, "pytest": 2, "none": 3, "object": 3}.get(root.kind, 0)
+        modules = {type_module(type(self._nodes[node])).split(".", 1)[0] for node in path[1:]}
+        is_home = root.name.split(".", 1)[0] in modules
+        foreign = bool(modules - {"builtins", "collections", "functools"}) and not is_home
+        return rank, foreign, len(path), root.name
+
+    def _descend(self, start: int, target: int) -> list[int]:
+        """Return the nodes of the shortest way from ``start`` down to ``target``."""
+        before = {start: start}
+        queue = deque([start])
+        while queue:
+            node = queue.popleft()
+            if node == target:
+                path = [node]
+                while path[-1] != start:
+                    path.append(before[path[-1]])
+                return path[::-1]
+            for child in self._below.get(node, ()):
+                if child not in before:
+                    before[child] = node
+                    queue.append(child)
+        return []
+
+    def _render(self, path: list[object], root: _Root) -> Holder:
+        """Return the path as text; ``path[0]`` is the root or what it holds."""
+        hops: list[str] = []
+        types: list[str] = []
+        variable = container = bounded = lru = None
+        lru_on_method = lru_unbounded = False
+        target = None
+        bounded_by = 0
+        if root.kind in ("module", "class", "fixture", "pytest"):
+            hops.append(f"{root.kind} {root.name}" if root.kind != "pytest" else f"pytest's {root.name}")
+        elif root.kind == "none":
+            hops.append(root.name)
+        elif root.kind == "frame":
+            hops.append(f"running function {root.name}")
+            variable = root.local
+        elif root.kind == "thread":
+            target = _thread_target(path[0])
+            hops.append(root.name + (f" running {target}" if target else ""))
+        if root.kind == "function":
+            variable = _function_name(path[0])
+        position = 0
+        if root.kind in ("none", "frame", "function", "object"):
+            # The root isn't an object of its own: what it holds is the first hop.
+            label = f"{root.local}: " if root.kind == "frame" and root.local else ""
+            hops.append(label + self._name(path[0]))
+            types.append(type_name(type(path[0])))
+            container = type_name(type(path[0]))
+        while position < len(path) - 1:
+            holder = path[position]
+            if position == 0 and root.kind == "module":
+                edge, used = (_key_of(holder, path[1]) if is_kind(holder, dict) else "its C state"), 1
+            else:
+                edge, used = _edge(path[position:])
+            end = path[position + used]
+            is_last = position + used == len(path) - 1
+            kind = type_name(type(end))
+            if bounded is None and (bounded := bounded_holder(holder)) is not None:
+                bounded_by = id(holder)
+            if type(holder) is _LRU_WRAPPER:
+                lru = _function_name(holder)
+                lru_on_method = _is_method(holder)
+                lru_unbounded = _LRU_WRAPPER.cache_info(holder).maxsize is None
+            if variable is None and position == 0:
+                variable, container = edge.lstrip("."), kind
+                if bounded is None and root.kind == "module":
+                    bounded = _stdlib_bound(root.name, variable, end)
+                    bounded_by = id(end)
+            types.append(kind)
+            if not is_last or edge.startswith(".") or position == 0:
+                hops.append(f"{edge}: {self._name(end)}")
+            position += used
+        if len(hops) > _SHOWN_HOPS:
+            hops[_SHOWN_HOPS // 2 : len(hops) - _SHOWN_HOPS // 2] = ["..."]
+        identity = f"{root.kind} {root.name if root.kind not in ('none', 'thread') else ''}".strip()
+        if root.kind in ("module", "class", "fixture") and variable:
+            identity += f" {variable}" if not variable.startswith("[") else ""
+        return Holder(
+            root=root.kind,
+            root_name=root.name,
+            variable=variable,
+            container=container,
+            types=tuple(types),
+            hops=tuple(hops),
+            identity=identity,
+            bounded=bounded,
+            bounded_by=(bounded_by,) if bounded is not None else (),
+            lru_cache=lru,
+            lru_cache_on_method=lru_on_method,
+            lru_cache_unbounded=lru_unbounded,
+            thread_target=target,
+        )
+
+    def _name(self, obj: object) -> str:
+        """Return what a hop is: ``dict of 48``, ``function app.f``, ``app.Node``."""
+        kind = type(obj)
+        text = type_name(kind)
+        if kind is _LRU_WRAPPER:
+            info = _LRU_WRAPPER.cache_info(obj)  # type: ignore[arg-type]
+            bound = "" if info.maxsize is None else f" of {info.maxsize:,}"
+            text = f"lru_cache of {_function_name(obj)} with {info.currsize:,}{bound}"
+        elif kind is FunctionType:
+            text = f"function {_function_name(obj)}"
+        elif is_exactly(obj, _GENERATORS):
+            text = f"{type_name(kind)} {_code_name(obj)}"
+        elif kind is FrameType:
+            text = f"frame of {describe((obj.f_code.co_filename, obj.f_lineno))}"  # type: ignore[attr-defined]
+        elif issubclass(kind, type):
+            text = f"class {type_name(obj)}"  # type: ignore[arg-type]
+        elif (count := length(obj)) is not None:
+            text = f"{text} of {count:,}"
+        growth = self._growth.get(id(obj))
+        return text if growth is None else f"{text}, grows by {max(round(growth), 1):,} a run"
+
+
+# --------------------------------------------------------------------- edges
+
+
+def _edge(path: list[object]) -> tuple[str, int]:
+    """Return the name of the way from the first object on, and how many steps it takes.
+
+    An instance and its ``__dict__``, a function and its closure, are one step for a reader.
+    """
+    holder, child = path[0], path[1]
+    grandchild = path[2] if len(path) > 2 else None
+    kind = type(holder)
+    if is_kind(holder, type) and grandchild is not None and type(child) is dict:
+        return f".{_class_attribute(holder, grandchild)}", 2  # type: ignore[arg-type]
+    if is_kind(holder, type):
+        return f".{_class_attribute(holder, child)}", 1  # type: ignore[arg-type]
+    if is_kind(holder, dict):
+        return _key_edge(holder, child), 1
+    if kind is FunctionType:
+        return _function_edge(holder, path)
+    if kind is _LRU_WRAPPER:
+        if type(child) is not dict or grandchild is None:
+            return "cached value", 1
+        if instance_dict(holder) is child:
+            return f".{_key_of(child, grandchild)}", 2
+        return "cached value", 2
+    if kind is CellType:
+        return "closure", 1
+    if kind is MethodType:
+        return (".__self__" if holder.__self__ is child else ".__func__"), 1  # type: ignore[attr-defined]
+    if kind is TracebackType:
+        return (".tb_frame" if type(child) is FrameType else ".tb_next"), 1
+    if kind is FrameType or is_exactly(holder, _GENERATORS):
+        return "local", 1
+    if is_kind(holder, (list, tuple, deque)) and length(holder) is not None:
+        name = _tuple_field(holder, child)
+        return (f".{name}" if name else "[...]"), 1
+    if is_kind(holder, (set, frozenset)):
+        return "{...}", 1
+    if grandchild is not None and type(child) is dict and instance_dict(holder) is child:
+        return f".{_key_of(child, grandchild)}", 2
+    name = attribute_of(holder, child)
+    return (f".{name}" if name else f"inside {type_name(kind)}"), 1
+
+
+def _key_edge(holder: object, child: object) -> str:
+    """Return the way from a dict: its key in brackets."""
+    for key, value in items_of(holder):
+        if value is child:
+            return f"[{key_text(key)}]"
+    return "[key]"
+
+
+def _key_of(holder: object, child: object) -> str:
+    for key, value in items_of(holder):
+        if value is child:
+            return key if type(key) is str else key_text(key)
+    return "?"
+
+
+def _class_attribute(holder: type, child: object) -> str:
+    for name, value in class_dict(holder).items():
+        if value is child:
+            return name if type(name) is str else "?"
+    return "?"
+
+
+def _tuple_field(holder: object, child: object) -> str | None:
+    """Return the field of a named tuple; positions are erased."""
+    fields = class_dict(type(holder)).get("_fields")
+    if type(fields) is tuple and is_kind(holder, tuple):
+        for name, value in zip(fields, list(cast("tuple[object, ...]", holder)), strict=False):
+            if value is child and type(name) is str:
+                return name
+    return None
+
+
+def _function_edge(holder: object, path: list[object]) -> tuple[str, int]:
+    function: FunctionType = holder  # type: ignore[assignment]
+    child = path[1]
+    if child is function.__closure__ and len(path) > 3:
+        names = function.__code__.co_freevars
+        for name, cell in zip(names, function.__closure__ or (), strict=False):
+            if cell is path[2]:
+                return f"closure variable {name}", 3
+    if child is function.__defaults__ and len(path) > 2:
+        return "default argument", 2
+    if child is function.__kwdefaults__ and len(path) > 2:
+        return f"default of {_key_of(child, path[2])}", 2
+    if len(path) > 2 and type(child) is dict and instance_dict(function) is child:
+        return f".{_key_of(child, path[2])}", 2
+    return f".{attribute_of(function, child) or '?'}", 1
+
+
+# --------------------------------------------------------------------- roots
+
+
+def _module_roots() -> dict[int, str]:
+    """Return the name of every loaded module by the identity of its globals and of itself."""
+    roots: dict[int, str] = {}
+    for name, module in list(sys.modules.items()):
+        if is_kind(module, ModuleType) and type(name) is str and not name.startswith("pytest_memalert"):
+            roots[id(module_dict(module))] = roots[id(module)] = name
+    # An alias registered later doesn't rename a module: its own name wins.
+    for module in list(sys.modules.values()):
+        if is_kind(module, ModuleType):
+            attributes = module_dict(module)
+            own = attributes.get("__name__")
+            if type(own) is str and id(attributes) in roots:
+                roots[id(attributes)] = roots[id(module)] = own
+    return roots
+
+
+def _refers(holder: object, child: object) -> bool:
+    return any(referrer is holder for referrer in gc.get_referrers(child))
+
+
+def _live_frames() -> set[int]:
+    """Return the identities of this thread's frames, which are objects of the collector's up to 3.10."""
+    live = set()
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        live.add(id(frame))
+        frame = frame.f_back
+    return live
+
+
+def _running_locals() -> dict[int, tuple[str | None, str]]:
+    """Return what the locals of running functions hold, by identity: the variable, the function.
+
+    Frames of running functions are no objects of the collector's from Python 3.11 on. Up to 3.12
+    reading locals leaves a copy of them in the frame: so this is asked only where nothing else
+    explains a survivor, and not of frames of pytest's or ours.
+    """
+    held: dict[int, tuple[str | None, str]] = {}
+    this_thread = threading.get_ident()
+    names = {thread.ident: _thread_name(thread) for thread in threading.enumerate()}
+    for ident, top in list(sys._current_frames().items()):
+        frame: FrameType | None = top
+        while frame is not None:
+            origin = origin_of(frame.f_code.co_filename)
+            users = origin in ("user", "library") or (ident != this_thread and origin == "stdlib")
+            if users and frame.f_code.co_flags & CO_OPTIMIZED:
+                where = describe((frame.f_code.co_filename, frame.f_lineno))
+                if ident != this_thread:
+                    where = f"{where}, {names.get(ident, 'a thread')}"
+                for name, value in list(frame.f_locals.items()):
+                    held.setdefault(id(value), (name, where))
+            frame = frame.f_back
+    return held
+
+
+def _thread_name(thread: object) -> str:
+    name = (instance_dict(thread) or {}).get("_name")
+    return f"thread {name}" if type(name) is str else "thread"
+
+
+def _thread_target(thread: object) -> str | None:
+    """Return the name of the function that a thread runs."""
+    target = (instance_dict(thread) or {}).get("_target")
+    if type(target) is MethodType:
+        target = target.__func__
+    return _function_name(target) if type(target) is FunctionType else None
+
+
+def _function_name(function: object) -> str:
+    """Return ``module.qualname`` of a function, or of what a wrapper wraps."""
+    if type(function) is not FunctionType:
+        wrapped = (instance_dict(function) or {}).get("__wrapped__")
+        if type(wrapped) is not FunctionType:
+            return type_name(type(function))
+        function = wrapped
+    module = function.__module__
+    return f"{module}.{function.__qualname__}" if type(module) is str else function.__qualname__
+
+
+def _code_name(generator: object) -> str:
+    """Return the name of the function that a generator or a coroutine runs."""
+    for name in ("gi_code", "cr_code", "ag_code"):
+        code = getattr(generator, name, None)  # of exact built-in types alone
+        if type(code) is CodeType:
+            return code.co_name
+    return "?"
+
+
+def _is_method(wrapper: object) -> bool:
+    """Return whether a wrapped function is defined in a class and takes the instance."""
+    wrapped = (instance_dict(wrapper) or {}).get("__wrapped__")
+    if type(wrapped) is not FunctionType:
+        return False
+    before, _, _ = wrapped.__qualname__.rpartition(".")
+    in_class = bool(before) and not before.endswith("<locals>")
+    return in_class and wrapped.__code__.co_varnames[:1] == ("self",)
+
+
+def _stdlib_bound(module: str, variable: str, cache: object) -> str | None:
+    constant = _STDLIB_BOUNDS.get((module, variable))
+    found = sys.modules.get(module)
+    if constant is None or not is_kind(found, ModuleType):
+        return None
+    return _bound_text(length(cache), module_dict(found).get(constant))  # type: ignore[arg-type]

@@ -1,0 +1,208 @@
+"""Any object, looked at without running code of its own.
+
+A survivor may be of any class: its ``__repr__`` may raise, its ``__len__`` loop, its
+``__class__`` lie, its metaclass compare. So nothing here calls a method, an operator or
+``isinstance`` on it: types come from ``type()``, their names, bases and attributes from the
+descriptors of ``type`` itself, lengths and sizes from methods written in C.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import (
+    FrameType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    ModuleType,
+)
+from typing import Any, cast
+
+from pympler import asizeof
+
+__all__ = [
+    "attribute_of",
+    "base_names",
+    "class_dict",
+    "flat_size",
+    "instance_dict",
+    "is_exactly",
+    "is_kind",
+    "items_of",
+    "key_text",
+    "length",
+    "module_dict",
+    "referents_of",
+    "type_module",
+    "type_name",
+]
+
+_NAME_OF_TYPE: Callable[[type], object] = type.__dict__["__qualname__"].__get__
+_MODULE_OF_TYPE: Callable[[type], object] = type.__dict__["__module__"].__get__
+_MRO_OF_TYPE: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+_DICT_OF_TYPE: Callable[[type], Any] = type.__dict__["__dict__"].__get__
+_FLAGS_OF_TYPE: Callable[[type], int] = type.__dict__["__flags__"].__get__
+# Py_TPFLAGS_HEAPTYPE: made by a class statement, or by C in the same way.
+_HEAP_TYPE = 1 << 9
+_DICT_OF_MODULE: Callable[[ModuleType], dict[str, object]] = (
+    cast(Any, ModuleType).__dict__["__dict__"].__get__
+)
+
+_SIZED = (list, dict, set, frozenset, tuple, deque, bytearray)
+_GC_HEADER_BYTES = 16
+_KEY_LENGTH = 40
+
+
+def is_kind(obj: object, kinds: type | tuple[type, ...]) -> bool:
+    """Return whether the true type of ``obj`` is one of ``kinds`` or derives from one.
+
+    ``isinstance`` would ask the ``__class__`` of the object, which may be a property.
+    ``kinds`` must be plain classes: an abstract one would run its own subclass check.
+    """
+    return issubclass(type(obj), kinds)
+
+
+def is_exactly(obj: object, kinds: tuple[type, ...]) -> bool:
+    """Return whether the type of ``obj`` is one of these: ``in`` would ask a metaclass for equality."""
+    kind = type(obj)
+    return any(kind is known for known in kinds)
+
+
+def type_name(kind: type) -> str:
+    """Return ``package.module.Class``, without ``builtins``."""
+    name, module = _NAME_OF_TYPE(kind), type_module(kind)
+    text = name if type(name) is str else "?"
+    return text if module in ("builtins", "") else f"{module}.{text}"
+
+
+def type_module(kind: type) -> str:
+    """Return the module that a type says it is from, or nothing."""
+    try:
+        module = _MODULE_OF_TYPE(kind)
+    except Exception:
+        return ""
+    return module if type(module) is str else ""
+
+
+def base_names(kind: type) -> frozenset[str]:
+    """Return the names of a type and of all it derives from."""
+    return frozenset(map(type_name, _MRO_OF_TYPE(kind)))
+
+
+def class_dict(kind: type) -> dict[str, object]:
+    """Return a copy of what a class itself defines."""
+    return dict(_DICT_OF_TYPE(kind))
+
+
+def module_dict(module: ModuleType) -> dict[str, object]:
+    """Return the globals of a module, whatever its class does with attributes."""
+    return _DICT_OF_MODULE(module)
+
+
+def instance_dict(obj: object) -> dict[str, object] | None:
+    """Return the attributes of an instance; None where it has no plain ``__dict__``."""
+    kind = type(obj)
+    if issubclass(kind, type):
+        return None
+    for base in _MRO_OF_TYPE(kind):
+        descriptor = _DICT_OF_TYPE(base).get("__dict__")
+        if descriptor is None:
+            continue
+        if not is_exactly(descriptor, (GetSetDescriptorType, MemberDescriptorType)):
+            return None  # a property of that name would run code of the user's
+        try:
+            found = descriptor.__get__(obj, kind)
+        except Exception:
+            return None
+        return found if type(found) is dict else None
+    return None
+
+
+def attribute_of(holder: object, child: object) -> str | None:
+    """Return the name of the attribute or slot of ``holder`` that is ``child``."""
+    attributes = instance_dict(holder)
+    if attributes is not None:
+        for name, value in list(attributes.items()):
+            if value is child:
+                return name if type(name) is str else None
+    return next((name for name, value in _slots(holder) if value is child), None)
+
+
+def items_of(holder: object) -> list[tuple[object, object]]:
+    """Return the keys and values of a dict or of one derived from it."""
+    return list(dict.items(cast("dict[object, object]", holder)))
+
+
+def key_text(key: object) -> str:
+    """Return a key of a dict for people, escaped and cut; keys of unknown types by type alone."""
+    if is_exactly(key, (str, bytes, int, float, bool)) or key is None:
+        text = repr(key)
+        return text if len(text) <= _KEY_LENGTH else text[: _KEY_LENGTH - 3] + "..."
+    if issubclass(type(key), type):
+        return type_name(key)  # type: ignore[arg-type]
+    return type_name(type(key))
+
+
+def referents_of(obj: object) -> list[object]:
+    """Return what an object refers to; of a module, its globals alone.
+
+    Up to CPython 3.12.2 the module ``_asyncio`` shows the collector its free list (gh-115874).
+    Taking a reference to one of those dead objects, and dropping it, puts it on that list twice,
+    after which every collection loops for ever: seen in 3.12.1.
+    """
+    if is_kind(obj, ModuleType):
+        return [module_dict(cast(ModuleType, obj))]
+    return gc.get_referents(obj)
+
+
+def length(obj: object) -> int | None:
+    """Return how many elements a built-in container, or one derived from it, holds."""
+    kind = type(obj)
+    for base in _SIZED:
+        if issubclass(kind, base):
+            return base.__len__(obj)  # type: ignore[arg-type]
+    return None
+
+
+def flat_size(obj: object) -> int:
+    """Return the size of an object in bytes, its own buffers included, what it refers to not.
+
+    A ``__sizeof__`` written in Python isn't run: the size of the instance itself is taken. Types
+    written in C are left to pympler, which knows arrays and views that report too little; it
+    looks at attributes, so it isn't shown an instance of a class that could answer by itself.
+    """
+    kind = type(obj)
+    if not _FLAGS_OF_TYPE(kind) & _HEAP_TYPE:
+        try:
+            return int(asizeof.flatsize(obj))  # type: ignore[no-untyped-call]
+        except Exception:
+            pass  # it refuses what it doesn't know
+    for base in _MRO_OF_TYPE(kind):
+        method = _DICT_OF_TYPE(base).get("__sizeof__")
+        if method is not None:
+            break
+    try:
+        if type(method) is MethodDescriptorType:
+            return sys.getsizeof(obj)
+        return object.__sizeof__(obj) + (_GC_HEADER_BYTES if gc.is_tracked(obj) else 0)
+    except Exception:
+        return 0
+
+
+def is_frame_of(obj: object, directory: str) -> bool:
+    """Return whether ``obj`` is a frame of code from a file in ``directory``."""
+    return type(obj) is FrameType and obj.f_code.co_filename.startswith(directory)
+
+
+def _slots(holder: object) -> Iterator[tuple[str, object]]:
+    kind = type(holder)
+    for base in _MRO_OF_TYPE(kind):
+        for name, descriptor in list(_DICT_OF_TYPE(base).items()):
+            if type(descriptor) is MemberDescriptorType and type(name) is str:
+                try:
+                    yield name, descriptor.__get__(holder, kind)
+                except Exception:
+                    continue  # an empty slot

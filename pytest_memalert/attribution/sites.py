@@ -1,0 +1,232 @@
+"""Allocation sites: where in the user's code an object was made, from tracemalloc's frames.
+
+A site is a tuple of (file, line), the most recent call first, cut to what a reader can act
+on: the user's frames, and before them the library's that they called into.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+import sysconfig
+import tracemalloc
+from pathlib import Path
+from typing import Literal
+
+__all__ = [
+    "OWN_DIRECTORY",
+    "Frame",
+    "Origin",
+    "component_of",
+    "describe",
+    "frames_of",
+    "is_framework",
+    "is_ours",
+    "is_traced",
+    "origin_of",
+    "place",
+    "start_tracing",
+    "useful",
+]
+
+Frame = tuple[str, int]
+Origin = Literal["user", "library", "stdlib", "framework", "generated", "own"]
+
+#: Frames that tracemalloc keeps of each allocation. Between a test and what its library
+#: allocates lie seldom more than ten; pytest's own dozen below the test is not needed.
+FRAMES = 25
+
+#: The directory of this package; frames and containers of ours are never evidence.
+OWN_DIRECTORY = str(Path(__file__).resolve().parent.parent)
+
+#: All files here but the one that runs the test: what that one allocates, the test did.
+_OWN_FILES = frozenset(
+    [
+        *(str(path) for path in Path(__file__).resolve().parent.glob("*.py") if path.name != "repetition.py"),
+        tracemalloc.__file__,
+    ]
+)
+
+_SITE_DIRECTORIES = ("site-packages", "dist-packages")
+_FRAMEWORK_PACKAGES = frozenset({"_pytest", "pytest", "pluggy", "iniconfig", "execnet", "xdist", "py"})
+_SHOWN_USER_FRAMES = 4
+_SHOWN_OTHER_FRAMES = 3
+_LARGEST_SOURCE_BYTES = 2 * 2**20
+
+
+def start_tracing() -> bool:
+    """Start tracing allocations; return whether it was this call that started it."""
+    # What these import and keep must not be born while the test is watched.
+    _stdlib_directories()
+    _plugin_files()
+    if tracemalloc.is_tracing():
+        return False
+    tracemalloc.start(FRAMES)
+    return True
+
+
+def is_ours(traceback: tracemalloc.Traceback | None) -> bool:
+    """Return whether an allocation is the bookkeeping of the explanation itself."""
+    return traceback is not None and traceback[-1].filename in _OWN_FILES
+
+
+def is_traced(obj: object) -> bool:
+    """Return whether ``obj`` was allocated since tracing started."""
+    return tracemalloc.get_object_traceback(obj) is not None
+
+
+def frames_of(traceback: tracemalloc.Traceback | None) -> tuple[Frame, ...]:
+    """Return the frames of a traceback, the most recent first, down to the call of ours."""
+    if traceback is None:
+        return ()
+    frames = []
+    for frame in reversed(traceback):
+        if origin_of(frame.filename) == "own":
+            break  # everything below called us
+        frames.append((frame.filename, frame.lineno))
+    return tuple(frames)
+
+
+def useful(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """Return the frames to show: the library's that allocated, then the user's that called it."""
+    origins = [origin_of(filename) for filename, _ in frames]
+    users = [frame for frame, origin in zip(frames, origins, strict=True) if origin == "user"]
+    libraries = [frame for frame, origin in zip(frames, origins, strict=True) if origin == "library"]
+    if users:
+        first_user = frames.index(users[0])
+        deepest = next((frame for frame in libraries if frames.index(frame) < first_user), None)
+        return ((deepest,) if deepest else ()) + tuple(users[:_SHOWN_USER_FRAMES])
+    if libraries:
+        return tuple(libraries[:_SHOWN_OTHER_FRAMES])
+    others = [f for f, origin in zip(frames, origins, strict=True) if origin in ("stdlib", "framework")]
+    return tuple(others[:_SHOWN_OTHER_FRAMES])
+
+
+def is_framework(frames: tuple[Frame, ...]) -> bool:
+    """Return whether an allocation lies wholly within pytest, pluggy or a plugin of pytest.
+
+    The standard library is neutral: it counts for whoever called it.
+    """
+    origins = {origin_of(filename) for filename, _ in frames}
+    return "framework" in origins and not origins & {"user", "library"}
+
+
+@functools.lru_cache(maxsize=4096)
+def origin_of(filename: str) -> Origin:
+    """Return whose code a file is."""
+    if filename.startswith(OWN_DIRECTORY):
+        return "own"
+    if filename.startswith("<"):
+        return "generated" if filename not in ("<stdin>", "<string>") else "stdlib"
+    if (inside := _inside_site(filename)) is not None:
+        top = inside.split("/", 1)[0].removesuffix(".py")
+        if top in _FRAMEWORK_PACKAGES or top.startswith(("pytest_", "_pytest")):
+            return "framework"
+        return "framework" if filename in _plugin_files() else "library"
+    if any(filename.startswith(directory) for directory in _stdlib_directories()):
+        return "stdlib"
+    return "framework" if filename in _plugin_files() else "user"
+
+
+def describe(frame: Frame) -> str:
+    """Return ``file:line in function``."""
+    filename, line = frame
+    function = _function_at(filename, line)
+    return f"{_short(filename)}:{line}" + (f" in {function}" if function else "")
+
+
+def place(frame: Frame) -> str:
+    """Return ``file in function``: what stays the same when lines are added above."""
+    filename, line = frame
+    return f"{_short(filename)} in {_function_at(filename, line) or '?'}"
+
+
+def component_of(frames: tuple[Frame, ...]) -> str:
+    """Return the package, or the file, in which the most recent of these frames lies."""
+    if not frames:
+        return ""
+    short = _short(frames[0][0])
+    first, slash, _ = short.strip("/").partition("/")
+    return first if slash and not short.startswith("/") else Path(short).stem
+
+
+def _inside_site(filename: str) -> str | None:
+    """Return the path below site-packages, with forward slashes."""
+    path = filename.replace("\\", "/")
+    for name in _SITE_DIRECTORIES:
+        _, found, inside = path.rpartition(f"/{name}/")
+        if found:
+            return inside
+    return None
+
+
+def _short(filename: str) -> str:
+    """Return a path as a reader knows it: below site-packages, below the current directory."""
+    inside = _inside_site(filename)
+    if inside is not None:
+        return inside
+    try:
+        return Path(filename).relative_to(Path.cwd()).as_posix()
+    except (OSError, ValueError):
+        pass
+    for directory in _stdlib_directories():
+        if filename.startswith(directory):
+            return filename[len(directory) :].lstrip("/\\").replace("\\", "/")
+    return filename
+
+
+@functools.lru_cache(maxsize=1)
+def _stdlib_directories() -> tuple[str, ...]:
+    paths = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(ast.__file__).parent))
+    return tuple(dict.fromkeys(str(path) for path in paths if path))
+
+
+@functools.lru_cache(maxsize=1)
+def _plugin_files() -> frozenset[str]:
+    """Return the files of pytest plugins that a package brings beside other code."""
+    from importlib.metadata import entry_points
+
+    files = set()
+    try:
+        for entry in entry_points(group="pytest11"):
+            module = sys.modules.get(entry.module)
+            filename = vars(module).get("__file__") if module is not None else None
+            if isinstance(filename, str):
+                files.add(filename)
+    except Exception:
+        return frozenset()  # broken metadata of some package: its plugin is taken for a library
+    return frozenset(files)
+
+
+def _function_at(filename: str, line: int) -> str | None:
+    """Return the dotted name of the function around a line; tracemalloc keeps no names."""
+    for start, end, name in _functions_in(filename):
+        if start <= line <= end:
+            return name
+    return None
+
+
+# Read from the file and not through linecache, which would keep the text: we would grow what we measure.
+@functools.lru_cache(maxsize=32)
+def _functions_in(filename: str) -> tuple[tuple[int, int, str], ...]:
+    """Return (first line, last line, dotted name) of every function in a file, innermost first."""
+    try:
+        path = Path(filename)
+        if path.stat().st_size > _LARGEST_SOURCE_BYTES:
+            return ()
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return ()
+    found: list[tuple[int, int, str]] = [(1, sys.maxsize, "<module>")]
+    pending: list[tuple[ast.AST, str]] = [(tree, "")]
+    while pending:
+        node, prefix = pending.pop()
+        for child in ast.iter_child_nodes(node):
+            name = prefix
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                name = f"{prefix}{child.name}."
+                if not isinstance(child, ast.ClassDef):
+                    found.append((child.lineno, child.end_lineno or child.lineno, name[:-1]))
+            pending.append((child, name))
+    return tuple(sorted(found, key=lambda entry: entry[1] - entry[0]))

@@ -1,0 +1,578 @@
+"""What each run of a leaking test leaves behind, by identity.
+
+With everything that is alive frozen, a full collection visits only what the runs made, and
+``gc.get_objects()`` lists exactly the containers that survived. All runs take place in one
+frozen span: what one run leaves and the next one drops (the last result, a one-slot cache) is
+collected, so that its number stays the same from run to run, while a leak's number grows.
+
+Objects that the collector doesn't track (bytes, str, numbers, ``object()``) are found in what
+survived, and in old containers that became longer.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import tracemalloc
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+
+from pytest_memalert.attribution.objects import (
+    flat_size,
+    instance_dict,
+    is_exactly,
+    is_frame_of,
+    is_kind,
+    items_of,
+    length,
+    referents_of,
+    type_name,
+)
+from pytest_memalert.attribution.repetition import attempt
+from pytest_memalert.attribution.sites import (
+    OWN_DIRECTORY,
+    Frame,
+    frames_of,
+    is_framework,
+    is_ours,
+    is_traced,
+    start_tracing,
+    useful,
+)
+from pytest_memalert.clock import elapsed_s
+
+__all__ = ["Group", "Watch", "watch"]
+
+_CONTAINERS = (list, dict, set, deque)
+
+#: Above so many new objects, growth is counted by type alone: a traceback costs 3 us each.
+_MOST_TRACED_OBJECTS = 50_000
+
+#: Taking all traces costs 2 us each and as much memory as the traces.
+_MOST_TRACED_BYTES = 256 * 2**20
+
+#: Elements of a set that are looked at for new ones.
+_MOST_ELEMENTS = 200_000
+
+#: A test that takes so long is run no more often than growth needs to show twice.
+_SLOW_RUN_S = 1.0
+_FEWEST_RUNS = 3
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Group:
+    """Hold the survivors of one type and one allocation site, over all the runs."""
+
+    type: str
+    objects: list[object]
+    frames: tuple[Frame, ...] = ()
+    framework: bool = False
+    per_run: float
+    size_bytes: float
+    confidence: float
+    #: The old containers that became longer by these objects, for those that aren't tracked.
+    container: object = None
+    #: The site is that of something the object holds: its own wasn't found.
+    is_site_lent: bool = False
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Watch:
+    """Hold what a series of runs left behind.
+
+    It refers to the survivors themselves: drop it as soon as the holders are known.
+    ``grown`` has the old containers that became longer, with how much longer per run.
+    ``reason`` says why there is less than was wanted.
+    """
+
+    groups: list[Group] = field(default_factory=list)
+    new: list[object] = field(default_factory=list)
+    grown: list[tuple[object, float]] = field(default_factory=list)
+    hidden: list[Group] = field(default_factory=list)
+    traced_bytes_per_run: float = 0.0
+    exit_callbacks_per_run: float = 0.0
+    runs: int = 0
+    reason: str | None = None
+
+
+class _Census:
+    """Count survivors by type and site after each run, in numbers only.
+
+    Whatever is kept between runs would be listed among the survivors: so nothing is, but
+    dicts from int to int that are made before the first run.
+    """
+
+    def __init__(self, runs: int) -> None:
+        self.objects: list[dict[int, int]] = [{} for _ in range(runs)]
+        self.blocks: list[dict[int, int]] = [{} for _ in range(runs)]
+        self.bytes: list[dict[int, int]] = [{} for _ in range(runs)]
+        self.sites: dict[int, int] = {}
+        self.by_site = True
+        self.own = {id(self), id(self.__dict__), id(self.objects), id(self.blocks), id(self.bytes)}
+        self.own |= {id(counts) for per_run in (self.objects, self.blocks, self.bytes) for counts in per_run}
+        self.own |= {id(self.sites)}
+        self.own |= {id(self.own)}
+
+    def is_own(self, obj: object) -> bool:
+        return id(obj) in self.own or is_frame_of(obj, OWN_DIRECTORY)
+
+    def is_foreign(self, obj: object) -> bool:
+        """Return whether an object is the test's doing and not ours."""
+        return not self.is_own(obj) and not is_ours(tracemalloc.get_object_traceback(obj))
+
+    def key(self, obj: object) -> int:
+        """Return a number for the type and the site of an object."""
+        if not self.by_site:
+            return id(type(obj))
+        return hash((id(type(obj)), self.site(tracemalloc.get_object_traceback(obj))))
+
+    def site(self, traceback: tracemalloc.Traceback | None) -> int:
+        """Return a number for the useful frames of a traceback."""
+        if traceback is None:
+            return 0
+        number = hash(traceback)
+        if number not in self.sites:
+            self.sites[number] = hash(useful(frames_of(traceback)))
+        return self.sites[number]
+
+    def take(self, run: int) -> None:
+        """Count what is new and alive after a run."""
+        found = gc.get_objects()
+        if run == 0 and len(found) > _MOST_TRACED_OBJECTS:
+            self.by_site = False
+        counts = self.objects[run]
+        for obj in found:
+            if self.is_foreign(obj):
+                key = self.key(obj)
+                counts[key] = counts.get(key, 0) + 1
+        self._take_traces(run)
+
+    def _take_traces(self, run: int) -> None:
+        if not tracemalloc.is_tracing() or tracemalloc.get_traced_memory()[0] > _MOST_TRACED_BYTES:
+            return
+        blocks, sizes = self.blocks[run], self.bytes[run]
+        for trace in tracemalloc.take_snapshot().traces:
+            if is_ours(trace.traceback):
+                continue
+            number = self.site(trace.traceback)
+            blocks[number] = blocks.get(number, 0) + 1
+            sizes[number] = sizes.get(number, 0) + trace.size
+
+
+def watch(run: Callable[[], str | None], *, runs: int, frozen: bool = True) -> Watch:
+    """Run ``runs`` times and return what survives of each run, with allocation sites.
+
+    Not frozen, the same is found by comparing identities, slower; for tests that look at
+    the collector themselves and so behave differently while the heap is frozen.
+    """
+    census = _Census(runs)
+    result = Watch()
+    lengths = _container_lengths()
+    old = frozenset() if frozen else frozenset(map(id, gc.get_objects()))
+    exit_callbacks = _exit_callbacks()
+    started_tracing = start_tracing()
+    found: list[object] = []
+    try:
+        if frozen:
+            gc.freeze()
+        # Clears the free lists: an object from there would have no trace, its memory being older.
+        gc.collect()
+        for index in range(runs):
+            began_s = elapsed_s()
+            result.reason = attempt(run)
+            if result.reason is not None:
+                break
+            _clear_caches()
+            gc.collect()
+            if frozen:
+                census.take(index)
+            result.runs = index + 1
+            if elapsed_s() - began_s > _SLOW_RUN_S and result.runs >= _FEWEST_RUNS:
+                break
+        if result.runs >= 2:
+            found = [obj for obj in gc.get_objects() if id(obj) not in old and census.is_foreign(obj)]
+            if not frozen:
+                _count_unfrozen(census, found, result.runs)
+            result.exit_callbacks_per_run = (_exit_callbacks() - exit_callbacks) / result.runs
+            _analyse(result, found, census)
+    finally:
+        gc.unfreeze()
+        if started_tracing:
+            tracemalloc.stop()
+    # Whatever looks at the whole heap comes after tracing, which makes every int cost a microsecond.
+    own = census.own | {id(lengths), id(found), id(result)}
+    new_ids = {id(obj) for obj in found}
+    if result.runs >= 2:
+        result.grown = _grown_containers(lengths, new_ids, own, result.runs)
+        lengths.clear()
+        _find_untracked(run, result, new_ids)
+    return result
+
+
+def _clear_caches() -> None:
+    clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
+    if clear is not None:
+        clear()
+
+
+def _exit_callbacks() -> int:
+    import atexit
+
+    # The callbacks are kept in C, where no referrer leads; their number is all that can be had.
+    count = getattr(atexit, "_ncallbacks", None)
+    return int(count()) if count is not None else 0
+
+
+def _container_lengths() -> dict[int, int]:
+    """Return the length of every container by its identity (0.3 s for 500,000 of them)."""
+    everything = gc.get_objects()
+    # The exact types apart: it's what most are, and len() of them runs nobody's code.
+    lengths = {
+        id(obj): len(obj) for obj in everything if type(obj) is dict or type(obj) is list or type(obj) is set
+    }
+    lengths.update((id(obj), length(obj) or 0) for obj in everything if _is_derived_container(type(obj)))
+    return lengths
+
+
+def _is_derived_container(kind: type) -> bool:
+    return not (kind is dict or kind is list or kind is set or kind is tuple) and issubclass(
+        kind, _CONTAINERS
+    )
+
+
+def _count_unfrozen(census: _Census, found: list[object], runs: int) -> None:
+    """Count as if each run had left the same share of what was found."""
+    for obj in found:
+        key = census.key(obj)
+        total = census.objects[runs - 1].get(key, 0) + 1
+        census.objects[runs - 1][key] = total
+    for key, total in census.objects[runs - 1].items():
+        for index in range(runs - 1):
+            census.objects[index][key] = total * (index + 1) // runs
+
+
+def _analyse(result: Watch, found: list[object], census: _Census) -> None:
+    """Fill in the groups that grew from run to run."""
+    runs = result.runs
+    new_ids = {id(obj) for obj in found}
+    result.new = found
+    by_key: dict[int, list[object]] = {}
+    for obj in found:
+        by_key.setdefault(census.key(obj), []).append(obj)
+    growth = _growth(census.objects[:runs])
+    if by_key and not growth.keys() & by_key.keys():
+        growth = _growth_by_type(census, found, by_key, runs)
+    seen: set[int] = set()
+    for key, objects in by_key.items():
+        if key in growth:
+            per_run, confidence = growth[key]
+            result.groups.append(_group(objects, per_run, confidence, new_ids, seen))
+    _fold_attribute_dicts(result.groups)
+    result.groups = _without_accidents(result.groups)
+    result.hidden, result.traced_bytes_per_run = _hidden_groups(census, runs)
+    _lend_sites(result.groups, result.hidden)
+
+
+def _growth(counts: list[dict[int, int]]) -> dict[int, tuple[float, float]]:
+    """Return, for each key whose count never fell and rose: growth per run, share of runs it rose in."""
+    growth = {}
+    intervals = len(counts) - 1
+    for key, last in counts[-1].items():
+        series = [per_run.get(key, 0) for per_run in counts]
+        steps = [after - before for before, after in pairwise(series)]
+        if last > series[0] and min(steps) >= 0:
+            growth[key] = ((last - series[0]) / intervals, sum(step > 0 for step in steps) / intervals)
+    return growth
+
+
+def _growth_by_type(
+    census: _Census, found: list[object], by_key: dict[int, list[object]], runs: int
+) -> dict[int, tuple[float, float]]:
+    """Return growth where sites differ from run to run: whatever is new in the last run alone.
+
+    Only objects with a site count: those without were there before and are tracked only now.
+    """
+    kinds: dict[int, int] = {}
+    for obj in found:
+        if is_traced(obj):
+            kinds[id(type(obj))] = kinds.get(id(type(obj)), 0) + 1
+    return {
+        key: (max(len(objects) / runs, 1 / runs), 0.5)
+        for key, objects in by_key.items()
+        if kinds.get(id(type(objects[0])), 0) >= runs - 1 and is_traced(objects[0])
+    }
+
+
+def _group(
+    objects: list[object], per_run: float, confidence: float, new_ids: set[int], seen: set[int]
+) -> Group:
+    """Return the group of these survivors, the site taken from the first that has one."""
+    frames: tuple[Frame, ...] = ()
+    for obj in islice(objects, 50):
+        frames = _frames_of_object(obj, new_ids)
+        if frames:
+            break
+    total = sum(_size(obj, new_ids, seen) for obj in objects)
+    return Group(
+        type=type_name(type(objects[0])),
+        objects=objects,
+        frames=useful(frames),
+        framework=is_framework(frames),
+        is_site_lent=bool(frames) and tracemalloc.get_object_traceback(objects[0]) is None,
+        per_run=per_run,
+        size_bytes=total / len(objects) * per_run,
+        confidence=confidence,
+    )
+
+
+def _frames_of_object(obj: object, new_ids: set[int]) -> tuple[Frame, ...]:
+    """Return the frames of an object's allocation, or of the first of what it alone holds."""
+    frames = frames_of(tracemalloc.get_object_traceback(obj))
+    if frames or is_exactly(obj, (list, tuple, dict, set)):
+        return frames
+    for child in referents_of(obj):
+        if id(child) in new_ids or not gc.is_tracked(child):
+            frames = frames_of(tracemalloc.get_object_traceback(child))
+            if frames:
+                return frames
+    return ()
+
+
+def _size(obj: object, new_ids: set[int], seen: set[int]) -> int:
+    """Return the size of a survivor with the untracked objects that are new and only its own.
+
+    What was traced was allocated during the runs; classes, modules and constants were not.
+    """
+    total = 0
+    pending = [obj]
+    while pending:
+        current = pending.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        total += flat_size(current)
+        if current is obj or is_exactly(current, (tuple, dict)):
+            pending.extend(
+                child
+                for child in referents_of(current)
+                if not gc.is_tracked(child) and id(child) not in new_ids and is_traced(child)
+            )
+    return total
+
+
+def _fold_attribute_dicts(groups: list[Group]) -> None:
+    """Count the ``__dict__`` of an instance as part of the instance."""
+    dicts = {id(obj) for group in groups if group.type == "dict" for obj in group.objects}
+    if not dicts:
+        return
+    folded: dict[int, Group] = {}
+    for group in groups:
+        if group.type in ("dict", "list", "tuple", "set"):
+            continue
+        for obj in group.objects:
+            if any(id(child) in dicts for child in referents_of(obj)):
+                attributes = instance_dict(obj)
+                if attributes is not None and id(attributes) in dicts:
+                    folded[id(attributes)] = group
+    for group in [group for group in groups if group.type == "dict"]:
+        kept = [obj for obj in group.objects if id(obj) not in folded]
+        if len(kept) == len(group.objects):
+            continue
+        owner = folded[next(id(obj) for obj in group.objects if id(obj) in folded)]
+        share = 1 - len(kept) / len(group.objects)
+        owner.size_bytes += group.size_bytes * share
+        group.size_bytes *= 1 - share
+        group.per_run *= 1 - share
+        group.objects = kept
+    groups[:] = [group for group in groups if group.objects]
+
+
+def _lend_sites(groups: list[Group], hidden: list[Group]) -> None:
+    """Give the groups without a site the one site that nothing else explains.
+
+    In Python 3.11 tracemalloc doesn't find the traces of instances that have a ``__dict__``.
+    """
+    without = [group for group in groups if not group.frames or group.is_site_lent]
+    known = {group.frames for group in groups if not group.is_site_lent}
+    free = [group for group in hidden if group.frames and group.frames not in known]
+    for group in without:
+        fitting = [other for other in free if other.per_run == group.per_run]
+        if group.is_site_lent:
+            # What the object holds was made further up the stack, in its __init__.
+            below = group.frames[1:]
+            fitting = [other for other in fitting if below and other.frames[: len(below)] == below]
+        if len(fitting) == 1:
+            group.frames, group.framework = fitting[0].frames, fitting[0].framework
+
+
+def _grown_containers(
+    lengths: dict[int, int], new_ids: set[int], own: set[int], runs: int
+) -> list[tuple[object, float]]:
+    """Return the old containers that became longer, those that did in every run if there are any."""
+    everything = gc.get_objects()
+    unknown = sys.maxsize
+    longer: list[object] = [
+        obj
+        for obj in everything
+        if (type(obj) is dict or type(obj) is list or type(obj) is set)
+        and len(obj) > lengths.get(id(obj), unknown)
+    ]
+    longer.extend(
+        obj
+        for obj in everything
+        if _is_derived_container(type(obj)) and (length(obj) or 0) > lengths.get(id(obj), unknown)
+    )
+    grown = [
+        (obj, (length(obj) or 0) - lengths[id(obj)])
+        for obj in longer
+        if id(obj) not in new_ids and id(obj) not in own
+    ]
+    steady = [(obj, added / runs) for obj, added in grown if added >= runs - 1]
+    return steady or [(obj, added / runs) for obj, added in grown]
+
+
+def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[int]) -> None:
+    """Add the groups of objects that the collector doesn't track, which old containers took in.
+
+    Takes runs of its own, and only if the tracked survivors leave something unexplained.
+    """
+    candidates = [obj for obj, per_run in result.grown if _untracked_share(obj, new_ids, per_run) > 0]
+    found_bytes = sum(group.size_bytes for group in result.groups)
+    unexplained_bytes = result.traced_bytes_per_run - found_bytes
+    # A dict of numbers and text is itself not tracked: to be looked for among attributes and globals.
+    wants_dicts = bool(result.hidden) and unexplained_bytes > found_bytes
+    if not candidates and not wants_dicts:
+        return
+    if wants_dicts:
+        candidates += _untracked_dicts()
+    before = [length(obj) or 0 for obj in candidates]
+    started_tracing = start_tracing()
+    try:
+        gc.freeze()
+        gc.collect()
+        done = 0
+        while done < _FEWEST_RUNS and attempt(run) is None:
+            done += 1
+        gc.unfreeze()
+        for obj, count in zip(candidates, before, strict=True):
+            added = (length(obj) or 0) - count
+            if added > 0 and done >= 2:
+                groups = _untracked_groups(obj, added, done)
+                result.groups.extend(groups)
+                if groups and not any(grown is obj for grown, _ in result.grown):
+                    result.grown.append((obj, added / done))
+    finally:
+        gc.unfreeze()
+        if started_tracing:
+            tracemalloc.stop()
+
+
+def _untracked_share(holder: object, new_ids: set[int], per_run: float) -> float:
+    """Return how much of a container's growth per run is not by tracked survivors."""
+    if per_run <= 0:
+        return 0.0
+    newest = list(_newest(holder, round(per_run) + 1))
+    if any(id(obj) in new_ids for obj in newest):
+        return 0.0
+    return per_run
+
+
+def _untracked_groups(holder: object, added: int, runs: int) -> list[Group]:
+    """Return the untracked objects among those that a container took in, by type and site."""
+    groups: dict[tuple[int, tuple[Frame, ...]], Group] = {}
+    seen: set[int] = set()
+    for obj in _newest(holder, added):
+        traceback = tracemalloc.get_object_traceback(obj)
+        if traceback is None or is_ours(traceback) or gc.is_tracked(obj) or id(obj) in seen:
+            continue
+        frames = frames_of(traceback)
+        key = (id(type(obj)), useful(frames))
+        if key not in groups:
+            groups[key] = Group(
+                type=type_name(type(obj)),
+                objects=[],
+                frames=useful(frames),
+                framework=is_framework(frames),
+                per_run=0.0,
+                size_bytes=0.0,
+                confidence=1.0,
+                container=holder,
+            )
+        group = groups[key]
+        group.objects.append(obj)
+        group.size_bytes += _size(obj, set(), seen) / runs
+        group.per_run += 1 / runs
+    # One new object in all the runs is a replaced value, not growth.
+    return [group for group in groups.values() if len(group.objects) >= 2]
+
+
+def _untracked_dicts() -> list[object]:
+    """Return the dicts that the collector doesn't track, as attributes and globals refer to them.
+
+    0.3 s with a million objects. Tuples and lists are passed over: they hold such dicts as data.
+    """
+    found: dict[int, object] = {}
+    for obj in gc.get_objects():
+        kind = type(obj)
+        if kind is tuple or kind is list:
+            continue
+        for child in referents_of(obj):
+            if type(child) is dict and not gc.is_tracked(child):
+                found[id(child)] = child
+    return list(found.values())
+
+
+def _newest(holder: object, added: int) -> Iterable[object]:
+    """Yield what a container took in last, without comparing; of unordered ones, everything."""
+    if is_kind(holder, dict):
+        # A subclass may define __reversed__ otherwise: the order of the plain dict is meant.
+        for key, value in islice(items_of(holder)[::-1], added):
+            yield key
+            yield value
+        return
+    elements = referents_of(holder)
+    if is_kind(holder, (list, deque)):
+        kept = elements[-added - 1 :] + elements[: added + 1]
+        yield from {id(obj): obj for obj in kept}.values()
+    elif len(elements) <= _MOST_ELEMENTS:
+        yield from elements
+
+
+def _without_accidents(groups: list[Group]) -> list[Group]:
+    """Return the groups without those that grew once, where others grew in most runs.
+
+    What pytest made is an accident unless it recurs: it replaces much of its own in each run.
+    """
+    groups = [group for group in groups if group.confidence > 0.6 or not group.framework]
+    if any(group.confidence > 0.6 for group in groups):
+        return [group for group in groups if group.confidence >= 0.5]
+    return groups
+
+
+def _hidden_groups(census: _Census, runs: int) -> tuple[list[Group], float]:
+    """Return what tracemalloc saw grow by site, and the traced growth in bytes per run."""
+    growth = _growth(census.blocks[:runs])
+    sizes = census.bytes[:runs]
+    total = (sum(sizes[-1].values()) - sum(sizes[0].values())) / max(runs - 1, 1)
+    if not growth or not tracemalloc.is_tracing():
+        return [], total
+    frames: dict[int, tuple[Frame, ...]] = {}
+    for trace in tracemalloc.take_snapshot().traces:
+        number = census.site(trace.traceback)
+        if number in growth and number not in frames:
+            frames[number] = frames_of(trace.traceback)
+    hidden = [
+        Group(
+            type="object unknown to the collector",
+            objects=[],
+            frames=useful(frames.get(number, ())),
+            framework=is_framework(frames.get(number, ())),
+            per_run=per_run,
+            size_bytes=(sizes[-1].get(number, 0) - sizes[0].get(number, 0)) / max(runs - 1, 1),
+            confidence=confidence,
+        )
+        for number, (per_run, confidence) in growth.items()
+    ]
+    return sorted(hidden, key=lambda group: -group.size_bytes), total

@@ -1,0 +1,30 @@
+"""Every exception and warning of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["ConfigurationError", "MemalertError", "MemalertWarning", "MemoryAlertWarning"]
+
+
+class MemalertError(Exception):
+    """Be the base of all exceptions that the package raises on purpose."""
+
+
+class ConfigurationError(MemalertError):
+    """List everything that is wrong with the configuration, one problem a line.
+
+    ``problems`` holds the lines: each says where, what, and what to write instead.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class MemalertWarning(UserWarning):
+    """Tell of our own trouble, which never fails or breaks a test of the user's."""
+
+
+class MemoryAlertWarning(UserWarning):
+    """Carry a memory alert that doesn't fail its test."""

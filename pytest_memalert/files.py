@@ -1,0 +1,94 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["explain_unwritable", "replace_text"]
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8: a reader sees the old file or the whole new one.
+
+    Missing directories are made. A symbolic link is followed, and an existing file
+    keeps its permissions. What can't be replaced (``/dev/stdout``, a named pipe) is
+    written to directly. Raises OSError; the old file is then untouched.
+    """
+    # A lone surrogate (a file name that is not UTF-8) must not cost the user the report.
+    content = text.encode("utf-8", errors="backslashreplace")
+    mode = _mode(path)
+    if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        path.write_bytes(content)
+        return
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = _name_beside(target.parent)
+    # Not tempfile.mkstemp: it makes the file private, and a report is for others to read.
+    stream = beside.open("xb")
+    try:
+        with stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if mode is not None:
+            beside.chmod(stat.S_IMODE(mode))
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def explain_unwritable(path: Path) -> str | None:
+    """Return why ``replace_text`` could not write ``path`` now, and what to write; None when it could.
+
+    Leaves nothing behind. Tries for real in the nearest directory that exists:
+    permission bits say nothing to root, nor on a read-only file system.
+    """
+    shown = f"'{path}'"
+    try:
+        mode = _mode(path)
+    except (OSError, ValueError) as error:
+        return f"{shown} can't be written ({_reason(error)}); name a file in a directory you can write to"
+    if mode is not None and stat.S_ISDIR(mode):
+        return f"{shown} is a directory; write a file name, such as '{path / 'memalert.json'}'"
+    if mode is not None and not stat.S_ISREG(mode):
+        if os.access(path, os.W_OK):
+            return None
+        return f"{shown} is a device or pipe that can't be written; name a file instead"
+    target = Path(os.path.realpath(path))
+    directory = next(parent for parent in target.parents if os.path.lexists(parent))
+    if not directory.is_dir():
+        return f"{shown} can't be written: '{directory}' is not a directory; name a path in a directory"
+    try:
+        # A name too long is noticed only where the directory before it exists.
+        for part in target.relative_to(directory).parts:
+            _mode(directory / part)
+        beside = _name_beside(directory)
+        beside.open("xb").close()
+        beside.unlink()
+    except OSError as error:
+        return (
+            f"{shown} can't be written: '{directory}' takes no new file ({_reason(error)}); "
+            "name a file in a directory you can write to"
+        )
+    return None
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of what ``path`` leads to; None when nothing is there."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _name_beside(directory: Path) -> Path:
+    """Return a path in ``directory`` that nobody else uses."""
+    # Short whatever the target is called; from the system, since ``random`` is the tests' to seed.
+    return directory / f".memalert-{os.urandom(8).hex()}.tmp"
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,0 +1,209 @@
+"""Find out whether an operation leaks, and explain the leak: ``find_leaks``, ``assert_no_leaks``."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from pytest_memalert.attribution import Explanation, explain
+from pytest_memalert.attribution.composition import Composition, compose
+from pytest_memalert.escaping import escape_controls
+from pytest_memalert.hunting import Operation, hunt
+from pytest_memalert.leaks import Policy, Signal
+from pytest_memalert.model import LeakAnalysis, Survivor
+from pytest_memalert.units import format_size
+
+__all__ = ["Explained", "assert_no_leaks", "describe_analysis", "find_leaks", "investigate"]
+
+# Survivors must be at least this share of what is lost to speak for it; an object is one to
+# four blocks: itself, its attributes, its buffer, its spare room.
+_MOST = 0.5
+_BLOCKS_PER_OBJECT = 4
+
+#: The leaks explained so far, by what they leave behind.
+Explained = dict[Composition, Explanation]
+
+
+def find_leaks(
+    func: Callable[..., object],
+    /,
+    *args: Any,
+    warmups: int | None = None,
+    runs: int | None = None,
+    **kwargs: Any,
+) -> LeakAnalysis:
+    """Return whether ``func(*args, **kwargs)`` leaks, how much per call, from where, and what to do.
+
+    It is called as often as the evidence takes: a few times where it is clean, up to some
+    thousand times, or about two seconds, where it grows. ``warmups`` calls come first (one by
+    default), ``runs`` bounds the calls that are counted. An async function is awaited in an
+    event loop that lives as long as the search. An exception that it raises passes through.
+    Don't use it while other threads allocate: what they do can't be told apart.
+    """
+    with _operation(func, args, kwargs) as run:
+        return investigate(run, warmups=warmups, runs=runs)
+
+
+def assert_no_leaks(
+    func: Callable[..., object],
+    /,
+    *args: Any,
+    warmups: int | None = None,
+    runs: int | None = None,
+    **kwargs: Any,
+) -> LeakAnalysis:
+    """Return the analysis of ``find_leaks``; raise AssertionError, with the explanation, where it leaks."""
+    __tracebackhide__ = True
+    analysis = find_leaks(func, *args, warmups=warmups, runs=runs, **kwargs)
+    if analysis.status == "leaking":
+        raise AssertionError(describe_analysis(analysis, getattr(func, "__qualname__", "the function")))
+    return analysis
+
+
+def investigate(
+    run: Operation,
+    *,
+    warmups: int | None = None,
+    runs: int | None = None,
+    budget_s: float | None = None,
+    first_run_s: float | None = None,
+    policy: Policy | None = None,
+    explained: Explained | None = None,
+) -> LeakAnalysis:
+    """Return whether an operation leaks, with the explanation where it does.
+
+    ``explained`` has the leaks explained before, and takes this one in: a leak that is
+    recognised costs fewer runs. The other parameters are those of ``hunting.hunt``.
+    """
+    explanation: Explanation | None = None
+    composition: Composition = frozenset()
+    known: Explained = {} if explained is None else explained
+
+    def is_known() -> bool:
+        nonlocal explanation, composition
+        composition = compose(run)
+        explanation = known.get(composition)
+        return explanation is not None
+
+    def bounded(lost: Mapping[Signal, float]) -> str | None:
+        nonlocal explanation
+        if explanation is None:
+            explanation = explain(run)
+            if explained is not None and (left := composition or compose(run)):
+                known[left] = explanation
+        frameworks = explanation.framework and (
+            explanation.native or _accounts_for(explanation.framework_survivors, lost)
+        )
+        if frameworks:
+            return "what remains was made by pytest or a plugin, not by the test"
+        if explanation.bounded and _accounts_for(explanation.survivors, lost):
+            return explanation.bounded
+        return None
+
+    analysis = hunt(
+        run,
+        warmups=warmups,
+        runs=runs,
+        budget_s=budget_s,
+        first_run_s=first_run_s,
+        policy=policy,
+        is_known=is_known if known else None,
+        bounded=bounded,
+    )
+    if analysis.status != "leaking" or explanation is None:
+        return analysis
+    return replace(
+        analysis,
+        survivors=explanation.survivors,
+        component=explanation.component,
+        confidence=explanation.confidence,
+        signature=explanation.signature,
+        grown_at=explanation.grown_at,
+        recommendations=explanation.recommendations,
+    )
+
+
+def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -> bool:
+    """Return whether these survivors are most of what each run leaves, and can speak for it."""
+    if not lost.keys() & {"blocks", "heap"} or lost.keys() & {"descriptors", "threads"}:
+        return False
+    count = sum(survivor.count for survivor in survivors)
+    size_bytes = sum(survivor.size_bytes for survivor in survivors)
+    enough = _MOST * lost.get("blocks", 0.0) / _BLOCKS_PER_OBJECT
+    return count >= enough and size_bytes >= _MOST * lost.get("heap", 0.0)
+
+
+def describe_analysis(analysis: LeakAnalysis, name: str) -> str:
+    """Return a leak in words, over several lines, the first of which stands alone."""
+    size = format_size(analysis.bytes_per_run or 0.0)
+    lines = [f"{name} leaks {size} per run: {analysis.reason}"]
+    for survivor in analysis.survivors:
+        where = f", allocated at {', '.join(survivor.allocated_at)}" if survivor.allocated_at else ""
+        held = f"; held by {', '.join(survivor.held_by)}" if survivor.held_by else ""
+        lines.append(f"  {survivor.count} {survivor.type}, {format_size(survivor.size_bytes)}{where}{held}")
+    lines += [f"  grown at {place}" for place in analysis.grown_at[:1]]
+    lines += [f"  -> {advice}" for advice in analysis.recommendations]
+    return "\n".join(escape_controls(line) for line in lines)
+
+
+# ------------------------------------------------------------ sync and async
+
+
+@contextmanager
+def _operation(
+    func: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[Operation]:
+    """Provide one call of ``func`` as an operation to repeat."""
+    if not inspect.iscoroutinefunction(func):
+
+        def call() -> None:
+            func(*args, **kwargs)
+
+        yield call
+        return
+    import asyncio  # 20 ms that most sessions don't need
+
+    loop = asyncio.new_event_loop()
+
+    def run_in_loop() -> None:
+        loop.run_until_complete(func(*args, **kwargs))
+
+    try:
+        yield _in_thread(run_in_loop) if _is_loop_running() else run_in_loop
+    finally:
+        loop.close()
+
+
+def _is_loop_running() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _in_thread(call: Callable[[], None]) -> Operation:
+    """Return ``call`` made in a thread of its own: a loop can't run where another one does."""
+
+    def call_in_thread() -> None:
+        trouble: list[BaseException] = []
+
+        def attempt() -> None:
+            try:
+                call()
+            except BaseException as problem:
+                trouble.append(problem)
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join()
+        if trouble:
+            raise trouble.pop()
+
+    return call_in_thread

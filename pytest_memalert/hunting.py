@@ -1,0 +1,363 @@
+"""Hunt a leak: run an operation again and again, read the process, ask ``leaks`` what next."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import ceil
+from statistics import median
+
+from pytest_memalert.clock import Stopwatch, elapsed_s
+from pytest_memalert.leaks import (
+    Policy,
+    Reading,
+    Signal,
+    Step,
+    TracedGrowth,
+    bytes_per_run,
+    describe_growth,
+    growth_of,
+    next_step,
+    surviving,
+    traced_growth,
+)
+from pytest_memalert.model import LeakAnalysis
+from pytest_memalert.probes.exact import SIGNALS, ExactReader, live_traces, refusal
+
+__all__ = ["hunt"]
+
+#: Runs the operation once; returns None, or why this run is no evidence.
+Operation = Callable[[], "str | None"]
+#: Says why growth of so much per run, by signal, is no leak after all; None where it is one.
+Bounded = Callable[[Mapping[Signal, float]], "str | None"]
+
+_NAMES: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descriptors", "threads")
+assert _NAMES == SIGNALS
+# A row: runs so far, time so far, duration of the run, whether a batch starts here, the signals.
+_RUNS, _ELAPSED, _DURATION, _STARTS, _FIRST = range(5)
+_WIDTH = _FIRST + len(SIGNALS)
+_ROWS = 2048
+# Descriptors and threads are counted after each of so many runs, later after each batch.
+_COUNTED_RUNS = 64
+# Counting from here on, every index is an integer object of its own: those up to 256 exist once
+# for all, and the 257th run would seem to leak a block.
+_COUNT_FROM = 1000
+# A batch is planned for 0.2 s at most; where the runs become slower, it ends after this.
+_LONGEST_BATCH_S = 1.0
+_FEWEST_TRACED, _MOST_TRACED = 2, 64
+_TRACING_S = 1.0
+
+
+def hunt(
+    run: Operation,
+    *,
+    warmups: int | None = None,
+    runs: int | None = None,
+    budget_s: float | None = None,
+    first_run_s: float | None = None,
+    policy: Policy | None = None,
+    is_known: Callable[[], bool] | None = None,
+    bounded: Bounded | None = None,
+) -> LeakAnalysis:
+    """Return whether ``run`` leaks, how much per run, and how that is known.
+
+    ``run`` performs one repetition and returns None, or why it is no evidence (then the
+    verdict is "unclear"). What it raises passes through. ``first_run_s`` is the duration of
+    a run that already took place; without it there is one warm-up. ``runs`` is the most
+    repetitions that are read, ``budget_s`` the most time for all of them (by default what
+    ``Policy`` says: 2 s, more for a suspect that is slow).
+
+    ``is_known`` is asked once growth is proven in eight runs: True says that this leak has
+    been confirmed before, so that its shape need not be watched further. ``bounded`` is asked
+    before a leak is told, with what each run leaves by signal: a text such as
+    "bounded: 37 of 1,000" makes the verdict "clean".
+    Both are called unfrozen and may run ``run`` themselves.
+    """
+    problem = refusal()
+    if problem is not None:
+        return LeakAnalysis(status="unclear", reason=problem)
+    policy = _adapt(policy or Policy(), runs=runs, budget_s=budget_s)
+    was_enabled = gc.isenabled()
+    try:
+        for _ in range((1 if first_run_s is None else 0) if warmups is None else warmups):
+            problem = run()
+            if problem is not None:
+                return LeakAnalysis(status="unclear", reason=problem, runs=1)
+        found = _Hunt(run, policy, freezing=True).follow(is_known=is_known, bounded=bounded)
+        if found.status == "unclear" and found.runs == 1 and policy.most_runs > 1:
+            # Frozen, an operation that inspects the collector may behave differently: once more without.
+            again = _Hunt(run, policy, freezing=False).follow(is_known=is_known, bounded=bounded)
+            return replace(again, runs=again.runs + found.runs)
+        return found
+    finally:
+        # The operation may have switched the collector off, or on.
+        if was_enabled:
+            gc.enable()
+        else:
+            gc.disable()
+
+
+class _Hunt:
+    """Hold one hunt's readings, in an array made beforehand: keeping books must not allocate."""
+
+    def __init__(self, run: Operation, policy: Policy, *, freezing: bool) -> None:
+        self._run = run
+        self._policy = policy
+        self._reader = ExactReader(freezing=freezing)
+        self._rows = array("d", bytes(8 * _WIDTH * _ROWS))
+        self._used = 0
+        self._runs = 0
+        self._stopwatch = Stopwatch()
+
+    def follow(self, *, is_known: Callable[[], bool] | None, bounded: Bounded | None) -> LeakAnalysis:
+        """Run, read and decide until there is a verdict."""
+        policy, proof_from, proof_start = self._policy, 0, None
+        with self._reader as reader:
+            while True:
+                # The readings aren't kept: what is counted next must not contain them.
+                step = next_step(self._readings(), policy)
+                if step.action != "run":
+                    break
+                if step.suspected and proof_start is None:
+                    proof_start, proof_from = self._count_unfrozen(), self._runs
+                if is_known is not None and step.suspected and self._runs - proof_from >= policy.leak_runs:
+                    if self._is_known(is_known):
+                        policy = replace(policy, shape_runs=self._runs_to_measure(), shape_s=0.0)
+                    is_known = None
+                    continue
+                problem = self._batch(step)
+                if problem is not None:
+                    return self._conclude("unclear", reason=problem)
+                if self._used > _ROWS - 80:
+                    policy = replace(policy, most_runs=self._runs)
+            if step.action == "clean":
+                return self._conclude("clean")
+            if step.action == "unclear":
+                return self._conclude("unclear", reason=step.reason, signals=step.signals)
+            assert proof_start is not None or proof_from == 0
+            proof_end = self._count_unfrozen()
+            proven = _differences(proof_start, proof_end) if proof_start is not None else {}
+            seen = _between(self._readings(), proof_from)
+            reader.thaw()
+            try:
+                signals = surviving(step.signals, seen=seen, proven=proven)
+                if not signals:
+                    return self._conclude("clean", reason="what it leaves behind dies in a full collection")
+                readings = self._readings()
+                lost = {
+                    signal: growth_of(readings, signal, since_run=proof_from).per_run for signal in signals
+                }
+                del readings
+                bound = None if bounded is None else bounded(lost)
+                if bound is not None:
+                    return self._conclude("clean", reason=bound)
+            finally:
+                reader.freeze()
+            traced = self._trace() if "blocks" in signals else None
+        return self._conclude("leaking", signals=signals, traced=traced, since_run=proof_from)
+
+    def _runs_to_measure(self) -> int:
+        """Return how many runs tell the size of a known leak: all there are, unless it shows in few."""
+        events = growth_of(self._readings(), "blocks").per_run
+        # A hundred events at random are known to 10 %.
+        wanted = ceil(100 / events) if 0 < events < 0.9 else 0
+        return max(self._runs, min(wanted, self._policy.shape_runs))
+
+    def _is_known(self, is_known: Callable[[], bool]) -> bool:
+        self._reader.thaw()
+        try:
+            return is_known()
+        finally:
+            self._reader.freeze()
+
+    def _batch(self, step: Step) -> str | None:
+        """Run as often as the step says, with a reading at the start and after each or the last run."""
+        run, reader, rows, each = self._run, self._reader, self._rows, step.each
+        worked_s = self._stopwatch.worked_s
+        until_s = worked_s() + _LONGEST_BATCH_S
+        # Floats of their own from the start: the same number of blocks in the first reading and the last.
+        began_s = elapsed_s()
+        duration_s = elapsed_s() - began_s
+        last = _COUNT_FROM + step.runs
+        at = self._used * _WIDTH
+        over = False
+        for index in range(_COUNT_FROM, last + 1):
+            if index > _COUNT_FROM:
+                began_s = elapsed_s()
+                problem = run()
+                duration_s = elapsed_s() - began_s
+                if problem is not None:
+                    self._runs += index - _COUNT_FROM
+                    return problem
+                # No number may be let go of between the first reading and the last: it is a block.
+                over = index == last or worked_s() > until_s
+                if not each and not over:
+                    continue
+            reader.settle()
+            rows[at + _RUNS] = self._runs + index - _COUNT_FROM
+            rows[at + _ELAPSED] = worked_s()
+            rows[at + _DURATION] = duration_s
+            rows[at + _STARTS] = index == _COUNT_FROM
+            border = over or index == _COUNT_FROM
+            # Our own work between two batches opens no descriptor: they need no second start.
+            counts = self._used == 0 if index == _COUNT_FROM else border or self._runs < _COUNTED_RUNS
+            reader.read(rows, at + _FIRST, counts=counts, dear=border)
+            at += _WIDTH
+            if over:
+                break
+        self._used = at // _WIDTH
+        self._runs = int(rows[at - _WIDTH + _RUNS])
+        return None
+
+    def _readings(self) -> list[Reading]:
+        """Return the readings so far, batch joined to batch: between two of them, only we were at work."""
+        readings = [Reading(runs=0, elapsed_s=0.0, levels=dict.fromkeys(_NAMES, 0.0))]
+        levels = dict.fromkeys(_NAMES, 0.0)
+        offsets = dict.fromkeys(_NAMES, 0.0)
+        for index in range(self._used):
+            at = index * _WIDTH
+            row = self._rows[at : at + _WIDTH]
+            values = dict(zip(_NAMES, row[_FIRST:], strict=True))
+            if row[_STARTS]:
+                offsets.update(
+                    {
+                        name: levels[name] - value for name, value in values.items() if value == value
+                    }  # not NaN
+                )
+                continue
+            known = {
+                name: level
+                for name, value in values.items()
+                if (level := value + offsets[name]) == level  # not NaN
+            }
+            levels.update(known)
+            readings.append(Reading(runs=int(row[_RUNS]), elapsed_s=row[_ELAPSED], levels=known))
+        return readings
+
+    def _count_unfrozen(self) -> array[float]:
+        """Return a row read after a full collection of the whole heap."""
+        row = array("d", bytes(8 * len(SIGNALS)))
+        self._reader.thaw()
+        self._reader.settle()
+        self._reader.read(row, 0)
+        self._reader.freeze()
+        return row
+
+    def _trace(self) -> TracedGrowth | None:
+        """Return the sizes of what Python allocates and never frees, from further runs under tracemalloc."""
+        if tracemalloc.is_tracing():
+            return self._trace_total()
+        events = growth_of(self._readings(), "blocks").per_run
+        run_s = self._duration_s() or 0.0
+        wanted = ceil(12 / events) if 0 < events < 1 else 16
+        affordable = int(_TRACING_S / (4 * run_s)) if run_s else _MOST_TRACED
+        count = max(_FEWEST_TRACED, min(max(wanted, 16), affordable, _MOST_TRACED))
+        tracemalloc.start(1)
+        try:
+            if self._run() is not None:
+                return None
+            self._reader.settle()
+            before = live_traces()
+            for runs in range(1, 4 * count + 1):
+                # Counting leaves objects of its own in the free lists: taken from there, the
+                # leak would have no size.
+                if runs % count == 1 or count == 1:
+                    self._reader.settle()
+                if self._run() is not None:
+                    return None
+                if runs % count == 0:
+                    self._reader.settle()
+                    growth = traced_growth(before, live_traces(), runs=runs, events_per_run=events)
+                    if growth.traces:  # else chance left these runs out
+                        return growth
+            return None
+        finally:
+            tracemalloc.stop()
+
+    def _trace_total(self) -> TracedGrowth | None:
+        """Return the sizes where somebody else is tracing: as a total, all of it taken for small blocks."""
+        self._reader.settle()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(_FEWEST_TRACED):
+            if self._run() is not None:
+                return None
+        self._reader.settle()
+        after, _ = tracemalloc.get_traced_memory()
+        return TracedGrowth(
+            small_bytes=max(0, after - before) / _FEWEST_TRACED, large_bytes=0, large_count=0, traces=0
+        )
+
+    def _duration_s(self) -> float | None:
+        durations = [
+            self._rows[index * _WIDTH + _DURATION]
+            for index in range(self._used)
+            if not self._rows[index * _WIDTH + _STARTS]
+        ]
+        return median(durations) if durations else None
+
+    def _conclude(
+        self,
+        status: str,
+        *,
+        reason: str | None = None,
+        signals: Sequence[Signal] = (),
+        traced: TracedGrowth | None = None,
+        since_run: int = 0,
+    ) -> LeakAnalysis:
+        readings = self._readings()
+        duration_s = self._duration_s()
+        if status != "leaking":
+            return LeakAnalysis(
+                status="clean" if status == "clean" else "unclear",
+                reason=reason,
+                bytes_per_run=0.0 if status == "clean" else None,
+                blocks_per_run=0.0 if status == "clean" else None,
+                runs=self._runs,
+                duration_s=duration_s,
+            )
+        growth = tuple(growth_of(readings, signal, since_run=since_run) for signal in signals)
+        size_bytes = bytes_per_run(readings, signals, traced, since_run=since_run)
+        rate = None if not duration_s or size_bytes is None else size_bytes / duration_s * 3600
+        return LeakAnalysis(
+            status="leaking",
+            reason=describe_growth(growth),
+            bytes_per_run=size_bytes,
+            blocks_per_run=next((item.per_run for item in growth if item.signal == "blocks"), 0.0),
+            runs=self._runs,
+            duration_s=duration_s,
+            rate_bytes_per_hour=rate,
+            growth=growth,
+        )
+
+
+def _adapt(policy: Policy, *, runs: int | None, budget_s: float | None) -> Policy:
+    if budget_s is not None:
+        policy = replace(policy, budget_s=budget_s, wide_budget_s=budget_s, slow_budget_s=budget_s)
+    if runs is not None:
+        policy = replace(
+            policy,
+            most_runs=runs,
+            shape_runs=min(policy.shape_runs, runs),
+            leak_runs=max(1, min(policy.leak_runs, runs)),
+        )
+    return policy
+
+
+def _differences(start: array[float], end: array[float]) -> dict[Signal, float]:
+    return {
+        name: after - before
+        for name, before, after in zip(_NAMES, start, end, strict=True)
+        if after - before == after - before  # not NaN
+    }
+
+
+def _between(readings: Sequence[Reading], since_run: int) -> dict[Signal, float]:
+    """Return how far each signal rose since then."""
+    start: dict[Signal, float] = {}
+    end: dict[Signal, float] = {}
+    for reading in readings:
+        (start if reading.runs <= since_run else end).update(reading.levels)
+    return {name: end[name] - start.get(name, 0.0) for name in end}

@@ -1,0 +1,586 @@
+"""Decide whether a repeated operation leaks: after each reading, run it again or give the verdict.
+
+A leak adds something in run after run and doesn't slow down. Everything that only looks
+like one stops: caches fill, pools start, buffers wrap round, code is specialised, the heap
+oscillates. So a hunt watches each signal's *records*, the runs that took it higher than it
+had ever been:
+
+- no record, or none for much longer than their pace would have it: flat;
+- records to the end, the last third of the runs growing as fast as the one before: a leak;
+- anything else: run again, until the budget ends ("unclear").
+
+The numbers of this module were chosen with ``benchmarks/zoo.py``, which repeats the experiment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isnan
+from statistics import median
+from typing import Literal
+
+from pytest_memalert.model import SignalGrowth
+
+__all__ = [
+    "EXACT_SIGNALS",
+    "NOISY_SIGNALS",
+    "Policy",
+    "Reading",
+    "Shape",
+    "Signal",
+    "Step",
+    "TracedGrowth",
+    "bytes_per_run",
+    "describe_growth",
+    "growth_of",
+    "growth_per_run",
+    "next_step",
+    "shape_of",
+    "surviving",
+    "traced_growth",
+]
+
+Signal = Literal["blocks", "descriptors", "threads", "heap", "resident", "mapped"]
+
+#: Signals that count things: one more is one more.
+EXACT_SIGNALS: tuple[Signal, ...] = ("blocks", "descriptors", "threads")
+#: Signals in bytes, which oscillate by themselves.
+NOISY_SIGNALS: tuple[Signal, ...] = ("heap", "resident", "mapped")
+
+# What a noisy signal must rise before it counts as a record. The heap: glibc's own oscillations
+# are +-560 and +-1,100 bytes, chunk rounding adds 30 to 150. Resident memory comes in pages,
+# mappings in arenas: whatever they show in steps of 32 KiB, the heap doesn't account for.
+_TOLERANCE: dict[Signal, float] = {"heap": 1200.0, "resident": 32768.0, "mapped": 32768.0}
+# Records before a steady rise is called a leak. Noise makes a few in a long hunt.
+_LEAST_RECORDS: dict[Signal, int] = {
+    "blocks": 8,
+    "descriptors": 8,
+    "threads": 8,
+    "heap": 8,
+    "resident": 12,
+    "mapped": 12,
+}
+# Resident memory of a test that takes 0.1 s jumps about as malloc trims and reuses its heap.
+_JITTERY_RUN_S = 0.002
+_MOST_JITTER = 32.0
+# A leak of 32 bytes needs 38 runs to pass the tolerance: look that long while the rise goes on.
+_CREEP_RUNS = 64
+# The least that malloc hands out for a block, rounded down: a slower rise is no leak per run.
+_LEAST_CHUNK_BYTES = 16
+# One run is enough to dismiss a test that takes this long, two any other.
+_LONG_RUN_S = 1.0
+# On a busy machine ``quick_s`` is soon over.
+_QUICK_RUNS = 24
+# Runs read one by one; later ones are read in windows of a sixteenth of the runs so far.
+_SINGLE_READINGS = 400
+_SLOW_RUN_S = 0.005
+_HARD_GROWTH = 4
+# Runs after which the pace of growth is known well enough not to pursue it.
+_WEAK_KNOWN_AFTER = 4
+# A block of pymalloc's is 16 to 512 bytes; those of the real leaks of the zoo have this middle.
+_TYPICAL_BLOCK_BYTES = 96
+_IRREGULAR = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Say how much evidence to gather, and what it may cost.
+
+    A hunt is flat no sooner than after ``quick_s`` of runs. A leak must grow for
+    ``leak_runs`` runs at least, and for ``shape_runs`` where ``budget_s`` and
+    ``most_growth_bytes`` allow it: 1,300 is beyond ``re``'s cache of 512 and the
+    customary ring buffer of 1,000. ``shape_s`` is spent even when those took less. A test too
+    slow for ``leak_runs`` in the budget may have ``slow_runs``, within ``slow_budget_s``; one
+    that it would cut short of ``wide_runs``, beyond the caches of 128 and 256 that ``typing``
+    and others keep, may have those within ``wide_budget_s``. Growth of less than ``weak_blocks``
+    and ``weak_bytes`` per run isn't pursued.
+    """
+
+    quick_s: float = 0.02
+    budget_s: float = 2.0
+    slow_budget_s: float = 60.0
+    slow_runs: int = 14
+    wide_budget_s: float = 6.0
+    wide_runs: int = 300
+    leak_runs: int = 8
+    shape_runs: int = 1300
+    shape_s: float = 0.1
+    most_runs: int = 20_000
+    most_growth_bytes: int = 64 * 2**20
+    weak_blocks: float = 0.0
+    weak_bytes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Hold the levels after ``runs`` runs, relative to the start; signals that weren't read are absent."""
+
+    runs: int
+    elapsed_s: float
+    levels: Mapping[Signal, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Describe how one signal moved over ``runs`` runs.
+
+    ``base_run`` is where it started to rise. ``records`` counts the readings that rose above
+    all before them, ``record_run`` is the last of those; ``fell`` says that the signal dropped
+    after it. ``late_records`` are those of the last two thirds of the runs. The rates are per
+    run, over each third. ``creeping`` says that it rose by a small block per run or more.
+    """
+
+    runs: int
+    base_run: int
+    records: int
+    late_records: int
+    record_run: int
+    fell: bool
+    growth: float
+    first_rate: float
+    middle_rate: float
+    late_rate: float
+    creeping: bool
+
+    @property
+    def expected_records(self) -> float:
+        """Return how many records the runs since the last one would have brought at the earlier pace."""
+        if not self.records:
+            return float(self.runs - self.base_run)
+        return (self.runs - self.record_run) * self.records / (self.record_run - self.base_run)
+
+    @property
+    def is_flat(self) -> bool:
+        """Return whether the growth, if any, is over."""
+        if not self.records:
+            return True
+        # The more it has grown, the longer the silence that says it is over: a leak that shows
+        # at random outlasts a silence of m expected records with a probability of exp(-m).
+        if self.expected_records < min(1 + self.records, 10):
+            return False
+        # What was emptied may be filling again, a little higher: see the next period too.
+        return not self.fell or self.runs - self.record_run >= self.record_run - self.base_run
+
+    @property
+    def is_steady(self) -> bool:
+        """Return whether it still grows, as fast as before."""
+        if self.fell or self.late_rate <= 0 or self.expected_records >= 3:
+            return False
+        # Tables that double in size, ever more rarely, are a few large steps.
+        if self.late_records < (8 if self.runs >= 64 else 4):
+            return False
+        # Few events scatter widely; many don't: growth like log(runs) has a ratio of 0.58.
+        return self.late_rate >= (0.7 if self.records >= 60 else 0.5) * self.middle_rate
+
+    @property
+    def has_slowed_down(self) -> bool:
+        """Return whether what growth remains is nothing against what it was at first."""
+        return self.late_rate <= 0.1 * self.first_rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Say what to do next: ``run`` so many times, or the verdict.
+
+    ``each`` asks for a reading after each run, else there is one after the last.
+    ``suspected`` says that growth has been seen which must be proven. ``signals`` are
+    those that leak.
+    """
+
+    action: Literal["run", "clean", "leaking", "unclear"]
+    runs: int = 0
+    each: bool = True
+    suspected: bool = False
+    reason: str | None = None
+    signals: tuple[Signal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracedGrowth:
+    """Hold what Python's allocators lost per run, as traced: ``small`` are those of up to 512 bytes."""
+
+    small_bytes: float
+    large_bytes: float
+    large_count: float
+    traces: float
+
+
+def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
+    """Return what to do after these readings, the first of which is the start."""
+    last = readings[-1]
+    runs = last.runs
+    if runs == 0:
+        return Step(action="run", runs=1)
+    run_s = last.elapsed_s / runs
+    shapes = _shapes(readings, run_s)
+    moving = _moving(shapes, run_s, patient=policy.quick_s > 0)
+    least = 1 if run_s >= _LONG_RUN_S else 2
+    if policy.quick_s > 0 and run_s < _SLOW_RUN_S:
+        least = _QUICK_RUNS
+    ended = _end(last, run_s, policy)
+    if not moving:
+        if ended or (runs >= least and last.elapsed_s >= policy.quick_s):
+            return Step(action="clean")
+        return _run_more(last, run_s, policy, suspected=False)
+    if runs >= _WEAK_KNOWN_AFTER and (weak := _describe_weak(readings, moving, policy)):
+        return Step(action="unclear", reason=weak)
+    leaking = tuple(
+        signal
+        for signal in moving
+        if runs >= policy.leak_runs
+        and shapes[signal].records >= min(_LEAST_RECORDS[signal], policy.leak_runs * 3 // 2)
+        and shapes[signal].is_steady
+        # What fades goes on fading: pages and chunks of a heap fill up over hundreds of runs.
+        and not (signal in NOISY_SIGNALS and shapes[signal].has_slowed_down)
+    )
+    # The pace of a leak that shows now and then takes longer to know.
+    shape_s = policy.shape_s * (1 if _is_in_every_run(_points(readings, "blocks")) else _IRREGULAR)
+    if leaking and (ended or (runs >= policy.shape_runs and last.elapsed_s >= shape_s)):
+        return Step(action="leaking", signals=leaking, suspected=True)
+    if ended:
+        return _give_up(shapes, moving, runs, ended, policy)
+    return _run_more(last, run_s, policy, suspected=any(shapes[signal].records >= 3 for signal in moving))
+
+
+def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy: Policy) -> str | None:
+    """Return what growth there is where the policy doesn't pursue so little; else None."""
+    if "descriptors" in moving or "threads" in moving:
+        return None
+    # The first run may still have filled a cache.
+    pace = {
+        signal: _rate(points[1], points[-1]) for signal in moving if (points := _points(readings, signal))
+    }
+    blocks = pace.pop("blocks", 0.0)
+    size_bytes = max(pace.values(), default=0.0)
+    size_bytes += _TYPICAL_BLOCK_BYTES * max(blocks, 0.0)
+    if blocks >= policy.weak_blocks or size_bytes >= policy.weak_bytes:
+        return None
+    return (
+        f"grows by about {blocks:,.0f} blocks and {size_bytes:,.0f} bytes per run: less than is pursued "
+        "in a suspect; --memalert-leaks=all decides"
+    )
+
+
+def shape_of(points: Sequence[tuple[int, float]], *, tolerance: float = 0.0) -> Shape:
+    """Return the shape of a signal from its (runs, level) points, at least one."""
+    runs = points[-1][0]
+    # The first runs may let go of something large, or take what they give back later: either
+    # hides a leak of one block per run for long. Growth is counted from the end of them.
+    earliest, early = (0, 2) if runs < 16 else (runs // 16, runs // 8)
+    first = [index for index, point in enumerate(points) if earliest <= point[0] <= early]
+    base = min(first or [0], key=lambda index: points[index][1])
+    base_run, base_level = points[base]
+    span = runs - base_run
+    one_third, two_thirds = base_run + span / 3, base_run + span * 2 / 3
+    records, record_run, record, lowest = 0, base_run, base_level, base_level
+    late_records = 0
+    for index in range(base + 1, len(points)):
+        run, level = points[index]
+        if level > record + tolerance:
+            records, record_run, record, lowest = records + 1, run, level, level
+            late_records += run > one_third
+        else:
+            lowest = min(lowest, level)
+    at_one, at_two, end = _point_at(points, one_third), _point_at(points, two_thirds), points[-1]
+    steps = len(points) - 1 - base
+    return Shape(
+        runs=runs,
+        base_run=base_run,
+        records=records,
+        late_records=late_records,
+        record_run=record_run,
+        fell=records > 0 and lowest < record - max(tolerance, 0.1 * (record - base_level)),
+        growth=end[1] - base_level,
+        first_rate=_rate(points[base], at_one),
+        middle_rate=_rate(at_one, at_two),
+        late_rate=_rate(at_two, end),
+        creeping=steps >= 2
+        and end[1] - base_level >= _LEAST_CHUNK_BYTES * span
+        and 4 * (end[1] - base_level) >= 3 * (max(level for _, level in points[base:]) - base_level),
+    )
+
+
+def surviving(
+    signals: Sequence[Signal], *, seen: Mapping[Signal, float], proven: Mapping[Signal, float]
+) -> tuple[Signal, ...]:
+    """Return those signals whose growth seen while frozen is still there after a full collection."""
+    return tuple(
+        signal
+        for signal in signals
+        if signal not in proven or proven[signal] >= 0.5 * seen.get(signal, 0.0) > 0.0
+    )
+
+
+def growth_of(readings: Sequence[Reading], signal: Signal, *, since_run: int = 0) -> SignalGrowth:
+    """Return how one signal grew from run to run."""
+    points = [point for point in _points(readings, signal) if point[0] >= since_run]
+    single = _single_increments(points)
+    return SignalGrowth(
+        signal=signal,
+        per_run=growth_per_run(points),
+        runs=points[-1][0] - points[0][0] if points else 0,
+        every_run=bool(single) and min(single) > 0 and min(single) == max(single),
+    )
+
+
+def growth_per_run(points: Sequence[tuple[int, float]]) -> float:
+    """Return the growth per run of a leaking signal from its (runs, level) points.
+
+    Where most single runs add the same, that is it: a one-time step of 100 blocks would
+    falsify a mean. Else the mean, without the first third if that was out of the ordinary.
+    """
+    if len(points) < 2:
+        return 0.0
+    start = _point_at(points, points[0][0] + (points[-1][0] - points[0][0]) / 3)
+    mean = _rate(start, points[-1])
+    single = _single_increments(points)
+    if len(single) >= 4:
+        value, times = Counter(single).most_common(1)[0]
+        if times >= 0.6 * len(single) and 0 < 0.7 * value <= mean <= 1.5 * value:
+            return value
+    overall = _rate(points[0], points[-1])
+    return overall if 0.85 * mean <= overall <= 1.15 * mean else mean
+
+
+def traced_growth(
+    before: Mapping[tuple[str, int], int],
+    after: Mapping[tuple[str, int], int],
+    *,
+    runs: int,
+    events_per_run: float = 1.0,
+) -> TracedGrowth:
+    """Return what was lost per run from the live traces, counted by (line, size), of two moments.
+
+    A line that grew much more rarely than the leak (``events_per_run``) is no part of it: a
+    container's enlarged buffer, a value replaced. Nor is a trace much larger than its line's others.
+    """
+    least = max(2.0, 0.5 * min(1.0, events_per_run) * runs) if runs >= 4 else 1.0
+    by_line: dict[str, list[tuple[int, int]]] = {}
+    for key in before.keys() | after.keys():
+        grown = after.get(key, 0) - before.get(key, 0)
+        if grown:
+            by_line.setdefault(key[0], []).append((key[1], grown))
+    small = large = large_count = traces = 0.0
+    for sizes in by_line.values():
+        count = sum(grown for _, grown in sizes)
+        if count < least:
+            continue
+        typical = median(size for size, grown in sizes for _ in range(max(0, grown)))
+        for size, grown in sizes:
+            if size > 8 * typical and abs(grown) == 1 and runs >= 4:
+                continue
+            traces += grown
+            if size > 512:
+                large += size * grown
+                large_count += grown
+            else:
+                small += size * grown
+    return TracedGrowth(
+        small_bytes=max(0.0, small) / runs,
+        large_bytes=max(0.0, large) / runs,
+        large_count=max(0.0, large_count) / runs,
+        traces=max(0.0, traces) / runs,
+    )
+
+
+def bytes_per_run(
+    readings: Sequence[Reading], signals: Sequence[Signal], traced: TracedGrowth | None, *, since_run: int = 0
+) -> float | None:
+    """Return the bytes a leak takes per run; None where nothing tells.
+
+    Python's part is what was traced, brought to the pace of the blocks where they don't grow
+    in every run. malloc's is the heap's growth beyond that. What bypasses malloc is resident
+    memory in mappings that neither explains.
+    """
+    points = {signal: _points(readings, signal) for signal in ("blocks", *NOISY_SIGNALS)}
+    python_bytes = python_heap_bytes = 0.0
+    blocks = (
+        growth_per_run([p for p in points["blocks"] if p[0] >= since_run]) if "blocks" in signals else 0.0
+    )
+    in_every_run = _is_in_every_run(points["blocks"])
+    if "blocks" in signals:
+        if traced is None:
+            return None
+        scale = 1.0 if in_every_run or not traced.traces else blocks / traced.traces
+        python_bytes = scale * (traced.small_bytes + traced.large_bytes)
+        # malloc adds a header and rounds to 16 bytes.
+        python_heap_bytes = scale * (traced.large_bytes + 16 * traced.large_count)
+    heap = _typical_growth(points["heap"], in_every_run, since_run)
+    native = heap - python_heap_bytes
+    if "heap" not in signals or native < max(64.0 if "blocks" in signals else 0.0, 0.1 * python_heap_bytes):
+        native = 0.0
+    bypassing = 0.0
+    if "resident" in signals or "mapped" in signals:
+        mapped = _median_increment(points["mapped"]) - max(0.0, _median_increment(points["heap"]))
+        resident = growth_per_run([p for p in points["resident"] if p[0] >= since_run])
+        if mapped >= 4096 or not (python_bytes or native):
+            unexplained = resident - max(0.0, heap)
+            bypassing = min(mapped, unexplained) if mapped >= 4096 else unexplained
+    return python_bytes + native + max(0.0, bypassing)
+
+
+def describe_growth(growth: Sequence[SignalGrowth]) -> str:
+    """Return the growth in words: "+4 blocks and +1,048,592 bytes of heap in each of 8 runs"."""
+    if not growth:
+        return "no growth"
+    told = {item.signal for item in growth}
+    growth = [
+        item
+        for item in growth
+        # Blocks and heap become resident and mapped; a container's room is part of its entries.
+        if not (item.signal in ("resident", "mapped") and told & {"blocks", "heap"} and not item.every_run)
+        and not (item.signal in ("resident", "mapped") and "heap" in told)
+        and not (item.signal == "heap" and "blocks" in told and item.per_run < 32)
+    ] or growth
+    parts = [f"{item.per_run:+,.{_digits(item.per_run)}f} {_noun(item)}" for item in growth]
+    runs = max(item.runs for item in growth)
+    every = all(item.every_run for item in growth)
+    when = f"in each of {runs:,} runs" if every else f"per run, over {runs:,} runs"
+    return f"{' and '.join(parts)} {when}"
+
+
+def _shapes(readings: Sequence[Reading], run_s: float) -> dict[Signal, Shape]:
+    jitter = min(max(run_s / _JITTERY_RUN_S, 1.0), _MOST_JITTER)
+    shapes: dict[Signal, Shape] = {}
+    for signal in (*EXACT_SIGNALS, *NOISY_SIGNALS):
+        points = _points(readings, signal)
+        if len(points) > 1:
+            tolerance = _TOLERANCE.get(signal, 0.0)
+            if signal in ("resident", "mapped"):
+                tolerance *= jitter
+            shapes[signal] = shape_of(points, tolerance=tolerance)
+    return shapes
+
+
+def _moving(shapes: Mapping[Signal, Shape], run_s: float, *, patient: bool) -> tuple[Signal, ...]:
+    """Return the signals that may still be growing."""
+    moving = [
+        signal
+        for signal, shape in shapes.items()
+        if not shape.is_flat or (patient and signal == "heap" and _may_creep(shape, run_s))
+    ]
+    # What bypasses malloc is mapped, then touched. Resident memory alone grows while pages that
+    # were mapped long ago are used, mappings alone when an arena is reserved: neither goes on.
+    # And what blocks or heap show needs no other witness.
+    if {"resident", "mapped"} <= set(moving):
+        return tuple(moving)
+    return tuple(signal for signal in moving if signal not in ("resident", "mapped"))
+
+
+def _may_creep(shape: Shape, run_s: float) -> bool:
+    return shape.creeping and shape.runs < _CREEP_RUNS and run_s < _SLOW_RUN_S
+
+
+def _end(last: Reading, run_s: float, policy: Policy) -> str | None:
+    """Return why there can be no further runs, or None."""
+    grown = max(last.levels.get("heap", 0.0), last.levels.get("resident", 0.0))
+    if grown >= policy.most_growth_bytes and (
+        last.runs >= policy.leak_runs or grown >= _HARD_GROWTH * policy.most_growth_bytes
+    ):
+        return f"they had taken {grown / 2**20:,.0f} MiB"
+    if last.runs >= policy.most_runs:
+        return "no more were allowed"
+    budget_s = max(
+        policy.budget_s,
+        min(policy.wide_runs * run_s, policy.wide_budget_s),
+        min(policy.slow_runs * run_s, policy.slow_budget_s),
+    )
+    if last.elapsed_s >= budget_s:
+        return f"the {budget_s:.2g} s for them were over"
+    return None
+
+
+def _give_up(
+    shapes: Mapping[Signal, Shape], moving: tuple[Signal, ...], runs: int, ended: str, policy: Policy
+) -> Step:
+    """Return the verdict where the evidence ends before it suffices."""
+    growing = [
+        signal
+        for signal in moving
+        if (signal in EXACT_SIGNALS or signal == "heap")
+        and shapes[signal].growth > 8 * _TOLERANCE.get(signal, 0.0)
+        and not shapes[signal].has_slowed_down
+    ]
+    if not growing:
+        return Step(action="clean")
+    seen = " and ".join(
+        f"{shapes[signal].growth:+,.0f} {_noun(SignalGrowth(signal=signal, per_run=0, runs=0))}"
+        for signal in growing
+    )
+    why = "too few to tell" if runs < policy.leak_runs else "but not steadily"
+    return Step(action="unclear", reason=f"{seen} in {runs:,} runs, {why}; {ended}", suspected=True)
+
+
+def _run_more(last: Reading, run_s: float, policy: Policy, *, suspected: bool) -> Step:
+    runs = last.runs
+    left = policy.most_runs - runs
+    if runs < 2 or (run_s >= _SLOW_RUN_S and runs < _CREEP_RUNS):
+        return Step(action="run", runs=1, suspected=suspected)
+    if last.elapsed_s < policy.quick_s and runs < _SINGLE_READINGS:
+        count = int((policy.quick_s - last.elapsed_s) / run_s) + 1
+        return Step(action="run", runs=min(count, 64, left), suspected=suspected)
+    # A window of 0.2 s at most, so that the budget is kept.
+    count = min(max(1, runs // 16), max(1, int(0.2 / run_s)), left)
+    return Step(action="run", runs=count, each=runs < _CREEP_RUNS, suspected=suspected)
+
+
+def _points(readings: Sequence[Reading], signal: Signal) -> list[tuple[int, float]]:
+    return [
+        (reading.runs, level)
+        for reading in readings
+        if (level := reading.levels.get(signal)) is not None and not isnan(level)
+    ]
+
+
+def _point_at(points: Sequence[tuple[int, float]], run: float) -> tuple[int, float]:
+    """Return the last point at or before ``run``."""
+    found = points[0]
+    for point in points:
+        if point[0] > run:
+            break
+        found = point
+    return found
+
+
+def _rate(start: tuple[int, float], end: tuple[int, float]) -> float:
+    return (end[1] - start[1]) / (end[0] - start[0]) if end[0] > start[0] else 0.0
+
+
+def _single_increments(points: Sequence[tuple[int, float]]) -> list[float]:
+    return [b[1] - a[1] for a, b in pairwise(points) if b[0] == a[0] + 1]
+
+
+def _is_in_every_run(points: Sequence[tuple[int, float]]) -> bool:
+    single = _single_increments(points)
+    return bool(single) and sum(step > 0 for step in single) >= 0.9 * len(single)
+
+
+def _median_increment(points: Sequence[tuple[int, float]]) -> float:
+    single = _single_increments(points)
+    return median(single) if single else growth_per_run(points)
+
+
+def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, since_run: int) -> float:
+    """Return the heap's growth per run, without the rare steps of containers that make room."""
+    if in_every_run and len(_single_increments(points)) >= 4:
+        return _median_increment(points)
+    return growth_per_run([point for point in points if point[0] >= since_run])
+
+
+def _digits(amount: float) -> int:
+    return 0 if abs(amount) >= 10 or amount == int(amount) else 2
+
+
+def _noun(growth: SignalGrowth) -> str:
+    nouns = {
+        "blocks": ("block", "blocks"),
+        "descriptors": ("open descriptor", "open descriptors"),
+        "threads": ("thread", "threads"),
+        "heap": ("byte of heap", "bytes of heap"),
+        "resident": ("byte of resident memory", "bytes of resident memory"),
+        "mapped": ("byte of mappings", "bytes of mappings"),
+    }
+    return nouns[growth.signal][growth.per_run != 1]

@@ -1,0 +1,106 @@
+"""What a test took, computed from the samples around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_memalert.model import Sample
+
+__all__ = ["NOTHING_TO_DEDUCT", "Deduction", "fold", "measure_test"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deduction:
+    """Hold what happened during a test but isn't the test's own.
+
+    That is what wider fixtures brought or gave back, and the output that pytest keeps.
+    """
+
+    rss_bytes: int = 0
+    heap_bytes: int = 0
+    blocks: int = 0
+    duration_s: float = 0.0
+
+
+NOTHING_TO_DEDUCT = Deduction()
+
+# Metric -> the sample's extra reading whose growth it is.
+_EXTRA_GROWTHS = {
+    "open_fds_growth": "fds",
+    "threads_growth": "threads",
+    "cpu_s": "cpu_s",
+    "disk_read_bytes": "disk_read_bytes",
+    "disk_written_bytes": "disk_written_bytes",
+    "net_sent_bytes": "net_sent_bytes",
+    "net_received_bytes": "net_received_bytes",
+    "traced_growth_bytes": "traced_bytes",
+}
+# Metrics that are the extra reading of the same name, after the test.
+_EXTRA_LEVELS = ("uss_bytes", "children_rss_bytes")
+
+
+def measure_test(
+    before: Sample,
+    after: Sample,
+    *,
+    rss_peak_bytes: int | None = None,
+    own_peak_bytes: int | None = None,
+    traced_peak_bytes: int | None = None,
+    deduction: Deduction = NOTHING_TO_DEDUCT,
+    probes: Mapping[str, str] | None = None,
+) -> dict[str, float]:
+    """Return the metrics of one run of a test, by name; what isn't known is absent.
+
+    ``rss_peak_bytes`` is the highest resident memory, ``own_peak_bytes`` the same without
+    what wider fixtures brought (by default, all of it). ``probes`` maps the name of each
+    added probe to its kind, ``growth`` or ``level``.
+    """
+    values: dict[str, float] = {}
+    duration_s = max(0.0, after.at_s - before.at_s - deduction.duration_s)
+    values["duration_s"] = duration_s
+    growths = []
+    if before.rss_bytes is not None and after.rss_bytes is not None:
+        values["rss_bytes"] = after.rss_bytes
+        values["rss_growth_bytes"] = after.rss_bytes - before.rss_bytes - deduction.rss_bytes
+        growths.append(values["rss_growth_bytes"])
+        if rss_peak_bytes is not None:
+            # The mark is read in pages of its own accounting: never below what was seen at the borders.
+            values["rss_peak_bytes"] = max(rss_peak_bytes, before.rss_bytes)
+            own_bytes = rss_peak_bytes if own_peak_bytes is None else own_peak_bytes
+            own_bytes = max(own_bytes, before.rss_bytes)
+            values["peak_bytes"] = own_bytes - before.rss_bytes
+            if own_bytes:
+                own_after_bytes = before.rss_bytes + values["rss_growth_bytes"]
+                values["efficiency_ratio"] = min(1.0, max(0.0, own_after_bytes / own_bytes))
+    if before.heap_bytes is not None and after.heap_bytes is not None:
+        values["heap_growth_bytes"] = after.heap_bytes - before.heap_bytes - deduction.heap_bytes
+        growths.append(values["heap_growth_bytes"])
+    if growths:
+        values["growth_bytes"] = max(growths)
+        if duration_s > 0:
+            values["growth_rate_bytes_per_s"] = values["growth_bytes"] / duration_s
+    if before.blocks is not None and after.blocks is not None:
+        values["blocks_growth"] = after.blocks - before.blocks - deduction.blocks
+    if traced_peak_bytes is not None and "traced_bytes" in before.extra:
+        values["traced_peak_bytes"] = max(0, traced_peak_bytes - before.extra["traced_bytes"])
+    if after.extra:
+        kinds = probes or {}
+        growths_of = {**_EXTRA_GROWTHS, **{name: name for name, kind in kinds.items() if kind == "growth"}}
+        for metric, reading in growths_of.items():
+            if reading in after.extra and reading in before.extra:
+                values[metric] = after.extra[reading] - before.extra[reading]
+        for name in (*_EXTRA_LEVELS, *(name for name, kind in kinds.items() if kind == "level")):
+            if name in after.extra:
+                values[name] = after.extra[name]
+    return values
+
+
+def fold(first: Deduction, second: Deduction) -> Deduction:
+    """Return both deductions as one."""
+    return Deduction(
+        rss_bytes=first.rss_bytes + second.rss_bytes,
+        heap_bytes=first.heap_bytes + second.heap_bytes,
+        blocks=first.blocks + second.blocks,
+        duration_s=first.duration_s + second.duration_s,
+    )

@@ -1,0 +1,108 @@
+"""Measure a block of code: ``with measure("load") as m: ...``."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from pytest_memalert.errors import MemalertError
+from pytest_memalert.measurement import measure_test
+from pytest_memalert.model import Sample
+from pytest_memalert.probes.peak import PeakWindow, PeakWindows
+from pytest_memalert.probes.sampler import Sampler, collect_young
+
+__all__ = ["MemoryReport", "measure"]
+
+_READINGS = ("peak", "blocks")
+_shared_sampler: Sampler | None = None
+
+
+class MemoryReport:
+    """Hold what a measured block took; the figures are known once the block has ended.
+
+    It is the context manager that ``measure`` returns. Blocks may nest.
+    """
+
+    def __init__(self, name: str, sampler: Sampler, windows: PeakWindows | None) -> None:
+        self.name = name
+        self._sampler = sampler
+        self._windows = windows
+        self._before: Sample | None = None
+        self._window: PeakWindow | None = None
+        self._values: dict[str, float] | None = None
+
+    def __enter__(self) -> MemoryReport:
+        collect_young()
+        if self._windows is not None:
+            self._window = self._windows.open()
+        self._before = self._sampler.take()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._before is not None
+        ended = self._sampler.take()
+        window = self._window
+        if self._windows is not None and window is not None:
+            self._windows.close(window)
+        collect_young()
+        self._values = measure_test(
+            self._before,
+            self._sampler.take(),
+            rss_peak_bytes=window.highest_bytes if window else None,
+            own_peak_bytes=window.own_highest_bytes if window else None,
+        )
+        self._values["duration_s"] = ended.at_s - self._before.at_s
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Return every metric of the block by name; those that aren't known here are absent."""
+        if self._values is None:
+            raise MemalertError(
+                f"measure({self.name!r}) has not ended: read its figures after the with block"
+            )
+        return dict(self._values)
+
+    @property
+    def growth_bytes(self) -> int | None:
+        """Return what the block left behind, in bytes: the larger of resident and heap growth."""
+        return self._whole("growth_bytes")
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Return the highest resident memory during the block less that before it, in bytes."""
+        return self._whole("peak_bytes")
+
+    @property
+    def blocks_growth(self) -> int | None:
+        """Return how many more blocks Python has allocated after the block than before it."""
+        return self._whole("blocks_growth")
+
+    @property
+    def duration_s(self) -> float:
+        """Return the wall time of the block, in seconds."""
+        return self.metrics["duration_s"]
+
+    def _whole(self, name: str) -> int | None:
+        value = self.metrics.get(name)
+        return None if value is None else int(value)
+
+
+def measure(name: str = "block", *, windows: PeakWindows | None = None) -> MemoryReport:
+    """Return a context manager that measures the block under it.
+
+    A process has one high-water mark: whoever measures a window around this one already
+    passes its ``windows``, so that both see their own peak.
+
+    >>> with measure("build a table") as m:
+    ...     table = [bytes(1000) for _ in range(1000)]
+    >>> m.growth_bytes > 500_000
+    True
+    """
+    global _shared_sampler
+    if _shared_sampler is None:
+        _shared_sampler = Sampler(_READINGS)
+    return MemoryReport(name, _shared_sampler, windows or _shared_sampler.peaks)

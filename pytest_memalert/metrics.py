@@ -1,0 +1,290 @@
+"""The metrics: each one's name, unit, formula, blind spots and cost, defined once.
+
+Rules, markers, the JSON report and the documentation all read this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_memalert.units import Unit
+
+__all__ = ["METRICS", "Metric", "SessionValue", "readings_for"]
+
+#: How the value of a session is made from those of its tests, in each process;
+#: the process with the largest is the one judged.
+SessionValue = Literal["last", "largest", "sum", "smallest"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One measurable quantity of a test; ``label`` is what alerts call it.
+
+    ``reading`` names the probe reading it is made from; None means that the
+    readings every test has (resident memory, heap, duration) suffice.
+    ``repeatable`` says that running the test again gives the value again.
+    ``spike`` names the metric to which a rule's ``min_growth`` applies.
+    """
+
+    name: str
+    label: str
+    unit: Unit
+    formula: str
+    blind_spots: str
+    cost: str
+    reading: str | None = None
+    repeatable: bool = True
+    session: SessionValue = "largest"
+    spike: str | None = None
+
+
+_FREE = "none beyond the readings every test has"
+
+_TABLE = (
+    Metric(
+        name="rss_bytes",
+        label="resident memory after the test",
+        unit="bytes",
+        formula="resident memory after the test's teardown",
+        blind_spots="pages never touched; memory swapped out; shared pages count in full",
+        cost="2 us (Linux), 11 to 20 us elsewhere",
+        repeatable=False,
+        session="last",
+    ),
+    Metric(
+        name="rss_peak_bytes",
+        label="highest resident memory",
+        unit="bytes",
+        formula="highest resident memory from before set-up to after teardown, "
+        "without the set-up of wider fixtures",
+        blind_spots="Linux: none down to a page; elsewhere: spikes shorter than the sampling interval",
+        cost="10 us (Linux); elsewhere a sampling thread",
+        reading="peak",
+    ),
+    Metric(
+        name="peak_bytes",
+        label="peak",
+        unit="bytes",
+        formula="rss_peak_bytes - resident memory before the test",
+        blind_spots="memory that the allocator already held is not resident anew",
+        cost="as rss_peak_bytes",
+        reading="peak",
+    ),
+    Metric(
+        name="rss_growth_bytes",
+        label="growth of resident memory",
+        unit="bytes",
+        formula="resident memory after - before, less what wider fixtures brought",
+        blind_spots="pages never touched; memory reused from what the allocator already held",
+        cost=_FREE,
+        session="sum",
+    ),
+    Metric(
+        name="heap_growth_bytes",
+        label="growth of the heap",
+        unit="bytes",
+        formula="bytes handed out by malloc after - before, less captured output that pytest keeps",
+        blind_spots="Python objects of up to 512 bytes; memory that bypasses malloc; absent on musl",
+        cost="2 us; up to 8 ms on a badly fragmented heap, where it is read more rarely",
+        session="sum",
+    ),
+    Metric(
+        name="growth_bytes",
+        label="growth",
+        unit="bytes",
+        formula="the larger of rss_growth_bytes and heap_growth_bytes",
+        blind_spots="small Python objects that fit into memory already resident",
+        cost=_FREE,
+        session="sum",
+    ),
+    Metric(
+        name="blocks_growth",
+        label="growth in allocated blocks",
+        unit="count",
+        formula="sys.getallocatedblocks() after - before",
+        blind_spots="memory that Python did not allocate; what a container's spare room takes in",
+        cost="1 us on a small heap, 0.1 to 0.7 ms with 2 million objects",
+        reading="blocks",
+        session="sum",
+    ),
+    Metric(
+        name="growth_rate_bytes_per_s",
+        label="growth rate",
+        unit="bytes/s",
+        formula="growth_bytes / duration_s, of growth that came back on repetition",
+        blind_spots="as growth_bytes; means nothing below min_growth",
+        cost=_FREE,
+        spike="growth_bytes",
+    ),
+    Metric(
+        name="efficiency_ratio",
+        label="memory efficiency",
+        unit="ratio",
+        formula="rss_bytes / rss_peak_bytes",
+        blind_spots="a large process hides a large spike",
+        cost="as rss_peak_bytes",
+        reading="peak",
+        session="smallest",
+        spike="peak_bytes",
+    ),
+    Metric(
+        name="leak_bytes_per_run",
+        label="leak per run",
+        unit="bytes",
+        formula="bytes that each further run of the test leaves behind, proven by repetition",
+        blind_spots="tests that can't be run again end as unclear",
+        cost="re-runs of suspect tests",
+        reading="leak",
+        repeatable=False,
+    ),
+    Metric(
+        name="leak_blocks_per_run",
+        label="leaked blocks per run",
+        unit="count",
+        formula="allocated blocks that each further run leaves behind, proven by repetition",
+        blind_spots="as leak_bytes_per_run",
+        cost="re-runs of suspect tests",
+        reading="leak",
+        repeatable=False,
+    ),
+    Metric(
+        name="leak_rate_bytes_per_hour",
+        label="leak rate",
+        unit="bytes/hour",
+        formula="leak_bytes_per_run / seconds per run x 3600",
+        blind_spots="as leak_bytes_per_run",
+        cost="re-runs of suspect tests",
+        reading="leak",
+        repeatable=False,
+    ),
+    Metric(
+        name="traced_peak_bytes",
+        label="traced peak",
+        unit="bytes",
+        formula="tracemalloc's peak during the test - its current size before",
+        blind_spots="memory not allocated through Python's allocators",
+        cost="2 to 4 times the run time (--memalert-trace)",
+        reading="traced",
+    ),
+    Metric(
+        name="traced_growth_bytes",
+        label="traced growth",
+        unit="bytes",
+        formula="tracemalloc's current size after - before",
+        blind_spots="as traced_peak_bytes",
+        cost="as traced_peak_bytes",
+        reading="traced",
+        session="sum",
+    ),
+    Metric(
+        name="uss_bytes",
+        label="unique memory",
+        unit="bytes",
+        formula="memory unique to the process after the test (psutil's USS)",
+        blind_spots="shared pages",
+        cost="0.3 to 12 ms",
+        reading="uss",
+        repeatable=False,
+        session="last",
+    ),
+    Metric(
+        name="children_rss_bytes",
+        label="resident memory of child processes",
+        unit="bytes",
+        formula="resident memory of all child processes alive after the call, before teardown, summed",
+        blind_spots="children that ended before the test's call did; pages shared among them count for each",
+        cost="1 ms and more",
+        reading="children",
+    ),
+    Metric(
+        name="open_fds_growth",
+        label="growth in open descriptors",
+        unit="count",
+        formula="open descriptors (handles on Windows) after - before",
+        blind_spots="one closed and another leaked in the same test cancel out",
+        cost="12 us",
+        reading="fds",
+        session="sum",
+    ),
+    Metric(
+        name="threads_growth",
+        label="growth in threads",
+        unit="count",
+        formula="threads of the process after - before",
+        blind_spots="a thread that is about to end still counts",
+        cost="20 us",
+        reading="threads",
+        session="sum",
+    ),
+    Metric(
+        name="cpu_s",
+        label="processor time",
+        unit="seconds",
+        formula="processor time (user and system) of the process over the test",
+        blind_spots="child processes; other threads' work counts too",
+        cost="1 us",
+        reading="cpu",
+        session="sum",
+    ),
+    Metric(
+        name="disk_read_bytes",
+        label="disk reads",
+        unit="bytes",
+        formula="bytes the process read from storage over the test",
+        blind_spots="reads served from the page cache; absent on macOS",
+        cost="15 us",
+        reading="disk",
+        session="sum",
+    ),
+    Metric(
+        name="disk_written_bytes",
+        label="disk writes",
+        unit="bytes",
+        formula="bytes the process caused to be written to storage over the test",
+        blind_spots="file systems in memory; absent on macOS",
+        cost="15 us",
+        reading="disk",
+        session="sum",
+    ),
+    Metric(
+        name="net_sent_bytes",
+        label="network bytes sent (system-wide)",
+        unit="bytes",
+        formula="bytes sent over all network interfaces of the machine during the test",
+        blind_spots="system-wide: every other process counts too",
+        cost="60 us",
+        reading="net",
+        session="sum",
+    ),
+    Metric(
+        name="net_received_bytes",
+        label="network bytes received (system-wide)",
+        unit="bytes",
+        formula="bytes received over all network interfaces of the machine during the test",
+        blind_spots="system-wide: every other process counts too",
+        cost="60 us",
+        reading="net",
+        session="sum",
+    ),
+    Metric(
+        name="duration_s",
+        label="duration",
+        unit="seconds",
+        formula="wall time from before set-up to after teardown, without wider fixtures",
+        blind_spots="a busy machine",
+        cost=_FREE,
+        session="sum",
+    ),
+)
+
+#: Every metric by name, in the order of the documentation.
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
+
+
+def readings_for(metrics: Iterable[str]) -> frozenset[str]:
+    """Return the probe readings without which these metrics have no data."""
+    return frozenset(
+        reading for name in metrics if name in METRICS and (reading := METRICS[name].reading) is not None
+    )

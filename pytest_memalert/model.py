@@ -1,0 +1,368 @@
+"""The records, in the order data flows; read this first.
+
+sample -> measurement -> verdict -> alert -> run. All are immutable. ``None``
+means "not known", never "zero". Quantities end in their unit.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import total_ordering
+from typing import Literal
+
+from pytest_memalert.units import Unit
+
+__all__ = [
+    "AlertCategory",
+    "AlertCondition",
+    "AlertRule",
+    "AlertSeverity",
+    "Environment",
+    "FixtureGrowth",
+    "LeakAnalysis",
+    "LeakStatus",
+    "LeakVerdict",
+    "Measurement",
+    "Note",
+    "Overhead",
+    "PerformanceAlert",
+    "Probe",
+    "Run",
+    "Sample",
+    "SignalGrowth",
+    "Survivor",
+]
+
+# ------------------------------------------------------------------ the words
+
+
+@total_ordering
+class AlertSeverity(enum.Enum):
+    """Say how bad an alert is: ``info < warning < critical``."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, AlertSeverity):
+            return NotImplemented
+        order = list(AlertSeverity)
+        return order.index(self) < order.index(other)
+
+
+class AlertCategory(enum.Enum):
+    """Say what an alert is about."""
+
+    MEMORY_LEAK = "memory_leak"
+    MEMORY_GROWTH = "memory_growth"
+    MEMORY_EFFICIENCY = "memory_efficiency"
+    MEMORY_THRESHOLD = "memory_threshold"
+    MEMORY_REGRESSION = "memory_regression"
+    CPU_USAGE = "cpu_usage"
+    DISK_IO = "disk_io"
+    NETWORK_IO = "network_io"
+    APPLICATION_LATENCY = "application_latency"
+    GENERAL = "general"
+
+
+class AlertCondition(enum.Enum):
+    """Compare what was observed with a threshold; the alert fires where it holds."""
+
+    GREATER_THAN = ">"
+    LESS_THAN = "<"
+    EQUALS = "=="
+    NOT_EQUALS = "!="
+
+    @classmethod
+    def _missing_(cls, value: object) -> AlertCondition | None:
+        # The spelled-out names are the seed system's; both are accepted everywhere.
+        return next((member for member in cls if member.name.lower() == value), None)
+
+    def holds(self, observed: float, threshold: float) -> bool:
+        """Return whether ``observed`` breaks the threshold; a value equal to its limit passes ``>``."""
+        if self is AlertCondition.GREATER_THAN:
+            return observed > threshold
+        if self is AlertCondition.LESS_THAN:
+            return observed < threshold
+        if self is AlertCondition.EQUALS:
+            return observed == threshold
+        return observed != threshold
+
+
+RuleScope = Literal["test", "session"]
+LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
+
+# ----------------------------------------------------------------- measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Add a reading of your own; rules can name it like any metric.
+
+    ``read`` returns the current value in the base of ``unit``, or None when it isn't known;
+    it is called before and after each test, so it must be quick. ``kind`` says whether
+    the metric is what the test added (``growth``) or the value after it (``level``).
+    """
+
+    name: str
+    unit: Unit
+    read: Callable[[], float | None]
+    kind: Literal["growth", "level"] = "growth"
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Hold one reading of the process.
+
+    ``extra`` has the readings that only some rules need, by the name of the
+    reading: ``fds``, ``threads``, ``cpu_s``, ``uss_bytes``, ...
+    """
+
+    at_s: float
+    rss_bytes: int | None
+    heap_bytes: int | None = None
+    blocks: int | None = None
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakVerdict:
+    """Say whether a test leaks, and how that is known."""
+
+    status: LeakStatus = "unchecked"
+    reason: str | None = None
+    bytes_per_run: float | None = None
+    blocks_per_run: float | None = None
+    runs: int = 0
+    rate_bytes_per_hour: float | None = None
+
+
+UNCHECKED = LeakVerdict()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Hold what one test took: its first run's metrics, by name (see ``metrics.METRICS``).
+
+    A metric that was not sampled, or that the platform lacks, is absent.
+    ``phases`` has the growth of resident memory, in bytes, in set-up, call and teardown.
+    """
+
+    nodeid: str
+    worker: str
+    outcome: str
+    component: str
+    rss_before_bytes: int | None
+    values: Mapping[str, float]
+    phases: Mapping[str, int] = field(default_factory=dict)
+    leak: LeakVerdict = UNCHECKED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixtureGrowth:
+    """Hold what one class-, module-, package- or session-scoped fixture brought.
+
+    ``growth_bytes`` is what remained after its teardown; None while it is still set up.
+    """
+
+    name: str
+    scope: str
+    location: str
+    worker: str
+    nodeid: str
+    setup_growth_bytes: int
+    peak_bytes: int | None
+    growth_bytes: int | None
+
+
+# ------------------------------------------------------------------- judged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRule:
+    """Say when to alert: ``metric`` ``condition`` ``threshold``, in the metric's base unit.
+
+    ``tests`` are globs over node ids; empty means every test. ``min_growth`` is the
+    growth (for ``efficiency_ratio``: the spike), in bytes, below which the rule is silent.
+    ``origin`` says where the rule was written, for error messages and ``memalert rules``.
+    A rule is known by its name and severity: two severities of a name are a rule pair.
+    """
+
+    name: str
+    category: AlertCategory
+    severity: AlertSeverity
+    metric: str
+    condition: AlertCondition = AlertCondition.GREATER_THAN
+    threshold: float
+    scope: RuleScope = "test"
+    tests: tuple[str, ...] = ()
+    component: str | None = None
+    min_growth: int | None = None
+    message: str | None = None
+    recommendations: tuple[str, ...] = ()
+    enabled: bool = True
+    origin: str = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survivor:
+    """Describe one kind of object that a leak leaves behind in each run."""
+
+    type: str
+    count: int
+    size_bytes: int
+    allocated_at: tuple[str, ...] = ()
+    held_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalGrowth:
+    """Hold how one signal (``blocks``, ``heap``, ``descriptors``, ...) grew over ``runs`` runs.
+
+    ``every_run`` says that each single run that was read added exactly ``per_run``.
+    """
+
+    signal: str
+    per_run: float
+    runs: int
+    every_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakAnalysis:
+    """Hold what repeating an operation showed.
+
+    ``duration_s`` is the median of one run. ``growth`` is the evidence, signal by signal.
+    The rest is what attribution found of a confirmed leak: ``survivors``, what each run leaves
+    behind; ``component``, the package or file that made them; ``confidence``, the share of runs
+    that left some; ``signature``, by which the leak is known wherever it shows;
+    ``grown_at``, where native memory grew; and what to do.
+    """
+
+    status: LeakStatus
+    reason: str | None = None
+    bytes_per_run: float | None = None
+    blocks_per_run: float | None = None
+    runs: int = 0
+    duration_s: float | None = None
+    rate_bytes_per_hour: float | None = None
+    growth: tuple[SignalGrowth, ...] = ()
+    survivors: tuple[Survivor, ...] = ()
+    component: str = ""
+    confidence: float | None = None
+    signature: str | None = None
+    grown_at: tuple[str, ...] = ()
+    recommendations: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> LeakVerdict:
+        """Return the part that a measurement carries."""
+        return LeakVerdict(
+            status=self.status,
+            reason=self.reason,
+            bytes_per_run=self.bytes_per_run,
+            blocks_per_run=self.blocks_per_run,
+            runs=self.runs,
+            rate_bytes_per_hour=self.rate_bytes_per_hour,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerformanceAlert:
+    """Hold one finding: what grew, how much, against what, and what to do.
+
+    ``observed`` and ``limit`` are in the base unit of ``metric``. ``inhibited_by``
+    names what keeps the alert from speaking (a higher severity, the test's own failure).
+    """
+
+    id: str
+    fingerprint: str
+    rule: str
+    category: AlertCategory
+    severity: AlertSeverity
+    component: str
+    nodeids: tuple[str, ...]
+    metric: str
+    observed: float
+    limit: float
+    condition: AlertCondition
+    message: str
+    recommendations: tuple[str, ...] = ()
+    survivors: tuple[Survivor, ...] = ()
+    raised_at: datetime
+    acknowledged: str | None = None
+    inhibited_by: str | None = None
+
+    def with_component(self, component: str) -> PerformanceAlert:
+        """Return the same alert for another component."""
+        return replace(self, component=component)
+
+    def with_recommendations(self, *recommendations: str) -> PerformanceAlert:
+        """Return the same alert with these recommendations added."""
+        return replace(self, recommendations=(*self.recommendations, *recommendations))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Say something that is no alert: a metric without data, growth that was one-time, ..."""
+
+    kind: Literal["no_data", "one_time", "unclear", "already_above", "trouble"]
+    nodeid: str | None
+    text: str
+
+
+# -------------------------------------------------------------------- a run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Say where a run took place; only runs of like environments compare."""
+
+    implementation: str
+    python: str
+    platform: str
+    machine: str
+    traced: bool
+    pytest: str | None = None
+    memalert: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overhead:
+    """Say where the time of a run went, in seconds, summed over workers."""
+
+    tests_s: float = 0.0
+    screening_s: float = 0.0
+    reruns_s: float = 0.0
+    reporting_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Hold everything one session found; reports, channels and history read this alone."""
+
+    run_id: str
+    started_at: datetime
+    duration_s: float
+    environment: Environment
+    overhead: Overhead
+    reruns: int
+    tests: tuple[Measurement, ...]
+    fixtures: tuple[FixtureGrowth, ...]
+    alerts: tuple[PerformanceAlert, ...]
+    notes: tuple[Note, ...]
+    fail_on: AlertSeverity | None = AlertSeverity.CRITICAL
+
+    def fails(self, alert: PerformanceAlert) -> bool:
+        """Return whether ``alert`` fails its test under this run's ``--memalert-fail-on``."""
+        return (
+            self.fail_on is not None
+            and alert.severity >= self.fail_on
+            and alert.acknowledged is None
+            and alert.inhibited_by is None
+        )

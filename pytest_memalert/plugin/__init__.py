@@ -1,0 +1,66 @@
+"""The pytest plugin: everything that imports pytest.
+
+``worker.py`` is what happens where tests run, ``controller.py`` what happens once per
+session. Under xdist they are in different processes; without it one process has both.
+This module is loaded in every pytest run, with or without ``--memalert``: it must stay light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.plugin.options import add_options, is_on, read_given
+
+if TYPE_CHECKING:
+    from pytest_memalert.plugin.fixture import Memalert
+
+_MARKER = (
+    "memalert(rss=, peak=, growth=, growth_rate=, efficiency=, leak=, traced_peak=, duration=, cpu=, "
+    "severity=, leaks='off'|'all', warmups=, runs=, reason=): limits on the memory of a test, "
+    "judged when pytest runs with --memalert"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks that others may implement."""
+    from pytest_memalert.plugin import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; where the session measures, the worker and the controller as well."""
+    config.addinivalue_line("markers", _MARKER)
+    if not is_on(config):
+        return
+    try:
+        given = read_given(config, config.hook.pytest_memalert_probes(config=config))
+    except ConfigurationError as wrong:
+        raise pytest.UsageError(f"memalert: {wrong}") from None
+    from pytest_memalert.plugin.controller import Controller
+    from pytest_memalert.plugin.worker import ScopeHolder, Worker
+
+    if not config.getoption("setuponly", False):
+        worker = Worker(config, given)
+        config.pluginmanager.register(worker, "memalert-worker")
+        if given.settings.leaks != "off":
+            config.pluginmanager.register(ScopeHolder(worker), "memalert-scopes")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Controller(config, given), "memalert-controller")
+
+
+@pytest.fixture
+def memalert(request: pytest.FixtureRequest) -> Memalert:
+    """Measure blocks of the test, and see the alerts raised so far: ``memalert.measure("load")``."""
+    from pytest_memalert.plugin.fixture import Memalert
+
+    return Memalert(request.config)

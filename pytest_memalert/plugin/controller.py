@@ -1,0 +1,199 @@
+"""What happens once per session: gather what was found, judge the whole, report it."""
+
+from __future__ import annotations
+
+import platform
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import pytest_memalert
+from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.errors import MemalertWarning
+from pytest_memalert.files import replace_text
+from pytest_memalert.model import (
+    Environment,
+    FixtureGrowth,
+    Measurement,
+    Note,
+    Overhead,
+    PerformanceAlert,
+    Run,
+)
+from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, decode_facts
+from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.telling import let_others_modify, record_warning
+from pytest_memalert.plugin.turn_cache import read_turns, write_turns
+from pytest_memalert.reports import json as json_report
+from pytest_memalert.reports import terminal
+from pytest_memalert.rules import find_breaches, group_leaks, inhibit, make_alert, session_values
+from pytest_memalert.turns import update
+
+__all__ = ["Controller"]
+
+
+class Controller:
+    """The hooks of the session, in the process that the user started."""
+
+    def __init__(self, config: pytest.Config, given: Given) -> None:
+        self._config = config
+        self._given = given
+        self._started_at = utc_now()
+        self._started_s = elapsed_s()
+        # By node id, since a test that another plugin runs again counts as it ended.
+        self._tests: dict[str, Measurement] = {}
+        self._alerts: dict[str, tuple[PerformanceAlert, ...]] = {}
+        self._fixtures: dict[tuple[str, str, str, str], FixtureGrowth] = {}
+        self._notes: list[Note] = []
+        self._reruns = 0
+        self._reruns_s = 0.0
+        self._screening_s = 0.0
+        self._checked: dict[str, tuple[float, float, str]] = {}
+        self._run: Run | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take what a worker found off the last report of a test."""
+        facts = report.__dict__.pop(FACTS, None)
+        if facts is None:
+            return
+        began_s = elapsed_s()
+        self._gather(report.nodeid, facts if isinstance(facts, Facts) else decode_facts(facts))
+        self._screening_s += elapsed_s() - began_s
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Refuse the session for what an xdist worker, which alone collects, found wrong with the markers."""
+        problems = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
+        if problems:
+            raise pytest.UsageError(problems)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Judge the session, let others see the run, write the report, decide the exit status."""
+        if self._config.getoption("collectonly", False) or session.exitstatus == pytest.ExitCode.USAGE_ERROR:
+            return
+        began_s = elapsed_s()
+        self._run = run = self._finish(began_s)
+        try:
+            self._config.hook.pytest_memalert_finished(config=self._config, run=run)
+        except Exception as trouble:
+            self._warn(f"pytest_memalert_finished failed ({type(trouble).__name__}: {trouble})")
+        if self._given.settings.json is not None:
+            self._write(json_report.render(run))
+        if self._checked:
+            write_turns(self._config, update(read_turns(self._config), self._checked))
+        if session.exitstatus == pytest.ExitCode.OK and any(run.fails(alert) for alert in run.alerts):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Write the summary."""
+        if self._run is None:
+            return
+        width = terminalreporter._tw.fullwidth
+        verbosity = terminalreporter.verbosity
+        lines = terminal.render(self._run, verbosity=verbosity, width=width)
+        if not lines:
+            return
+        if len(lines) > 1:
+            terminalreporter.write_sep("=", "memory alerts" if self._run.alerts else "memory")
+        for line in lines:
+            terminalreporter.write_line(line.text, **line.markup)
+
+    # --------------------------------------------------------------- the steps
+
+    def _gather(self, nodeid: str, facts: Facts) -> None:
+        if facts.measurement is not None:
+            self._tests.pop(nodeid, None)  # the series is in the order in which tests ended
+            self._tests[nodeid] = facts.measurement
+            self._alerts.pop(nodeid, None)
+            if facts.source is not None:
+                duration_s = facts.measurement.values["duration_s"]
+                self._checked[nodeid] = (facts.reruns_s, duration_s, facts.source)
+        if facts.alerts:
+            self._alerts[nodeid] = tuple(facts.alerts)
+        for fixture in facts.fixtures:
+            self._fixtures[fixture.worker, fixture.location, fixture.name, fixture.nodeid] = fixture
+        self._notes += facts.notes
+        self._reruns += facts.reruns
+        self._reruns_s += facts.reruns_s
+        self._screening_s += facts.screening_s
+
+    def _finish(self, began_s: float) -> Run:
+        tests = tuple(self._tests.values())
+        alerts = list(group_leaks(alert for found in self._alerts.values() for alert in found))
+        alerts += self._judge_session(tests)
+        settings = self._given.settings
+        ended_s = elapsed_s()
+        return Run(
+            run_id=uuid.uuid4().hex,
+            started_at=self._started_at,
+            duration_s=ended_s - self._started_s,
+            environment=Environment(
+                implementation=platform.python_implementation(),
+                python=platform.python_version(),
+                platform=platform.system(),
+                machine=platform.machine(),
+                traced=settings.trace,
+                pytest=pytest.__version__,
+                memalert=pytest_memalert.__version__,
+            ),
+            overhead=Overhead(
+                tests_s=sum(test.values.get("duration_s", 0.0) for test in tests),
+                screening_s=self._screening_s,
+                reruns_s=self._reruns_s,
+                reporting_s=ended_s - began_s,
+            ),
+            reruns=self._reruns,
+            tests=tests,
+            fixtures=tuple(self._fixtures.values()),
+            alerts=tuple(alerts),
+            notes=tuple(self._notes),
+            fail_on=settings.fail_on,
+        )
+
+    def _judge_session(self, tests: Sequence[Measurement]) -> list[PerformanceAlert]:
+        """Return the alerts of session-scoped rules: for each, that of the process that is worst off."""
+        rules = [r for r in self._given.settings.rules if r.enabled and r.scope == "session"]
+        if not rules or not tests:
+            return []
+        processes: dict[str, list[Measurement]] = {}
+        for test in tests:
+            processes.setdefault(test.worker, []).append(test)
+        worst: dict[tuple[str, str], PerformanceAlert] = {}
+        for worker, series in processes.items():
+            whole = Measurement(
+                nodeid="session" if len(processes) == 1 else f"session of {worker}",
+                worker=worker,
+                outcome="",
+                component="session",
+                rss_before_bytes=series[0].rss_before_bytes,
+                values=session_values(series, self._given.metrics),
+            )
+            for breach in find_breaches(rules, whole.values):
+                alert = make_alert(
+                    breach,
+                    id=uuid.uuid4().hex[:12],
+                    measurement=whole,
+                    raised_at=utc_now(),
+                    metrics=self._given.metrics,
+                )
+                key = (breach.rule.name, breach.rule.severity.value)
+                if key not in worst or breach.rule.condition.holds(alert.observed, worst[key].observed):
+                    worst[key] = alert
+        return list(let_others_modify(self._config, inhibit(list(worst.values()))))
+
+    def _write(self, text: str) -> None:
+        path = self._config.invocation_params.dir / str(self._given.settings.json)
+        try:
+            replace_text(path, text)
+        except OSError as problem:
+            self._warn(f"memalert could not write {path}: {problem}")
+
+    def _warn(self, trouble: str) -> None:
+        """Warn of trouble that isn't the tests'."""
+        warning = MemalertWarning(f"{trouble}; the run itself is not affected")
+        record_warning(self._config, warning, nodeid="", path=__file__, line=1)

@@ -1,0 +1,76 @@
+"""What was found about one test, on its way from where it ran to the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_memalert.codec import (
+    decode_alert,
+    decode_fixture,
+    decode_measurement,
+    decode_note,
+    encode_alert,
+    encode_fixture,
+    encode_measurement,
+    encode_note,
+)
+from pytest_memalert.model import FixtureGrowth, Measurement, Note, PerformanceAlert
+
+__all__ = ["FACTS", "USAGE_ERROR", "Facts", "decode_facts", "encode_facts"]
+
+#: The attribute of a teardown report that carries what was found. Plain data wherever the
+#: report may leave the process: it passes from an xdist worker to the controller, and
+#: survives the worker's crash. The records themselves where it can't: 25 us less per test.
+FACTS = "memalert_facts"
+#: The key of an xdist worker's output under which it tells the controller what is wrong with the markers.
+USAGE_ERROR = "memalert_usage_error"
+
+
+@dataclass(slots=True, kw_only=True)
+class Facts:
+    """Hold what was found about one test, and what it took to find it.
+
+    ``source`` identifies the code of a test that took its turn in being checked for leaks.
+    """
+
+    measurement: Measurement | None = None
+    alerts: Sequence[PerformanceAlert] = ()
+    notes: Sequence[Note] = ()
+    fixtures: Sequence[FixtureGrowth] = ()
+    reruns: int = 0
+    reruns_s: float = 0.0
+    source: str | None = None
+    screening_s: float = 0.0
+
+
+def encode_facts(facts: Facts) -> dict[str, object]:
+    """Return the facts as a dict of JSON types, without what is empty."""
+    entry: dict[str, object] = {
+        "alerts": [encode_alert(alert) for alert in facts.alerts],
+        "notes": [encode_note(note) for note in facts.notes],
+        "fixtures": [encode_fixture(fixture) for fixture in facts.fixtures],
+        "reruns": facts.reruns,
+        "reruns_s": facts.reruns_s,
+        "source": facts.source,
+        "screening_s": facts.screening_s,
+    }
+    if facts.measurement is not None:
+        entry["measurement"] = encode_measurement(facts.measurement)
+    return {key: value for key, value in entry.items() if value}
+
+
+def decode_facts(entry: Mapping[str, Any]) -> Facts:
+    """Return the facts of such a dict; raises MemalertError."""
+    measurement = entry.get("measurement")
+    return Facts(
+        measurement=None if measurement is None else decode_measurement(measurement),
+        alerts=[decode_alert(alert) for alert in entry.get("alerts", ())],
+        notes=[decode_note(note) for note in entry.get("notes", ())],
+        fixtures=[decode_fixture(fixture) for fixture in entry.get("fixtures", ())],
+        reruns=entry.get("reruns", 0),
+        reruns_s=entry.get("reruns_s", 0.0),
+        source=entry.get("source"),
+        screening_s=entry.get("screening_s", 0.0),
+    )

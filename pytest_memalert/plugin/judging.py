@@ -1,0 +1,450 @@
+"""Judge one test: rules against its figures, then repetition of what they would blame it for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pytest
+
+from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.model import (
+    AlertRule,
+    LeakAnalysis,
+    LeakVerdict,
+    Measurement,
+    Note,
+    PerformanceAlert,
+)
+from pytest_memalert.plugin.leak_check import LeakCheck
+from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.repeating import Repeater
+from pytest_memalert.plugin.scopes import WiderFixtures
+from pytest_memalert.probes.sampler import Sampler, collect_all, trim_heap
+from pytest_memalert.rules import (
+    LEAK_METRICS,
+    REARM_SHARE,
+    Breach,
+    already_above,
+    describe,
+    find_breaches,
+    find_gaps,
+    inhibit,
+    make_alert,
+    mildest,
+    mute,
+    rules_for_test,
+    tell_crossing,
+)
+from pytest_memalert.units import format_quantity, format_size
+
+__all__ = ["NO_LIMITS", "Judge", "Judgement"]
+
+NO_LIMITS = MarkerLimits()
+
+# Growth that resident memory tells of.
+_GROWN = ("growth_bytes", "growth_rate_bytes_per_s", "rss_growth_bytes")
+# Growth of which the leak engine has the last word, where it has looked.
+_HUNTED = ("growth_bytes", "growth_rate_bytes_per_s", "blocks_growth")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Hold what became of one test's figures; ``measurement`` has the verdict on its leak as well."""
+
+    measurement: Measurement
+    alerts: tuple[PerformanceAlert, ...] = ()
+    notes: tuple[Note, ...] = ()
+    reruns: int = 0
+    reruns_s: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Case:
+    """What is gathered about one test while it is judged."""
+
+    measurement: Measurement
+    item: pytest.Item
+    limits: MarkerLimits
+    rules: Sequence[AlertRule]
+    notes: list[Note]
+    leak: LeakAnalysis | None = None
+    reruns: int = 0
+
+    def note(self, kind: Literal["one_time", "unclear"], text: str) -> None:
+        """Take note of something about the test that is no alert."""
+        self.notes.append(Note(kind=kind, nodeid=self.measurement.nodeid, text=text))
+
+
+class Judge:
+    """Judge the tests of one process; it remembers which lines were crossed, and who grew most."""
+
+    def __init__(
+        self, given: Given, sampler: Sampler, fixtures: WiderFixtures, *, turns: frozenset[str] | None
+    ) -> None:
+        self._given = given
+        self._sampler = sampler
+        self._repeater = Repeater(sampler, fixtures, given.probes)
+        self._rules = tuple(r for r in given.settings.rules if r.enabled and r.scope == "test")
+        self._same_for_all = not any(rule.tests or rule.component for rule in self._rules)
+        self._crossed: set[tuple[str, str]] = set()
+        self._told: set[str] = set()
+        self._growers: list[Measurement] = []
+        self._leak_check = LeakCheck(given.settings.leaks, turns=turns)
+        self._tests_s = 0.0
+        self._reruns_s = 0.0
+
+    def may_repeat(self, limits: MarkerLimits) -> bool:
+        """Return whether the settings and the test's marker let it be run again."""
+        return self._given.settings.leaks != "off" and limits.leaks != "off"
+
+    def would_repeat(
+        self, nodeid: str, component: str, values: Mapping[str, float], limits: MarkerLimits
+    ) -> bool:
+        """Return whether a test with these figures will be run again."""
+        if self._leak_check.is_wanted(nodeid, values, limits):
+            return True
+        breaches = find_breaches(self._rules_for(nodeid, component, limits), values)
+        return any(self._is_repeatable(breach) for breach in breaches)
+
+    def judge(
+        self, measurement: Measurement, item: pytest.Item, limits: MarkerLimits, *, passed: bool
+    ) -> Judgement:
+        """Return the verdict on a test; ``passed`` says whether it did so on its own account."""
+        began_s = elapsed_s()
+        self._tests_s += measurement.values["duration_s"]
+        rules = self._rules_for(measurement.nodeid, measurement.component, limits)
+        notes = self._note_lines_crossed_before(rules, measurement, limits)
+        notes += self._note_gaps(rules, measurement)
+        self._rearm(rules, measurement.values)
+        self._remember_growth(measurement)
+        case = _Case(measurement=measurement, item=item, limits=limits, rules=rules, notes=notes)
+        if passed:
+            self._look_for_leak(case)
+        self._leak_check.learn(measurement.values)
+        breaches = [
+            breach
+            for breach in find_breaches(
+                rules, case.measurement.values, rss_before_bytes=measurement.rss_before_bytes
+            )
+            if _key(breach.rule) not in self._crossed
+        ]
+        if not breaches and case.leak is None:  # nearly every test: 60 us are all that it may cost
+            return Judgement(measurement=case.measurement, notes=tuple(case.notes))
+        if not passed:
+            alerts = mute(
+                [self._alert(breach, measurement) for breach in breaches], reason="the test's own failure"
+            )
+        else:
+            repeatable = [breach for breach in breaches if self._is_repeatable(breach)]
+            alerts = inhibit(
+                [
+                    *self._alerts_of_leak(case, breaches),
+                    *self._alerts_of_state(case, breaches),
+                    *(self._alert_repeated(case, breach) for breach in self._confirm(case, repeatable)),
+                ]
+            )
+        reruns_s = elapsed_s() - began_s if case.reruns else 0.0
+        self._reruns_s += reruns_s
+        return Judgement(
+            measurement=case.measurement,
+            alerts=alerts,
+            notes=tuple(case.notes),
+            reruns=case.reruns,
+            reruns_s=reruns_s,
+        )
+
+    # ------------------------------------------------------------------ the leak
+
+    def _look_for_leak(self, case: _Case) -> None:
+        """Check the test for a leak if it is to be; put the verdict and its figures on the measurement."""
+        values = case.measurement.values
+        if not self._leak_check.is_wanted(case.measurement.nodeid, values, case.limits):
+            return
+        if self._why_no_budget():
+            case.measurement = replace(
+                case.measurement, leak=LeakVerdict(reason="the budget for re-runs is spent")
+            )
+            return
+        case.leak = analysis = self._leak_check.check(
+            case.item, case.limits, first_run_s=values["duration_s"], budget_s=self._budget_left_s()
+        )
+        case.reruns += analysis.runs
+        if analysis.status == "leaking":
+            values = {
+                **values,
+                "leak_bytes_per_run": analysis.bytes_per_run or 0.0,
+                "leak_blocks_per_run": analysis.blocks_per_run or 0.0,
+                "leak_rate_bytes_per_hour": analysis.rate_bytes_per_hour or 0.0,
+            }
+        case.measurement = replace(case.measurement, values=values, leak=analysis.verdict)
+
+    def _alerts_of_leak(self, case: _Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
+        analysis = case.leak
+        if analysis is None or analysis.status != "leaking":
+            return []
+        found = [breach for breach in breaches if breach.rule.metric in LEAK_METRICS]
+        if not found and not analysis.bytes_per_run:
+            # Leaked descriptors and threads take none of the process' bytes, and are leaks all the same.
+            found = [
+                Breach(rule=rule, observed=0.0)
+                for rule in case.rules
+                if rule.metric == "leak_bytes_per_run" and rule.threshold == 0
+            ]
+        evidence = [analysis.reason] if analysis.reason else []
+        evidence += [f"native memory, grown at {place}" for place in analysis.grown_at[:1]]
+        return [
+            make_alert(
+                # What is known of this leak says more than what the rule says of any.
+                replace(breach, rule=replace(breach.rule, recommendations=()))
+                if analysis.recommendations and breach.rule.origin == "default"
+                else breach,
+                id=uuid.uuid4().hex[:12],
+                measurement=case.measurement,
+                raised_at=utc_now(),
+                evidence=evidence,
+                recommendations=analysis.recommendations,
+                survivors=analysis.survivors,
+                signature=analysis.signature,
+                metrics=self._given.metrics,
+            )
+            for breach in found
+        ]
+
+    # ------------------------------------------------------------ which rules
+
+    def _rules_for(self, nodeid: str, component: str, limits: MarkerLimits) -> tuple[AlertRule, ...]:
+        if self._same_for_all and not limits.rules:
+            return self._rules
+        return rules_for_test(self._rules, limits.rules, nodeid=nodeid, component=component)
+
+    def _is_repeatable(self, breach: Breach) -> bool:
+        return self._given.metrics[breach.rule.metric].repeatable
+
+    # --------------------------------------------------- the state of the process
+
+    def _rearm(self, rules: Sequence[AlertRule], values: Mapping[str, float]) -> None:
+        """Let a line that was crossed speak again, once the process is well below it."""
+        if not self._crossed:
+            return
+        for rule in rules:
+            if _key(rule) in self._crossed and values.get(rule.metric, 0) < rule.threshold * REARM_SHARE:
+                self._crossed.discard(_key(rule))
+
+    def _alerts_of_state(self, case: _Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
+        """Return the alerts of what can't be had again: lines crossed, levels reached."""
+        alerts = []
+        for breach in breaches:
+            rule = breach.rule
+            if self._is_repeatable(breach) or rule.metric in LEAK_METRICS:
+                continue
+            if rule.metric == "rss_bytes":
+                # The reading can be repeated: garbage that no one collected yet is no one's limit.
+                collect_all()
+                trim_heap()
+                again = self._sampler.read_rss()
+                if again is not None and not rule.condition.holds(again, rule.threshold):
+                    case.note(
+                        "one_time", f"{self._describe(breach, case)}; garbage, gone when collected: no alert"
+                    )
+                    continue
+                self._crossed.add(_key(rule))
+            alerts.append(self._alert(breach, case.measurement))
+        return alerts
+
+    def _remember_growth(self, measurement: Measurement) -> None:
+        """Keep the three tests that brought most to this process."""
+        growth_bytes = measurement.values.get("rss_growth_bytes", 0)
+        if growth_bytes < 2**20:
+            return
+        self._growers.append(measurement)
+        self._growers.sort(key=lambda test: -test.values["rss_growth_bytes"])
+        del self._growers[3:]
+
+    # ---------------------------------------------------------------- repetition
+
+    def _confirm(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
+        """Return those breaches that come back when the test runs again; note what becomes of the others."""
+        if not breaches:
+            return breaches
+        if not self.may_repeat(case.limits):
+            # A limit set by hand is held against the one run there is. The rules by default
+            # speak of growth that comes back, and nobody has seen whether it does.
+            seen = [b for b in breaches if b.rule.origin != "default" or b.rule.metric not in _HUNTED]
+            return self._still_there(case, seen)
+        hunted = [breach for breach in breaches if breach.rule.metric in _HUNTED]
+        kept: list[Breach] = []
+        if case.leak is not None and case.leak.status in ("clean", "leaking"):
+            # The leak engine has repeated the test already, and more often than is done here.
+            kept += mildest(hunted, [_growth_as_hunted(case.leak)])
+            self._note_one_time(case, hunted, kept, case.leak.runs)
+            breaches = [breach for breach in breaches if breach not in hunted]
+        breaches = self._worth_repeating(case, breaches)
+        if not breaches:
+            return kept
+        runs: list[dict[str, float]] = []
+        unclear = self._why_no_budget()
+        if unclear is None:
+            runs, unclear = self._repeater.repeat(case.item, breaches, budget_s=self._budget_left_s())
+        case.reruns += len(runs)
+        if unclear:
+            case.note("unclear", f"{self._describe(breaches[0], case)}; not repeated: {unclear}")
+            return kept
+        again = mildest(breaches, runs)
+        self._note_one_time(case, breaches, again, len(runs))
+        return [*kept, *again]
+
+    def _worth_repeating(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
+        """Return those breaches for which the test is run again here.
+
+        A limit set by hand always is. Of the rules by default, those on growth are the leak
+        engine's to judge, two further runs being no proof that a pool has filled; the others are
+        worth a share of the suite's time.
+        """
+        by_hand = [breach for breach in breaches if breach.rule.origin != "default"]
+        others = [b for b in breaches if b not in by_hand and b.rule.metric not in _HUNTED]
+        if not by_hand and not self._leak_check.has_time_to_clear(case.measurement.values["duration_s"]):
+            others = []
+        left_out = [breach for breach in breaches if breach not in by_hand and breach not in others]
+        if left_out:
+            why = case.measurement.leak.reason or "that would take too much of the suite's time"
+            told: Literal["one_time", "unclear"] = "unclear" if self._why_no_budget() else "one_time"
+            case.note(told, f"{self._describe(left_out[0], case)} in its first run; not repeated: {why}")
+        return [*by_hand, *others]
+
+    def _still_there(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
+        """Return those breaches that hold without the memory that malloc keeps, though it is free.
+
+        glibc raises its mmap threshold with each large block that is freed: the next one of that
+        size comes from its heap, and stays resident when freed.
+        """
+        if not any(breach.rule.metric in _GROWN for breach in breaches):
+            return breaches
+        collect_all()
+        trim_heap()
+        rss_bytes = self._sampler.read_rss()
+        values = dict(case.measurement.values)
+        if rss_bytes is None or "rss_bytes" not in values or "heap_growth_bytes" not in values:
+            return breaches  # what goes could be older than the test: only the heap tells
+        values["rss_growth_bytes"] -= max(0, values["rss_bytes"] - rss_bytes)
+        values["growth_bytes"] = max(values["rss_growth_bytes"], values["heap_growth_bytes"])
+        if values["duration_s"] > 0:
+            values["growth_rate_bytes_per_s"] = values["growth_bytes"] / values["duration_s"]
+        kept: list[Breach] = []
+        for breach in breaches:
+            kept += find_breaches((breach.rule,), values) if breach.rule.metric in _GROWN else (breach,)
+        return kept
+
+    def _budget_left_s(self) -> float | None:
+        """Return the time left for re-runs, in seconds; None where there is no bound."""
+        budget = self._given.settings.budget
+        if budget is None:
+            return None
+        limit_s = budget.seconds if budget.share is None else budget.share * self._tests_s
+        return None if limit_s is None else limit_s - self._reruns_s
+
+    def _why_no_budget(self) -> str | None:
+        """Return why there is no time for a re-run, or None."""
+        left_s = self._budget_left_s()
+        return "the budget for re-runs is spent" if left_s is not None and left_s <= 0 else None
+
+    # ---------------------------------------------------------------- words
+
+    def _alert(self, breach: Breach, measurement: Measurement) -> PerformanceAlert:
+        metric = self._given.metrics[breach.rule.metric]
+        evidence = []
+        if breach.repeated:
+            least = format_quantity(breach.observed, metric.unit)
+            evidence.append(
+                f"first run {format_quantity(measurement.values[metric.name], metric.unit)}; "
+                f"{least} or worse in each of {breach.repeated} further runs"
+            )
+        advice = []
+        phases = {phase: size for phase, size in measurement.phases.items() if size >= 2**20}
+        if phases and metric.unit in ("bytes", "bytes/s"):
+            told = ", ".join(f"{phase} {format_size(size)}" for phase, size in phases.items())
+            evidence.append(f"resident memory grew in: {told}")
+            if max(phases, key=lambda phase: phases[phase]) == "setup":
+                advice.append("most of it came during set-up: look at the test's fixtures first")
+        if breach.rule.metric == "rss_bytes" and self._growers:
+            advice.append(tell_crossing(self._growers))
+        return make_alert(
+            breach,
+            id=uuid.uuid4().hex[:12],
+            measurement=measurement,
+            raised_at=utc_now(),
+            evidence=evidence,
+            recommendations=advice,
+            metrics=self._given.metrics,
+        )
+
+    def _alert_repeated(self, case: _Case, breach: Breach) -> PerformanceAlert:
+        """Return the alert of what came back; growth that is a known leak's is explained as such."""
+        alert = self._alert(breach, case.measurement)
+        leak = case.leak
+        if breach.rule.metric not in _HUNTED or leak is None or not leak.recommendations:
+            return alert
+        return replace(alert, survivors=leak.survivors, recommendations=leak.recommendations)
+
+    def _note_lines_crossed_before(
+        self, rules: Sequence[AlertRule], measurement: Measurement, limits: MarkerLimits
+    ) -> list[Note]:
+        """Return a note for each line that was crossed before the test began: once for a rule."""
+        notes = []
+        for rule in rules:
+            if not already_above(rule, measurement.rss_before_bytes) or _key(rule) in self._crossed:
+                continue
+            own = rule in limits.rules
+            about = rule.origin if own else f"rule {rule.name!r} ({rule.severity.value})"
+            text = (
+                f"resident memory was already over the limit of {format_size(rule.threshold)} ({about}) "
+                f"before {measurement.nodeid} began: it is not blamed"
+            )
+            if own or self._once(f"above {_key(rule)}"):
+                notes.append(
+                    Note(kind="already_above", nodeid=measurement.nodeid if own else None, text=text)
+                )
+        return notes
+
+    def _note_gaps(self, rules: Sequence[AlertRule], measurement: Measurement) -> list[Note]:
+        missing = self._sampler.missing
+        gaps = find_gaps(rules, measurement.values, nodeid=measurement.nodeid, missing=missing)
+        return [gap for gap in gaps if self._once(gap.text)]
+
+    def _note_one_time(
+        self, case: _Case, breaches: Sequence[Breach], kept: Sequence[Breach], runs: int
+    ) -> None:
+        """Note the growth that did not come back, once for each metric."""
+        told = {breach.rule.metric for breach in kept}
+        for breach in breaches:
+            if breach.rule.metric not in told:
+                told.add(breach.rule.metric)
+                later = "the next" if runs == 1 else f"each of {runs} further runs"
+                text = f"{self._describe(breach, case)} in its first run, but not in {later}"
+                case.note("one_time", f"{text}: one-time, no alert")
+
+    def _describe(self, breach: Breach, case: _Case) -> str:
+        return describe(breach, case.measurement.nodeid, metrics=self._given.metrics)
+
+    def _once(self, text: str) -> bool:
+        if text in self._told:
+            return False
+        self._told.add(text)
+        return True
+
+
+def _key(rule: AlertRule) -> tuple[str, str]:
+    return (rule.name, rule.severity.value)
+
+
+def _growth_as_hunted(analysis: LeakAnalysis) -> dict[str, float]:
+    """Return what a leak analysis says of the metrics in ``_HUNTED``, as the figures of a run."""
+    growth_bytes = analysis.bytes_per_run or 0.0
+    return {
+        "growth_bytes": growth_bytes,
+        "growth_rate_bytes_per_s": (analysis.rate_bytes_per_hour or 0.0) / 3600,
+        "blocks_growth": analysis.blocks_per_run or 0.0,
+    }

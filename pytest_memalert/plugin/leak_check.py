@@ -1,0 +1,151 @@
+"""Check tests for leaks: which ones, and each by running it again until there is a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_memalert.clock import elapsed_s
+from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.model import LeakAnalysis
+from pytest_memalert.plugin.rerun import Rerunner, can_rerun
+from pytest_memalert.settings import LeakChecks
+from pytest_memalert.suspicion import Floor
+
+if TYPE_CHECKING:
+    from pytest_memalert.finding import Explained
+    from pytest_memalert.leaks import Policy
+
+__all__ = ["LeakCheck"]
+
+# Suspects that turn out to be clean may take this share of the tests' own time, or this long
+# where that is more; leaks that are found take what they take.
+_CLEARING_SHARE, _CLEARING_S = 0.05, 1.5
+# A hunt to the end takes a second or two. A suspect is promised to be found with 300 blocks or
+# 10 KiB per run; less is pursued to the end only while that stays this share of the tests' time.
+_PURSUIT_SHARE, _PURSUIT_S = 0.03, 0.5
+_WEAK_BLOCKS, _WEAK_BYTES = 200.0, 8.5 * 1024
+# Pursued is what blocks tell, exact to one; a heap of holes fades for hundreds of runs.
+_ANY_BLOCKS = 0.05
+_LONG_RUN_S, _FIRST_S = 1.0, 10.0
+
+
+class LeakCheck:
+    """Check the tests of one process; a leak that was explained is recognised in later tests.
+
+    ``turns`` are the node ids whose turn it is, where a budget doesn't cover every test.
+    """
+
+    def __init__(self, leaks: LeakChecks, *, turns: frozenset[str] | None) -> None:
+        self._leaks = leaks
+        self._turns = turns
+        self._floor = Floor()
+        self._explained: Explained = {}
+        self._tests_s = self._clearing_s = self._pursuit_s = 0.0
+        if leaks != "off":
+            # The engine takes longer to load than all the rest of the plugin: who wants no checks
+            # doesn't wait for it, who does has it loaded before the first test, not within one.
+            import_module("pytest_memalert.finding")
+
+    def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
+        """Return whether a test with these figures is to be checked."""
+        if limits.leaks == "off" or self._leaks == "off":
+            return False
+        if self.is_asked_for(nodeid, limits):
+            return True
+        # Where tests take turns, a suspect out of turn would take another one's.
+        return self._turns is None and self._floor.stands_out(values)
+
+    def is_asked_for(self, nodeid: str, limits: MarkerLimits) -> bool:
+        """Return whether the test is to be checked whatever its first run was like."""
+        if self._leaks == "all" and (self._turns is None or nodeid in self._turns):
+            return True
+        return limits.leaks == "all" or any(rule.metric.startswith("leak_") for rule in limits.rules)
+
+    def has_time_to_clear(self, first_run_s: float) -> bool:
+        """Return whether a suspect of this duration may be run again, to clear it."""
+        if self._clearing_s == 0.0 and first_run_s <= _FIRST_S:
+            return True  # a first run may have been slow for what it imported
+        cost_s = first_run_s * (1 if first_run_s >= _LONG_RUN_S else 2)
+        return self._clearing_s + cost_s <= max(_CLEARING_S, _CLEARING_SHARE * self._tests_s)
+
+    def learn(self, values: Mapping[str, float]) -> None:
+        """Take in the figures of a test, as part of what the suite retains anyway."""
+        self._floor.learn(values)
+        self._tests_s += values["duration_s"]
+
+    def check(
+        self, item: pytest.Item, limits: MarkerLimits, *, first_run_s: float, budget_s: float | None
+    ) -> LeakAnalysis:
+        """Return whether the test leaks, and where the leak comes from if it does.
+
+        ``budget_s`` is what is left of a budget that the user set.
+        """
+        reason = can_rerun(item)
+        if reason:
+            return LeakAnalysis(status="unclear", reason=reason)
+        asked_for = self.is_asked_for(item.nodeid, limits)
+        if not asked_for and budget_s is None and not self.has_time_to_clear(first_run_s):
+            reason = "a suspect, but running it again would take too much of the suite's time"
+            return LeakAnalysis(status="unchecked", reason=f"{reason}; --memalert-leaks=all does it")
+        pursuing = asked_for or self._has_time_to_pursue()
+        began_s = elapsed_s()
+        analysis = self._investigate(
+            item, limits, self._policy(asked_for, pursuing), first_run_s=first_run_s, budget_s=budget_s
+        )
+        if not asked_for:
+            seconds = elapsed_s() - began_s
+            if analysis.status != "leaking":
+                self._clearing_s += seconds
+            if pursuing:
+                self._pursuit_s += max(0.0, seconds - 3 * first_run_s)
+        return analysis
+
+    def _investigate(
+        self,
+        item: pytest.Item,
+        limits: MarkerLimits,
+        policy: Policy,
+        *,
+        first_run_s: float,
+        budget_s: float | None,
+    ) -> LeakAnalysis:
+        from pytest_memalert.finding import investigate
+
+        with Rerunner(item) as rerunner:
+
+            def run() -> str | None:
+                return rerunner.run().objection
+
+            return investigate(
+                run,
+                warmups=limits.warmups,
+                runs=limits.runs,
+                budget_s=budget_s,
+                first_run_s=first_run_s,
+                policy=policy,
+                explained=self._explained,
+            )
+
+    def _has_time_to_pursue(self) -> bool:
+        return self._pursuit_s + _PURSUIT_S <= _PURSUIT_SHARE * self._tests_s
+
+    @staticmethod
+    def _policy(asked_for: bool, pursuing: bool) -> Policy:
+        """Return how thoroughly a test is checked."""
+        from pytest_memalert.leaks import Policy
+
+        if asked_for:
+            return Policy()
+        # A suspect is dismissed by its first two flat re-runs: what made it one, it left in its
+        # first run. Checking on request is for the small and the lumpy leaks too, so it looks longer.
+        return Policy(
+            quick_s=0.0,
+            budget_s=1.0,
+            wide_budget_s=2.0,
+            weak_blocks=_ANY_BLOCKS if pursuing else _WEAK_BLOCKS,
+            weak_bytes=_WEAK_BYTES,
+        )

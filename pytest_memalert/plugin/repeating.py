@@ -1,0 +1,121 @@
+"""Run a test again to see whether what its first run broke a rule by comes back."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from pytest_memalert.clock import elapsed_s
+from pytest_memalert.measurement import Deduction, fold, measure_test
+from pytest_memalert.model import Probe
+from pytest_memalert.plugin.rerun import Rerunner, can_rerun
+from pytest_memalert.plugin.scopes import WiderFixtures
+from pytest_memalert.probes.sampler import Sampler, collect_all, trim_heap
+from pytest_memalert.rules import Breach, find_breaches, mildest
+
+__all__ = ["Repeater"]
+
+# A breach is claimed when it came back in each further run. Two show that it wasn't the first
+# use of something; a cache or pool of a few entries takes more, so a quick test gets them.
+_RUNS_AT_LEAST = 2
+_RUNS_AT_MOST = 8
+_ENOUGH_S = 0.5
+_ENOUGH_BYTES = 256 * 2**20
+
+
+class Repeater:
+    """Run tests of one process again, with the readings that were taken around their own runs."""
+
+    def __init__(self, sampler: Sampler, fixtures: WiderFixtures, probes: Sequence[Probe]) -> None:
+        self._sampler = sampler
+        self._fixtures = fixtures
+        self._probe_kinds = {probe.name: probe.kind for probe in probes}
+
+    def repeat(
+        self, item: pytest.Item, breaches: Sequence[Breach], *, budget_s: float | None
+    ) -> tuple[list[dict[str, float]], str | None]:
+        """Run the test until no breach comes back, or each has often enough; return the runs' figures.
+
+        The second value says why the runs are no evidence, if they aren't. At least one run takes
+        place, whatever is left of the budget.
+        """
+        reason = can_rerun(item)
+        runs: list[dict[str, float]] = []
+        if reason:
+            return runs, reason
+        began_s = elapsed_s()
+        grown_bytes = 0.0
+        with Rerunner(item) as rerunner:
+            while True:
+                values, reason = self._run_again(rerunner)
+                if not reason and _peak_is_gone(breaches, values):
+                    peak_bytes, reason = _trace_again(rerunner)
+                    values["peak_bytes"] = max(values.get("peak_bytes", 0), peak_bytes)
+                if reason:
+                    return runs, reason
+                runs.append(values)
+                grown_bytes += max(0.0, values.get("growth_bytes", 0.0))
+                seconds = elapsed_s() - began_s
+                enough = len(runs) >= _RUNS_AT_LEAST and (
+                    len(runs) >= _RUNS_AT_MOST or seconds > _ENOUGH_S or grown_bytes > _ENOUGH_BYTES
+                )
+                if enough or not mildest(breaches, runs) or (budget_s is not None and seconds > budget_s):
+                    return runs, None
+
+    def _run_again(self, rerunner: Rerunner) -> tuple[dict[str, float], str | None]:
+        """Return the figures of one more run, and why they are no evidence if they aren't."""
+        sampler, fixtures = self._sampler, self._fixtures
+        collect_all()
+        # Memory that malloc holds free would hide a peak; resident memory that is free isn't growth.
+        trim_heap()
+        fixtures.start_test()
+        window = sampler.peaks.open() if sampler.peaks else None
+        sampler.reset_traced_peak()
+        before = sampler.take()
+        outcome = rerunner.run()
+        traced_peak_bytes = sampler.read_traced_peak()
+        if sampler.peaks and window:
+            sampler.peaks.close(window)
+        ended_s = elapsed_s()
+        collect_all()
+        trim_heap()
+        after = sampler.take()
+        ours = Deduction(duration_s=after.at_s - ended_s)
+        values = measure_test(
+            before,
+            after,
+            rss_peak_bytes=window.highest_bytes if window else None,
+            own_peak_bytes=window.own_highest_bytes if window else None,
+            traced_peak_bytes=traced_peak_bytes,
+            deduction=fold(fixtures.deduction, ours),
+            probes=self._probe_kinds,
+        )
+        return values, outcome.objection
+
+
+def _peak_is_gone(breaches: Sequence[Breach], values: Mapping[str, float]) -> bool:
+    """Return whether a peak was blamed that the further run's resident memory doesn't show."""
+    peaks = [breach.rule for breach in breaches if breach.rule.metric == "peak_bytes"]
+    return bool(peaks) and not find_breaches(peaks, values)
+
+
+def _trace_again(rerunner: Rerunner) -> tuple[int, str | None]:
+    """Return the exact Python-level peak of one more run, in bytes, and why it is no evidence.
+
+    What the allocator held already isn't resident anew, so the resident peak of a further
+    run may be smaller than the first one's; tracing sees it all the same.
+    """
+    started = not tracemalloc.is_tracing()
+    if started:
+        tracemalloc.start()
+    try:
+        tracemalloc.reset_peak()
+        before_bytes = tracemalloc.get_traced_memory()[0]
+        outcome = rerunner.run()
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        if started:
+            tracemalloc.stop()
+    return max(0, peak_bytes - before_bytes), outcome.objection

@@ -1,0 +1,193 @@
+"""The growth of fixtures wider than a test, kept apart from the tests that use them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_memalert.measurement import NOTHING_TO_DEDUCT, Deduction, fold
+from pytest_memalert.model import FixtureGrowth, Sample
+from pytest_memalert.probes.peak import PeakWindow
+from pytest_memalert.probes.sampler import Sampler, collect_young, trim_heap
+
+__all__ = ["WiderFixtures"]
+
+# pytest makes fixtures of setup_module, setUpClass and their like; this is how it names them.
+_MADE_BY_PYTEST = re.compile(r"_?(?:xunit|unittest)_(\w+?)_fixture_(.+)")
+
+
+# A trim gives pages back, which the tests then touch anew: 0.2 ms (benchmarks/readings.py).
+_WORTH_TRIMMING_BYTES = 2**20
+
+
+class _Span:
+    """A set-up or teardown that is under way."""
+
+    __slots__ = ("before", "definition", "nested", "window")
+
+    def __init__(self, definition: object, before: Sample, window: PeakWindow | None) -> None:
+        self.definition = definition
+        self.before = before
+        self.window = window
+        self.nested = NOTHING_TO_DEDUCT
+
+
+class WiderFixtures:
+    """Measure each set-up and teardown of a class-, module-, package- or session-scoped fixture.
+
+    ``deduction`` sums up what they took since ``start_test``: it isn't the test's own.
+    """
+
+    def __init__(self, sampler: Sampler, *, worker: str, rootpath: Path) -> None:
+        self._sampler = sampler
+        self._worker = worker
+        self._rootpath = rootpath
+        self._spans: list[_Span] = []
+        self._set_up: dict[int, tuple[FixtureGrowth, Deduction]] = {}
+        self._torn_down: list[tuple[FixtureGrowth, Deduction]] = []
+        self._last: Sample | None = None
+        self._freed = NOTHING_TO_DEDUCT
+        self._news: list[FixtureGrowth] = []
+        self.deduction = NOTHING_TO_DEDUCT
+
+    def start_test(self) -> None:
+        """Begin the deduction of another test."""
+        self.deduction = NOTHING_TO_DEDUCT
+        self._spans.clear()
+
+    def take_news(self) -> list[FixtureGrowth]:
+        """Return what was measured since the last call: each fixture after set-up, again after teardown."""
+        news, self._news = self._news, []
+        return news
+
+    def begin_setup(self, definition: pytest.FixtureDef[Any]) -> None:
+        """Take note that a fixture's set-up begins."""
+        peaks = self._sampler.peaks
+        window = peaks.open(apart=True) if peaks else None
+        self._spans.append(_Span(definition, self._sampler.take(), window))
+
+    def end_setup(self, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+        """Take note that a fixture's set-up ended, well or not, and have its teardown announced."""
+        span, own = self._end()
+        peak_bytes = span.window.own_highest_bytes if span.window else None
+        fixture = FixtureGrowth(
+            name=_name(definition.argname),
+            scope=definition.scope,
+            location=self._locate(definition),
+            worker=self._worker,
+            nodeid=request.node.nodeid,
+            setup_growth_bytes=_size_bytes(own),
+            peak_bytes=(
+                None
+                if peak_bytes is None or span.before.rss_bytes is None
+                else max(0, peak_bytes - span.before.rss_bytes)
+            ),
+            growth_bytes=None,
+        )
+        self._set_up[id(definition)] = (fixture, own)
+        self._news.append(fixture)
+        # Finalizers run last in, first out: this one runs before the fixture's own teardown, and
+        # after those of the fixtures that depend on it, which were added later.
+        definition.addfinalizer(partial(self._begin_teardown, definition))
+
+    def end_teardown(self, definition: pytest.FixtureDef[Any]) -> None:
+        """Take note that a fixture's teardown ended."""
+        if self._spans and self._spans[-1].definition is definition:
+            _, own = self._end()
+            known = self._set_up.pop(id(definition), None)
+            if known is not None:
+                fixture, brought = known
+                self._torn_down.append((fixture, fold(brought, own)))
+
+    def end_test(self) -> None:
+        """Measure what the fixtures torn down in this test gave back, now that pytest has let go of them.
+
+        A fixture's value lives on after its teardown, in pytest's cache for a moment and in the
+        arguments of the last test that used it until that test's protocol is over. What goes
+        then is taken to be what the largest of the fixtures still had.
+        """
+        if self._torn_down:
+            if any(_size_bytes(remained) > _WORTH_TRIMMING_BYTES for _, remained in self._torn_down):
+                trim_heap()  # what malloc merely holds on to has not remained
+            self._note_freed(self._sampler.take())
+            freed, self._freed = self._freed, NOTHING_TO_DEDUCT
+            for fixture, remained in sorted(self._torn_down, key=lambda torn: -_size_bytes(torn[1])):
+                given = Deduction(
+                    rss_bytes=-max(0, min(freed.rss_bytes, remained.rss_bytes)),
+                    heap_bytes=-max(0, min(freed.heap_bytes, remained.heap_bytes)),
+                )
+                freed = fold(freed, given)
+                self.deduction = fold(self.deduction, given)
+                growth_bytes = _size_bytes(fold(remained, given))
+                self._news.append(replace(fixture, growth_bytes=growth_bytes))
+        self._torn_down.clear()
+
+    def _begin_teardown(self, definition: pytest.FixtureDef[Any]) -> None:
+        now = self._sampler.take()
+        self._note_freed(now)
+        self._spans.append(_Span(definition, now, None))
+
+    def _note_freed(self, now: Sample) -> None:
+        """Take note of what went since the last teardown ended, outside of any."""
+        if self._torn_down and self._last is not None:
+            self._freed = fold(self._freed, _difference(now, self._last))
+
+    def _end(self) -> tuple[_Span, Deduction]:
+        """Close the innermost span; return it and what was its own."""
+        span = self._spans.pop()
+        collect_young()
+        self._last = self._sampler.take()
+        total = _difference(span.before, self._last)
+        own = Deduction(
+            rss_bytes=total.rss_bytes - span.nested.rss_bytes,
+            heap_bytes=total.heap_bytes - span.nested.heap_bytes,
+            blocks=total.blocks - span.nested.blocks,
+            duration_s=total.duration_s - span.nested.duration_s,
+        )
+        peaks = self._sampler.peaks
+        if peaks is not None and span.window is not None:
+            peaks.close(span.window, shift_bytes=own.rss_bytes)
+        elif peaks is not None:
+            peaks.shift(own.rss_bytes)
+        if self._spans:
+            self._spans[-1].nested = fold(self._spans[-1].nested, total)
+        else:
+            self.deduction = fold(self.deduction, total)
+        return span, own
+
+    def _locate(self, definition: pytest.FixtureDef[Any]) -> str:
+        code = getattr(definition.func, "__code__", None)
+        if code is None:
+            return definition.baseid
+        try:
+            path = Path(code.co_filename).relative_to(self._rootpath).as_posix()
+        except ValueError:
+            path = code.co_filename
+        return f"{path}:{code.co_firstlineno}"
+
+
+def _difference(before: Sample, after: Sample) -> Deduction:
+    """Return what came between two samples; where the heap is not known, resident memory stands for it."""
+    rss_bytes = heap_bytes = blocks = 0
+    if before.rss_bytes is not None and after.rss_bytes is not None:
+        rss_bytes = heap_bytes = after.rss_bytes - before.rss_bytes
+    if before.heap_bytes is not None and after.heap_bytes is not None:
+        heap_bytes = after.heap_bytes - before.heap_bytes
+    if before.blocks is not None and after.blocks is not None:
+        blocks = after.blocks - before.blocks
+    duration_s = after.at_s - before.at_s
+    return Deduction(rss_bytes=rss_bytes, heap_bytes=heap_bytes, blocks=blocks, duration_s=duration_s)
+
+
+def _size_bytes(taken: Deduction) -> int:
+    return max(taken.rss_bytes, taken.heap_bytes)
+
+
+def _name(argname: str) -> str:
+    match = _MADE_BY_PYTEST.fullmatch(argname)
+    return f"{match.group(1)} of {match.group(2)}" if match else argname

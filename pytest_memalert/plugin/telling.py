@@ -1,0 +1,75 @@
+"""Tell of alerts through pytest: as the failure of a test, or as a warning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning
+from pytest_memalert.model import PerformanceAlert
+from pytest_memalert.plugin.pytest_internals import fail_report
+from pytest_memalert.reports.terminal import render_alert
+
+__all__ = ["fail_test", "let_others_modify", "record_warning", "warn_of"]
+
+
+def let_others_modify(
+    config: pytest.Config, alerts: Sequence[PerformanceAlert]
+) -> tuple[PerformanceAlert, ...]:
+    """Return the alerts as the hook leaves them; as they were, with a warning, where it fails."""
+    if not alerts:
+        return ()
+    modified = list(alerts)
+    try:
+        config.hook.pytest_memalert_modify_alerts(config=config, alerts=modified)
+    except Exception as trouble:
+        text = f"pytest_memalert_modify_alerts failed ({type(trouble).__name__}: {trouble})"
+        warning = MemalertWarning(f"{text}; the alerts stay as they were")
+        record_warning(config, warning, nodeid=alerts[0].nodeids[0], path=__file__, line=1)
+        return tuple(alerts)
+    return tuple(modified)
+
+
+def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[PerformanceAlert]) -> None:
+    """Make a report one of failure for these alerts."""
+    text = "\n\n".join(render_alert(alert) for alert in alerts)
+    headline = alerts[0].message.split("\n", 1)[0].removeprefix(f"{item.nodeid}: ")
+    if len(alerts) > 1:
+        headline += f" (and {len(alerts) - 1} more)"
+    fail_report(report, item, headline=headline, text=text)
+
+
+def warn_of(config: pytest.Config, item: pytest.Item, alert: PerformanceAlert) -> None:
+    """Record an alert that doesn't fail its test as a pytest warning at the test's location."""
+    headline = alert.message.split("\n", 1)[0]
+    _, line, _ = item.location
+    warning = MemoryAlertWarning(f"{alert.severity.value} {alert.category.value}: {headline}")
+    record_warning(config, warning, nodeid=item.nodeid, path=str(item.path), line=(line or 0) + 1)
+
+
+def record_warning(config: pytest.Config, warning: Warning, *, nodeid: str, path: str, line: int) -> None:
+    """Have pytest list a warning, whatever the filters make of it but to ignore it.
+
+    Under ``-W error`` a warning is an exception wherever it is issued: ours would break
+    the session. What fails a test is up to ``--memalert-fail-on`` alone.
+    """
+    with warnings.catch_warnings(record=True) as seen:
+        try:
+            warnings.warn_explicit(warning, type(warning), path, line, registry={})
+        except Warning:
+            ignored = False
+        else:
+            ignored = not seen
+    if ignored:
+        return
+    message = warnings.WarningMessage(warning, type(warning), path, line)
+    config.hook.pytest_warning_recorded.call_historic(
+        kwargs={
+            "warning_message": message,
+            "nodeid": nodeid,
+            "when": "runtest",
+            "location": None,
+        }
+    )

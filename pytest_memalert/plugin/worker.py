@@ -1,0 +1,509 @@
+"""What happens where tests run: measure each test, judge it, and put what was found on its report."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_memalert.clock import elapsed_s
+from pytest_memalert.errors import ConfigurationError, MemalertWarning
+from pytest_memalert.limits import MarkerLimits, parse_marker
+from pytest_memalert.measurement import measure_test
+from pytest_memalert.metrics import readings_for
+from pytest_memalert.model import AlertRule, Measurement, PerformanceAlert, Sample
+from pytest_memalert.plugin.attempt import Attempt
+from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, encode_facts
+from pytest_memalert.plugin.judging import NO_LIMITS, Judge
+from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.pytest_internals import (
+    hold_wider_scopes,
+    kept_output_bytes,
+    run_phases,
+)
+from pytest_memalert.plugin.scopes import WiderFixtures
+from pytest_memalert.plugin.telling import fail_test, let_others_modify, record_warning, warn_of
+from pytest_memalert.plugin.turn_cache import read_turns
+from pytest_memalert.probes.peak import PeakWindows
+from pytest_memalert.probes.sampler import Sampler, age_all, collect_young
+from pytest_memalert.turns import choose, source_of
+
+__all__ = ["ScopeHolder", "Worker"]
+
+_LIMITS = pytest.StashKey[MarkerLimits]()
+
+_REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_bytes": 32768}
+_LARGE_GARBAGE_BYTES = 64 * 1024
+# What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
+_BLOCKS_PER_PART = 15
+
+
+class Worker:
+    """The hooks around each test, in the process that runs it."""
+
+    def __init__(self, config: pytest.Config, given: Given) -> None:
+        self._config = config
+        self._given = given
+        workerinput = getattr(config, "workerinput", None)
+        self._name = workerinput["workerid"] if workerinput else "main"
+        self._is_remote = bool(workerinput)
+        self._sampler: Sampler | None = None
+        self._fixtures: WiderFixtures | None = None
+        self._judge: Judge | None = None
+        self._attempt: Attempt | None = None
+        self._last: Sample | None = None
+        self._repeating = False
+        self._owned = False
+        self._owners: list[Any] | None = None
+        self._names_components = False
+        self._junit = bool(config.getoption("xmlpath", None))
+        self._probe_kinds = {probe.name: probe.kind for probe in given.probes}
+        self._limit_rules: list[AlertRule] = []
+        self._sources: dict[str, str] = {}
+        self._turns: frozenset[str] | None = None
+        self._started_tracing = False
+        self._told_trouble: set[str] = set()
+        self.alerts: list[PerformanceAlert] = []
+
+    # ------------------------------------------------------------ collection
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Read every marker; refuse the session if any of them is wrong."""
+        problems: list[str] = []
+        for item in items:
+            layers = [
+                (node.nodeid or "the session", mark.kwargs, mark.args)
+                for node, mark in item.iter_markers_with_node("memalert")
+            ]
+            if not layers:
+                continue
+            try:
+                limits = parse_marker(layers)
+            except ConfigurationError as wrong:
+                # A class's or module's marker is wrong once, however many tests it covers.
+                problems += [problem for problem in wrong.problems if problem not in problems]
+            else:
+                item.stash[_LIMITS] = limits
+                self._limit_rules.extend(limits.rules)
+        if not problems:
+            return
+        text = "memalert: " + "\n".join(problems)
+        if not self._is_remote:
+            raise pytest.UsageError(text)
+        # Raised in an xdist worker, it would reach the user as the traceback of an internal error.
+        self._config.workeroutput[USAGE_ERROR] = text  # type: ignore[attr-defined]
+        items.clear()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Choose the tests whose turn it is to be checked for leaks, where the budget isn't for all."""
+        settings = self._given.settings
+        if settings.leaks != "all" or settings.budget is None:
+            return
+        self._sources = {item.nodeid: _source_of(item) for item in session.items}
+        self._turns = choose(
+            self._sources,
+            read_turns(self._config),
+            budget_s=settings.budget.seconds,
+            budget_share=settings.budget.share,
+        )
+
+    # ------------------------------------------------------------- protocol
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
+        """Run the item with its reports logged only when all three are made.
+
+        An alert is known after teardown, and must fail the *call*: so its report has to
+        wait. Another plugin that runs items itself (pytest-rerunfailures) keeps doing so.
+        """
+        for owner in self._other_owners():
+            arguments = {"item": item, "nextitem": nextitem}
+            answer = owner.function(*(arguments[name] for name in owner.argnames))
+            if answer is not None:
+                return answer
+        hook = item.ihook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        self._owned = True
+        try:
+            run_phases(item, nextitem)
+            # Only now has pytest let go of the values of the test's fixtures.
+            self._conclude_owned(item)
+        finally:  # Ctrl-C and pytest.exit() must not lose what is known already
+            attempt, self._attempt, self._owned = self._attempt, None, False
+            if attempt is not None and attempt.item is item:
+                for report in attempt.reports.values():
+                    hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Take the sample before a test."""
+        if not self._repeating:
+            self._begin(item)
+        yield
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Read the resident memory around the call; look at child processes while they are there."""
+        attempt = self._attempt
+        if self._repeating or attempt is None or self._sampler is None:
+            return (yield)
+        attempt.before_call_rss = self._sampler.read_rss()
+        try:
+            return (yield)
+        finally:
+            attempt.after_call_rss = self._sampler.read_rss()
+            attempt.children.update(self._sampler.read_children())
+            attempt.call_ended = True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Keep the item's reports; with the last one, judge the test."""
+        attempt = self._attempt
+        if self._repeating or attempt is None or attempt.item is not item:
+            return (yield)
+        if call.when == "teardown" and not self._owned:
+            # Another plugin runs the item: this is the last that will be heard of it.
+            ended = self._conclude(attempt, torn_down_well=call.excinfo is None)
+            if ended is not None and ended.excinfo is not None and call.excinfo is None:
+                call.excinfo = ended.excinfo
+            report = yield
+            self._tell(attempt, report)
+            return report
+        report = yield
+        if call.when != "call" or attempt.call_ended:  # before that it is a subtest's
+            attempt.reports[call.when] = report
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Notice which reports are out, and whether a subtest failed."""
+        attempt = self._attempt
+        if attempt is None or self._repeating:
+            return
+        if report is attempt.reports.get("call"):
+            attempt.call_logged = True
+        elif report is not attempt.reports.get(report.when or "") and report.nodeid == attempt.item.nodeid:
+            attempt.parts += 1
+            attempt.failed_part |= report.failed
+
+    @contextmanager
+    def holding_scopes(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+        """Hold the wider scopes of a test that will be repeated beyond its own teardown."""
+        attempt = self._attempt
+        same_scopes = nextitem is not None and nextitem.parent is item.parent
+        if (
+            same_scopes
+            or self._repeating
+            or self._judge is None
+            or attempt is None
+            or attempt.item is not item
+            or not self._judge.may_repeat(self._limits(item))
+        ):
+            yield
+        else:
+            with hold_wider_scopes(item, suspect=lambda: self._stands_out(attempt)) as attempt.held:
+                yield
+
+    # ------------------------------------------------------------- fixtures
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        """Measure the set-up of a fixture wider than the test."""
+        if fixturedef.scope == "function" or self._fixtures is None:
+            return (yield)
+        self._fixtures.begin_setup(fixturedef)
+        try:
+            return (yield)
+        finally:
+            self._fixtures.end_setup(fixturedef, request)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Measure the teardown of a fixture wider than the test."""
+        if fixturedef.scope != "function" and self._fixtures is not None:
+            self._fixtures.end_teardown(fixturedef)
+
+    def pytest_sessionfinish(self) -> None:
+        """Stop what was started."""
+        if self._started_tracing:
+            tracemalloc.stop()
+
+    # -------------------------------------------------------------- for others
+
+    @property
+    def peak_windows(self) -> PeakWindows | None:
+        """Return the windows over the process' high-water mark, once a test has begun."""
+        return self._sampler.peaks if self._sampler else None
+
+    # --------------------------------------------------------------- the steps
+
+    def _start(self) -> Sampler:
+        """Open the probes, when the first test begins."""
+        settings = self._given.settings
+        in_force = [rule for rule in (*settings.rules, *self._limit_rules) if rule.enabled]
+        readings = set(readings_for(rule.metric for rule in in_force))
+        if settings.leaks != "off":
+            readings.add("blocks")
+        if settings.trace:
+            readings.add("traced")
+            if not tracemalloc.is_tracing():
+                tracemalloc.start()
+                self._started_tracing = True
+        else:
+            readings.discard("traced")
+        self._sampler = sampler = Sampler(
+            readings, interval_s=settings.sample_interval_s, probes=self._given.probes
+        )
+        self._fixtures = WiderFixtures(sampler, worker=self._name, rootpath=self._config.rootpath)
+        self._judge = Judge(self._given, sampler, self._fixtures, turns=self._turns)
+        self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
+        age_all()
+        return sampler
+
+    def _begin(self, item: pytest.Item) -> None:
+        began_s = elapsed_s()
+        sampler = self._sampler or self._start()
+        self._attempt = attempt = Attempt(item)
+        assert self._fixtures is not None
+        self._fixtures.start_test()
+        sampler.reset_traced_peak()
+        attempt.before = before = sampler.take(since=self._last)
+        self._last = None
+        if sampler.peaks is not None:
+            attempt.window = sampler.peaks.open(level_bytes=before.rss_bytes)
+        attempt.screening_s = before.at_s - began_s
+
+    def _measure(self, attempt: Attempt) -> dict[str, float]:
+        """Return the metrics of the attempt as of now."""
+        sampler, fixtures, before = self._sampler, self._fixtures, attempt.before
+        assert sampler is not None
+        assert fixtures is not None
+        assert before is not None
+        traced_peak_bytes = sampler.read_traced_peak()
+        self._last = after = sampler.take()
+        if attempt.children:
+            after = replace(after, extra={**after.extra, **attempt.children})
+        deduction = fixtures.deduction
+        if output_bytes := kept_output_bytes(attempt.item):
+            deduction = replace(
+                deduction,
+                rss_bytes=deduction.rss_bytes + output_bytes,
+                heap_bytes=deduction.heap_bytes + output_bytes,
+            )
+        if attempt.parts:
+            deduction = replace(deduction, blocks=deduction.blocks + _BLOCKS_PER_PART * attempt.parts)
+        return measure_test(
+            before,
+            after,
+            rss_peak_bytes=attempt.window.highest_bytes if attempt.window else None,
+            own_peak_bytes=attempt.window.own_highest_bytes if attempt.window else None,
+            traced_peak_bytes=traced_peak_bytes,
+            deduction=deduction,
+            probes=self._probe_kinds,
+        )
+
+    def _measure_collected(self, attempt: Attempt) -> dict[str, float]:
+        """Return the metrics of the attempt without the garbage it made."""
+        if self._given.settings.leaks == "off":
+            values = self._measure(attempt)
+            # Suspicion counts single blocks; without it, garbage matters where it is large.
+            if values.get("growth_bytes", 0.0) <= _LARGE_GARBAGE_BYTES:
+                return values
+        collect_young()
+        return self._measure(attempt)
+
+    def _stands_out(self, attempt: Attempt) -> bool:
+        """Return whether the test, its own teardown just done, is about to be repeated."""
+        if attempt.failed_part or self._judge is None or self._sampler is None:
+            return False
+        call = attempt.reports.get("call")
+        if call is None or not call.passed or hasattr(call, "wasxfail"):
+            return False
+        if self._sampler.peaks is not None and attempt.window is not None:
+            self._sampler.peaks.peek(attempt.window)
+        collect_young()
+        try:
+            values = self._measure(attempt)
+            # Its last report is yet to be made: what that takes must not make it stand out later.
+            for metric, margin in _REPORT_MARGIN.items():
+                if metric in values:
+                    values[metric] += margin
+            return self._judge.would_repeat(
+                attempt.item.nodeid, self._component(attempt.item), values, self._limits(attempt.item)
+            )
+        except Exception as trouble:
+            self._report_trouble(trouble)
+            return False
+
+    def _conclude_owned(self, item: pytest.Item) -> None:
+        """Conclude an attempt whose three reports are made but not logged yet."""
+        attempt = self._attempt
+        if attempt is None or attempt.item is not item:
+            return
+        ended = self._conclude(attempt, torn_down_well=attempt.reports["teardown"].passed)
+        if ended is not None and ended.excinfo is not None:
+            # The wider scopes' teardown belongs to this test's teardown, and so does its failure.
+            item.ihook.pytest_runtest_makereport(item=item, call=ended)
+        self._tell(attempt, attempt.reports["teardown"])
+
+    def _conclude(self, attempt: Attempt, *, torn_down_well: bool) -> pytest.CallInfo[None] | None:
+        """Measure and judge a test whose teardown is done; then tear down what was held for it."""
+        began_s = elapsed_s()
+        ended = None
+        try:
+            self._judge_attempt(attempt, torn_down_well=torn_down_well)
+        except Exception as trouble:
+            self._report_trouble(trouble)
+        finally:
+            self._repeating = False
+            if attempt.held.held or attempt.reruns or attempt.measurement is None:
+                self._last = None
+            if attempt.held.held:
+                ended = attempt.held.release(attempt.item)
+                if self._fixtures is not None:
+                    self._fixtures.end_test()
+        attempt.screening_s += elapsed_s() - began_s - attempt.reruns_s
+        return ended
+
+    def _judge_attempt(self, attempt: Attempt, *, torn_down_well: bool) -> None:
+        sampler, judge, item = self._sampler, self._judge, attempt.item
+        if sampler is None or judge is None or attempt.before is None:
+            return
+        if self._fixtures is not None:
+            self._fixtures.end_test()
+        if sampler.peaks is not None and attempt.window is not None:
+            sampler.peaks.close(attempt.window)
+        outcome = attempt.outcome(torn_down_well=torn_down_well)
+        if outcome == "skipped":
+            return
+        values = self._measure_collected(attempt)
+        attempt.measurement = measurement = Measurement(
+            nodeid=item.nodeid,
+            worker=self._name,
+            outcome=outcome,
+            component=self._component(item),
+            rss_before_bytes=attempt.before.rss_bytes,
+            values=values,
+            phases=attempt.phases(values.get("rss_bytes")),
+        )
+        if outcome not in ("passed", "failed", "error"):
+            return  # an expected failure, and a pass that wasn't expected, are told as such
+        self._repeating = True
+        judgement = judge.judge(measurement, item, self._limits(item), passed=outcome == "passed")
+        self._repeating = False
+        attempt.measurement = judgement.measurement
+        attempt.alerts = let_others_modify(self._config, judgement.alerts)
+        attempt.notes = judgement.notes
+        attempt.reruns, attempt.reruns_s = judgement.reruns, judgement.reruns_s
+
+    def _tell(self, attempt: Attempt, report: pytest.TestReport) -> None:
+        """Fail the test or warn, and put what was found on its last report."""
+        try:
+            self._tell_alerts(attempt, report)
+            facts = self._facts(attempt)
+            # Who runs the item in our stead may do so in a process of its own (pytest-forked).
+            stays_here = self._owned and not self._is_remote
+            setattr(report, FACTS, facts if stays_here else encode_facts(facts))
+            if self._junit and attempt.measurement is not None:
+                _add_properties(report, attempt.measurement)
+        except Exception as trouble:
+            self._report_trouble(trouble)
+
+    def _tell_alerts(self, attempt: Attempt, report: pytest.TestReport) -> None:
+        if not attempt.alerts:
+            return
+        self.alerts.extend(attempt.alerts)
+        speaking = [a for a in attempt.alerts if a.inhibited_by is None and a.acknowledged is None]
+        fail_on = self._given.settings.fail_on
+        failing = [a for a in speaking if fail_on is not None and a.severity >= fail_on]
+        for alert in speaking:
+            if alert not in failing:
+                warn_of(self._config, attempt.item, alert)
+        if failing:
+            call = attempt.reports.get("call")
+            # Where another plugin logs each report as it is made, the call's is out already.
+            target = call if call is not None and not attempt.call_logged else report
+            fail_test(target, attempt.item, failing)
+            if attempt.measurement is not None:
+                attempt.measurement = replace(attempt.measurement, outcome="failed")
+
+    def _facts(self, attempt: Attempt) -> Facts:
+        return Facts(
+            measurement=attempt.measurement,
+            alerts=attempt.alerts,
+            notes=attempt.notes,
+            fixtures=self._fixtures.take_news() if self._fixtures is not None else (),
+            reruns=attempt.reruns,
+            reruns_s=attempt.reruns_s,
+            source=self._sources.get(attempt.item.nodeid) if attempt.reruns else None,
+            screening_s=attempt.screening_s,
+        )
+
+    def _limits(self, item: pytest.Item) -> MarkerLimits:
+        return item.stash.get(_LIMITS, NO_LIMITS)
+
+    def _component(self, item: pytest.Item) -> str:
+        if self._names_components:
+            named = item.ihook.pytest_memalert_component(item=item)
+            if isinstance(named, str):
+                return named
+        return item.nodeid.partition("::")[0]
+
+    def _other_owners(self) -> list[Any]:
+        """Return the other plugins' functions that may run an item themselves, first to be asked first."""
+        if self._owners is None:
+            self._owners = [
+                function
+                for function in reversed(self._config.hook.pytest_runtest_protocol.get_hookimpls())
+                if not (function.wrapper or function.hookwrapper)
+                and function.plugin is not self
+                and function.plugin_name != "runner"
+            ]
+        return self._owners
+
+    def _report_trouble(self, trouble: Exception) -> None:
+        """Warn of our own trouble, once for each kind of it."""
+        kind = f"{type(trouble).__name__}: {trouble}"
+        if kind in self._told_trouble:
+            return
+        self._told_trouble.add(kind)
+        nodeid = self._attempt.item.nodeid if self._attempt else ""
+        text = f"memalert could not judge a test ({kind}); the test itself is not affected"
+        record_warning(self._config, MemalertWarning(text), nodeid=nodeid, path=__file__, line=1)
+
+
+class ScopeHolder:
+    """The hook around teardown; registered only where tests may be run again."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, None, None]:
+        """Hold the wider scopes of a test that will be repeated."""
+        with self._worker.holding_scopes(item, nextitem):
+            return (yield)
+
+
+def _source_of(item: pytest.Item) -> str:
+    function = getattr(item, "function", None)
+    return source_of([getattr(function, "__code__", None)])
+
+
+def _add_properties(report: pytest.TestReport, measurement: Measurement) -> None:
+    """Give JUnit XML the same figures, as properties of the test."""
+    others = (pair for pair in report.user_properties if not pair[0].startswith("memalert_"))
+    figures = ((f"memalert_{name}", value) for name, value in measurement.values.items())
+    report.user_properties = [*others, *figures]

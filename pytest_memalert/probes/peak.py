@@ -1,0 +1,170 @@
+"""The highest resident memory within a window of time; windows may nest."""
+
+from __future__ import annotations
+
+import _thread
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from pytest_memalert.probes.procfs import ProcFile, reset_high_water_mark
+
+__all__ = ["PeakWindow", "PeakWindows", "open_peak_windows"]
+
+
+# A mark so little above the present level is the level: pages come and go by themselves.
+_CLOSE_BYTES = 32 * 1024
+
+
+class _Mark(Protocol):
+    """A high-water mark: the kernel's, or a sampling thread's."""
+
+    def reset(self) -> None:
+        """Begin anew from the current resident memory."""
+
+    def read(self) -> int | None:
+        """Return the highest resident memory since the last reset, in bytes."""
+
+
+class PeakWindow:
+    """A window of time whose highest resident memory is wanted.
+
+    ``highest_bytes`` is that; ``own_highest_bytes`` is it without what ``PeakWindows.shift``
+    was told isn't the window's own. Both are None until the mark was read.
+    """
+
+    __slots__ = ("apart", "highest_bytes", "own_highest_bytes", "shift_bytes")
+
+    def __init__(self, *, apart: bool) -> None:
+        self.apart = apart
+        self.highest_bytes: int | None = None
+        self.own_highest_bytes: int | None = None
+        self.shift_bytes = 0
+
+
+class PeakWindows:
+    """Share the process' one high-water mark among nested windows."""
+
+    def __init__(self, mark: _Mark) -> None:
+        self._mark = mark
+        self._open: list[PeakWindow] = []
+        self._mark_bytes = sys.maxsize
+
+    def open(self, *, apart: bool = False, level_bytes: int | None = None) -> PeakWindow:
+        """Begin a window; what happens in one that is ``apart`` doesn't count in those around it.
+
+        ``level_bytes`` is the resident memory now, where the caller knows it: a mark that is
+        no higher needs no reset, which is most of the price of a window.
+        """
+        self._settle()
+        window = PeakWindow(apart=apart)
+        at_level = level_bytes is not None and self._mark_bytes - level_bytes <= _CLOSE_BYTES
+        if self._open or not at_level:
+            self._reset()
+        self._open.append(window)
+        return window
+
+    def close(self, window: PeakWindow, *, shift_bytes: int = 0) -> PeakWindow:
+        """End a window and return it; ``shift_bytes`` is what it added, not on the others' account."""
+        if window in self._open:
+            self._settle()
+            self._open.remove(window)
+            self._raise_level(shift_bytes)
+        return window
+
+    def peek(self, window: PeakWindow) -> PeakWindow:
+        """Return an open window with what it has reached so far."""
+        self._settle()
+        return window
+
+    def shift(self, level_bytes: int) -> None:
+        """Take note that the level rose (or fell) by this much, on no open window's own account."""
+        self._settle()
+        self._raise_level(level_bytes)
+
+    def _raise_level(self, level_bytes: int) -> None:
+        if self._open:
+            for window in self._open:
+                window.shift_bytes += level_bytes
+            self._reset()
+
+    def _settle(self) -> None:
+        """Give the mark reached so far to every window that it belongs to."""
+        if not self._open:
+            return
+        try:
+            highest = self._mark.read()
+        except (OSError, ValueError):
+            return
+        if highest is None:
+            return
+        self._mark_bytes = highest
+        for window in reversed(self._open):
+            own = highest - window.shift_bytes
+            window.highest_bytes = max(window.highest_bytes or 0, highest)
+            window.own_highest_bytes = max(window.own_highest_bytes or 0, own)
+            if window.apart:
+                break
+
+    def _reset(self) -> None:
+        try:
+            self._mark.reset()
+        except OSError:
+            pass
+
+
+class _KernelMark:
+    """The kernel's own mark (Linux): exact to the page, 10 us to read."""
+
+    def __init__(self) -> None:
+        self._status = ProcFile("status", size_bytes=4096)
+
+    def reset(self) -> None:
+        reset_high_water_mark()
+
+    def read(self) -> int | None:
+        text = self._status.read()
+        at = text.find(b"VmHWM:")
+        if at < 0:
+            self._status.reopen()
+            return None
+        return int(text[at + 6 : text.index(b"kB", at)]) * 1024
+
+
+class _SampledMark:
+    """A thread that looks at the resident memory at an interval: spikes in between are missed."""
+
+    def __init__(self, read_rss: Callable[[], int | None], *, interval_s: float) -> None:
+        self._read_rss = read_rss
+        self._interval_s = interval_s
+        self._highest_bytes = 0
+        self._stop = _thread.allocate_lock()
+        self._stop.acquire()
+        # Not threading.Thread: tests that list the threads of the process shall not see ours.
+        _thread.start_new_thread(self._watch, ())
+
+    def reset(self) -> None:
+        self._highest_bytes = self._read_rss() or 0
+
+    def read(self) -> int | None:
+        highest = max(self._highest_bytes, self._read_rss() or 0)
+        return highest or None
+
+    def _watch(self) -> None:
+        while not self._stop.acquire(timeout=self._interval_s):
+            seen = self._read_rss() or 0
+            if seen > self._highest_bytes:  # compared last: a reset in between is not undone
+                self._highest_bytes = seen
+
+
+def open_peak_windows(read_rss: Callable[[], int | None], *, interval_s: float) -> PeakWindows:
+    """Return the windows over the best mark there is: the kernel's, else a sampling thread's."""
+    if sys.platform == "linux":
+        kernel = _KernelMark()
+        try:
+            kernel.reset()
+            if kernel.read() is not None:
+                return PeakWindows(kernel)
+        except (OSError, ValueError):
+            pass  # clear_refs is forbidden in some containers
+    return PeakWindows(_SampledMark(read_rss, interval_s=interval_s))

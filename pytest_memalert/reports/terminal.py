@@ -1,0 +1,325 @@
+"""The summary at the end of a session, as lines for a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pytest_memalert.codec import count_alerts
+from pytest_memalert.escaping import escape_controls
+from pytest_memalert.model import (
+    AlertSeverity,
+    FixtureGrowth,
+    Measurement,
+    Note,
+    PerformanceAlert,
+    Run,
+    Survivor,
+)
+from pytest_memalert.units import format_size
+
+__all__ = ["Line", "render", "render_alert"]
+
+#: Narrower terminals get lines of this many columns.
+NARROWEST_COLUMNS = 20
+
+_ALERTS_SHOWN = 20
+_NOTES_SHOWN = 20
+_FIXTURES_SHOWN = 20
+_NOTES_TOLD_UNASKED = 3
+_TESTS_SHOWN = 5
+_SURVIVORS_SHOWN = 5
+_STEPS_SHOWN = 5
+_TOP = 5
+
+_REMAINED_BYTES = 2**20
+_BROUGHT_BYTES = 10 * 2**20
+
+_ALL = "see the JSON report (--memalert-json PATH)"
+_COLOURS: dict[AlertSeverity, Mapping[str, bool]] = {
+    AlertSeverity.CRITICAL: {"red": True, "bold": True},
+    AlertSeverity.WARNING: {"yellow": True, "bold": True},
+    AlertSeverity.INFO: {"cyan": True, "bold": True},
+}
+_NOTE_WORDS = {"no_data": "without data", "unclear": "unclear", "trouble": "about our own trouble"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Hold one line without its newline; ``markup`` is for pytest's terminal writer (``{"red": True}``)."""
+
+    text: str
+    markup: Mapping[str, bool] = field(default_factory=dict)
+
+
+def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
+    """Return the summary of ``run``, none of its lines wider than ``width`` columns unless a word is.
+
+    Below zero, ``verbosity`` leaves one line for each alert; from one on, it adds the
+    largest growths and peaks, the fixtures and every note.
+    """
+    width = max(width, NARROWEST_COLUMNS)
+    speaking = sorted(
+        (alert for alert in run.alerts if alert.acknowledged is None and alert.inhibited_by is None),
+        key=lambda alert: alert.severity,
+        reverse=True,
+    )
+    if verbosity < 0:
+        return list(_brief_lines(speaking, width))
+    lines: list[Line] = []
+    for alert in speaking[:_ALERTS_SHOWN]:
+        lines += _alert_lines(alert, width)
+        lines.append(Line(text=""))
+    if len(speaking) > _ALERTS_SHOWN:
+        lines += _wrapped(f"and {len(speaking) - _ALERTS_SHOWN} more: {_ALL}", width)
+    if verbosity >= 1:
+        lines += _table_lines(run.tests, width)
+    lines += _fixture_lines(run, verbosity, width)
+    lines += _note_lines(run.notes, verbosity, width)
+    if run.alerts:
+        worst: Mapping[str, bool] = _COLOURS[speaking[0].severity] if speaking else {}
+        lines += _wrapped(_counts_text(run.alerts), width, markup=worst)
+    closing = _closing_text(run, with_name=True)
+    if _columns(closing) > width:
+        closing = _closing_text(run, with_name=False)
+    if _columns(closing) > width and run.tests:
+        closing = closing.replace(" measured", "", 1)
+    lines += _wrapped(closing, width, markup={} if speaking else {"green": True})
+    return lines
+
+
+def render_alert(alert: PerformanceAlert) -> str:
+    """Return an alert as the text of a failing test's section; its first line stands alone."""
+    return "\n".join((*_body(alert), _origin(alert)))
+
+
+# ------------------------------------------------------------------- alerts
+
+
+def _brief_lines(alerts: list[PerformanceAlert], width: int) -> Iterator[Line]:
+    for alert in alerts[:_ALERTS_SHOWN]:
+        first_line = alert.message.split("\n", 1)[0]
+        text = f"{alert.severity.name} {escape_controls(first_line)}"
+        if _columns(text) > width and len(alert.nodeids) == 1:
+            # How much, against what, says more than the folders of the test.
+            said = first_line.removeprefix(f"{alert.nodeids[0]}: ")
+            if said != first_line:
+                text = f"{alert.severity.name} {escape_controls(f'{_function(alert.nodeids[0])}: {said}')}"
+        yield Line(text=_cut(text, width), markup=_COLOURS[alert.severity])
+    if len(alerts) > _ALERTS_SHOWN:
+        yield from _wrapped(f"and {len(alerts) - _ALERTS_SHOWN} more: {_ALL}", width)
+
+
+def _alert_lines(alert: PerformanceAlert, width: int) -> Iterator[Line]:
+    if len(alert.nodeids) == 1:
+        where = escape_controls(alert.nodeids[0])
+    else:
+        where = f"{len(alert.nodeids)} tests" if alert.nodeids else "the session"
+    heading = f"{alert.severity.name} {alert.category.value}  {where}"
+    yield from _wrapped(heading, width, markup=_COLOURS[alert.severity])
+    # The heading has the test's name already; only in a failing test's section must the message bear it.
+    for row in _body(alert, without=f"{where}: "):
+        yield from _wrapped(f"  {row}", width)
+
+
+def _body(alert: PerformanceAlert, *, without: str = "") -> Iterator[str]:
+    """Yield what an alert tells, one row each: message, tests, evidence, recommendations.
+
+    ``without`` is what the message needn't begin with.
+    """
+    first, *others = alert.message.split("\n")
+    yield escape_controls(first).removeprefix(without)
+    for row in others:
+        yield escape_controls(row)
+    if len(alert.nodeids) > 1:
+        for nodeid in alert.nodeids[:_TESTS_SHOWN]:
+            yield f"  {escape_controls(nodeid)}"
+        if len(alert.nodeids) > _TESTS_SHOWN:
+            yield f"  and {len(alert.nodeids) - _TESTS_SHOWN} more"
+    for survivor in alert.survivors[:_SURVIVORS_SHOWN]:
+        yield from _survivor_rows(survivor)
+    if len(alert.survivors) > _SURVIVORS_SHOWN:
+        yield f"and {len(alert.survivors) - _SURVIVORS_SHOWN} more kinds of objects"
+    for recommendation in alert.recommendations:
+        first, *others = recommendation.split("\n")
+        yield f"-> {escape_controls(first)}"
+        for other in others:
+            yield f"   {escape_controls(other)}"
+
+
+def _origin(alert: PerformanceAlert) -> str:
+    """Return what it takes to find the rule or to acknowledge the alert."""
+    severity, category = alert.severity.value, alert.category.value
+    return f"({severity}, {category}, rule {escape_controls(alert.rule)}, alert {escape_controls(alert.id)})"
+
+
+def _survivor_rows(survivor: Survivor) -> Iterator[str]:
+    size = format_size(survivor.size_bytes)
+    yield f"each run leaves {survivor.count:,} {escape_controls(survivor.type)}, {size}"
+    if survivor.allocated_at:
+        yield f"  allocated at {_steps(survivor.allocated_at)}"
+    if survivor.held_by:
+        yield f"  held by {_steps(survivor.held_by)}"
+
+
+def _steps(steps: tuple[str, ...]) -> str:
+    shown = ", ".join(escape_controls(step) for step in steps[:_STEPS_SHOWN])
+    return f"{shown}, ..." if len(steps) > _STEPS_SHOWN else shown
+
+
+def _counts_text(alerts: Iterable[PerformanceAlert]) -> str:
+    """Return the counts in words: ``2 critical, 1 warning (1 inhibited)``."""
+    counts = count_alerts(alerts)
+    muted = [f"{counts[word]} {word}" for word in ("acknowledged", "inhibited") if counts[word]]
+    spoken = [f"{counts[word]} {word}" for word in ("critical", "warning", "info") if counts[word]]
+    text = ", ".join(spoken) or "0 alerts"
+    return f"{text} ({', '.join(muted)})" if muted else text
+
+
+# ----------------------------------------------------------------- the rest
+
+
+def _closing_text(run: Run, *, with_name: bool) -> str:
+    """Return the line that says what was measured, and what measuring cost.
+
+    ``with_name`` says which test the peak was in, by its function alone; ``-v`` lists whole node ids.
+    """
+    parts = [f"{len(run.tests):,} {'test' if len(run.tests) == 1 else 'tests'} measured"]
+    peaks = [
+        (peak, measurement.nodeid)
+        for measurement in run.tests
+        if (peak := measurement.values.get("rss_peak_bytes", measurement.values.get("rss_bytes"))) is not None
+    ]
+    if peaks:
+        peak, nodeid = max(peaks, key=lambda each: each[0])
+        named = f" ({escape_controls(_function(nodeid))})" if with_name else ""
+        parts.append(f"resident peak {format_size(peak)}{named}")
+    if run.reruns:
+        parts.append(f"{run.reruns:,} {'re-run' if run.reruns == 1 else 're-runs'}")
+    spent_s = run.overhead.screening_s + run.overhead.reruns_s + run.overhead.reporting_s
+    total_s = run.overhead.tests_s + spent_s
+    if run.tests and total_s > 0:
+        parts.append(f"cost {_percent(spent_s / total_s)} of the run")
+    return f"memalert: {', '.join(parts)}"
+
+
+def _function(nodeid: str) -> str:
+    """Return the name of a test's function alone."""
+    return nodeid.partition("[")[0].rpartition("::")[2]
+
+
+def _percent(ratio: float) -> str:
+    if 0 < ratio < 0.0005:
+        return "<0.1 %"
+    return f"{ratio * 100:.{1 if ratio < 0.0995 else 0}f} %"
+
+
+def _table_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:
+    for title, metric in (("largest growth", "growth_bytes"), ("largest peak above the start", "peak_bytes")):
+        found = [
+            (value, measurement.nodeid)
+            for measurement in tests
+            if (value := measurement.values.get(metric, 0)) > 0
+        ]
+        top = sorted(found, key=lambda each: -each[0])[:_TOP]
+        if not top:
+            continue
+        yield Line(text=f"{title}:"[:width])
+        for value, nodeid in top:
+            yield from _wrapped(f"  {format_size(value):>9}  {escape_controls(nodeid)}", width)
+
+
+def _fixture_lines(run: Run, verbosity: int, width: int) -> Iterator[Line]:
+    shown = sorted(
+        (
+            fixture
+            for fixture in run.fixtures
+            if (fixture.growth_bytes or 0) >= _REMAINED_BYTES
+            or (verbosity >= 1 and fixture.setup_growth_bytes >= _BROUGHT_BYTES)
+        ),
+        key=lambda fixture: (-(fixture.growth_bytes or 0), -fixture.setup_growth_bytes),
+    )
+    many_workers = len({measurement.worker for measurement in run.tests}) > 1
+    for fixture in shown[:_FIXTURES_SHOWN]:
+        yield from _wrapped(_fixture_text(fixture, many_workers), width)
+    if len(shown) > _FIXTURES_SHOWN:
+        yield from _wrapped(f"and {len(shown) - _FIXTURES_SHOWN} more fixtures: {_ALL}", width)
+
+
+def _fixture_text(fixture: FixtureGrowth, many_workers: bool) -> str:
+    where = [fixture.scope, fixture.location, *([fixture.worker] if many_workers else [])]
+    remained = (
+        "still set up" if fixture.growth_bytes is None else f"{format_size(fixture.growth_bytes)} remained"
+    )
+    return (
+        f"fixture '{escape_controls(fixture.name)}' ({escape_controls(', '.join(where))}): "
+        f"{format_size(fixture.setup_growth_bytes)} at set-up, {remained}"
+    )
+
+
+def _note_lines(notes: Iterable[Note], verbosity: int, width: int) -> Iterator[Line]:
+    if verbosity >= 1:
+        told = list(notes)
+    else:
+        told = [note for note in notes if note.kind in _NOTE_WORDS]
+        if len(told) > _NOTES_TOLD_UNASKED:
+            counts = Counter(_NOTE_WORDS[note.kind] for note in told)
+            kinds = ", ".join(f"{count} {word}" for word, count in counts.items())
+            yield from _wrapped(f"{len(told)} notes ({kinds}): -v tells them", width)
+            return
+    for note in told[:_NOTES_SHOWN]:
+        text = note.text if note.nodeid is None or note.nodeid in note.text else f"{note.nodeid}: {note.text}"
+        yield from _wrapped(f"note: {escape_controls(text)}", width)
+    if len(told) > _NOTES_SHOWN:
+        yield from _wrapped(f"and {len(told) - _NOTES_SHOWN} more notes: {_ALL}", width)
+
+
+# ------------------------------------------------------------ lines that fit
+
+
+def _wrapped(text: str, width: int, *, markup: Mapping[str, bool] | None = None) -> Iterator[Line]:
+    """Yield ``text`` broken at spaces; what follows the first line is indented further.
+
+    An arrow stays with its first word, as the indentation it is.
+    """
+    content = text.lstrip(" ")
+    indent = " " * min(len(text) - len(content), width // 4)
+    following = " " * (len(indent) + (3 if content.startswith("-> ") else 4))
+    if content.startswith("-> "):
+        indent, content = f"{indent}-> ", content[3:].strip(" ")
+    line, empty, gap = indent, True, ""
+    for word in content.split(" "):
+        if not empty and _columns(line) + len(gap) + _columns(word) > width:
+            yield Line(text=line, markup=markup or {})
+            line, empty, gap = following, True, ""
+        # Spaces next to each other (a column, a node id's own) come as empty words.
+        if word:
+            line, empty, gap = line + gap + word, False, " "
+        elif not empty:
+            gap += " "
+    if not empty or not content:
+        yield Line(text=line.rstrip(" "), markup=markup or {})
+
+
+def _cut(text: str, width: int) -> str:
+    """Return as much of ``text`` as fits, with dots where something is missing."""
+    if _columns(text) <= width:
+        return text
+    while _columns(text) > width - 3:
+        text = text[: max(len(text) - max((_columns(text) - width + 3) // 2, 1), 0)]
+    return f"{text}..."
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal ``text`` takes: East Asian wide characters take two."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns_of(character) for character in text)
+
+
+def _columns_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1

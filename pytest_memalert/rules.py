@@ -1,0 +1,340 @@
+"""Rules against what was measured: which alerts there are, and what each says.
+
+Everything here is pure: values in, alerts out.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pytest_memalert.metrics import METRICS, Metric
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertCondition,
+    AlertRule,
+    Measurement,
+    Note,
+    PerformanceAlert,
+    Survivor,
+)
+from pytest_memalert.units import format_quantity, format_size
+
+__all__ = [
+    "LEAK_METRICS",
+    "REARM_SHARE",
+    "Breach",
+    "already_above",
+    "find_breaches",
+    "find_gaps",
+    "fingerprint",
+    "group_leaks",
+    "inhibit",
+    "make_alert",
+    "matches",
+    "mildest",
+    "mute",
+    "rules_for_test",
+    "session_values",
+]
+
+#: Metrics that are the state of the process rather than of the test: a rule on them fires
+#: when a test carries the process across the line, never for a test that found it crossed.
+_CARRIED = {"rss_bytes"}
+#: Metrics that a confirmed leak has.
+LEAK_METRICS = ("leak_bytes_per_run", "leak_blocks_per_run", "leak_rate_bytes_per_hour")
+#: A limit set by hand speaks for these metrics too: who allows 5 MiB allows them at any pace.
+_COVERED_BY = {
+    "growth_bytes": ("growth_rate_bytes_per_s", "leak_rate_bytes_per_hour"),
+    "leak_bytes_per_run": ("leak_blocks_per_run", "leak_rate_bytes_per_hour"),
+}
+#: After it fired, a line must be left by this share before crossing it is news again.
+REARM_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breach:
+    """Say that a rule's limit was broken, by how much, and in how many further runs as well."""
+
+    rule: AlertRule
+    observed: float
+    repeated: int = 0
+
+
+def rules_for_test(
+    rules: Iterable[AlertRule], limits: Sequence[AlertRule], *, nodeid: str, component: str
+) -> tuple[AlertRule, ...]:
+    """Return the rules in force for one test: its marker's ``limits``, and every rule they don't replace."""
+    limited = {limit.metric for limit in limits}
+    limited.update(covered for metric in tuple(limited) for covered in _COVERED_BY.get(metric, ()))
+    return (
+        *limits,
+        *(
+            rule
+            for rule in rules
+            if rule.enabled
+            and rule.scope == "test"
+            and rule.metric not in limited
+            and (rule.component is None or fnmatch.fnmatchcase(component, rule.component))
+            and (not rule.tests or any(matches(nodeid, pattern) for pattern in rule.tests))
+        ),
+    )
+
+
+def matches(nodeid: str, pattern: str) -> bool:
+    """Return whether a glob, or the node id of a test, class, file or folder, covers ``nodeid``."""
+    if nodeid == pattern or fnmatch.fnmatchcase(nodeid, pattern):
+        return True
+    stem = pattern.rstrip("/")
+    # "tests/io" and "tests/io/test_a.py" cover what is below them, as they do on pytest's command line.
+    return nodeid.startswith((f"{stem}/", f"{stem}::", f"{stem}["))
+
+
+def find_breaches(
+    rules: Iterable[AlertRule], values: Mapping[str, float], *, rss_before_bytes: float | None = None
+) -> tuple[Breach, ...]:
+    """Return a breach for each rule that ``values`` break."""
+    found = []
+    for rule in rules:
+        observed = values.get(rule.metric)
+        if observed is None or not rule.condition.holds(observed, rule.threshold):
+            continue
+        if rule.min_growth is not None:
+            spike = METRICS[rule.metric].spike if rule.metric in METRICS else None
+            if values.get(spike or "growth_bytes", 0.0) <= rule.min_growth:
+                continue
+        if already_above(rule, rss_before_bytes):
+            continue
+        found.append(Breach(rule=rule, observed=observed))
+    return tuple(found)
+
+
+def already_above(rule: AlertRule, rss_before_bytes: float | None) -> bool:
+    """Return whether the process had crossed the rule's line before the test began."""
+    return (
+        rule.metric in _CARRIED
+        and rss_before_bytes is not None
+        and rss_before_bytes > rule.threshold
+        and rule.condition is AlertCondition.GREATER_THAN
+    )
+
+
+def find_gaps(
+    rules: Iterable[AlertRule], values: Mapping[str, float], *, nodeid: str, missing: Mapping[str, str]
+) -> tuple[Note, ...]:
+    """Return a note for each rule of the user's own whose metric could not be measured.
+
+    ``missing`` says why a reading isn't to be had on this machine.
+    """
+    notes = []
+    for rule in rules:
+        if rule.origin == "default" or rule.metric in values:
+            continue
+        metric = METRICS.get(rule.metric)
+        reading = metric.reading if metric else None
+        if reading == "leak":
+            continue  # the verdict says itself why it is unclear or unchecked
+        why = missing.get(reading or "", "") or "the reading failed"
+        if reading == "traced":
+            why = "memory is traced only with --memalert-trace"
+        notes.append(
+            Note(
+                kind="no_data",
+                nodeid=nodeid,
+                text=f"no data for {rule.metric} ({rule.origin}): {why}; the limit was not judged",
+            )
+        )
+    return tuple(notes)
+
+
+def mildest(breaches: Sequence[Breach], runs: Sequence[Mapping[str, float]]) -> tuple[Breach, ...]:
+    """Return the breaches that came back in every further run, with the mildest value seen there.
+
+    That is the value which every repetition reached, so the one that is claimed.
+    """
+    kept = []
+    for breach in breaches:
+        again = [find_breaches((breach.rule,), values) for values in runs]
+        if not runs or not all(again):
+            continue
+        seen = [found[0].observed for found in again]
+        worst_first = breach.rule.condition is AlertCondition.LESS_THAN
+        kept.append(replace(breach, observed=max(seen) if worst_first else min(seen), repeated=len(runs)))
+    return tuple(kept)
+
+
+def make_alert(
+    breach: Breach,
+    *,
+    id: str,
+    measurement: Measurement,
+    raised_at: datetime,
+    evidence: Sequence[str] = (),
+    recommendations: Sequence[str] = (),
+    survivors: Sequence[Survivor] = (),
+    signature: str | None = None,
+    metrics: Mapping[str, Metric] = METRICS,
+) -> PerformanceAlert:
+    """Return the alert for a breach; its message's first line stands alone, ``evidence`` follows.
+
+    ``signature`` is the leak's, by which the alert is then known instead of by its test.
+    """
+    rule = breach.rule
+    headline = rule.message or describe(breach, measurement.nodeid, metrics=metrics)
+    if rule.metric in LEAK_METRICS:
+        headline = rule.message or describe_leak(breach, measurement)
+    return PerformanceAlert(
+        id=id,
+        fingerprint=fingerprint(rule, signature or measurement.nodeid),
+        rule=rule.name,
+        category=rule.category,
+        severity=rule.severity,
+        component=rule.component or measurement.component,
+        nodeids=(measurement.nodeid,),
+        metric=rule.metric,
+        observed=breach.observed,
+        limit=rule.threshold,
+        condition=rule.condition,
+        message="\n".join((headline, *evidence)),
+        recommendations=(*recommendations, *rule.recommendations),
+        survivors=tuple(survivors),
+        raised_at=raised_at,
+    )
+
+
+def describe(breach: Breach, subject: str, *, metrics: Mapping[str, Metric] = METRICS) -> str:
+    """Return one line: which test, what, how much, against what."""
+    rule = breach.rule
+    metric = metrics[rule.metric]
+    observed, limit = _told_apart(breach.observed, rule.threshold, metric)
+    relation = {
+        AlertCondition.GREATER_THAN: f"is over the limit of {limit}",
+        AlertCondition.LESS_THAN: f"is under the limit of {limit}",
+        AlertCondition.EQUALS: f"is {limit}, which the rule forbids",
+        AlertCondition.NOT_EQUALS: f"is not the {limit} that the rule asks for",
+    }[rule.condition]
+    if rule.metric in _CARRIED and rule.condition is AlertCondition.GREATER_THAN:
+        relation = f"crossed the limit of {limit}"
+    return f"{subject}: {metric.label} {observed} {relation}"
+
+
+def describe_leak(breach: Breach, measurement: Measurement) -> str:
+    """Return one line: which test leaks, how much in each run, against what."""
+    leak, rule = measurement.leak, breach.rule
+    amounts = []
+    if leak.bytes_per_run:
+        amounts.append(format_size(leak.bytes_per_run))
+    if leak.blocks_per_run:
+        amounts.append(f"{leak.blocks_per_run:g} block{'s' if leak.blocks_per_run != 1 else ''}")
+    text = f"{measurement.nodeid}: leaks {' in '.join(amounts) or leak.reason} per run"
+    if rule.metric == "leak_rate_bytes_per_hour":
+        pace, limit = (format_size(size) for size in (breach.observed, rule.threshold))
+        return f"{text}, {pace}/hour at its own pace (limit {limit}/hour)"
+    if rule.threshold:
+        unit = METRICS[rule.metric].unit
+        return f"{text} (limit {format_quantity(rule.threshold, unit)})"
+    return text
+
+
+def _told_apart(observed: float, limit: float, metric: Metric) -> tuple[str, str]:
+    """Return both as text; in bytes where rounding would show them equal."""
+    texts = format_quantity(observed, metric.unit), format_quantity(limit, metric.unit)
+    if texts[0] == texts[1] and observed != limit:
+        return f"{observed:,.10g}", f"{limit:,.10g}"
+    return texts
+
+
+def fingerprint(rule: AlertRule, subject: str) -> str:
+    """Return what an alert is known by: rule, metric and subject, never a number, time or severity.
+
+    ``subject`` is a node id, the signature of a leak, or "session".
+    """
+    text = "\0".join((rule.name, rule.metric, subject))
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+
+
+def inhibit(alerts: Sequence[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
+    """Return the alerts of one test, each inhibited that another one of them makes needless.
+
+    The highest severity of a rule pair speaks, and the highest of the alerts about one leak;
+    a leak speaks for the growth it causes, unless that growth is the more severe.
+    """
+    return tuple(
+        replace(alert, inhibited_by=by)
+        if alert.inhibited_by is None and (by := _speaker(alert, alerts))
+        else alert
+        for alert in alerts
+    )
+
+
+def _speaker(alert: PerformanceAlert, alerts: Sequence[PerformanceAlert]) -> str | None:
+    """Return what speaks for ``alert``, if anything does."""
+    leak, growth = AlertCategory.MEMORY_LEAK, AlertCategory.MEMORY_GROWTH
+    for other in alerts:
+        if other.inhibited_by is not None or other.severity < alert.severity:
+            continue
+        if other.fingerprint == alert.fingerprint and other.severity > alert.severity:
+            return f"{other.severity.value} of the same rule"
+        if other.category is leak and alert.category is leak and other.severity > alert.severity:
+            return f"rule {other.rule}, of the same leak"
+        if other.category is leak and alert.category is growth:
+            return f"rule {other.rule}: the growth is the leak's"
+    return None
+
+
+def mute(alerts: Iterable[PerformanceAlert], *, reason: str) -> tuple[PerformanceAlert, ...]:
+    """Return the alerts, all inhibited for ``reason``."""
+    return tuple(replace(alert, inhibited_by=reason) for alert in alerts)
+
+
+def group_leaks(alerts: Iterable[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
+    """Return the alerts with those of one leak as one, which lists every test that shows it.
+
+    The one with the most to observe speaks for all; alerts of other kinds stay as they are.
+    """
+    grouped: dict[tuple[str, str | None], PerformanceAlert] = {}
+    for number, alert in enumerate(alerts):
+        if alert.category is not AlertCategory.MEMORY_LEAK:
+            grouped[str(number), None] = alert
+            continue
+        key = (f"{alert.fingerprint} {alert.severity.value}", alert.inhibited_by)
+        other = grouped.get(key)
+        if other is None:
+            grouped[key] = alert
+        else:
+            speaker = alert if alert.observed > other.observed else other
+            nodeids = dict.fromkeys((*other.nodeids, *alert.nodeids))
+            grouped[key] = replace(speaker, nodeids=tuple(nodeids))
+    return tuple(grouped.values())
+
+
+def session_values(tests: Sequence[Measurement], metrics: Mapping[str, Metric] = METRICS) -> dict[str, float]:
+    """Return a process' metrics over the series of all its tests, in the order they ran.
+
+    ``Metric.session`` says how each is made. The two rates are made from the sums.
+    """
+    values: dict[str, float] = {}
+    for name, metric in metrics.items():
+        series = [test.values[name] for test in tests if name in test.values]
+        if not series:
+            continue
+        if metric.session == "last":
+            values[name] = series[-1]
+        elif metric.session == "sum":
+            values[name] = sum(series)
+        else:
+            values[name] = max(series) if metric.session == "largest" else min(series)
+    if values.get("duration_s"):
+        values["growth_rate_bytes_per_s"] = values.get("growth_bytes", 0.0) / values["duration_s"]
+    if values.get("rss_peak_bytes"):
+        values["efficiency_ratio"] = values["rss_bytes"] / values["rss_peak_bytes"]
+    return values
+
+
+def tell_crossing(growers: Sequence[Measurement]) -> str:
+    """Return the advice for a crossed line: who brought the most so far, seldom the last one."""
+    told = ", ".join(f"{test.nodeid} (+{format_size(test.values['rss_growth_bytes'])})" for test in growers)
+    return f"the largest growth in this process so far: {told}"

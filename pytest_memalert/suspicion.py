@@ -1,0 +1,61 @@
+"""Whether a test's first run stands out from what its suite retains anyway."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from statistics import median
+
+__all__ = ["Floor"]
+
+# What every test retains (pytest keeps a report for each) has its middle at 60 to 220 blocks,
+# depending on the suite; until the suite has shown its own, this stands for it.
+_BLOCKS = 150.0
+_HEAP_BYTES = 2048.0
+_LEARNT_FROM = 15
+_REMEMBERED = 255
+_RELEARN_EACH = 16
+
+# How far above the floor a first run is suspect. A leak of 300 blocks or 10 KiB per run must
+# be, whatever else the first run gave back.
+_SUSPECT_BLOCKS = 200.0
+_SUSPECT_HEAP_BYTES = 6 * 1024.0
+# Resident memory that neither the heap nor Python's blocks (of 512 bytes at most) account for.
+# Arenas are touched pool by pool: below this it is their noise.
+_SUSPECT_RESIDENT_BYTES = 40 * 1024.0
+_BLOCK_BYTES = 512.0
+
+
+class Floor:
+    """Learn what the tests of one process retain, and tell which ones stand out."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[float] = deque(maxlen=_REMEMBERED)
+        self._heap_bytes: deque[float] = deque(maxlen=_REMEMBERED)
+        self._seen = 0
+        self.blocks = _BLOCKS
+        self.heap_bytes = _HEAP_BYTES
+
+    def learn(self, values: Mapping[str, float]) -> None:
+        """Take in the figures of one more test."""
+        if "blocks_growth" in values:
+            self._blocks.append(values["blocks_growth"])
+        if "heap_growth_bytes" in values:
+            self._heap_bytes.append(values["heap_growth_bytes"])
+        self._seen += 1
+        if self._seen >= _LEARNT_FROM and self._seen % _RELEARN_EACH == 0:
+            # A median: half of the tests would have to leak before the floor hid it.
+            self.blocks = max(0.0, median(self._blocks)) if self._blocks else _BLOCKS
+            self.heap_bytes = max(0.0, median(self._heap_bytes)) if self._heap_bytes else _HEAP_BYTES
+
+    def stands_out(self, values: Mapping[str, float]) -> bool:
+        """Return whether a test's first run left clearly more behind than the suite's tests do."""
+        blocks = values.get("blocks_growth", 0.0)
+        heap_bytes = values.get("heap_growth_bytes", 0.0)
+        resident_bytes = values.get("rss_growth_bytes", 0.0)
+        return (
+            blocks > self.blocks + _SUSPECT_BLOCKS
+            or heap_bytes > self.heap_bytes + _SUSPECT_HEAP_BYTES
+            or resident_bytes - max(heap_bytes, 0.0) - _BLOCK_BYTES * max(blocks, 0.0)
+            > _SUSPECT_RESIDENT_BYTES
+        )

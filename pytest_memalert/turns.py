@@ -1,0 +1,125 @@
+"""Whose turn it is to be checked for leaks, when a budget covers only part of a suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+from zlib import crc32
+
+__all__ = ["Turn", "Turns", "choose", "decode_turns", "encode_turns", "source_of", "update"]
+
+#: 1: {"format", "session", "tests": {node id: [session, cost_s, duration_s, source]}}
+FORMAT = 1
+
+# What checking a test is taken to cost before any was checked; of the order of a quick test's.
+_GUESSED_COST_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Say when a test was last checked, what that took, and what the test's code was then.
+
+    ``session`` counts the sessions that checked any. ``duration_s`` is that of the test's own run.
+    """
+
+    session: int
+    cost_s: float
+    duration_s: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """Hold the turns of a suite's tests by node id, up to and including ``session``."""
+
+    session: int = 0
+    tests: Mapping[str, Turn]
+
+
+NO_TURNS = Turns(tests={})
+
+
+def choose(
+    candidates: Mapping[str, str],
+    turns: Turns,
+    *,
+    budget_s: float | None = None,
+    budget_share: float | None = None,
+) -> frozenset[str] | None:
+    """Return which tests to check: those never checked, or changed since, then the longest ago.
+
+    ``candidates`` are the node ids collected, each with what its code is now. Only as many
+    are chosen as the budget covers by what they cost before, but at least one. None means
+    any: with a share of a time that isn't known yet, the budget is met as the run goes on.
+    """
+    known = {nodeid: turns.tests[nodeid] for nodeid in candidates if nodeid in turns.tests}
+    if budget_s is None:
+        if budget_share is None or 2 * len(known) < len(candidates):
+            return None
+        mean_s = fmean(turn.duration_s for turn in known.values())
+        budget_s = budget_share * mean_s * len(candidates)
+    usual_s = median(turn.cost_s for turn in known.values()) if known else _GUESSED_COST_S
+
+    def age(nodeid: str) -> int:
+        turn = known.get(nodeid)
+        return -1 if turn is None or turn.source != candidates[nodeid] else turn.session
+
+    chosen: set[str] = set()
+    for nodeid in sorted(candidates, key=age):  # stable: equals in the order of the suite
+        cost_s = known[nodeid].cost_s if nodeid in known else usual_s
+        if chosen and cost_s > budget_s:
+            break
+        budget_s -= cost_s
+        chosen.add(nodeid)
+    return frozenset(chosen)
+
+
+def update(turns: Turns, checked: Mapping[str, tuple[float, float, str]]) -> Turns:
+    """Return the turns after one more session, which checked these: cost, duration and code of each."""
+    session = turns.session + 1
+    newest = {
+        nodeid: Turn(session=session, cost_s=cost_s, duration_s=duration_s, source=source)
+        for nodeid, (cost_s, duration_s, source) in checked.items()
+    }
+    return Turns(session=session, tests={**turns.tests, **newest})
+
+
+def encode_turns(turns: Turns) -> dict[str, object]:
+    """Return turns as a dict of JSON types."""
+    tests = {
+        nodeid: [turn.session, round(turn.cost_s, 6), round(turn.duration_s, 6), turn.source]
+        for nodeid, turn in turns.tests.items()
+    }
+    return {"format": FORMAT, "session": turns.session, "tests": tests}
+
+
+def decode_turns(entry: Any) -> Turns:
+    """Return the turns of such a dict; none at all of anything else, a cache being no contract."""
+    try:
+        if entry["format"] != FORMAT:
+            return NO_TURNS
+        tests = {
+            str(nodeid): Turn(
+                session=int(session), cost_s=float(cost_s), duration_s=float(duration_s), source=str(source)
+            )
+            for nodeid, (session, cost_s, duration_s, source) in entry["tests"].items()
+        }
+        return Turns(session=int(entry["session"]), tests=tests)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return NO_TURNS
+
+
+def source_of(codes: Iterable[object]) -> str:
+    """Return what tells one version of a test's code from another."""
+    total = 0
+    for code in codes:
+        names = (getattr(code, name, b"") for name in ("co_code", "co_names", "co_varnames"))
+        constants = [
+            constant
+            for constant in getattr(code, "co_consts", ())
+            if isinstance(constant, str | bytes | int | float)
+        ]
+        total = crc32(repr((*names, constants)).encode("utf-8", "backslashreplace"), total)
+    return f"{total:08x}"

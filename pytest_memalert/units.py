@@ -1,0 +1,203 @@
+"""Quantities as text: "64 MiB" <-> 67_108_864, "5 MB/s", "10 %", "30s"."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+__all__ = [
+    "UNIT_EXAMPLES",
+    "Unit",
+    "format_duration",
+    "format_quantity",
+    "format_size",
+    "parse_duration",
+    "parse_quantity",
+    "parse_ratio",
+    "parse_size",
+]
+
+Unit = Literal["bytes", "bytes/s", "bytes/hour", "seconds", "ratio", "count"]
+
+#: What to write for a quantity of each unit; error messages end in it.
+UNIT_EXAMPLES: dict[Unit, str] = {
+    "bytes": "'2 MiB' or 2097152",
+    "bytes/s": "'5 MB/s'",
+    "bytes/hour": "'50 MB/hour'",
+    "seconds": "'1.5 s' or 1.5",
+    "ratio": "0.5 or '50 %'",
+    "count": "a whole number such as 3",
+}
+
+_NOUNS: dict[Unit, str] = {
+    "bytes": "a size",
+    "bytes/s": "a rate in bytes per second",
+    "bytes/hour": "a rate in bytes per hour",
+    "seconds": "a duration",
+    "ratio": "a share",
+    "count": "a count",
+}
+
+# "MB" is 10**6 and "MiB" 2**20, as in IEC 80000-13; nothing is guessed.
+_SIZES = {
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}
+# No quantity of a program comes near; below it, no arithmetic on one overflows.
+_TOO_MUCH = 1e24
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+(?:_\d+)*)(?:\.\d+)?|[+-]?\.\d+)\s*(.*?)\s*", re.ASCII)
+# As format_duration writes it: what is printed can be read again.
+_MINUTES_AND_SECONDS = re.compile(r"\s*(\d+)\s*min\s+(\d+)\s*s\s*", re.ASCII | re.IGNORECASE)
+
+
+def parse_quantity(value: object, unit: Unit) -> float:
+    """Return ``value`` (text or a number) in the base of ``unit``; sizes and counts are whole.
+
+    Raises ValueError, saying what to write instead, for anything else.
+    """
+    if unit == "bytes":
+        return parse_size(value)
+    if unit == "seconds":
+        return parse_duration(value)
+    if unit == "ratio":
+        return parse_ratio(value)
+    if unit == "count":
+        number, word = _split(value, unit)
+        if word or number != int(number):
+            raise _refusal(value, unit)
+        return int(number)
+    return _parse_rate(value, unit)
+
+
+def parse_size(value: object) -> int:
+    """Return a size in bytes; ``MB`` is 10**6, ``MiB`` is 2**20, a bare number is bytes."""
+    number, word = _split(value, "bytes")
+    try:
+        return round(number * _SIZES[word.lower() or "b"])
+    except KeyError:
+        raise _refusal(value, "bytes") from None
+
+
+def parse_duration(value: object) -> float:
+    """Return a duration in seconds; a bare number is seconds."""
+    if isinstance(value, str) and (match := _MINUTES_AND_SECONDS.fullmatch(value)):
+        minutes, seconds = match.groups()
+        return parse_duration(f"{minutes} min") + parse_duration(f"{seconds} s")
+    number, word = _split(value, "seconds")
+    try:
+        return number * _SECONDS[word.lower() or "s"]
+    except KeyError:
+        raise _refusal(value, "seconds") from None
+
+
+def parse_ratio(value: object) -> float:
+    """Return a share as a number: ``"10 %"`` and ``0.1`` are the same."""
+    number, word = _split(value, "ratio")
+    if word not in ("", "%"):
+        raise _refusal(value, "ratio")
+    return number / 100 if word else number
+
+
+def format_size(size_bytes: float) -> str:
+    """Return a size for people: ``"512 B"``, ``"1.5 KiB"``, ``"-3.2 MiB"``."""
+    amount = float(size_bytes)
+    for name in ("B", "KiB", "MiB", "GiB"):
+        if abs(amount) < 999.5 or name == "GiB":
+            break
+        amount /= 1024
+    # A thousand and more of a unit would be shown as four digits: the next one says it shorter.
+    return f"{_short(amount)} {name}"
+
+
+def format_duration(duration_s: float) -> str:
+    """Return a duration for people: ``"340 us"``, ``"12 ms"``, ``"1.5 s"``, ``"3 min 20 s"``."""
+    if duration_s < 0:
+        return f"-{format_duration(-duration_s)}"
+    if duration_s < 0.0009995:
+        return f"{_short(duration_s * 1e6)} us"
+    if duration_s < 0.9995:
+        return f"{_short(duration_s * 1e3)} ms"
+    if duration_s < 99.95:
+        return f"{_short(duration_s)} s"
+    minutes, seconds = divmod(round(duration_s), 60)
+    return f"{minutes} min {seconds} s"
+
+
+def format_quantity(value: float, unit: Unit) -> str:
+    """Return a quantity of ``unit`` for people, its unit included."""
+    if unit == "bytes":
+        return format_size(value)
+    if unit == "bytes/s":
+        return f"{format_size(value)}/s"
+    if unit == "bytes/hour":
+        return f"{format_size(value)}/hour"
+    if unit == "seconds":
+        return format_duration(value)
+    if unit == "ratio":
+        return f"{value:.2f}"
+    # "1000000", not "1e+06".
+    return f"{value:.0f}" if abs(value) >= 1e5 else f"{value:g}"
+
+
+def _parse_rate(value: object, unit: Unit) -> float:
+    """Return a rate in bytes per second or per hour, whichever time the text names."""
+    base_s = 3600.0 if unit == "bytes/hour" else 1.0
+    if isinstance(value, str):
+        size, slash, time = value.partition("/")
+        if slash:
+            try:
+                number, word = _split(size, "bytes")
+                return number * _SIZES[word.lower() or "b"] * base_s / _SECONDS[time.strip().lower()]
+            except (KeyError, ValueError):
+                pass
+        raise _refusal(value, unit)
+    number, _ = _split(value, unit)
+    return number
+
+
+def _split(value: object, unit: Unit) -> tuple[float, str]:
+    """Return the number and the word after it."""
+    if isinstance(value, bool):
+        raise _refusal(value, unit)
+    if isinstance(value, int | float):
+        number, word = float(value) if isinstance(value, float) else value, ""
+    elif isinstance(value, str) and (match := _NUMBER.fullmatch(value)):
+        text, word = match.groups()
+        number = float(text)
+        if "." not in text and number < _TOO_MUCH:
+            number = int(text)
+    else:
+        raise _refusal(value, unit)
+    # Written so that NaN, too, is refused.
+    if not 0 <= number < _TOO_MUCH:
+        raise _refusal(value, unit)
+    return number, word
+
+
+def _refusal(value: object, unit: Unit) -> ValueError:
+    return ValueError(f"{value!r} is not {_NOUNS[unit]}; write it as {_suggestion(value, unit)}")
+
+
+def _suggestion(value: object, unit: Unit) -> str:
+    """Return what the user most likely meant: their own number with a unit that exists."""
+    match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    if match and unit == "bytes" and (number := match.group(1)).lstrip("+").isdigit():
+        letter = match.group(2)[:1].upper()
+        if letter in ("K", "M", "G", "T"):
+            return f"'{number.lstrip('+')} {letter}iB'"
+    return UNIT_EXAMPLES[unit]
+
+
+def _short(amount: float) -> str:
+    """Return three digits at most, without trailing zeros."""
+    digits = 0 if abs(amount) >= 99.95 else 1
+    text = f"{amount:.{digits}f}"
+    return text[:-2] if text.endswith(".0") else text

@@ -1,0 +1,109 @@
+"""What tests of the plugin share: an inner pytest run, undisturbed by the plugins installed here."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+# Imported once, not anew in each inner run: pytester forgets what an inner run has imported.
+import pytest_memalert.plugin.controller
+import pytest_memalert.plugin.fixture
+import pytest_memalert.plugin.worker  # noqa: F401
+
+pytest_plugins = "pytester"
+
+_LEAK_RULES = ("leak", "leak-rate")
+
+
+class Inner:
+    """Run pytest with ``--memalert`` over the files that a test wrote with ``pytester``."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, ways: list[str]) -> None:
+        self.pytester = pytester
+        self.distributed = "-n2" in ways
+        self._ways = ways
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        monkeypatch.setenv("PYTEST_ADDOPTS", "-p memalert -p xdist")
+        # Wide, so that no line that a test looks for is broken.
+        monkeypatch.setenv("COLUMNS", "160")
+        for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "CI"):
+            monkeypatch.delenv(name, raising=False)
+        self.configure()
+
+    def write(self, source: str, **others: str) -> None:
+        """Write the tests of a file ``test_a.py``, and other files beside it."""
+        self.pytester.makepyfile(test_a=source, **others)
+
+    def configure(self, rules: str = "", *, pytest_options: str = "", options: str = "") -> None:
+        """Write a ``pyproject.toml``; without leak rules, which have tests of their own."""
+        self.pytester.makepyprojecttoml(
+            "\n".join(
+                (
+                    "[tool.pytest.ini_options]",
+                    dedent(pytest_options),
+                    "[tool.memalert]",
+                    dedent(options),
+                    dedent(rules),
+                    *(f"[[tool.memalert.rules]]\nname = {name!r}\nenabled = false" for name in _LEAK_RULES),
+                )
+            )
+        )
+
+    def run(self, *args: str | Path, leaks: str | None = "off", memalert: bool = True) -> pytest.RunResult:
+        """Return the result of a run in this process (under xdist, its workers are others).
+
+        Unless ``leaks`` says otherwise no test is run again: the first run counts.
+        """
+        with warnings.catch_warnings():
+            # The filters in force here are not the inner run's.
+            warnings.resetwarnings()
+            return self.pytester.runpytest_inprocess(*self._arguments(args, leaks, memalert))
+
+    def run_apart(
+        self, *args: str | Path, leaks: str | None = "off", memalert: bool = True
+    ) -> pytest.RunResult:
+        """Return the result of a run in a process of its own."""
+        return self.pytester.runpytest_subprocess(*self._arguments(args, leaks, memalert))
+
+    def report(self) -> dict[str, Any]:
+        """Return the JSON report of the last run."""
+        text = (self.pytester.path / "memalert.json").read_text(encoding="utf-8")
+        report: dict[str, Any] = json.loads(text)
+        return report
+
+    def tests(self) -> dict[str, dict[str, Any]]:
+        """Return the tests of the last report by their names alone."""
+        return {test["nodeid"].rpartition("::")[2]: test for test in self.report()["tests"]}
+
+    def _arguments(self, args: tuple[str | Path, ...], leaks: str | None, memalert: bool) -> list[str | Path]:
+        ours: list[str | Path] = []
+        if memalert:
+            # Written beside the tests, unless the test says otherwise.
+            ours = ["--memalert", "--memalert-json=memalert.json"]
+            ours += [f"--memalert-leaks={leaks}"] if leaks else []
+        return [*ours, *self._ways, *args]
+
+
+@pytest.fixture(params=["serial", "-n2"])
+def inner(
+    request: pytest.FixtureRequest, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> Inner:
+    """Run pytest in one process, and once more with two xdist workers."""
+    return Inner(pytester, monkeypatch, [] if request.param == "serial" else ["-n2"])
+
+
+@pytest.fixture
+def serial(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
+    """Run pytest in one process."""
+    return Inner(pytester, monkeypatch, [])
+
+
+@pytest.fixture
+def distributed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Inner:
+    """Run pytest with two xdist workers."""
+    return Inner(pytester, monkeypatch, ["-n2"])

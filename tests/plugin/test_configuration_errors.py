@@ -1,0 +1,214 @@
+"""Bad input is one usage error before the first test, and nothing is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Inner
+
+PASSING = """
+    from pathlib import Path
+
+    def test_it():
+        Path("ran").touch()
+"""
+
+
+def assert_refused(inner: Inner, done: pytest.RunResult, *problems: str) -> None:
+    """Assert one usage error with these lines, no test run and nothing written."""
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    told = done.errlines + done.outlines
+    for problem in problems:
+        assert any(problem in line for line in told), problem
+    assert not any("Traceback" in line or "INTERNALERROR" in line for line in told)
+    assert not inner.pytester.path.joinpath("ran").exists()
+    assert not inner.pytester.path.joinpath("memalert.json").exists()
+    assert not list(inner.pytester.path.glob(".memalert*"))
+
+
+def test_every_problem_of_a_file_is_listed_at_once(inner: Inner) -> None:
+    """Each with its place, the value and what to write instead."""
+    inner.write(PASSING)
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "a"
+        metric = "growth_bytes"
+        threshold = "2 megs"
+
+        [[tool.memalert.rules]]
+        name = "b"
+        metric = "growth_bites"
+        threshold = "2 MiB"
+
+        [[tool.memalert.rules]]
+        name = "c"
+        metric = "duration_s"
+        threshold = "2 MiB"
+
+        [[tool.memalert.rules]]
+        name = "d"
+        metric = "growth_bytes"
+        treshold = "2 MiB"
+
+        [[tool.memalert.rules]]
+        name = "e"
+        metric = "growth_bytes"
+        threshold = "2 MiB"
+
+        [[tool.memalert.rules]]
+        name = "e"
+        metric = "growth_bytes"
+        threshold = "3 MiB"
+        """,
+        options="""
+        leeks = "all"
+        budget = "ten"
+        """,
+    )
+    assert_refused(
+        inner,
+        inner.run(),
+        "pyproject.toml: tool.memalert: unknown key 'leeks'; did you mean 'leaks'?",
+        "pyproject.toml: tool.memalert.budget: 'ten' is neither a duration nor a share; write it as '30s' or",
+        "tool.memalert.rules[0].threshold: '2 megs' is not a size; write it as '2 MiB'",
+        "tool.memalert.rules[1].metric: unknown metric 'growth_bites'; did you mean 'growth_bytes'?",
+        "tool.memalert.rules[2].threshold: '2 MiB' is not a duration; write it as '1.5 s' or 1.5",
+        "tool.memalert.rules[3]: unknown key 'treshold'; did you mean 'threshold'?",
+        "tool.memalert.rules[5]: rule 'e' (critical) is already set by rules[4]; keep one of the two",
+    )
+
+
+def test_invalid_toml_is_told_with_its_place(serial: Inner) -> None:
+    """pytest's own configuration is elsewhere: it would have refused the file before us."""
+    serial.write(PASSING)
+    serial.pytester.makefile(".toml", pyproject="[tool.memalert\nleaks = 'off'")
+    serial.pytester.makefile(".ini", own="[pytest]\n")
+    done = serial.run("-c", "own.ini")
+    assert_refused(serial, done, "pyproject.toml: is not valid TOML: ", "line 1")
+
+
+def test_misspelt_ini_key_is_refused_by_the_nearest_name(serial: Inner) -> None:
+    """pytest itself would only warn, and go on without it."""
+    serial.write(PASSING)
+    serial.configure(pytest_options="memalert_leeks = 'all'")
+    done = serial.run()
+    assert_refused(
+        serial, done, "pyproject.toml: unknown key 'memalert_leeks'; did you mean 'memalert_leaks'?"
+    )
+
+
+def test_wrong_ini_value_is_refused(serial: Inner) -> None:
+    """By its key and file."""
+    serial.write(PASSING)
+    serial.pytester.makefile(".ini", pytest="[pytest]\nmemalert_fail_on = sometimes\n")
+    done = serial.run()
+    assert_refused(
+        serial,
+        done,
+        "pytest.ini: memalert_fail_on: 'sometimes' is not one of 'critical', 'warning', 'never'",
+    )
+
+
+def test_wrong_value_on_the_command_line_is_refused(inner: Inner) -> None:
+    """By its flag."""
+    inner.write(PASSING)
+    done = inner.run("--memalert-fail-on=sometimes", "--memalert-budget=10")
+    assert_refused(
+        inner,
+        done,
+        "--memalert-fail-on: 'sometimes' is not one of 'critical', 'warning', 'never'",
+        "--memalert-budget: '10' is neither a duration nor a share; write it as '30s' or '10%'",
+    )
+
+
+def test_wrong_markers_are_listed_at_once(inner: Inner) -> None:
+    """A class's marker once, however many tests it covers; one message, under xdist as well."""
+    inner.write(
+        """
+        from pathlib import Path
+        import pytest
+
+        @pytest.mark.memalert(grwth="1 MiB")
+        def test_keyword():
+            Path("ran").touch()
+
+        @pytest.mark.memalert(growth="2 megs")
+        class TestValues:
+            def test_one(self): Path("ran").touch()
+            def test_two(self): Path("ran").touch()
+
+        @pytest.mark.memalert("2 MiB")
+        def test_positional():
+            Path("ran").touch()
+
+        def test_fine():
+            Path("ran").touch()
+        """
+    )
+    done = inner.run()
+    assert_refused(
+        inner,
+        done,
+        "test_a.py::test_keyword: memalert(grwth=...): unknown keyword 'grwth'; did you mean 'growth'?",
+        "test_a.py::TestValues: memalert(growth=...): '2 megs' is not a size; write it as '2 MiB'",
+        "test_a.py::test_positional: memalert('2 MiB'): positional arguments mean nothing",
+    )
+    told = "\n".join(done.errlines + done.outlines)
+    assert told.count("'2 megs'") == 1
+
+
+def test_directory_as_report_path_is_refused(inner: Inner) -> None:
+    """Before the first test, not after the last."""
+    inner.write(PASSING)
+    inner.pytester.mkdir("reports")
+    done = inner.run("--memalert-json=reports")
+    assert_refused(inner, done, "--memalert-json: '", "reports' is a directory; write a file name, such as '")
+
+
+def test_report_path_below_a_file_is_refused(serial: Inner) -> None:
+    """What can't be made can't be written to."""
+    serial.write(PASSING)
+    done = serial.run("--memalert-json=test_a.py/report.json")
+    assert_refused(serial, done, "--memalert-json: '", "test_a.py' is not a directory")
+
+
+def test_wrong_configuration_matters_to_nobody_without_memalert(serial: Inner) -> None:
+    """Who doesn't measure isn't bothered."""
+    serial.write("import pytest\n\n@pytest.mark.memalert(grwth='1')\ndef test_it(): pass")
+    serial.configure(options="leeks = 'all'")
+    serial.run(memalert=False).assert_outcomes(passed=1)
+
+
+def test_configuration_in_pyproject_is_used(inner: Inner) -> None:
+    """Each option, the file's below the command line's."""
+    inner.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_it():
+            KEPT.append(b"x" * 4 * 2**20)
+        """
+    )
+    inner.configure(options='fail_on = "never"\nleaks = "off"\njson = "from_file.json"')
+    arguments = ["--memalert"]
+    done = inner.run(*arguments, leaks=None, memalert=False)
+    done.assert_outcomes(passed=1, warnings=1)
+    assert inner.pytester.path.joinpath("from_file.json").exists()
+    done = inner.run(*arguments, "--memalert-fail-on=critical", leaks=None, memalert=False)
+    done.assert_outcomes(failed=1)
+
+
+def test_ini_key_turns_measuring_on(inner: Inner) -> None:
+    """As --memalert does."""
+    inner.write("def test_it(): pass")
+    inner.configure(pytest_options="memalert = true")
+    done = inner.run(memalert=False)
+    done.assert_outcomes(passed=1)
+    done.stdout.fnmatch_lines(["memalert: 1 test measured, *"])

@@ -1,0 +1,208 @@
+"""The hooks that other plugins and conftest files implement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Inner
+
+GROWING = """
+    import pytest
+
+    KEPT = []
+
+    @pytest.mark.memalert(growth="1 MiB")
+    def test_growing():
+        KEPT.append(b"x" * 4 * 2**20)
+"""
+
+
+def test_probe_adds_a_metric_that_rules_can_name(inner: Inner) -> None:
+    """As growth and as a level, each in its unit."""
+    inner.pytester.makeconftest(
+        """
+        import pool
+        from pytest_memalert import Probe
+
+        def pytest_memalert_probes(config):
+            return [
+                Probe(name="connections_growth", unit="count", read=lambda: len(pool.OPEN),
+                      description="growth in open connections"),
+                Probe(name="pool_bytes", unit="bytes", read=lambda: 100 * len(pool.OPEN), kind="level"),
+            ]
+        """
+    )
+    inner.write(
+        """
+        import pool
+
+        def test_leaves_two(): pool.OPEN.extend([1, 2])
+        def test_leaves_none(): pass
+        """,
+        pool="OPEN = []",
+    )
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "connections"
+        metric = "connections_growth"
+        threshold = 1
+        """
+    )
+    done = inner.run()
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["*test_leaves_two: growth in open connections 2 is over the limit of 1"])
+    assert inner.tests()["test_leaves_two"]["connections_growth"] == 2
+    assert inner.tests()["test_leaves_two"]["pool_bytes"] == 200
+    assert inner.tests()["test_leaves_none"]["connections_growth"] == 0
+
+
+def test_probe_that_raises_is_no_data(serial: Inner) -> None:
+    """A probe is somebody's code; no test fails for it."""
+    serial.pytester.makeconftest(
+        """
+        from pytest_memalert import Probe
+
+        def pytest_memalert_probes(config):
+            return [Probe(name="mine", unit="count", read=lambda: 1 / 0)]
+        """
+    )
+    serial.write("def test_it(): pass")
+    serial.configure("[[tool.memalert.rules]]\nname = 'mine'\nmetric = 'mine'\nthreshold = 1")
+    done = serial.run()
+    done.assert_outcomes(passed=1, warnings=0)
+    assert "mine" not in serial.tests()["test_it"]
+    done.stdout.fnmatch_lines(["note: *no data for mine *: the reading failed; *"])
+
+
+def test_probe_named_as_a_metric_is_refused(serial: Inner) -> None:
+    """Before the first test."""
+    serial.pytester.makeconftest(
+        """
+        from pytest_memalert import Probe
+
+        def pytest_memalert_probes(config):
+            return [Probe(name="rss_bytes", unit="bytes", read=lambda: 1)]
+        """
+    )
+    serial.write("def test_it(): pass")
+    done = serial.run()
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert any("a metric named 'rss_bytes' exists already" in line for line in done.errlines)
+
+
+def test_component_is_named_by_a_hook(inner: Inner) -> None:
+    """The first answer that isn't None; without one it is the test's file."""
+    inner.pytester.makeconftest(
+        """
+        def pytest_memalert_component(item):
+            return "billing" if "invoice" in item.name else None
+        """
+    )
+    inner.write(
+        """
+        KEPT = []
+
+        def test_invoice(): KEPT.append(b"x" * 2 * 2**20)
+        def test_other(): KEPT.append(b"x" * 2 * 2**20)
+        """
+    )
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "growth-rate"
+        enabled = false
+
+        [[tool.memalert.rules]]
+        name = "billing"
+        metric = "growth_bytes"
+        threshold = "1 MiB"
+        component = "billing"
+        """
+    )
+    done = inner.run()
+    done.assert_outcomes(passed=1, failed=1)
+    assert {name: test["component"] for name, test in inner.tests().items()} == {
+        "test_invoice": "billing",
+        "test_other": "test_a.py",
+    }
+    assert [alert["component"] for alert in inner.report()["alerts"]] == ["billing"]
+
+
+def test_dropped_alert_fails_nothing(inner: Inner) -> None:
+    """Alerts are modified before they are judged failing."""
+    inner.pytester.makeconftest(
+        """
+        def pytest_memalert_modify_alerts(config, alerts):
+            alerts[:] = [alert for alert in alerts if alert.rule != "limit-growth"]
+        """
+    )
+    inner.write(GROWING)
+    done = inner.run()
+    done.assert_outcomes(passed=1, warnings=0)
+    assert inner.report()["alerts"] == []
+
+
+def test_changed_alert_is_judged_as_changed(inner: Inner) -> None:
+    """Another severity, component and recommendation."""
+    inner.pytester.makeconftest(
+        """
+        from dataclasses import replace
+        from pytest_memalert import AlertSeverity
+
+        def pytest_memalert_modify_alerts(config, alerts):
+            alerts[:] = [
+                replace(alert, severity=AlertSeverity.WARNING)
+                .with_component("storage")
+                .with_recommendations("Ask the storage team.")
+                for alert in alerts
+            ]
+        """
+    )
+    inner.write(GROWING)
+    done = inner.run()
+    done.assert_outcomes(passed=1, warnings=1)
+    (alert,) = inner.report()["alerts"]
+    assert (alert["severity"], alert["component"]) == ("warning", "storage")
+    done.stdout.fnmatch_lines(["*-> Ask the storage team."])
+
+
+def test_session_alert_can_be_dropped(serial: Inner) -> None:
+    """The hook is called for the session as well."""
+    serial.pytester.makeconftest("def pytest_memalert_modify_alerts(config, alerts): alerts.clear()")
+    serial.write("import time\n\ndef test_it(): time.sleep(0.05)")
+    serial.configure(
+        "[[tool.memalert.rules]]\nname='long'\nmetric='duration_s'\nscope='session'\nthreshold='10ms'"
+    )
+    assert serial.run().ret == pytest.ExitCode.OK
+
+
+def test_finished_run_is_seen_once_with_all_tests(inner: Inner) -> None:
+    """In the process that the user started."""
+    inner.pytester.makeconftest(
+        """
+        def pytest_memalert_finished(config, run):
+            assert not hasattr(config, "workerinput")
+            print(f"finished: {len(run.tests)} tests, {len(run.alerts)} alerts")
+        """
+    )
+    inner.write(GROWING + "\n    def test_fine(): pass\n")
+    done = inner.run("-s")
+    assert done.stdout.str().count("finished: 2 tests, 1 alerts") == 1
+
+
+@pytest.mark.parametrize(
+    "hook", ["component(item)", "modify_alerts(config, alerts)", "finished(config, run)"]
+)
+def test_hook_that_raises_is_a_warning_and_fails_no_test(inner: Inner, hook: str) -> None:
+    """The trouble is told by its exception; the report is written all the same."""
+    inner.pytester.makeconftest(f"def pytest_memalert_{hook}: raise RuntimeError('broken hook')")
+    inner.write(GROWING)
+    done = inner.run("--memalert-fail-on=never")
+    assert done.parseoutcomes()["passed"] == 1
+    assert done.ret == pytest.ExitCode.OK
+    done.stdout.fnmatch_lines(["*MemalertWarning: *RuntimeError: broken hook*"])
+    assert inner.pytester.path.joinpath("memalert.json").exists()

@@ -1,0 +1,530 @@
+"""Which figures break a rule or a limit, and which of them repetition confirms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Inner
+
+GROWING = """
+    KEPT = []
+
+    def test_growing():
+        KEPT.append(b"x" * 4 * 2**20)
+"""
+
+
+def speaking(inner: Inner) -> list[dict[str, Any]]:
+    """Return the alerts of the last report that nothing inhibits."""
+    return [alert for alert in inner.report()["alerts"] if alert["inhibited_by"] is None]
+
+
+# --------------------------------------------------------------- repetition
+
+
+def test_cache_filled_once_raises_nothing(inner: Inner) -> None:
+    """It is told as one-time, for those who ask."""
+    inner.write(
+        """
+        import pytest
+
+        CACHE = {}
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_fills_a_cache():
+            if "table" not in CACHE:
+                CACHE["table"] = b"x" * 4 * 2**20
+        """
+    )
+    done = inner.run(leaks="suspects")
+    done.assert_outcomes(passed=1, warnings=0)
+    assert done.ret == pytest.ExitCode.OK
+    done.stdout.no_fnmatch_line("*one-time*")
+    assert inner.report()["alerts"] == []
+    done = inner.run("-v", leaks="suspects")
+    done.stdout.fnmatch_lines(
+        ["note: *::test_fills_a_cache: growth 4 MiB is over * in its first run, but not in *: one-time*"]
+    )
+
+
+def test_cache_of_a_few_entries_raises_nothing(serial: Inner) -> None:
+    """A pool that fills over three runs is full in the fourth."""
+    serial.write(
+        """
+        import pytest
+
+        POOL = []
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_fills_a_pool():
+            if len(POOL) < 4:
+                POOL.append(b"x" * 2 * 2**20)
+        """
+    )
+    done = serial.run(leaks="suspects")
+    done.assert_outcomes(passed=1, warnings=0)
+
+
+def test_import_raises_nothing(serial: Inner) -> None:
+    """A module is loaded once."""
+    serial.write(
+        """
+        import pytest
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_imports():
+            import heavy
+            assert heavy.TABLE
+        """,
+        heavy='TABLE = b"x" * 4 * 2**20',
+    )
+    done = serial.run_apart(leaks="suspects")
+    done.assert_outcomes(passed=1, warnings=0)
+
+
+def test_first_run_counts_where_nothing_is_run_again(inner: Inner) -> None:
+    """With --memalert-leaks=off, or leaks="off" on the marker."""
+    inner.write(
+        """
+        import pytest
+
+        CACHE = {}
+
+        @pytest.mark.memalert(growth="1 MiB", leaks="off")
+        def test_fills_a_cache():
+            CACHE.setdefault("table", b"x" * 4 * 2**20)
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_fills_another():
+            CACHE.setdefault("other", b"x" * 4 * 2**20)
+        """
+    )
+    done = inner.run(leaks="suspects")
+    done.assert_outcomes(passed=1, failed=1)
+    done = inner.run()
+    done.assert_outcomes(failed=2)
+    assert inner.report()["totals"]["reruns"] == 0
+
+
+def test_test_that_fails_when_run_again_is_unclear(inner: Inner) -> None:
+    """Another outcome is no evidence; the test keeps its own."""
+    inner.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_only_once():
+            assert not KEPT
+            KEPT.append(b"x" * 4 * 2**20)
+        """
+    )
+    done = inner.run(leaks="suspects")
+    done.assert_outcomes(passed=1, warnings=0)
+    done.stdout.fnmatch_lines(["note: *test_only_once: growth 4 MiB*run again, it failed*"])
+
+
+def test_budget_limits_repetition(serial: Inner) -> None:
+    """Without time left, a suspect is unclear and blamed for nothing."""
+    serial.write(GROWING)
+    done = serial.run("--memalert-budget=0%", leaks="suspects")
+    done.assert_outcomes(passed=1, warnings=0)
+    done.stdout.fnmatch_lines(["note: *test_growing*the budget for re-runs is spent*"])
+
+
+def test_repeated_peak_over_its_limit_fails(inner: Inner) -> None:
+    """And a peak that was there once doesn't."""
+    inner.write(
+        """
+        import pytest
+
+        ONCE = []
+
+        @pytest.mark.memalert(peak="8 MiB")
+        def test_peaks():
+            b"x" * 24 * 2**20
+
+        @pytest.mark.memalert(peak="8 MiB")
+        def test_peaks_once():
+            if not ONCE:
+                b"x" * 24 * 2**20
+                ONCE.append(1)
+        """
+    )
+    done = inner.run(leaks="suspects")
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["*test_peaks: peak 24 MiB is over the limit of 8 MiB"])
+
+
+# ------------------------------------------------------------ default rules
+
+
+def test_default_growth_rate_speaks_once_for_its_pair(inner: Inner) -> None:
+    """Above both lines the critical one speaks; the other is recorded as inhibited."""
+    inner.write(GROWING)
+    done = inner.run(leaks="suspects")
+    done.assert_outcomes(failed=1, warnings=0)
+    done.stdout.fnmatch_lines(["1 critical (1 inhibited)"])
+    critical, warning = inner.report()["alerts"]
+    assert critical["severity"] == "critical"
+    assert critical["inhibited_by"] is None
+    assert warning["severity"] == "warning"
+    assert warning["inhibited_by"] == "critical of the same rule"
+    assert {alert["rule"] for alert in (critical, warning)} == {"growth-rate"}
+    assert critical["fingerprint"] == warning["fingerprint"]
+
+
+def test_default_growth_rate_warns_between_its_lines(serial: Inner) -> None:
+    """1.2 MiB in about 0.4 s is 3 MB/s."""
+    serial.write(
+        """
+        import time
+
+        KEPT = []
+
+        def test_growing():
+            time.sleep(0.4)
+            KEPT.append(b"x" * 1200 * 2**10)
+        """
+    )
+    done = serial.run(leaks="suspects")
+    done.assert_outcomes(passed=1, warnings=1)
+    (alert,) = serial.report()["alerts"]
+    assert (alert["rule"], alert["severity"]) == ("growth-rate", "warning")
+    assert 10**6 < alert["observed"] < 5 * 10**6
+
+
+def test_default_growth_rate_is_silent_where_nothing_is_repeated(inner: Inner) -> None:
+    """It speaks of growth that comes back; a limit set by hand is held against the first run."""
+    inner.write(GROWING)
+    inner.run(leaks="off").assert_outcomes(passed=1, warnings=0)
+    inner.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_growing():
+            KEPT.append(b"x" * 4 * 2**20)
+        """
+    )
+    inner.run(leaks="off").assert_outcomes(failed=1)
+
+
+def test_growth_below_a_megabyte_is_no_rate(inner: Inner) -> None:
+    """A quick test's noise would be times 500."""
+    inner.write(GROWING.replace("4 * 2**20", "900 * 1000"))
+    done = inner.run()
+    done.assert_outcomes(passed=1, warnings=0)
+    assert inner.report()["alerts"] == []
+    assert inner.report()["totals"]["reruns"] == 0
+
+
+def test_default_efficiency_warns_of_a_spike(serial: Inner) -> None:
+    """Most of the resident peak was for a moment only."""
+    serial.write(
+        """
+        def test_spiking():
+            b"x" * 300 * 2**20
+        """
+    )
+    done = serial.run()
+    done.assert_outcomes(passed=1, warnings=1)
+    (alert,) = serial.report()["alerts"]
+    assert (alert["rule"], alert["severity"], alert["metric"]) == (
+        "efficiency",
+        "warning",
+        "efficiency_ratio",
+    )
+    assert alert["observed"] < 0.5
+
+
+def test_resident_line_blames_the_test_that_crosses_it(serial: Inner) -> None:
+    """Once; those after it found it crossed. Its advice names who brought the most."""
+    serial.write(
+        """
+        import psutil
+
+        KEPT = []
+
+        def bring(size_mib):
+            KEPT.append(b"x" * size_mib * 2**20)
+
+        def test_brings_most(): bring(24)
+        def test_crosses(): bring(8)
+        def test_finds_it_crossed(): bring(4)
+        """
+    )
+    # The level of a fresh process is not known beforehand: it is measured by a run of its own.
+    serial.run_apart("--memalert-fail-on=never")
+    line = serial.tests()["test_brings_most"]["rss_after_bytes"] + 3 * 2**20
+    serial.configure(
+        f"""
+        [[tool.memalert.rules]]
+        name = "growth-rate"
+        enabled = false
+
+        [[tool.memalert.rules]]
+        name = "rss"
+        severity = "critical"
+        threshold = {line}
+        """
+    )
+    done = serial.run_apart()
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(
+        [
+            "*test_crosses: resident memory after the test * crossed the limit of *",
+            "*the largest growth in this process so far: test_a.py::test_brings_most (+24 MiB)*",
+        ]
+    )
+
+
+def test_session_that_starts_above_a_resident_line_says_so_once(inner: Inner) -> None:
+    """And blames no test."""
+    inner.write("def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass")
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "rss"
+        severity = "critical"
+        threshold = "1 MiB"
+        """
+    )
+    arguments = ["--dist=loadfile"] if inner.distributed else []
+    done = inner.run("-v", *arguments)
+    done.assert_outcomes(passed=3, warnings=0)
+    assert done.stdout.str().count("resident memory was already over the limit of 1 MiB") == 1
+
+
+# --------------------------------------------------------- rules of a file
+
+
+def test_glob_rule_holds_for_the_tests_it_names(inner: Inner) -> None:
+    """The limit for others is none."""
+    inner.write(GROWING)
+    inner.pytester.mkdir("io")
+    inner.pytester.path.joinpath("io", "test_io.py").write_text("from test_a import *", encoding="utf-8")
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "growth-rate"
+        enabled = false
+
+        [[tool.memalert.rules]]
+        name = "io-growth"
+        metric = "growth_bytes"
+        threshold = "1 MiB"
+        tests = ["io/*"]
+        """,
+        pytest_options='pythonpath = "."',
+    )
+    done = inner.run()
+    done.assert_outcomes(passed=1, failed=1)
+    (alert,) = speaking(inner)
+    assert alert["nodeids"] == ["io/test_io.py::test_growing"]
+    assert alert["rule"] == "io-growth"
+
+
+def test_disabled_rule_is_silent(inner: Inner) -> None:
+    """Both of a pair."""
+    inner.write(GROWING)
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "growth-rate"
+        enabled = false
+        """
+    )
+    done = inner.run()
+    done.assert_outcomes(passed=1, warnings=0)
+    assert inner.report()["alerts"] == []
+
+
+def test_rule_speaks_its_own_message_and_recommendations(serial: Inner) -> None:
+    """Written by those who know the code."""
+    serial.write(GROWING)
+    serial.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "growth-rate"
+        enabled = false
+
+        [[tool.memalert.rules]]
+        name = "kept"
+        metric = "growth_bytes"
+        threshold = "1 MiB"
+        category = "general"
+        severity = "warning"
+        message = "the registry keeps what it is given"
+        recommendations = ["Call registry.clear()."]
+        """
+    )
+    done = serial.run()
+    done.assert_outcomes(passed=1, warnings=1)
+    done.stdout.fnmatch_lines(
+        [
+            "WARNING general  test_a.py::test_growing",
+            "  the registry keeps what it is given",
+            "  -> Call registry.clear().",
+        ]
+    )
+
+
+def test_value_equal_to_its_limit_passes(inner: Inner) -> None:
+    """And one more than the limit doesn't; counted in descriptors, which are exact."""
+    inner.write(
+        """
+        import os
+
+        KEPT = []
+
+        def test_two():
+            KEPT.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(2))
+
+        def test_three():
+            KEPT.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(3))
+        """
+    )
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "descriptors"
+        metric = "open_fds_growth"
+        threshold = 2
+        """
+    )
+    done = inner.run_apart()
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["*test_three: growth in open descriptors 3 is over the limit of 2"])
+
+
+def test_session_rule_fails_the_session_and_no_test(inner: Inner) -> None:
+    """All tests pass, the exit status tells; of several processes the worst speaks."""
+    inner.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_growing(number):
+            KEPT.append(b"x" * 900 * 1000)
+        """
+    )
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "whole"
+        metric = "growth_bytes"
+        scope = "session"
+        threshold = "1 MB"
+        """
+    )
+    done = inner.run()
+    done.assert_outcomes(passed=4)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    (alert,) = speaking(inner)
+    processes: dict[str, float] = {}
+    for test in inner.report()["tests"]:
+        processes[test["worker"]] = processes.get(test["worker"], 0) + test["growth_bytes"]
+    assert alert["rule"] == "whole"
+    assert alert["observed"] == max(processes.values())
+    done.stdout.fnmatch_lines(["CRITICAL memory_growth  session*", "1 critical"])
+
+
+def test_session_rule_within_its_limit_is_silent(inner: Inner) -> None:
+    """The exit status is pytest's."""
+    inner.write("def test_it(): pass")
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "whole"
+        metric = "growth_bytes"
+        scope = "session"
+        threshold = "64 MiB"
+        """
+    )
+    assert inner.run().ret == pytest.ExitCode.OK
+
+
+# ------------------------------------------------------------------ markers
+
+
+def test_closest_marker_wins_key_by_key(inner: Inner) -> None:
+    """Module, class, function: the growth limit of one, the severity of another."""
+    inner.write(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.memalert(growth="1 MiB", severity="warning")
+        KEPT = []
+
+        def grow():
+            KEPT.append(b"x" * 4 * 2**20)
+
+        def test_by_the_module(): grow()
+
+        @pytest.mark.memalert(growth="64 MiB")
+        class TestAll:
+            def test_by_the_class(self): grow()
+
+            @pytest.mark.memalert(growth="2 MiB")
+            def test_by_the_function(self): grow()
+
+            @pytest.mark.memalert(growth="2 MiB", severity="critical")
+            def test_critical(self): grow()
+        """
+    )
+    done = inner.run()
+    done.assert_outcomes(passed=3, failed=1, warnings=2)
+    told = {alert["nodeids"][0].rpartition("::")[2]: alert for alert in speaking(inner)}
+    assert {name: (alert["severity"], alert["limit"]) for name, alert in told.items()} == {
+        "test_by_the_module": ("warning", 2**20),
+        "test_by_the_function": ("warning", 2 * 2**20),
+        "test_critical": ("critical", 2 * 2**20),
+    }
+
+
+def test_marker_wins_over_rules_of_its_metric(inner: Inner) -> None:
+    """A test that is allowed 8 MiB may grow at any pace."""
+    inner.write("import pytest\n\npytestmark = pytest.mark.memalert(growth='8 MiB')\n" + _dedented(GROWING))
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "all"
+        metric = "growth_bytes"
+        threshold = "1 MiB"
+        """
+    )
+    done = inner.run()
+    done.assert_outcomes(passed=1, warnings=0)
+
+
+def test_duration_limit_is_judged(serial: Inner) -> None:
+    """A limit on any metric is a limit."""
+    serial.write(
+        """
+        import time, pytest
+
+        @pytest.mark.memalert(duration="50ms")
+        def test_slow():
+            time.sleep(0.1)
+
+        @pytest.mark.memalert(duration="20s", cpu="20s", efficiency=0.01, rss="50 GiB")
+        def test_within():
+            time.sleep(0.1)
+        """
+    )
+    done = serial.run()
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["*test_slow: duration * is over the limit of 50 ms"])
+
+
+def _dedented(source: str) -> str:
+    return source.replace("\n    ", "\n")

@@ -1,0 +1,288 @@
+"""What is measured of each test, and what isn't taken for a test's growth."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Inner
+
+MIB = 2**20
+
+
+def test_figures_of_a_test_are_those_of_what_it_did(inner: Inner) -> None:
+    """Growth, peak and duration, each with its own cause."""
+    inner.write(
+        """
+        import time
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(growth="64 MiB")
+        def test_growing():
+            KEPT.append(b"x" * 8 * 2**20)
+
+        def test_with_a_peak():
+            b"x" * 16 * 2**20
+
+        def test_slow():
+            time.sleep(0.2)
+        """
+    )
+    inner.run_apart().assert_outcomes(passed=3, failed=0)
+    tests = inner.tests()
+    growing, peaking, slow = (tests[name] for name in ("test_growing", "test_with_a_peak", "test_slow"))
+    assert growing["growth_bytes"] == pytest.approx(8 * MIB, rel=0.1)
+    assert growing["rss_after_bytes"] - growing["rss_before_bytes"] == pytest.approx(8 * MIB, rel=0.2)
+    assert peaking["growth_bytes"] < MIB
+    assert peaking["peak_bytes"] == pytest.approx(16 * MIB, rel=0.2)
+    assert peaking["rss_peak_bytes"] == peaking["rss_before_bytes"] + peaking["peak_bytes"]
+    assert 0.2 <= slow["duration_s"] < 5
+    assert slow["growth_bytes"] < MIB
+    assert {test["worker"] for test in tests.values()} <= ({"gw0", "gw1"} if inner.distributed else {"main"})
+
+
+def test_phases_say_where_a_test_grew(serial: Inner) -> None:
+    """Set-up, call and teardown."""
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.fixture
+        def kept():
+            KEPT.append(b"x" * 6 * 2**20)
+            yield
+            KEPT.append(b"x" * 4 * 2**20)
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_growing(kept):
+            KEPT.append(b"x" * 2 * 2**20)
+        """
+    )
+    done = serial.run_apart()
+    done.assert_outcomes(failed=1)
+    phases = serial.tests()["test_growing"]["phases"]
+    assert phases["setup_growth_bytes"] == pytest.approx(6 * MIB, rel=0.2)
+    assert phases["call_growth_bytes"] == pytest.approx(2 * MIB, rel=0.4)
+    assert phases["teardown_growth_bytes"] == pytest.approx(4 * MIB, rel=0.4)
+    done.stdout.fnmatch_lines(
+        [
+            "resident memory grew in: setup * MiB, call * MiB, teardown * MiB",
+            "-> most of it came during set-up: look at the test's fixtures first",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(
+            """
+            def test_it():
+                print("x" * 5 * 2**20)
+            """,
+            id="captured output",
+        ),
+        pytest.param(
+            """
+            import pytest
+
+            @pytest.fixture
+            def large():
+                return b"x" * 10 * 2**20
+
+            def test_it(large):
+                assert large
+            """,
+            id="value of a function fixture",
+        ),
+        pytest.param(
+            """
+            import pytest
+
+            @pytest.fixture
+            def large():
+                yield b"x" * 10 * 2**20
+
+            def test_it(large):
+                assert large
+            """,
+            id="value of a function fixture with teardown",
+        ),
+        pytest.param(
+            """
+            class Node:
+                def __init__(self):
+                    self.me = self
+                    self.load = b"x" * 5 * 2**20
+
+            def test_it():
+                Node()
+                Node()
+            """,
+            id="cyclic garbage",
+        ),
+        pytest.param(
+            """
+            def test_it():
+                local = [b"x" * 2**20 for _ in range(10)]
+                assert local
+            """,
+            id="locals",
+        ),
+        pytest.param(
+            """
+            import logging
+
+            def test_it():
+                logging.getLogger().warning("x" * 3 * 2**20)
+            """,
+            id="captured log",
+        ),
+    ],
+)
+def test_what_a_test_gives_back_is_not_its_growth(serial: Inner, source: str) -> None:
+    """The first run counts here, and nothing is over the limit."""
+    serial.write(source)
+    serial.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "grown"
+        metric = "growth_bytes"
+        threshold = "1 MiB"
+        """
+    )
+    done = serial.run_apart()
+    done.assert_outcomes(passed=1, failed=0)
+    assert serial.report()["alerts"] == []
+
+
+def test_traced_peak_is_exact(inner: Inner) -> None:
+    """To the byte, but for what Python itself needs."""
+    inner.write(
+        """
+        import pytest
+
+        @pytest.mark.memalert(traced_peak="2 MiB")
+        def test_peaking():
+            bytearray(3 * 2**20)
+
+        def test_small():
+            pass
+        """
+    )
+    done = inner.run("--memalert-trace")
+    done.assert_outcomes(passed=1, failed=1)
+    assert inner.tests()["test_peaking"]["traced_peak_bytes"] == pytest.approx(3 * MIB, rel=0.05)
+    assert inner.tests()["test_small"]["traced_peak_bytes"] < MIB
+    assert inner.report()["environment"]["traced"] is True
+
+
+def test_limit_without_data_is_told_and_not_passed_in_silence(inner: Inner) -> None:
+    """A traced peak needs --memalert-trace."""
+    inner.write(
+        """
+        import pytest
+
+        @pytest.mark.memalert(traced_peak="1 MiB")
+        def test_it():
+            bytearray(3 * 2**20)
+        """
+    )
+    done = inner.run()
+    done.assert_outcomes(passed=1)
+    done.stdout.fnmatch_lines(
+        ["note: no data for traced_peak_bytes (test_a.py::test_it: *traced only with --memalert-trace*"]
+    )
+
+
+METRICS_ON_DEMAND = {
+    "open_fds_growth": "3",
+    "threads_growth": "0",
+    "cpu_s": "0",
+    "disk_written_bytes": "0",
+    "net_sent_bytes": "0",
+    "uss_bytes": "1",
+    "children_rss_bytes": "1",
+    "blocks_growth": "0",
+}
+
+
+def test_metrics_are_sampled_only_where_a_rule_names_them(serial: Inner) -> None:
+    """Most cost more than a sample does."""
+    serial.write("def test_it(): pass")
+    serial.run()
+    assert not {name for name in METRICS_ON_DEMAND if serial.tests()["test_it"].get(name) is not None}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems lack some of these metrics")
+def test_metrics_that_a_rule_names_are_measured(inner: Inner) -> None:
+    """Every metric on demand in one test that moves it."""
+    inner.write(
+        """
+        import os, subprocess, sys, threading
+
+        KEPT = []
+
+        def test_it(tmp_path):
+            KEPT.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(5))
+            sum(range(10**6))
+            with open(tmp_path / "written", "wb") as file:
+                file.write(b"x" * 2**20)
+                file.flush()
+                os.fsync(file.fileno())
+            KEPT.append([object() for _ in range(1000)])
+            stop = threading.Event()
+            thread = threading.Thread(target=stop.wait, daemon=True)
+            thread.start()
+            KEPT.append(thread)
+            code = "print(flush=True); import time; time.sleep(60)"
+            child = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE)
+            child.stdout.readline()
+            KEPT.append(child)
+
+        def test_child_ends():
+            KEPT[-1].kill()
+            KEPT[-1].communicate()
+        """
+    )
+    inner.configure(
+        "".join(
+            f"""
+            [[tool.memalert.rules]]
+            name = "on-{name}"
+            metric = "{name}"
+            severity = "info"
+            threshold = {threshold}
+            """
+            for name, threshold in METRICS_ON_DEMAND.items()
+        )
+    )
+    arguments = ["--dist=loadfile"] if inner.distributed else []
+    done = inner.run_apart(*arguments)
+    done.assert_outcomes(passed=2, warnings=len(inner.report()["alerts"]))
+    found = inner.tests()["test_it"]
+    assert found["open_fds_growth"] == 6
+    assert found["threads_growth"] == 1
+    assert 0 < found["cpu_s"] < 10
+    assert found["disk_written_bytes"] >= 0
+    assert found["net_sent_bytes"] >= 0
+    assert found["uss_bytes"] > MIB
+    assert found["children_rss_bytes"] > MIB
+    assert found["blocks_growth"] > 1000
+
+
+def test_measuring_costs_what_it_says(serial: Inner) -> None:
+    """The overhead is told in the report, part by part."""
+    serial.write("def test_it(): pass")
+    serial.run()
+    overhead = serial.report()["overhead"]
+    assert set(overhead) == {"tests_s", "screening_s", "reruns_s", "reporting_s"}
+    assert 0 < overhead["screening_s"] < 1
+    assert overhead["reruns_s"] == 0

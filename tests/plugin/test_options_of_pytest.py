@@ -1,0 +1,186 @@
+"""pytest's own options, and tests that do what tests do to a process, work as without --memalert."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Inner
+
+GROWING = """
+    import pytest
+
+    KEPT = []
+
+    @pytest.mark.memalert(growth="1 MiB")
+    def test_growing():
+        KEPT.append(b"x" * 4 * 2**20)
+
+    def test_fine():
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["-s", "--capture=sys", "--capture=tee-sys", "-q", "-v", "--strict-markers", "-pno:cacheprovider", "-vv"],
+)
+def test_option_changes_no_outcome(serial: Inner, option: str) -> None:
+    """The same alert, whatever the option."""
+    serial.write(GROWING)
+    done = serial.run(option)
+    done.assert_outcomes(passed=1, failed=1)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_without_terminal_the_report_is_written_all_the_same(serial: Inner) -> None:
+    """Nobody reads a summary there."""
+    serial.write(GROWING)
+    done = serial.run_apart("-p", "no:terminal")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    assert serial.report()["totals"]["alerts"]["critical"] == 1
+
+
+@pytest.mark.parametrize(
+    "option", ["--collect-only", "--setup-plan", "--setup-only", "--markers", "--fixtures"]
+)
+def test_nothing_is_measured_where_no_test_runs(serial: Inner, option: str) -> None:
+    """Nor are alerts raised."""
+    serial.write(GROWING)
+    done = serial.run(option)
+    assert done.ret == pytest.ExitCode.OK
+    done.stdout.no_fnmatch_line("*CRITICAL*")
+
+
+def test_marker_is_known_without_memalert(serial: Inner) -> None:
+    """Under --strict-markers an unknown one would be an error."""
+    serial.write(GROWING)
+    serial.run("--strict-markers", memalert=False).assert_outcomes(passed=2)
+
+
+def test_without_memalert_nothing_is_loaded_nor_registered(serial: Inner) -> None:
+    """The plugin is in every run of whoever has it installed."""
+    serial.write(
+        """
+        import sys
+
+        def test_it(pytestconfig):
+            assert not {"psutil", "pympler", "tracemalloc"} & set(sys.modules)
+            assert not pytestconfig.pluginmanager.hasplugin("memalert-worker")
+            assert not pytestconfig.pluginmanager.hasplugin("memalert-controller")
+        """
+    )
+    done = serial.run_apart(memalert=False)
+    done.assert_outcomes(passed=1)
+    done.stdout.no_fnmatch_line("*memalert:*")
+
+
+def test_interrupt_keeps_what_was_found_before(serial: Inner) -> None:
+    """Ctrl-C in the third test: the first two are reported."""
+    serial.write(
+        GROWING
+        + """
+    def test_interrupted():
+        import os, signal
+        os.kill(os.getpid(), signal.SIGINT)
+        import time; time.sleep(5)
+
+    def test_never(): pass
+    """
+    )
+    done = serial.run_apart()
+    done.assert_outcomes(passed=1, failed=1)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.stdout.fnmatch_lines(["CRITICAL memory_growth  test_a.py::test_growing", "*KeyboardInterrupt*"])
+    assert set(serial.tests()) == {"test_growing", "test_fine"}
+
+
+def test_interrupt_in_teardown_keeps_the_call_that_failed(serial: Inner) -> None:
+    """Its report was made, and is logged."""
+    serial.write(
+        """
+        import pytest
+
+        @pytest.fixture
+        def interrupted():
+            yield
+            raise KeyboardInterrupt
+
+        def test_failing(interrupted):
+            assert False, "known before the interrupt"
+        """
+    )
+    done = serial.run_apart()
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.stdout.fnmatch_lines(["FAILED test_a.py::test_failing - AssertionError: known before the interrupt"])
+
+
+def test_exit_in_a_test_ends_the_session_as_ever(serial: Inner) -> None:
+    """With the status asked for, and the tests before."""
+    serial.write("import pytest\n\ndef test_one(): pass\n\ndef test_two(): pytest.exit('enough', 7)")
+    done = serial.run_apart()
+    assert done.ret == 7
+    assert set(serial.tests()) == {"test_one"}
+
+
+HOSTILE = {
+    "descriptors closed": "import os; os.closerange(5, 50)",
+    "directory changed": "import os; os.chdir('/')",
+    "open replaced": "import builtins; monkeypatch.setattr(builtins, 'open', None)",
+    "time replaced": "import time; [monkeypatch.setattr(time, n, float) for n in ('time', 'monotonic')]",
+    "os replaced": "import os; [monkeypatch.setattr(os, n, None) for n in ('pread', 'read', 'listdir')]",
+    "collector off": "import gc; gc.disable()",
+    "heap frozen": "import gc; gc.freeze()",
+    "thread left": "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+    "warnings as errors": "import warnings; warnings.simplefilter('error')",
+    "recursion": "import sys; monkeypatch.setattr(sys, 'setrecursionlimit', None)",
+    "environment emptied": "import os; monkeypatch.setattr(os, 'environ', {})",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are handles there")
+@pytest.mark.parametrize("deed", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_test_is_no_trouble(serial: Inner, deed: str) -> None:
+    """It passes, those after it are measured, and nothing is said of it."""
+    serial.write(
+        f"""
+        import pytest
+
+        def test_before(): pass
+
+        def test_hostile(monkeypatch):
+            {deed}
+
+        @pytest.mark.memalert(growth="64 MiB", duration="1 min")
+        def test_after(): b"x" * 4 * 2**20
+        """
+    )
+    done = serial.run_apart("-p", "no:cacheprovider", "--capture=sys", leaks="suspects")
+    done.assert_outcomes(passed=3, warnings=0)
+    done.stdout.no_fnmatch_line("*MemalertWarning*")
+    assert serial.tests()["test_after"]["peak_bytes"] > 3 * 2**20
+
+
+@pytest.mark.skipif(not hasattr(sys, "getswitchinterval") or sys.platform == "win32", reason="needs fork")
+def test_forked_child_is_not_measured(serial: Inner) -> None:
+    """It leaves without a word; the parent goes on."""
+    serial.write(
+        """
+        import os
+
+        def test_forking():
+            pid = os.fork()
+            if pid == 0:
+                kept = b"x" * 4 * 2**20
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+
+        def test_after(): pass
+        """
+    )
+    done = serial.run_apart()
+    done.assert_outcomes(passed=2, warnings=0)
+    assert serial.report()["totals"]["tests"] == 2

@@ -1,0 +1,585 @@
+"""Holds what is told of real leaks: survivors, sites, holders, advice."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import ctypes
+import functools
+import gc
+import logging
+import re
+import threading
+import tracemalloc
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from pytest_memalert.attribution import Explanation, bounded_holder, explain
+from pytest_memalert.attribution.objects import referents_of
+
+KEEP: list[Any] = []
+ITEMS: dict[Any, Any] = {}
+COUNTS: dict[str, int] = {}
+TAGS: set[Any] = set()
+RING: deque[Any] = deque(maxlen=1000)
+CALLBACKS: list[Any] = []
+MOCK = mock.MagicMock()
+CHAIN: Any = None
+
+
+class Entry:
+    registry: list[Entry] = []  # noqa: RUF012  the leak under test
+
+    def __init__(self) -> None:
+        self.values = [1]
+
+
+class Slotted:
+    __slots__ = ("before", "text")
+
+    before: Any
+    text: str
+
+
+class Service:
+    @functools.cache  # noqa: B019  the leak under test
+    def compute(self) -> list[int]:
+        return [1]
+
+
+@functools.lru_cache(maxsize=1000)
+def cached(number: int) -> list[int]:
+    return [number]
+
+
+@pytest.fixture(autouse=True)
+def empty() -> Iterator[None]:
+    yield
+    for container in (KEEP, ITEMS, COUNTS, TAGS, RING, CALLBACKS, Entry.registry):
+        container.clear()
+    MOCK.reset_mock()
+    Service.compute.cache_clear()
+    cached.cache_clear()
+    globals()["CHAIN"] = None
+
+
+def explained(leak: Callable[[], object]) -> Explanation:
+    for _ in range(3):
+        leak()
+
+    def run() -> None:
+        leak()
+
+    return explain(run)
+
+
+def counter() -> Callable[[], int]:
+    numbers = iter(range(10**6))
+    return lambda: next(numbers)
+
+
+# ----------------------------------------------------------- what survives, and where
+
+
+def test_an_instance_kept_in_a_module_level_dict_is_told_with_its_holder() -> None:
+    number = counter()
+
+    def leak() -> None:
+        ITEMS[number()] = Entry()
+
+    found = explained(leak)
+    assert found.survivors[0].type == f"{__name__}.Entry"
+    assert found.survivors[0].count == 1
+    assert found.survivors[0].held_by[0] == f"module {__name__}"
+    assert re.match(r"ITEMS: dict of \d+, grows by 1 a run", found.survivors[0].held_by[1])
+    assert f"bound or clear `{__name__}.ITEMS` (dict)" in found.recommendations[0]
+    assert f"`{__name__}.ITEMS.clear()`" in found.recommendations[0]
+
+
+def test_the_site_is_the_users_line_and_function() -> None:
+    def leak() -> None:
+        KEEP.append([1])
+
+    site = explained(leak).survivors[0].allocated_at[0]
+    assert re.search(r"test_attribution\.py:\d+ in \S*leak$", site)
+
+
+def test_the_count_is_of_one_run() -> None:
+    def leak() -> None:
+        KEEP.extend([[1], [2], [3]])
+
+    assert [s.count for s in explained(leak).survivors] == [3]
+
+
+def test_the_size_includes_untracked_objects_that_only_the_survivor_holds() -> None:
+    def leak() -> None:
+        KEEP.append([bytes(100_000)])
+
+    assert explained(leak).survivors[0].size_bytes == pytest.approx(100_033 + 64, abs=64)
+
+
+def test_the_size_leaves_out_what_was_there_before() -> None:
+    old = bytes(100_000)
+
+    def leak() -> None:
+        KEEP.append([old])
+
+    assert explained(leak).survivors[0].size_bytes < 200
+
+
+def test_an_object_that_the_collector_does_not_track_is_found_in_the_container_that_grew() -> None:
+    found = explained(lambda: KEEP.append(object()))
+    assert found.survivors[0].type == "object"
+    assert found.survivors[0].held_by[1].startswith("KEEP: list")
+    assert not found.native
+
+
+def test_elements_that_are_no_new_objects_are_told_by_the_container_that_grew() -> None:
+    found = explained(lambda: KEEP.append(None))
+    assert found.survivors[0].type == "element of list"
+    assert found.survivors[0].held_by[1].startswith("KEEP: list")
+
+
+def test_an_untracked_dict_that_grows_is_found() -> None:
+    number = counter()
+
+    def leak() -> None:
+        COUNTS[f"name {number()}"] = number() + 1000
+
+    found = explained(leak)
+    assert {s.type for s in found.survivors} >= {"str"}
+    assert found.survivors[0].held_by[1].startswith("COUNTS: dict")
+
+
+def test_a_set_that_grows_is_found() -> None:
+    number = counter()
+    found = explained(lambda: TAGS.add(f"tag {number()}"))
+    assert found.survivors[0].type == "str"
+    assert found.survivors[0].held_by[1].startswith("TAGS: set")
+
+
+def test_a_cache_of_the_last_result_is_no_survivor() -> None:
+    def leak() -> None:
+        ITEMS["last"] = Entry()
+        KEEP.append([1])
+
+    assert {s.type for s in explained(leak).survivors} == {"list"}
+
+
+def test_nothing_is_told_of_a_test_that_leaves_nothing() -> None:
+    found = explained(lambda: [Entry()])
+    assert found.survivors == ()
+    assert not found.native
+    assert found.reason is not None
+
+
+def test_a_leak_of_every_second_run_is_found() -> None:
+    number = counter()
+
+    def leak() -> None:
+        if number() % 2:
+            KEEP.append([1])
+
+    assert [s.type for s in explained(leak).survivors] == ["list"]
+
+
+# --------------------------------------------------------------------- what holds it
+
+
+def test_a_class_attribute_is_the_root() -> None:
+    found = explained(lambda: Entry.registry.append(Entry()))
+    assert found.survivors[0].held_by[0] == f"class {__name__}.Entry"
+    assert found.survivors[0].held_by[1].startswith(".registry: list")
+    assert "Entry.registry" in found.recommendations[0]
+
+
+def test_a_closure_variable_is_named() -> None:
+    box: list[object] = []
+
+    def keep() -> None:
+        box.append([1])
+
+    KEEP.append(keep)
+    hops = explained(keep).survivors[0].held_by
+    assert any(hop.startswith(("closure variable box: list", "box: list")) for hop in hops)
+
+
+def test_a_chain_of_slots_is_followed_to_its_head() -> None:
+    def leak() -> None:
+        global CHAIN
+        link = Slotted()
+        link.before, link.text = CHAIN, "x" * 500
+        CHAIN = link
+
+    found = explained(leak)
+    assert found.survivors[0].type == f"{__name__}.Slotted"
+    assert found.survivors[0].held_by[:2] == (f"module {__name__}", f"CHAIN: {__name__}.Slotted")
+
+
+def test_a_local_of_a_function_that_still_runs_is_named() -> None:
+    kept: list[object] = []
+
+    def leak() -> None:
+        kept.append([1])
+
+    hops = explained(leak).survivors[0].held_by
+    assert any(re.search(r"\bkept: list of", hop) for hop in hops)
+
+
+def test_a_thread_left_running_is_told_to_be_joined() -> None:
+    end = threading.Event()
+
+    def leak() -> None:
+        threading.Thread(target=end.wait, daemon=True).start()
+
+    try:
+        found = explained(leak)
+    finally:
+        end.set()
+    assert "threading.Thread" in {s.type for s in found.survivors}
+    assert found.survivors[0].held_by[0].startswith("thread ")
+    assert "join() the thread" in found.recommendations[0]
+
+
+def test_a_task_left_pending_is_told_to_be_cancelled() -> None:
+    loop = asyncio.new_event_loop()
+
+    async def wait_for_ever() -> None:
+        await asyncio.Event().wait()
+
+    def leak() -> None:
+        KEEP.append(loop.create_task(wait_for_ever()))
+        loop.run_until_complete(asyncio.sleep(0))
+
+    try:
+        found = explained(leak)
+        assert "cancel() and await the task" in found.recommendations[0]
+        assert found.survivors[0].type == "_asyncio.Task"
+        assert found.survivors[0].held_by[1].startswith("KEEP: list")
+    finally:
+        for task in KEEP:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*KEEP, return_exceptions=True))
+        loop.close()
+
+
+def test_a_missing_decref_has_no_python_referrer() -> None:
+    def leak() -> None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(Entry()))
+
+    found = explained(leak)
+    assert found.survivors[0].type == f"{__name__}.Entry"
+    assert found.survivors[0].held_by[0] == "no Python referrer: a missing decref, or held from C"
+    assert "decref" in found.recommendations[0]
+
+
+def test_a_missing_decref_of_an_untracked_object_is_found_by_its_trace() -> None:
+    def leak() -> None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(bytes(1000)))
+
+    found = explained(leak)
+    assert found.survivors[0].held_by == ("no Python referrer: a missing decref, or held from C",)
+    assert found.survivors[0].size_bytes == pytest.approx(1033, abs=100)
+    assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.survivors[0].allocated_at[0])
+
+
+def test_an_unbounded_holder_is_preferred_to_a_bounded_one() -> None:
+    def leak() -> None:
+        entry = [1]
+        RING.append(entry)
+        KEEP.append({"deep": entry})
+        KEEP.append(entry)
+
+    assert explained(leak).bounded is None
+
+
+@pytest.mark.parametrize("hops", [1, 3, 6])
+def test_a_holder_some_steps_away_is_found(hops: int) -> None:
+    inner: list[object] = []
+    outer: object = inner
+    for _ in range(hops):
+        outer = {"next": outer}
+    KEEP.append(outer)
+    path = explained(lambda: inner.append([1])).survivors[0].held_by
+    assert path[0].startswith(("module", "running function"))
+
+
+# ----------------------------------------------------------------- bounded holders
+
+
+def test_a_deque_below_its_bound_is_told_as_bounded() -> None:
+    found = explained(lambda: RING.append([1]))
+    assert found.bounded is not None
+    assert re.fullmatch(r"bounded: \d+ of 1,000", found.bounded)
+
+
+def test_a_cache_below_its_bound_is_told_as_bounded() -> None:
+    number = counter()
+    assert "of 1,000" in (explained(lambda: cached(number())).bounded or "")
+
+
+def test_a_list_is_not_bounded() -> None:
+    assert explained(lambda: KEEP.append([1])).bounded is None
+
+
+def test_bounds_are_read_from_deques_caches_and_instances() -> None:
+    class Evicting:
+        def __init__(self) -> None:
+            self.maxsize = 10
+            self.items = {1: 1, 2: 2}
+
+    full = deque([1, 2], maxlen=2)
+    assert bounded_holder(deque([1], maxlen=1000)) == "bounded: 1 of 1,000"
+    assert bounded_holder(full) is None
+    assert bounded_holder(deque([1])) is None
+    assert bounded_holder(Evicting()) == "bounded: 2 of 10"
+    assert bounded_holder([1]) is None
+    assert bounded_holder(Service.compute) is None
+
+
+# -------------------------------------------------------------------------- advice
+
+
+def advice(leak: Callable[[], object]) -> str:
+    return "\n".join(explained(leak).recommendations)
+
+
+def test_a_cache_on_a_method_is_told_to_be_one_per_instance() -> None:
+    text = advice(lambda: Service().compute())
+    assert "Service.compute` keeps every `self`" in text
+
+
+def test_a_mock_at_module_level_is_told_to_be_reset() -> None:
+    assert f"reset_mock() on {__name__}.MOCK" in advice(lambda: MOCK(1))
+
+
+def test_a_callback_is_told_to_be_unregistered() -> None:
+    assert f"unregister in teardown what the test registers in `{__name__}.CALLBACKS`" in advice(
+        lambda: CALLBACKS.append([1])
+    )
+
+
+def test_what_is_registered_to_run_at_exit_is_told_to_be_unregistered() -> None:
+    def farewell(_: object) -> None: ...
+
+    try:
+        assert "atexit.unregister" in advice(lambda: atexit.register(farewell, [1]))
+    finally:
+        atexit.unregister(farewell)
+
+
+def test_loggers_with_changing_names_are_told_to_be_constant() -> None:
+    number = counter()
+    try:
+        assert "constant names" in advice(lambda: logging.getLogger(f"attribution.{number()}"))
+    finally:
+        for name in [n for n in logging.Logger.manager.loggerDict if n.startswith("attribution.")]:
+            del logging.Logger.manager.loggerDict[name]
+
+
+def test_a_logging_handler_is_told_to_be_removed() -> None:
+    logger = logging.getLogger("handled")
+    try:
+        assert "removeHandler()" in advice(lambda: logger.addHandler(logging.NullHandler()))
+    finally:
+        logger.handlers.clear()
+
+
+def test_uncollectable_garbage_is_named() -> None:
+    def leak() -> None:
+        entry: Any = Entry()
+        entry.itself = entry
+        gc.garbage.append(entry)
+
+    try:
+        assert "gc.garbage keeps it" in advice(leak)
+    finally:
+        gc.garbage.clear()
+
+
+def test_a_generator_that_is_kept_is_told_to_be_closed() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    def leak() -> None:
+        generator = numbers()
+        next(generator)
+        KEEP.append(generator)
+
+    assert "close() the generator" in advice(leak)
+
+
+# -------------------------------------------------------------------------- native
+
+
+def test_memory_of_no_object_is_native_with_the_line_that_led_to_it() -> None:
+    malloc = ctypes.CDLL(None).malloc
+    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+
+    def leak() -> None:
+        malloc(50_000)
+
+    found = explained(leak)
+    assert found.native
+    assert found.native_bytes_per_run == pytest.approx(50_000, rel=0.1)
+    assert found.survivors == ()
+    assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.grown_at[0])
+
+
+# ----------------------------------------------------------------------- signature
+
+
+def test_two_tests_with_one_leak_have_one_signature() -> None:
+    def first() -> None:
+        register()
+
+    def second() -> None:
+        for _ in range(3):
+            register()
+
+    def register() -> None:
+        Entry.registry.append(Entry())
+
+    assert explained(first).signature == explained(second).signature
+
+
+def test_the_signature_has_no_count_and_no_line() -> None:
+    signature = explained(lambda: KEEP.append([1])).signature
+    assert not re.search(r":\d|\bof \d", signature)
+
+
+def test_leaks_held_elsewhere_have_another_signature() -> None:
+    def leak(container: list[object]) -> None:
+        container.append([1])
+
+    one = explained(functools.partial(leak, KEEP)).signature
+    assert one != explained(functools.partial(leak, CALLBACKS)).signature
+
+
+# ------------------------------------------------------------------ no harm is done
+
+
+class Hostile:
+    """Do harm whenever any of its code runs."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "payload", [1])
+
+    def harm(self, *_: object) -> Any:
+        HARM.append(1)
+        raise RuntimeError("code of the survivor was run")
+
+    __repr__ = __str__ = __eq__ = __hash__ = __len__ = __bool__ = __sizeof__ = harm
+    __getattribute__ = __setattr__ = __iter__ = __contains__ = __format__ = harm
+    __class__ = property(harm)
+
+
+class HostileDict(dict[Any, Any]):
+    def harm(self, *_: object) -> Any:
+        HARM.append(1)
+        raise RuntimeError("code of the container was run")
+
+    __len__ = __iter__ = __contains__ = __getitem__ = __repr__ = __eq__ = harm
+    items = keys = values = harm
+    __hash__ = None
+
+
+class HostileMeta(type):
+    def harm(cls, *_: object) -> Any:
+        HARM.append(1)
+        raise RuntimeError("code of the metaclass was run")
+
+    __hash__ = __eq__ = __instancecheck__ = __subclasscheck__ = __repr__ = harm
+
+
+HARM: list[int] = []
+
+
+@pytest.mark.parametrize("kind", [Hostile, HostileDict])
+def test_no_code_of_a_survivor_is_run(kind: type) -> None:
+    HARM.clear()
+    found = explained(lambda: KEEP.append(kind()))
+    assert found.survivors[0].type == f"{__name__}.{kind.__name__}"
+    assert found.survivors[0].held_by[1].startswith("KEEP: list")
+    assert HARM == []
+
+
+def test_no_code_of_a_container_is_run() -> None:
+    HARM.clear()
+    number = counter()
+    container = HostileDict()
+    KEEP.append(container)
+    found = explained(lambda: dict.__setitem__(container, number(), [1]))
+    assert "list" in {s.type for s in found.survivors}
+    assert HARM == []
+
+
+def test_no_code_of_a_metaclass_is_run() -> None:
+    kind = HostileMeta("Made", (), {})
+    HARM.clear()
+    found = explained(lambda: KEEP.append(kind()))
+    assert found.survivors[0].type.endswith("Made")
+    assert HARM == []
+
+
+def test_the_survivors_die_once_their_holder_drops_them() -> None:
+    died: list[int] = []
+
+    class Mortal:
+        def __del__(self) -> None:
+            died.append(1)
+
+    explained(lambda: KEEP.append(Mortal()))
+    kept = len(KEEP)
+    KEEP.clear()
+    gc.collect()
+    assert len(died) == kept
+
+
+def test_nothing_stays_frozen_or_traced() -> None:
+    before = gc.get_freeze_count()
+    explained(lambda: KEEP.append([1]))
+    assert gc.get_freeze_count() <= before
+    assert not tracemalloc.is_tracing()
+
+
+def test_a_run_that_raises_is_told_as_the_reason() -> None:
+    def run() -> None:
+        raise ValueError("no")
+
+    found = explain(run)
+    assert found.reason == "the re-run raised ValueError"
+    assert found.survivors == ()
+
+
+def test_a_run_that_is_no_evidence_is_told_as_the_reason() -> None:
+    assert explain(lambda: "it failed this time").reason == "it failed this time"
+
+
+def test_a_test_that_fails_only_while_frozen_is_explained_unfrozen() -> None:
+    def run() -> str | None:
+        KEEP.append([1])
+        return "frozen" if gc.get_freeze_count() > 10_000 else None
+
+    found = explain(run)
+    assert "list" in {s.type for s in found.survivors}
+
+
+def test_modules_that_are_no_modules_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    HARM.clear()
+    monkeypatch.setitem(sys.modules, "hostile", Hostile())
+    assert explained(lambda: KEEP.append([1])).survivors
+    assert HARM == []
+
+
+def test_the_free_lists_of_a_module_are_not_touched() -> None:
+    """Up to CPython 3.12.2 references to dead objects from there hang the next collection."""
+    import _asyncio
+
+    assert referents_of(_asyncio) == [vars(_asyncio)]

@@ -1,0 +1,112 @@
+"""Holds the documentation to the code: what exists is described, what is described exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS, RULE_KEYS
+from pytest_memalert.metrics import METRICS
+from pytest_memalert.settings import OPTIONS, Option
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def reference(name: str) -> str:
+    """Return the text of a reference page."""
+    return (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
+
+
+def hook_names() -> list[str]:
+    """Return the names of our own hooks, from the text of their specifications."""
+    tree = ast.parse((ROOT / "pytest_memalert" / "plugin" / "hookspecs.py").read_bytes())
+    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def command_blocks(text: str) -> dict[str, str]:
+    """Return the commands of the README that are run as they stand, by the name in their marker."""
+    blocks = re.findall(r"<!-- command: (\w+) -->\n```\w*\n(.*?)```", text, re.DOTALL)
+    return dict(blocks)
+
+
+def test_generated_pages_say_what_the_code_says() -> None:
+    """The tables of options, metrics and rules are never edited by hand."""
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
+def test_every_option_is_documented(option: Option) -> None:
+    """By its flag and by its ini key."""
+    page = reference("options")
+    assert f"| `{option.flag}" in page
+    assert f"| `{option.ini}` |" in page
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_is_documented(metric: str) -> None:
+    """With its formula, so that a limit on it means one thing."""
+    assert f"| `{metric}` |" in reference("metrics")
+
+
+@pytest.mark.parametrize("rule", sorted({rule.name for rule in DEFAULT_RULES}))
+def test_every_default_rule_is_documented(rule: str) -> None:
+    """Whoever is alerted can look up why."""
+    assert f"| `{rule}` |" in reference("default-rules")
+
+
+@pytest.mark.parametrize("key", RULE_KEYS)
+def test_every_key_of_a_rule_is_documented(key: str) -> None:
+    """With what it means to leave it out."""
+    assert f"| `{key}` |" in reference("default-rules")
+
+
+@pytest.mark.parametrize("keyword", MARKER_KEYS)
+def test_every_keyword_of_the_marker_is_documented(keyword: str) -> None:
+    """Each has a row of its own."""
+    assert f"| `{keyword}` |" in reference("marker")
+
+
+@pytest.mark.parametrize("hook", hook_names())
+def test_every_hook_is_documented(hook: str) -> None:
+    """Each has a heading, so that it can be linked to."""
+    assert re.search(rf"^## `{hook}\(", reference("hooks"), re.MULTILINE)
+
+
+@each_page
+def test_every_link_leads_to_a_file_that_exists(page: Path) -> None:
+    """Links to the web are not looked at: the tests need no network."""
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """A page that nobody can find is not documentation."""
+    docs = ROOT / "docs"
+    pages = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
+    assert pages == set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+
+
+def test_readme_marks_the_two_commands_that_ci_runs() -> None:
+    """CI runs them as they stand, so they can't rot."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert sorted(command_blocks(readme)) == ["examples", "tests"]
+
+
+def test_every_example_has_a_pytest_configuration_of_its_own() -> None:
+    """Else it would run under ours, where each warning is an error."""
+    examples = [path for path in (ROOT / "examples").iterdir() if list(path.rglob("test_*.py"))]
+    assert examples
+    own = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+    assert [path.name for path in examples if not any((path / name).exists() for name in own)] == []

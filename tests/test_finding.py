@@ -1,0 +1,134 @@
+"""Tests for find_leaks and assert_no_leaks, with real leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+from collections import deque
+
+import pytest
+
+from pytest_memalert import assert_no_leaks, find_leaks
+from pytest_memalert.finding import Explained, investigate
+
+KEPT: list[object] = []
+LATEST: deque[object] = deque(maxlen=50)
+
+
+class Order:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def keep_order(number: int = 1) -> None:
+    KEPT.append(Order(number))
+
+
+def keep_latest() -> None:
+    LATEST.append(Order(1))
+
+
+def forget_order() -> None:
+    Order(1)
+
+
+async def keep_order_async() -> None:
+    await asyncio.sleep(0)
+    KEPT.append(Order(2))
+
+
+@pytest.fixture(autouse=True)
+def clear_kept() -> None:
+    KEPT.clear()
+
+
+def test_a_function_that_keeps_an_object_leaks_it_in_each_call() -> None:
+    analysis = find_leaks(keep_order, 7)
+    assert analysis.status == "leaking"
+    assert analysis.blocks_per_run is not None
+    assert analysis.blocks_per_run >= 1
+    assert analysis.survivors[0].type.endswith("Order")
+    assert "KEPT" in " ".join(analysis.survivors[0].held_by)
+    assert any("KEPT" in advice for advice in analysis.recommendations)
+
+
+def test_a_function_that_keeps_nothing_is_clean() -> None:
+    analysis = find_leaks(forget_order)
+    assert (analysis.status, analysis.bytes_per_run) == ("clean", 0.0)
+
+
+def test_a_bounded_container_is_no_leak() -> None:
+    assert find_leaks(keep_latest).status == "clean"
+
+
+def test_an_async_function_is_awaited() -> None:
+    assert find_leaks(keep_order_async).status == "leaking"
+    assert KEPT
+
+
+def test_an_async_function_is_checked_while_a_loop_is_running() -> None:
+    async def within() -> str:
+        return find_leaks(keep_order_async).status
+
+    assert asyncio.run(within()) == "leaking"
+
+
+def test_the_assertion_says_what_leaks_and_what_to_do() -> None:
+    with pytest.raises(AssertionError) as caught:
+        assert_no_leaks(keep_order)
+    text = str(caught.value)
+    assert text.startswith("keep_order leaks ")
+    assert "Order" in text
+    assert "KEPT" in text
+    assert "->" in text
+
+
+def test_the_assertion_passes_where_nothing_leaks() -> None:
+    assert assert_no_leaks(forget_order).status == "clean"
+
+
+def test_an_exception_of_the_function_passes_through() -> None:
+    def fail() -> None:
+        raise LookupError("not here")
+
+    with pytest.raises(LookupError, match="not here"):
+        find_leaks(fail)
+
+
+def test_the_calls_counted_are_bounded_by_runs() -> None:
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        KEPT.append(Order(3))
+
+    analysis = find_leaks(count, runs=10)
+    assert analysis.runs <= 10
+    assert calls >= 10 or sys.gettrace() is not None
+
+
+def test_a_bound_that_a_native_leak_happens_beside_does_not_excuse_it() -> None:
+    """What is bounded must be what grows: a few bytes of a cache don't account for 4 KiB of malloc."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+
+    def leak_beside_a_cache() -> None:
+        libc.malloc(4096)
+        LATEST.append(Order(4))
+
+    analysis = find_leaks(leak_beside_a_cache)
+    assert analysis.status == "leaking"
+    assert analysis.bytes_per_run is not None
+    assert 3700 < analysis.bytes_per_run < 4600
+
+
+def test_a_leak_explained_before_is_recognised() -> None:
+    """It costs fewer runs, and has the same signature."""
+    explained: Explained = {}
+    first = investigate(keep_order, explained=explained)
+    again = investigate(keep_order, explained=explained)
+    assert first.signature == again.signature is not None
+    assert len(explained) == 1
+    assert again.runs < first.runs

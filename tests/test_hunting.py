@@ -1,0 +1,342 @@
+"""hunting.py: real operations, hunted in this process."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import gc
+import itertools
+import mmap
+import os
+import re
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pytest_memalert.hunting import hunt
+from pytest_memalert.leaks import Policy
+from pytest_memalert.model import LeakAnalysis
+from pytest_memalert.probes.exact import ExactReader, live_traces
+
+pytestmark = pytest.mark.skipif(sys.implementation.name != "cpython", reason="blocks are CPython's")
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+# Enough for every case here, and ten times quicker than the default.
+BRIEF = Policy(shape_runs=300, shape_s=0.0)
+
+
+@pytest.fixture
+def kept() -> Iterator[list[object]]:
+    """Give a place where a leak may pile up until the test is over."""
+    things: list[object] = []
+    yield things
+    things.clear()
+
+
+def hunted(operation: Callable[[], object], *, policy: Policy = BRIEF) -> LeakAnalysis:
+    def run() -> None:
+        operation()
+
+    return hunt(run, policy=policy)
+
+
+# -------------------------------------------------------------------- leaks
+
+
+def test_one_object_per_run_is_a_leak(kept: list[object]) -> None:
+    analysis = hunted(lambda: kept.append(object()))
+    assert analysis.status == "leaking"
+    assert analysis.blocks_per_run == 1
+    assert analysis.bytes_per_run == 16
+    assert analysis.reason is not None
+    assert analysis.reason.startswith("+1 block")
+
+
+def test_large_object_per_run_is_a_leak_of_its_size(kept: list[object]) -> None:
+    analysis = hunted(lambda: kept.append(bytes(100_000)))
+    assert analysis.status == "leaking"
+    assert analysis.bytes_per_run == pytest.approx(100_033, rel=0.01)
+
+
+def test_one_object_every_tenth_run_is_a_leak(kept: list[object]) -> None:
+    count = itertools.count()
+    analysis = hunted(lambda: kept.append(object()) if next(count) % 10 == 0 else None, policy=Policy())
+    assert analysis.status == "leaking"
+    assert analysis.blocks_per_run == pytest.approx(0.1, rel=0.1)
+    assert analysis.bytes_per_run == pytest.approx(1.6, rel=0.1)
+
+
+def test_cycle_kept_by_gc_garbage_is_a_leak() -> None:
+    length = len(gc.garbage)
+
+    def operation() -> None:
+        ring: list[object] = []
+        ring.append(ring)
+        gc.garbage.append(ring)
+
+    try:
+        analysis = hunted(operation)
+    finally:
+        del gc.garbage[length:]
+    assert analysis.status == "leaking"
+    assert analysis.blocks_per_run == 2
+
+
+def test_object_that_its_finalizer_revives_is_a_leak(kept: list[object]) -> None:
+    class Phoenix:
+        def __del__(self) -> None:
+            kept.append(self)
+
+    assert hunted(Phoenix).status == "leaking"
+
+
+@on_linux
+def test_open_descriptor_per_run_is_a_leak_of_no_bytes() -> None:
+    descriptors: list[int] = []
+    try:
+        analysis = hunted(lambda: descriptors.append(os.dup(2)), policy=Policy(most_runs=64, shape_runs=64))
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    assert analysis.status == "leaking"
+    assert "descriptors" in [item.signal for item in analysis.growth]
+
+
+@on_linux
+def test_thread_left_running_is_a_leak() -> None:
+    stop = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def operation() -> None:
+        threads.append(threading.Thread(target=stop.wait, daemon=True))
+        threads[-1].start()
+
+    try:
+        analysis = hunted(operation, policy=Policy(most_runs=24, shape_runs=24))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert analysis.status == "leaking"
+    assert "threads" in [item.signal for item in analysis.growth]
+
+
+@on_linux
+def test_mapping_per_run_is_a_leak_of_its_pages(kept: list[object]) -> None:
+    def operation() -> None:
+        mapping = mmap.mmap(-1, 65536)
+        mapping.write(b"x" * 65536)
+        kept.append(mapping)
+
+    analysis = hunted(operation)
+    for mapping in kept:
+        assert isinstance(mapping, mmap.mmap)
+        mapping.close()
+    assert analysis.status == "leaking"
+    assert analysis.bytes_per_run == pytest.approx(65536, rel=0.1)
+
+
+def test_leak_has_a_rate(kept: list[object]) -> None:
+    analysis = hunted(lambda: kept.append(bytes(1000)))
+    assert analysis.duration_s is not None
+    assert analysis.bytes_per_run is not None
+    assert analysis.rate_bytes_per_hour == pytest.approx(analysis.bytes_per_run / analysis.duration_s * 3600)
+    assert analysis.verdict.status == "leaking"
+
+
+# -------------------------------------------------------------------- clean
+
+
+def test_operation_that_keeps_nothing_is_clean() -> None:
+    analysis = hunted(lambda: [object() for _ in range(100)])
+    assert analysis.status == "clean"
+    assert analysis.bytes_per_run == 0
+
+
+def test_cache_filled_once_is_not_a_leak() -> None:
+    table: dict[int, str] = {}
+    assert hunted(lambda: table or table.update((i, str(i)) for i in range(1000))).status == "clean"
+
+
+def test_cache_that_fills_up_is_not_a_leak() -> None:
+    count = itertools.count()
+
+    @functools.lru_cache(maxsize=256)
+    def squares(n: int) -> list[int]:
+        return [n * n]
+
+    assert hunted(lambda: squares(next(count)), policy=Policy()).status == "clean"
+
+
+def test_pattern_cache_of_re_is_not_a_leak() -> None:
+    count = itertools.count()
+    assert hunted(lambda: re.match(f"a{{{next(count)}}}", ""), policy=Policy()).status == "clean"
+
+
+def test_ring_buffer_is_not_a_leak() -> None:
+    count, ring = itertools.count(), collections.deque[bytes](maxlen=1000)
+    assert hunted(lambda: ring.append(b"%200d" % next(count)), policy=Policy()).status == "clean"
+
+
+def test_object_that_dies_one_run_later_is_not_a_leak() -> None:
+    last: list[object] = [None]
+
+    def operation() -> None:
+        # A class is in cycles: it dies in a collection after the next run has replaced it.
+        last[0] = type("Local", (), {})
+
+    assert hunted(operation).status == "clean"
+
+
+def test_cycle_that_waits_for_the_collector_is_not_a_leak() -> None:
+    def operation() -> None:
+        ring: list[object] = []
+        ring.append(ring)
+
+    assert hunted(operation).status == "clean"
+
+
+# ------------------------------------------------------------------ evidence
+
+
+def test_run_that_differs_is_no_evidence() -> None:
+    outcomes = itertools.chain([None, None], itertools.repeat("it failed the second time"))
+    analysis = hunt(lambda: next(outcomes), policy=BRIEF)
+    assert analysis.status == "unclear"
+    assert analysis.reason == "it failed the second time"
+
+
+def test_operation_that_minds_being_frozen_is_hunted_unfrozen(kept: list[object]) -> None:
+    frozen_at_first = gc.get_freeze_count()
+
+    def run() -> str | None:
+        kept.extend(object() for _ in range(100))
+        return "it was frozen" if gc.get_freeze_count() > frozen_at_first + 1000 else None
+
+    analysis = hunt(run, runs=9, budget_s=30.0)
+    assert analysis.status == "leaking"
+
+
+def test_known_leak_is_not_watched_any_longer(kept: list[object]) -> None:
+    analysis = hunt(lambda: kept.append(object()), is_known=lambda: True)
+    assert analysis.status == "leaking"
+    assert analysis.runs < 500
+
+
+def test_bounded_holder_is_no_leak(kept: list[object]) -> None:
+    analysis = hunt(lambda: kept.append(object()), policy=BRIEF, bounded=lambda lost: "bounded: 37 of 1,000")
+    assert (analysis.status, analysis.reason) == ("clean", "bounded: 37 of 1,000")
+
+
+def test_holder_is_asked_for_while_nothing_is_frozen(kept: list[object]) -> None:
+    counts: list[int] = []
+    frozen_at_first = gc.get_freeze_count()
+    hunt(
+        lambda: kept.append(object()), policy=BRIEF, bounded=lambda lost: counts.append(gc.get_freeze_count())
+    )
+    assert counts[0] <= frozen_at_first
+
+
+def test_first_run_elsewhere_saves_the_warm_up() -> None:
+    calls: list[int] = []
+
+    def run() -> str:
+        calls.append(1)
+        return "no evidence"
+
+    hunt(run, first_run_s=0.1)
+    # One frozen, one more without.
+    assert len(calls) == 2
+
+
+def test_runs_are_limited_by_hand(kept: list[object]) -> None:
+    analysis = hunt(lambda: kept.append(object()), runs=9)
+    assert analysis.status == "leaking"
+    assert analysis.runs == 9
+
+
+# ---------------------------------------------------------------- afterwards
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_collector_is_left_as_it_was(enabled: bool) -> None:
+    was_enabled = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        hunted(gc.disable if enabled else gc.enable)
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
+    assert gc.get_freeze_count() < 2000
+
+
+def test_what_the_operation_raises_passes_through_unfrozen() -> None:
+    def run() -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        hunt(run, first_run_s=0.1)
+    assert gc.get_freeze_count() < 2000
+
+
+def test_objects_frozen_by_the_user_stay_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        analysis = hunt(lambda: None, policy=Policy(quick_s=0.001))
+        assert gc.get_freeze_count() >= frozen - 100
+        assert analysis.status == "clean"
+    finally:
+        gc.unfreeze()
+
+
+def test_tracing_by_the_user_goes_on(kept: list[object]) -> None:
+    was_tracing = tracemalloc.is_tracing()
+    tracemalloc.start(1)
+    try:
+        analysis = hunted(lambda: kept.append(bytes(100)))
+        assert tracemalloc.is_tracing()
+    finally:
+        if not was_tracing:
+            tracemalloc.stop()
+    assert analysis.status == "leaking"
+    assert analysis.bytes_per_run == pytest.approx(133, rel=0.2)
+
+
+def test_gc_that_keeps_all_garbage_is_refused() -> None:
+    flags = gc.get_debug()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        analysis = hunt(lambda: None)
+    finally:
+        gc.set_debug(flags)
+    assert analysis.status == "unclear"
+    assert analysis.reason is not None
+    assert "DEBUG_SAVEALL" in analysis.reason
+
+
+def test_reading_allocates_nothing_that_stays() -> None:
+    from array import array
+
+    row = array("d", bytes(8 * 12))
+    with ExactReader() as reader:
+        for at in (0, 6, 0, 6):
+            reader.settle()
+            reader.read(row, at)
+    assert row[0] == row[6]
+
+
+def test_live_traces_count_allocations_by_line_and_size(kept: list[object]) -> None:
+    if tracemalloc.is_tracing():
+        tracemalloc.stop()
+    tracemalloc.start(1)
+    try:
+        kept.extend(bytes(777) for _ in range(5))
+        counts = {size: count for (line, size), count in live_traces().items() if __file__ in line}
+    finally:
+        tracemalloc.stop()
+    assert counts[777 + sys.getsizeof(b"")] == 5

@@ -1,0 +1,336 @@
+"""leaks.py: from scripted readings to one more run or a verdict."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_memalert.leaks import (
+    Policy,
+    Reading,
+    Signal,
+    Step,
+    TracedGrowth,
+    bytes_per_run,
+    describe_growth,
+    growth_of,
+    growth_per_run,
+    next_step,
+    surviving,
+    traced_growth,
+)
+from pytest_memalert.model import SignalGrowth
+
+Levels = dict[Signal, float]
+QUICK_S = 0.0002
+SLOW_S = 2.0
+law = settings(deadline=None, max_examples=40)
+
+
+def follow(
+    level_after: Callable[[int], Levels], *, run_s: float = QUICK_S, policy: Policy | None = None
+) -> tuple[Step, int]:
+    """Return the verdict on an operation with these levels after n runs, and the runs it took."""
+    policy = policy or Policy()
+    readings = [Reading(runs=0, elapsed_s=0.0, levels=level_after(0))]
+    for _ in range(2000):
+        step = next_step(readings, policy)
+        runs = readings[-1].runs
+        if step.action != "run":
+            return step, runs
+        assert step.runs >= 1
+        counts = range(runs + 1, runs + step.runs + 1) if step.each else (runs + step.runs,)
+        readings.extend(Reading(runs=n, elapsed_s=n * run_s, levels=level_after(n)) for n in counts)
+    raise AssertionError("no verdict")
+
+
+def blocks(level: Callable[[int], float]) -> Callable[[int], Levels]:
+    return lambda n: {"blocks": level(n), "heap": 0.0, "resident": 0.0, "mapped": 0.0}
+
+
+def heap(level: Callable[[int], float]) -> Callable[[int], Levels]:
+    return lambda n: {"blocks": 0.0, "heap": level(n), "resident": 0.0, "mapped": 0.0}
+
+
+def accumulate(increments: list[float]) -> Callable[[int], float]:
+    sums = [0.0]
+    for increment in increments:
+        sums.append(sums[-1] + increment)
+    return lambda n: sums[min(n, len(sums) - 1)]
+
+
+# ---------------------------------------------------------------------- laws
+
+
+@law
+@given(increment=st.integers(1, 10**6), run_s=st.floats(1e-5, 3.0))
+def test_law_constant_growth_is_a_leak(increment: int, run_s: float) -> None:
+    step, _ = follow(blocks(lambda n: n * increment), run_s=run_s)
+    assert step.action == "leaking"
+    assert step.signals == ("blocks",)
+
+
+@law
+@given(run_s=st.floats(1e-5, 30.0), start=st.floats(-1e9, 1e9))
+def test_law_no_growth_is_clean(run_s: float, start: float) -> None:
+    step, _ = follow(blocks(lambda n: start), run_s=run_s)
+    assert step.action == "clean"
+
+
+@law
+@given(bound=st.integers(1, 1000), size=st.integers(1, 10**5))
+def test_law_what_stops_growing_is_no_leak(bound: int, size: int) -> None:
+    step, _ = follow(blocks(lambda n: min(n, bound) * size))
+    assert step.action == "clean"
+
+
+@law
+@given(period=st.integers(2, 300), height=st.integers(1, 1000))
+def test_law_a_sawtooth_is_no_leak(period: int, height: int) -> None:
+    step, _ = follow(blocks(lambda n: n % period * height))
+    assert step.action == "clean"
+
+
+@law
+@given(levels=st.lists(st.floats(-1100, 1100), min_size=1, max_size=300), run_s=st.floats(1e-5, 3.0))
+def test_law_noise_below_the_tolerance_accuses_nobody(levels: list[float], run_s: float) -> None:
+    step, _ = follow(heap(lambda n: levels[n % len(levels)] / 2), run_s=run_s)
+    assert step.action == "clean"
+
+
+@law
+@given(
+    increments=st.lists(st.integers(-5, 20), min_size=1, max_size=60),
+    runs=st.integers(1, 200),
+    run_s=st.floats(1e-5, 3.0),
+)
+def test_law_never_more_runs_than_allowed(increments: list[int], runs: int, run_s: float) -> None:
+    level = accumulate([float(increment) for increment in increments])
+    policy = Policy(most_runs=runs, shape_runs=min(1300, runs), leak_runs=min(8, runs))
+    _, done = follow(blocks(level), run_s=run_s, policy=policy)
+    assert done <= runs
+
+
+# -------------------------------------------------------------------- leaks
+
+
+@pytest.mark.parametrize("every", [2, 10])
+def test_one_object_every_few_runs_is_a_leak(every: int) -> None:
+    step, _ = follow(blocks(lambda n: n // every))
+    assert step.action == "leaking"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_growth_at_random_is_a_leak(seed: int) -> None:
+    chance = random.Random(seed)
+    step, _ = follow(blocks(accumulate([float(chance.random() < 0.3) for _ in range(20_000)])))
+    assert step.action == "leaking"
+
+
+def test_growth_hidden_by_what_the_first_run_freed_is_a_leak() -> None:
+    step, _ = follow(blocks(lambda n: n - 5000 if n else 0))
+    assert step.action == "leaking"
+
+
+def test_native_leak_below_the_noise_of_the_heap_is_found() -> None:
+    chance = random.Random(1)
+    noise = [chance.choice((0, 0, 0, 560, -560, 1100)) for _ in range(20_000)]
+    step, _ = follow(heap(lambda n: n * 32 + noise[n]))
+    assert step.action == "leaking"
+    assert step.signals == ("heap",)
+
+
+def test_memory_mapped_behind_malloc_is_a_leak() -> None:
+    step, _ = follow(lambda n: {"blocks": 0.0, "heap": 0.0, "resident": n * 65536.0, "mapped": n * 65536.0})
+    assert step.action == "leaking"
+    assert set(step.signals) == {"resident", "mapped"}
+
+
+def test_leaked_descriptors_are_a_leak() -> None:
+    step, _ = follow(lambda n: {"blocks": 0.0, "descriptors": float(n)})
+    assert step.signals == ("descriptors",)
+
+
+def test_slow_test_that_leaks_is_found_in_few_runs() -> None:
+    step, runs = follow(blocks(lambda n: 4 * n), run_s=SLOW_S)
+    assert step.action == "leaking"
+    assert runs <= 14
+
+
+def test_large_leak_ends_at_the_most_it_may_take() -> None:
+    size_bytes = 2**20
+    step, runs = follow(lambda n: {"blocks": float(n), "heap": float(n * size_bytes)})
+    assert step.action == "leaking"
+    assert runs <= 300
+
+
+# -------------------------------------------------------------------- clean
+
+
+def test_slow_flat_test_is_dismissed_after_one_run() -> None:
+    assert follow(blocks(lambda n: 0), run_s=SLOW_S)[1] == 1
+
+
+def test_flat_test_of_half_a_second_is_dismissed_after_two_runs() -> None:
+    assert follow(blocks(lambda n: 0), run_s=0.5)[1] == 2
+
+
+def test_quick_flat_test_is_run_for_20_ms() -> None:
+    step, runs = follow(blocks(lambda n: 0))
+    assert step.action == "clean"
+    assert 0.02 <= runs * QUICK_S < 0.03
+
+
+def test_import_in_the_first_rerun_is_not_a_leak() -> None:
+    step, runs = follow(blocks(lambda n: min(n, 1) * 90_000), run_s=SLOW_S)
+    assert step.action == "clean"
+    assert runs <= 4
+
+
+def test_cache_filled_at_random_is_not_a_leak() -> None:
+    chance = random.Random(3)
+    seen: set[int] = set()
+    levels = [0.0]
+    for _ in range(20_000):
+        seen.add(chance.randrange(100))
+        levels.append(float(len(seen)))
+    step, _ = follow(blocks(lambda n: levels[n]))
+    assert step.action == "clean"
+
+
+def test_tables_that_double_in_size_are_not_a_leak() -> None:
+    step, _ = follow(heap(lambda n: 2.0 ** (n + 1).bit_length() * 64))
+    assert step.action != "leaking"
+
+
+def test_resident_memory_alone_accuses_nobody() -> None:
+    step, _ = follow(lambda n: {"blocks": 0.0, "heap": 0.0, "resident": n * 8192.0, "mapped": 0.0})
+    assert step.action == "clean"
+
+
+# ------------------------------------------------------------------ unclear
+
+
+def test_growth_cut_short_by_the_budget_is_unclear() -> None:
+    step, runs = follow(
+        blocks(lambda n: n), run_s=1.0, policy=Policy(budget_s=3.0, wide_budget_s=3.0, slow_budget_s=3.0)
+    )
+    assert (step.action, runs) == ("unclear", 3)
+    assert step.reason is not None
+    assert step.reason.startswith("+3 blocks in 3 runs, too few to tell")
+
+
+# ------------------------------------------------------------------- figures
+
+
+def test_growth_that_dies_in_a_full_collection_does_not_survive() -> None:
+    assert surviving(("blocks", "heap"), seen={"blocks": 10.0, "heap": 500.0}, proven={"blocks": 1.0}) == (
+        "heap",
+    )
+
+
+def test_one_time_step_does_not_falsify_the_growth_per_run() -> None:
+    assert growth_per_run([(n, n + (130 if n > 700 else 0)) for n in range(1000)]) == 1
+
+
+def test_growth_per_run_of_a_rare_leak_is_its_mean() -> None:
+    assert growth_per_run([(n, n // 10) for n in range(1000)]) == pytest.approx(0.1, rel=0.05)
+
+
+def test_enlarged_buffer_is_no_part_of_the_leak() -> None:
+    grown = traced_growth({}, {("a.py:1", 16): 20, ("a.py:1", 8856): 1, ("b.py:7", 400): 1}, runs=20)
+    assert grown == TracedGrowth(small_bytes=16.0, large_bytes=0.0, large_count=0.0, traces=1.0)
+
+
+def script(levels: Callable[[int], Levels], *, runs: int = 100) -> list[Reading]:
+    return [Reading(runs=n, elapsed_s=n * QUICK_S, levels=levels(n)) for n in range(runs + 1)]
+
+
+def test_bytes_of_small_objects_are_those_traced() -> None:
+    readings = script(lambda n: {"blocks": n * 2.0, "heap": 0.0})
+    traced = TracedGrowth(small_bytes=88, large_bytes=0, large_count=0, traces=2)
+    assert bytes_per_run(readings, ("blocks",), traced) == 88
+
+
+def test_bytes_of_a_rare_leak_follow_the_pace_of_its_blocks() -> None:
+    readings = script(lambda n: {"blocks": float(n // 10), "heap": 0.0})
+    traced = TracedGrowth(small_bytes=12.8, large_bytes=0, large_count=0, traces=0.2)
+    assert bytes_per_run(readings, ("blocks",), traced) == pytest.approx(6.4, rel=0.05)
+
+
+def test_large_objects_count_once_though_heap_and_tracing_both_see_them() -> None:
+    readings = script(lambda n: {"blocks": float(n), "heap": n * 1072.0})
+    traced = TracedGrowth(small_bytes=0, large_bytes=1057, large_count=1, traces=1)
+    assert bytes_per_run(readings, ("blocks", "heap"), traced) == 1057
+
+
+def test_native_memory_is_added_to_the_objects() -> None:
+    readings = script(lambda n: {"blocks": n * 6.0, "heap": n * 1056.0})
+    traced = TracedGrowth(small_bytes=312, large_bytes=0, large_count=0, traces=6)
+    assert bytes_per_run(readings, ("blocks", "heap"), traced) == 1368
+
+
+def test_bytes_are_unknown_where_blocks_could_not_be_traced() -> None:
+    assert bytes_per_run(script(lambda n: {"blocks": float(n)}), ("blocks",), None) is None
+
+
+def test_memory_mapped_behind_malloc_has_its_resident_size() -> None:
+    readings = script(lambda n: {"heap": 0.0, "resident": n * 65536.0, "mapped": n * 65536.0})
+    assert bytes_per_run(readings, ("resident", "mapped"), None) == 65536
+
+
+def test_growth_is_described_by_run() -> None:
+    readings = script(lambda n: {"blocks": n * 4.0, "heap": n * 1_000_016.0}, runs=8)
+    growth = [growth_of(readings, "blocks"), growth_of(readings, "heap")]
+    assert describe_growth(growth) == "+4 blocks and +1,000,016 bytes of heap in each of 8 runs"
+
+
+def test_one_of_a_thing_is_described_in_the_singular() -> None:
+    growth = [SignalGrowth(signal="descriptors", per_run=1, runs=9, every_run=True)]
+    assert describe_growth(growth) == "+1 open descriptor in each of 9 runs"
+
+
+def test_what_the_first_run_took_for_a_while_does_not_hide_a_leak() -> None:
+    step, _ = follow(blocks(lambda n: n + (400 if n == 1 else 0)), policy=Policy(most_runs=71, shape_runs=71))
+    assert step.action == "leaking"
+
+
+# ------------------------------------------------------------ small growth
+
+SUSPECT = Policy(quick_s=0.0, weak_blocks=200.0, weak_bytes=8704.0)
+
+
+def test_small_growth_of_a_suspect_is_not_pursued() -> None:
+    step, runs = follow(blocks(lambda n: 19.0 * n), policy=SUSPECT)
+    assert step.action == "unclear"
+    assert "19 blocks" in (step.reason or "")
+    assert runs <= 5
+
+
+@pytest.mark.parametrize("per_run", [300.0, 104.0])
+def test_what_a_suspect_is_promised_to_be_found_with_is_pursued(per_run: float) -> None:
+    """300 blocks, or 10 KiB in about a hundred of them."""
+    step, _ = follow(blocks(lambda n: per_run * n), policy=SUSPECT)
+    assert (step.action, step.signals) == ("leaking", ("blocks",))
+
+
+def test_a_large_native_leak_of_a_suspect_is_pursued() -> None:
+    step, _ = follow(heap(lambda n: 10_240.0 * n), policy=SUSPECT)
+    assert (step.action, step.signals) == ("leaking", ("heap",))
+
+
+def test_leaked_descriptors_are_pursued_however_few() -> None:
+    step, _ = follow(lambda n: {"blocks": 0.0, "heap": 0.0, "descriptors": float(n)}, policy=SUSPECT)
+    assert (step.action, step.signals) == ("leaking", ("descriptors",))
+
+
+def test_a_heap_whose_growth_fades_is_not_a_leak() -> None:
+    """Seen in a suite of flask's: 1,585 bytes per run at first, 30 after 300 runs."""
+    stretches = (1585, 374, 67, 76, 30, 0)
+    level = accumulate([float(size) for size in stretches for _ in range(60)])
+    step, _ = follow(heap(level), run_s=0.005, policy=Policy(quick_s=0.0))
+    assert step.action != "leaking"

@@ -1,0 +1,265 @@
+"""Readings of this process, and windows over a scripted high-water mark."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_memalert.model import Probe
+from pytest_memalert.probes.demand import DEMAND_READINGS
+from pytest_memalert.probes.memory import Rationed, open_heap_reader, open_rss_reader
+from pytest_memalert.probes.peak import PeakWindows, open_peak_windows
+from pytest_memalert.probes.procfs import ProcFile
+from pytest_memalert.probes.sampler import Sampler, collect_young
+
+MIB = 2**20
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc/self is Linux's")
+
+
+class ScriptedMark:
+    """A high-water mark over a level that the test sets."""
+
+    def __init__(self) -> None:
+        self.level = self.highest = 100
+
+    def go(self, *levels: int) -> None:
+        """Move to each level in turn."""
+        for self.level in levels:
+            self.highest = max(self.highest, self.level)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.highest = self.level
+
+    def read(self) -> int | None:
+        """Return the highest since."""
+        return self.highest
+
+
+class BrokenMark(ScriptedMark):
+    """A mark that can't be read any more."""
+
+    def read(self) -> int | None:
+        """Fail as a closed descriptor does."""
+        raise OSError("gone")
+
+
+# ------------------------------------------------------------------ windows
+
+
+def test_window_sees_its_own_highest_only() -> None:
+    """Not what was before it."""
+    mark = ScriptedMark()
+    windows = PeakWindows(mark)
+    mark.go(500, 100)
+    window = windows.open()
+    mark.go(300, 120)
+    assert windows.close(window).highest_bytes == 300
+
+
+def test_inner_windows_peak_is_the_outer_ones_too() -> None:
+    """What was before and after it isn't the inner one's."""
+    mark = ScriptedMark()
+    windows = PeakWindows(mark)
+    outer = windows.open()
+    mark.go(200, 100)
+    inner = windows.open()
+    mark.go(300, 100)
+    windows.close(inner)
+    mark.go(250, 100)
+    windows.close(outer)
+    assert inner.highest_bytes == 300
+    assert outer.highest_bytes == 300
+
+
+def test_window_apart_is_not_the_outer_ones() -> None:
+    """A wider fixture's spike isn't the test's."""
+    mark = ScriptedMark()
+    windows = PeakWindows(mark)
+    outer = windows.open()
+    apart = windows.open(apart=True)
+    mark.go(900, 150)
+    windows.close(apart, shift_bytes=50)
+    mark.go(170)
+    windows.close(outer)
+    assert apart.highest_bytes == 900
+    assert outer.highest_bytes == 170
+    assert outer.own_highest_bytes == 120
+
+
+def test_peeking_leaves_the_window_open() -> None:
+    """It may go higher still."""
+    mark = ScriptedMark()
+    windows = PeakWindows(mark)
+    window = windows.open()
+    mark.go(200)
+    assert windows.peek(window).highest_bytes == 200
+    mark.go(300)
+    assert windows.close(window).highest_bytes == 300
+
+
+def test_mark_that_can_not_be_read_is_no_data() -> None:
+    """Neither an error nor zero."""
+    windows = PeakWindows(BrokenMark())
+    assert windows.close(windows.open()).highest_bytes is None
+
+
+def test_sampling_thread_sees_a_spike_that_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel has no mark; it isn't among the threads that tests list."""
+    monkeypatch.setattr(sys, "platform", "unknown")
+    level = {"rss": 100}
+    read_twice = threading.Event()
+    reads: list[int] = []
+
+    def read_rss() -> int:
+        reads.append(level["rss"])
+        if reads.count(900) > 1:
+            read_twice.set()
+        return level["rss"]
+
+    threads = threading.active_count()
+    windows = open_peak_windows(read_rss, interval_s=0.001)
+    assert threading.active_count() == threads
+    window = windows.open()
+    level["rss"] = 900
+    assert read_twice.wait(30)
+    level["rss"] = 100
+    assert windows.close(window).highest_bytes == 900
+
+
+# ----------------------------------------------------------------- readings
+
+
+def test_resident_memory_and_heap_follow_an_allocation() -> None:
+    """Each by about its size."""
+    read_rss, read_heap = open_rss_reader(), open_heap_reader()
+    rss_before, heap_before = read_rss(), read_heap() if read_heap else None
+    kept = b"x" * 40 * MIB
+    rss_after, heap_after = read_rss(), read_heap() if read_heap else None
+    assert len(kept) == 40 * MIB
+    assert rss_before is not None
+    assert rss_after is not None
+    assert rss_after > 20 * MIB
+    if heap_before is not None and heap_after is not None:
+        assert 39 * MIB < heap_after - heap_before < 42 * MIB
+
+
+@on_linux
+def test_reading_survives_its_closed_descriptor() -> None:
+    """Tests close descriptors that aren't theirs."""
+    file = ProcFile("statm", size_bytes=96)
+    first = file.read()
+    os.close(file._fd)
+    assert len(file.read().split()) == len(first.split())
+
+
+@on_linux
+def test_reading_survives_a_descriptor_that_became_another_file() -> None:
+    """And leaves that file alone."""
+    before = statm_descriptors()
+    read_rss = open_rss_reader()
+    assert read_rss()
+    (ours,) = statm_descriptors() - before
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, ours)
+    assert read_rss()
+    assert os.read(ours, 1) == b""
+    os.close(ours)
+    os.close(null)
+
+
+def statm_descriptors() -> set[int]:
+    """Return the descriptors of this process that are /proc/self/statm."""
+    found = set()
+    for path in list(Path("/proc/self/fd").iterdir()):
+        try:
+            if path.readlink().name == "statm":
+                found.add(int(path.name))
+        except OSError:  # that of the listing itself
+            continue
+    return found
+
+
+def test_expensive_reading_is_rationed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is None once it has taken more than its share of the time."""
+    now = {"s": 0.0}
+    monkeypatch.setattr("pytest_memalert.probes.memory.elapsed_s", lambda: now["s"])
+
+    def read() -> int:
+        now["s"] += 1
+        return 7
+
+    rationed = Rationed(read)
+    # A single dear reading could be another process' doing: the second one in a row is charged.
+    assert [rationed() for _ in range(4)] == [7, 7, None, None]
+    now["s"] += 1000
+    assert rationed() == 7
+
+
+def test_cheap_reading_is_never_rationed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is taken."""
+    now = {"s": 0.0}
+    monkeypatch.setattr("pytest_memalert.probes.memory.elapsed_s", lambda: now["s"])
+
+    def read() -> int:
+        now["s"] += 0.00005
+        return 7
+
+    rationed = Rationed(read)
+    assert {rationed() for _ in range(1000)} == {7}
+
+
+# ------------------------------------------------------------------ sampler
+
+
+def test_sample_has_only_what_is_wanted() -> None:
+    """The rest costs more than it tells."""
+    plain = Sampler(())
+    assert plain.take().extra == {}
+    assert plain.take().blocks is None
+    assert plain.peaks is None
+
+
+def test_every_reading_on_demand_is_had_or_its_lack_explained() -> None:
+    """Whatever the platform."""
+    names = {"cpu": "cpu_s", "disk": "disk_read_bytes", "net": "net_sent_bytes", "uss": "uss_bytes"}
+    sampler = Sampler(DEMAND_READINGS)
+    extra = {**sampler.take().extra, **sampler.read_children()}
+    for reading in ("fds", "threads", "cpu", "disk", "net", "uss"):
+        assert (names.get(reading, reading) in extra) is (reading not in sampler.missing)
+    assert "children" in sampler.missing or extra["children_rss_bytes"] >= 0
+
+
+def test_probe_of_others_is_read_and_its_trouble_is_no_data() -> None:
+    """It raises, or returns something that is no number."""
+
+    def probe(name: str, read: Callable[[], Any]) -> Probe:
+        return Probe(name=name, unit="count", read=read)
+
+    sampler = Sampler(
+        (), probes=[probe("good", lambda: 3), probe("bad", lambda: 1 / 0), probe("odd", lambda: "3")]
+    )
+    assert sampler.take().extra == {"good": 3}
+
+
+def test_cyclic_garbage_is_gone_after_the_screening_collection() -> None:
+    """What came since the last one is visited, and nothing older."""
+
+    class Node:
+        pass
+
+    collect_young()
+    alive: list[int] = []
+    node = Node()
+    node.me = node  # type: ignore[attr-defined]
+    weakref.finalize(node, alive.append, 1)
+    del node
+    collect_young()
+    assert alive == [1]

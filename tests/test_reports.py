@@ -1,0 +1,465 @@
+"""Holds the terminal summary and the JSON report to what a reader must find in them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_memalert.codec import TAKEN_KEYS, decode_run
+from pytest_memalert.escaping import escape_controls
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertCondition,
+    AlertSeverity,
+    Environment,
+    FixtureGrowth,
+    Measurement,
+    Note,
+    Overhead,
+    PerformanceAlert,
+    Run,
+    Survivor,
+)
+from pytest_memalert.reports import json as json_report
+from pytest_memalert.reports.terminal import Line, render, render_alert
+
+MIB = 2**20
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+
+# Words, wide words, control characters and whatever else: what node ids and reprs are made of.
+TEXT = st.text(st.sampled_from("ab/:[]    \n\t\x1b\x9b\u202e漢é\udcff") | st.characters(), max_size=120)
+TEXTS = st.lists(TEXT, max_size=7).map(tuple)
+ALERTS = st.builds(
+    PerformanceAlert,
+    rule=TEXT,
+    nodeids=TEXTS,
+    message=TEXT,
+    recommendations=TEXTS,
+    survivors=st.lists(st.builds(Survivor, type=TEXT, allocated_at=TEXTS, held_by=TEXTS), max_size=2).map(
+        tuple
+    ),
+    observed=st.integers(),
+    limit=st.integers(),
+    raised_at=st.just(NOON),
+)
+RUNS = st.builds(
+    Run,
+    started_at=st.just(NOON),
+    duration_s=st.floats(0, 1e6),
+    overhead=st.builds(Overhead, tests_s=st.floats(0, 1e6), screening_s=st.floats(0, 1e6)),
+    reruns=st.integers(0),
+    tests=st.lists(
+        st.builds(
+            Measurement,
+            nodeid=TEXT,
+            values=st.dictionaries(
+                st.sampled_from(["growth_bytes", "peak_bytes", "rss_peak_bytes"]), st.integers(0, 10**12)
+            ),
+            phases=st.just({}),
+        ),
+        max_size=3,
+    ).map(tuple),
+    fixtures=st.lists(st.builds(FixtureGrowth, name=TEXT, location=TEXT), max_size=2).map(tuple),
+    alerts=st.lists(ALERTS, max_size=2).map(tuple),
+    notes=st.lists(st.builds(Note, nodeid=st.none() | TEXT, text=TEXT), max_size=5).map(tuple),
+)
+
+
+def make_measurement(nodeid: str = "tests/test_a.py::test_load", **values: float) -> Measurement:
+    """Return a measurement with these metrics."""
+    return Measurement(
+        nodeid=nodeid,
+        worker="main",
+        outcome="passed",
+        component="tests",
+        rss_before_bytes=None,
+        values=values,
+    )
+
+
+def make_alert(**changes: Any) -> PerformanceAlert:
+    """Return a critical alert about one test."""
+    alert = PerformanceAlert(
+        id="a1",
+        fingerprint="f1",
+        rule="growth-rate",
+        category=AlertCategory.MEMORY_GROWTH,
+        severity=AlertSeverity.CRITICAL,
+        component="tests",
+        nodeids=("tests/test_a.py::test_load",),
+        metric="growth_bytes",
+        observed=12 * MIB,
+        limit=MIB,
+        condition=AlertCondition.GREATER_THAN,
+        message="test_load grew by 12 MiB, limit 1 MiB\nIt grew again in 3 of 3 re-runs.",
+        recommendations=("bound app.cache.ITEMS or clear it in a fixture",),
+        raised_at=NOON,
+    )
+    return replace(alert, **changes)
+
+
+def make_run(**changes: Any) -> Run:
+    """Return a run in which all was well."""
+    run = Run(
+        run_id="r1",
+        started_at=NOON,
+        duration_s=10.0,
+        environment=Environment(
+            implementation="cpython",
+            python="3.11.7",
+            platform="linux",
+            machine="x86_64",
+            traced=False,
+            memalert="1.0",
+        ),
+        overhead=Overhead(tests_s=9.92, screening_s=0.08),
+        reruns=0,
+        tests=(
+            make_measurement("test_a.py::test_small", rss_peak_bytes=50 * MIB),
+            make_measurement("test_a.py::test_x", rss_peak_bytes=84 * MIB),
+        ),
+        fixtures=(),
+        alerts=(),
+        notes=(),
+    )
+    return replace(run, **changes)
+
+
+def make_fixture(**changes: Any) -> FixtureGrowth:
+    """Return a session fixture that brought 31 MiB and gave all of it back."""
+    fixture = FixtureGrowth(
+        name="server",
+        scope="session",
+        location="tests/conftest.py",
+        worker="main",
+        nodeid="tests/test_a.py::test_load",
+        setup_growth_bytes=31 * MIB,
+        peak_bytes=None,
+        growth_bytes=0,
+    )
+    return replace(fixture, **changes)
+
+
+def shown(run: Run, *, verbosity: int = 0, width: int = 100) -> list[str]:
+    """Return the text of the summary's lines."""
+    return [line.text for line in render(run, verbosity=verbosity, width=width)]
+
+
+# --------------------------------------------------------------- all is well
+
+
+def test_run_without_alerts_is_told_in_one_line() -> None:
+    assert shown(make_run()) == [
+        "memalert: 2 tests measured, resident peak 84 MiB (test_x), cost 0.8 % of the run"
+    ]
+
+
+def test_line_of_a_run_without_alerts_stays_one_where_the_name_does_not_fit() -> None:
+    assert shown(make_run(), width=80) == [
+        "memalert: 2 tests measured, resident peak 84 MiB (test_x), cost 0.8 % of the run"
+    ]
+    assert shown(make_run(), width=79) == [
+        "memalert: 2 tests measured, resident peak 84 MiB, cost 0.8 % of the run"
+    ]
+    assert shown(make_run(), width=70) == ["memalert: 2 tests, resident peak 84 MiB, cost 0.8 % of the run"]
+
+
+def test_heading_names_the_test_so_that_its_message_need_not() -> None:
+    nodeid = "tests/test_a.py::test_load"
+    alert = make_alert(message=f"{nodeid}: growth 12 MiB is over the limit of 1 MiB")
+    assert shown(make_run(alerts=(alert,)))[:2] == [
+        "CRITICAL memory_growth  tests/test_a.py::test_load",
+        "  growth 12 MiB is over the limit of 1 MiB",
+    ]
+    assert render_alert(alert).startswith(f"{nodeid}: growth 12 MiB")
+
+
+def test_quiet_line_that_is_too_long_names_the_function_alone() -> None:
+    alert = make_alert(message="tests/test_a.py::test_load: growth 12 MiB is over the limit of 1 MiB")
+    run = make_run(alerts=(alert,))
+    assert shown(run, verbosity=-1, width=62) == [
+        "CRITICAL test_load: growth 12 MiB is over the limit of 1 MiB"
+    ]
+
+
+def test_run_without_tests_says_so() -> None:
+    assert shown(make_run(tests=())) == ["memalert: 0 tests measured"]
+
+
+def test_peak_that_nobody_measured_is_not_told() -> None:
+    assert shown(make_run(tests=(make_measurement(),))) == [
+        "memalert: 1 test measured, cost 0.8 % of the run"
+    ]
+
+
+def test_reruns_are_told_and_counted_as_cost() -> None:
+    run = make_run(tests=(make_measurement(),), reruns=1200, overhead=Overhead(tests_s=3, reruns_s=1))
+    assert shown(run) == ["memalert: 1 test measured, 1,200 re-runs, cost 25 % of the run"]
+
+
+def test_quiet_run_without_alerts_says_nothing() -> None:
+    run = make_run(
+        alerts=(make_alert(inhibited_by="leak-rate"),), fixtures=(make_fixture(growth_bytes=2 * MIB),)
+    )
+    assert shown(run, verbosity=-1) == []
+
+
+# -------------------------------------------------------------------- alerts
+
+
+def test_alert_tells_severity_category_test_message_evidence_and_what_to_do() -> None:
+    survivor = Survivor(
+        type="dict",
+        count=48,
+        size_bytes=12 * 1024,
+        allocated_at=("app/cache.py:14 in put",),
+        held_by=("module app.cache", "ITEMS"),
+    )
+    assert shown(make_run(alerts=(make_alert(survivors=(survivor,)),)))[:-1] == [
+        "CRITICAL memory_growth  tests/test_a.py::test_load",
+        "  test_load grew by 12 MiB, limit 1 MiB",
+        "  It grew again in 3 of 3 re-runs.",
+        "  each run leaves 48 dict, 12 KiB",
+        "    allocated at app/cache.py:14 in put",
+        "    held by module app.cache, ITEMS",
+        "  -> bound app.cache.ITEMS or clear it in a fixture",
+        "",
+        "1 critical",
+    ]
+
+
+def test_quiet_run_tells_each_alert_in_one_line() -> None:
+    run = make_run(alerts=(make_alert(severity=AlertSeverity.WARNING), make_alert()))
+    assert shown(run, verbosity=-1) == [
+        "CRITICAL test_load grew by 12 MiB, limit 1 MiB",
+        "WARNING test_load grew by 12 MiB, limit 1 MiB",
+    ]
+    assert shown(run, verbosity=-1, width=24) == ["CRITICAL test_load gr...", "WARNING test_load gre..."]
+
+
+def test_worst_alerts_come_first_and_like_ones_in_their_order() -> None:
+    levels = [("b", "info"), ("a", "warning"), ("z", "critical"), ("c", "critical")]
+    alerts = tuple(make_alert(nodeids=(name,), severity=AlertSeverity(level)) for name, level in levels)
+    headings = [text for text in shown(make_run(alerts=alerts)) if "memory_growth" in text]
+    assert headings == [
+        "CRITICAL memory_growth  z",
+        "CRITICAL memory_growth  c",
+        "WARNING memory_growth  a",
+        "INFO memory_growth  b",
+    ]
+
+
+def test_inhibited_and_acknowledged_alerts_are_only_counted() -> None:
+    run = make_run(
+        alerts=(
+            make_alert(),
+            make_alert(severity=AlertSeverity.WARNING, inhibited_by="growth-rate"),
+            make_alert(acknowledged="known"),
+        )
+    )
+    texts = shown(run)
+    assert [text for text in texts if "memory_growth" in text] == [
+        "CRITICAL memory_growth  tests/test_a.py::test_load"
+    ]
+    assert texts[-2] == "1 critical (1 acknowledged, 1 inhibited)"
+
+
+def test_run_whose_alerts_are_all_muted_counts_them_and_is_well() -> None:
+    lines = render(make_run(alerts=(make_alert(acknowledged="known"),)), verbosity=0, width=100)
+    assert lines[0] == Line(text="0 alerts (1 acknowledged)")
+    assert (len(lines), lines[1].markup) == (2, {"green": True})
+
+
+def test_alert_of_many_tests_lists_the_first_five() -> None:
+    texts = shown(make_run(alerts=(make_alert(nodeids=tuple(f"test_{n}" for n in range(598)), message="m"),)))
+    assert texts[:8] == [
+        "CRITICAL memory_growth  598 tests",
+        "  m",
+        "    test_0",
+        "    test_1",
+        "    test_2",
+        "    test_3",
+        "    test_4",
+        "    and 593 more",
+    ]
+
+
+def test_alert_of_the_session_blames_no_test() -> None:
+    assert shown(make_run(alerts=(make_alert(nodeids=()),)))[0] == "CRITICAL memory_growth  the session"
+
+
+@pytest.mark.parametrize("verbosity", [-1, 0, 1])
+def test_alerts_after_the_twentieth_are_counted(verbosity: int) -> None:
+    texts = shown(make_run(alerts=(make_alert(),) * 23), verbosity=verbosity)
+    assert sum(text.startswith("CRITICAL") for text in texts) == 20
+    assert "and 3 more: see the JSON report (--memalert-json PATH)" in texts
+
+
+def test_colour_is_beside_the_text_and_says_nothing_more() -> None:
+    lines = render(make_run(alerts=(make_alert(),)), verbosity=0, width=100)
+    assert lines[0].markup == {"red": True, "bold": True}
+    assert all("\x1b" not in line.text for line in lines)
+
+
+def test_section_of_a_failing_test_starts_with_the_message_and_ends_with_the_rule() -> None:
+    assert render_alert(make_alert()).split("\n") == [
+        "test_load grew by 12 MiB, limit 1 MiB",
+        "It grew again in 3 of 3 re-runs.",
+        "-> bound app.cache.ITEMS or clear it in a fixture",
+        "(critical, memory_growth, rule growth-rate, alert a1)",
+    ]
+
+
+def test_long_holder_paths_and_many_kinds_of_survivors_are_cut() -> None:
+    survivor = Survivor(type="dict", count=1, size_bytes=64, held_by=tuple("abcdefg"))
+    rows = render_alert(make_alert(survivors=(survivor,) * 7)).split("\n")
+    assert rows[2:13] == [
+        *["each run leaves 1 dict, 64 B", "  held by a, b, c, d, e, ..."] * 5,
+        "and 2 more kinds of objects",
+    ]
+
+
+# ------------------------------------------------- fixtures, tables and notes
+
+
+def test_fixture_whose_memory_remained_is_told_unasked() -> None:
+    run = make_run(fixtures=(make_fixture(), make_fixture(name="pool", growth_bytes=2 * MIB)))
+    assert shown(run)[0] == "fixture 'pool' (session, tests/conftest.py): 31 MiB at set-up, 2 MiB remained"
+    assert len(shown(run)) == 2
+
+
+def test_fixture_that_gave_all_back_is_told_when_asked() -> None:
+    run = make_run(tests=(), fixtures=(make_fixture(), make_fixture(setup_growth_bytes=MIB)))
+    assert shown(run, verbosity=1)[:-1] == [
+        "fixture 'server' (session, tests/conftest.py): 31 MiB at set-up, 0 B remained"
+    ]
+
+
+def test_fixture_without_teardown_is_told_as_still_set_up() -> None:
+    run = make_run(tests=(), fixtures=(make_fixture(growth_bytes=None),))
+    assert shown(run, verbosity=1)[0].endswith("31 MiB at set-up, still set up")
+
+
+def test_fixture_names_its_worker_where_there_are_several() -> None:
+    tests = (replace(make_measurement(), worker="gw0"), replace(make_measurement(), worker="gw1"))
+    run = make_run(tests=tests, fixtures=(make_fixture(worker="gw1", growth_bytes=MIB),))
+    assert shown(run)[0].startswith("fixture 'server' (session, tests/conftest.py, gw1): ")
+
+
+def test_verbose_run_lists_the_five_largest_growths_and_peaks() -> None:
+    tests = tuple(
+        make_measurement(f"test_{n}", growth_bytes=n * MIB, peak_bytes=(10 - n) * MIB) for n in range(8)
+    )
+    assert shown(make_run(tests=tests), verbosity=1)[:-1] == [
+        "largest growth:",
+        *[f"      {n} MiB  test_{n}" for n in (7, 6, 5, 4, 3)],
+        "largest peak above the start:",
+        *[f"{10 - n:>7} MiB  test_{n}" for n in range(5)],
+    ]
+
+
+@pytest.mark.parametrize("kind", ["no_data", "unclear", "trouble"])
+def test_few_notes_are_told_unasked(kind: Any) -> None:
+    note = Note(kind=kind, nodeid="test_a", text="nothing known")
+    assert shown(make_run(notes=(note,) * 3))[:-1] == ["note: test_a: nothing known"] * 3
+
+
+def test_many_notes_are_counted_by_kind_until_asked() -> None:
+    notes = (Note(kind="no_data", nodeid=None, text="n"),) * 3 + (
+        Note(kind="unclear", nodeid=None, text="u"),
+    )
+    run = make_run(notes=notes)
+    assert shown(run)[0] == "4 notes (3 without data, 1 unclear): -v tells them"
+    assert shown(run, verbosity=1)[:-1] == ["note: n", "note: n", "note: n", "note: u"]
+
+
+def test_one_time_growth_is_told_only_when_asked() -> None:
+    note = Note(kind="one_time", nodeid="test_a", text="test_a grew by 3 MiB once")
+    assert len(shown(make_run(notes=(note,)))) == 1
+    assert shown(make_run(notes=(note,)), verbosity=1)[0] == "note: test_a grew by 3 MiB once"
+
+
+# ------------------------------------------------------------------ the laws
+
+
+@given(RUNS, st.integers(-1, 2), st.integers(20, 120))
+def test_law_no_line_is_wider_than_the_terminal_unless_a_word_is(
+    run: Run, verbosity: int, width: int
+) -> None:
+    for line in render(run, verbosity=verbosity, width=width):
+        if len(line.text) > width:
+            assert " " not in line.text.strip(" ").removeprefix("-> ")
+
+
+@given(RUNS, st.integers(-1, 2))
+def test_law_no_line_steers_the_terminal(run: Run, verbosity: int) -> None:
+    for line in render(run, verbosity=verbosity, width=40):
+        assert line.text == escape_controls(line.text)
+
+
+@given(RUNS)
+def test_law_wrapping_loses_no_word(run: Run) -> None:
+    # The last line of a run with tests leaves out a name that doesn't fit.
+    run = replace(run, tests=())
+    wide = " ".join(shown(run, width=10**6)).split()
+    assert " ".join(shown(run, width=20)).split() == wide
+
+
+def test_wide_characters_take_two_columns() -> None:
+    note = Note(kind="trouble", nodeid=None, text="漢字漢字漢字 漢字漢字漢字")
+    assert shown(make_run(notes=(note,)), width=30)[:2] == ["note: 漢字漢字漢字", "    漢字漢字漢字"]
+
+
+def test_alert_on_a_narrow_terminal_is_broken_at_spaces() -> None:
+    texts = shown(make_run(alerts=(make_alert(),)), width=40)
+    assert texts[:6] == [
+        "CRITICAL memory_growth",
+        "    tests/test_a.py::test_load",
+        "  test_load grew by 12 MiB, limit 1 MiB",
+        "  It grew again in 3 of 3 re-runs.",
+        "  -> bound app.cache.ITEMS or clear it",
+        "     in a fixture",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("\x9b31m", r"\x9b31m"),
+        ("a\nb\r\tc\x00\x7f", r"a\nb\r\tc\x00\x7f"),
+        ("user\u202enimda", r"user\u202enimda"),
+        ("\udcff", r"\udcff"),
+        ("é漢 C:\\new", "é漢 C:\\new"),
+    ],
+)
+def test_control_characters_become_visible_and_all_others_stay(text: str, expected: str) -> None:
+    assert escape_controls(text) == expected
+
+
+# ------------------------------------------------------------ the JSON report
+
+
+def test_json_report_reads_back_with_the_worst_alert_first() -> None:
+    run = make_run(alerts=(make_alert(severity=AlertSeverity.INFO), make_alert()))
+    text = json_report.render(run)
+    assert decode_run(json.loads(text)) == replace(run, alerts=run.alerts[::-1])
+    assert text.endswith("}\n")
+
+
+@given(RUNS)
+def test_law_the_json_report_is_ascii_whatever_the_names_are(run: Run) -> None:
+    assert json_report.render(run).isascii()
+
+
+def test_number_that_is_not_finite_is_null_in_the_json_report() -> None:
+    run = make_run(tests=(make_measurement(growth_bytes=float("nan")),), duration_s=float("inf"))
+    (entry,) = json.loads(json_report.render(run))["tests"]
+    assert entry["growth_bytes"] is None
+    assert entry.keys() >= TAKEN_KEYS

@@ -1,0 +1,295 @@
+"""Rules against scripted values: which alerts there are, and what each says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_memalert.limits import DEFAULT_RULES, parse_marker
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertCondition,
+    AlertRule,
+    AlertSeverity,
+    Measurement,
+    PerformanceAlert,
+)
+from pytest_memalert.rules import (
+    Breach,
+    already_above,
+    describe,
+    find_breaches,
+    find_gaps,
+    fingerprint,
+    inhibit,
+    make_alert,
+    matches,
+    mildest,
+    mute,
+    rules_for_test,
+    session_values,
+    tell_crossing,
+)
+
+MIB = 2**20
+NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
+NODEID = "tests/io/test_a.py::test_load"
+
+
+def rule(metric: str = "growth_bytes", threshold: float = MIB, **changes: object) -> AlertRule:
+    """Return a critical rule of the user's own."""
+    made = AlertRule(
+        name="mine",
+        category=AlertCategory.GENERAL,
+        severity=AlertSeverity.CRITICAL,
+        metric=metric,
+        threshold=threshold,
+        origin="pyproject.toml: tool.memalert.rules[0]",
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def measurement(values: Mapping[str, float] | None = None, nodeid: str = NODEID) -> Measurement:
+    """Return a measurement with these values."""
+    return Measurement(
+        nodeid=nodeid,
+        worker="main",
+        outcome="passed",
+        component="tests/io/test_a.py",
+        rss_before_bytes=100 * MIB,
+        values=values or {},
+    )
+
+
+def alert(of: AlertRule, observed: float = 2 * MIB) -> PerformanceAlert:
+    """Return the alert for a breach of a rule."""
+    return make_alert(Breach(rule=of, observed=observed), id="1", measurement=measurement(), raised_at=NOON)
+
+
+# ----------------------------------------------------------------- breaches
+
+
+def test_value_equal_to_its_limit_passes() -> None:
+    """And one byte more breaks it."""
+    assert find_breaches([rule()], {"growth_bytes": MIB}) == ()
+    assert [breach.observed for breach in find_breaches([rule()], {"growth_bytes": MIB + 1})] == [MIB + 1]
+
+
+@pytest.mark.parametrize(
+    ("condition", "breaking", "passing"),
+    [
+        (AlertCondition.GREATER_THAN, 11, 10),
+        (AlertCondition.LESS_THAN, 9, 10),
+        (AlertCondition.EQUALS, 10, 9),
+        (AlertCondition.NOT_EQUALS, 9, 10),
+    ],
+)
+def test_condition_decides(condition: AlertCondition, breaking: float, passing: float) -> None:
+    """Each of the four."""
+    made = rule("open_fds_growth", 10, condition=condition)
+    assert find_breaches([made], {"open_fds_growth": breaking})
+    assert not find_breaches([made], {"open_fds_growth": passing})
+
+
+def test_metric_without_data_breaks_nothing() -> None:
+    """It is a gap instead, told for rules of the user's own alone."""
+    mine, default = rule("uss_bytes"), rule("uss_bytes", origin="default")
+    assert find_breaches([mine], {}) == ()
+    (gap,) = find_gaps([mine, default], {}, nodeid=NODEID, missing={"uss": "not on this system"})
+    assert gap.kind == "no_data"
+    assert "no data for uss_bytes" in gap.text
+    assert "not on this system" in gap.text
+
+
+def test_rate_is_guarded_by_the_least_growth() -> None:
+    """A 2 ms test's noise is no rate; growth equal to the guard isn't over it."""
+    guarded = rule("growth_rate_bytes_per_s", 1, min_growth=10**6)
+    assert not find_breaches([guarded], {"growth_rate_bytes_per_s": 10**9, "growth_bytes": 10**6})
+    assert find_breaches([guarded], {"growth_rate_bytes_per_s": 10**9, "growth_bytes": 10**6 + 1})
+
+
+def test_efficiency_is_guarded_by_the_spike() -> None:
+    """Growth doesn't matter to it."""
+    guarded = rule("efficiency_ratio", 0.5, condition=AlertCondition.LESS_THAN, min_growth=50 * 10**6)
+    assert not find_breaches([guarded], {"efficiency_ratio": 0.1, "peak_bytes": 10**6, "growth_bytes": 10**9})
+    assert find_breaches([guarded], {"efficiency_ratio": 0.1, "peak_bytes": 60 * 10**6})
+
+
+def test_line_crossed_before_the_test_is_not_its_breach() -> None:
+    """Resident memory is the process' state."""
+    line = rule("rss_bytes", 100)
+    assert already_above(line, 101)
+    assert not already_above(line, 100)
+    assert not already_above(rule("growth_bytes", 100), 101)
+    assert not find_breaches([line], {"rss_bytes": 200}, rss_before_bytes=101)
+    assert find_breaches([line], {"rss_bytes": 200}, rss_before_bytes=100)
+
+
+def test_mildest_repetition_is_claimed() -> None:
+    """What every further run reached; a breach that one of them didn't is gone."""
+    breach = Breach(rule=rule(), observed=9 * MIB)
+    runs = [{"growth_bytes": 4 * MIB}, {"growth_bytes": 2 * MIB}, {"growth_bytes": 3 * MIB}]
+    (kept,) = mildest([breach], runs)
+    assert (kept.observed, kept.repeated) == (2 * MIB, 3)
+    assert mildest([breach], [*runs, {"growth_bytes": MIB}]) == ()
+    assert mildest([breach], []) == ()
+
+
+def test_mildest_of_less_is_worse_is_the_largest() -> None:
+    """Efficiency is better the higher it is."""
+    breach = Breach(rule=rule("efficiency_ratio", 0.5, condition=AlertCondition.LESS_THAN), observed=0.1)
+    (kept,) = mildest([breach], [{"efficiency_ratio": 0.2}, {"efficiency_ratio": 0.4}])
+    assert kept.observed == 0.4
+
+
+# ------------------------------------------------------------ rules in force
+
+
+def test_marker_replaces_every_rule_of_its_metric() -> None:
+    """And a limit on growth speaks for the pace as well."""
+    limits = parse_marker([(NODEID, {"growth": "8 MiB"}, ())]).rules
+    rules = (*DEFAULT_RULES, rule())
+    found = rules_for_test(rules, limits, nodeid=NODEID, component="x")
+    assert [one.name for one in found if one.metric in ("growth_bytes", "growth_rate_bytes_per_s")] == [
+        "limit-growth"
+    ]
+    assert "efficiency" in {one.name for one in found}
+
+
+def test_rules_that_speak_of_others_are_left_out() -> None:
+    """Disabled, of the session, of another component, of other tests."""
+    others = [
+        rule(enabled=False),
+        rule(scope="session"),
+        rule(component="billing"),
+        rule(tests=("tests/net/*",)),
+    ]
+    assert rules_for_test(others, (), nodeid=NODEID, component="storage") == ()
+    ours = [rule(component="stor*"), rule(tests=("tests/net/*", "tests/io/*"))]
+    assert rules_for_test(ours, (), nodeid=NODEID, component="storage") == tuple(ours)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "covered"),
+    [
+        ("tests/io/*", True),
+        ("tests/io", True),
+        ("tests/io/", True),
+        ("tests/io/test_a.py", True),
+        (NODEID, True),
+        ("*::test_load", True),
+        ("tests/i", False),
+        ("tests/io/test_a", False),
+        ("tests/net/*", False),
+        ("TESTS/io/*", False),
+    ],
+)
+def test_pattern_covers_what_is_below_it(pattern: str, covered: bool) -> None:
+    """As on pytest's command line, or as a glob."""
+    assert matches(NODEID, pattern) is covered
+
+
+def test_pattern_of_a_test_covers_its_parameters() -> None:
+    """Brackets would be a set of characters in a glob."""
+    assert matches(f"{NODEID}[a-1]", NODEID)
+    assert matches(f"{NODEID}[a-1]", f"{NODEID}[a-1]")
+
+
+# ------------------------------------------------------------------- alerts
+
+
+def test_higher_severity_of_a_pair_speaks() -> None:
+    """The other is inhibited; other rules are left alone."""
+    warning = alert(rule(severity=AlertSeverity.WARNING))
+    critical = alert(rule())
+    other = alert(rule(name="other", severity=AlertSeverity.WARNING))
+    found = inhibit([warning, critical, other])
+    assert [one.inhibited_by for one in found] == ["critical of the same rule", None, None]
+
+
+def test_muted_alerts_say_why() -> None:
+    """All of them."""
+    assert [one.inhibited_by for one in mute([alert(rule())], reason="the test's own failure")] == [
+        "the test's own failure"
+    ]
+
+
+def test_headline_says_which_test_what_how_much_and_against_what() -> None:
+    """In one line."""
+    breach = Breach(rule=rule(), observed=4 * MIB)
+    assert describe(breach, NODEID) == f"{NODEID}: growth 4 MiB is over the limit of 1 MiB"
+
+
+def test_headline_tells_values_apart_that_round_to_the_same() -> None:
+    """'1 MiB is over 1 MiB' would be nonsense."""
+    assert "1,048,577 is over the limit of 1,048,576" in describe(
+        Breach(rule=rule(), observed=MIB + 1), NODEID
+    )
+
+
+def test_own_message_and_recommendations_of_a_rule_are_used() -> None:
+    """What is known of the case comes first."""
+    made = rule(message="too much", recommendations=("Less.",), component="storage")
+    found = make_alert(
+        Breach(rule=made, observed=2 * MIB),
+        id="1",
+        measurement=measurement(),
+        raised_at=NOON,
+        evidence=["seen twice"],
+        recommendations=["Look here."],
+    )
+    assert found.message == "too much\nseen twice"
+    assert found.recommendations == ("Look here.", "Less.")
+    assert found.component == "storage"
+    assert found.nodeids == (NODEID,)
+
+
+@given(st.floats(1, 1e12), st.sampled_from(AlertSeverity))
+def test_law_fingerprint_knows_no_number_and_no_severity(threshold: float, severity: AlertSeverity) -> None:
+    """The same finding is known again in the next run."""
+    assert fingerprint(rule(threshold=threshold, severity=severity), NODEID) == fingerprint(rule(), NODEID)
+
+
+def test_fingerprints_of_other_rules_metrics_and_tests_differ() -> None:
+    """Each part counts."""
+    prints = {
+        fingerprint(rule(), NODEID),
+        fingerprint(rule(name="other"), NODEID),
+        fingerprint(rule("peak_bytes"), NODEID),
+        fingerprint(rule(), "tests/test_b.py::test_other"),
+    }
+    assert len(prints) == 4
+
+
+# ------------------------------------------------------------------ session
+
+
+def test_session_values_are_made_as_each_metric_says() -> None:
+    """Last, largest, sum, smallest; rates from the sums."""
+    values = session_values(
+        [
+            measurement({"rss_bytes": 50, "growth_bytes": 10, "rss_peak_bytes": 100, "duration_s": 1}),
+            measurement({"rss_bytes": 40, "growth_bytes": -4, "rss_peak_bytes": 80, "duration_s": 2}),
+        ]
+    )
+    assert values["rss_bytes"] == 40
+    assert values["growth_bytes"] == 6
+    assert values["rss_peak_bytes"] == 100
+    assert values["growth_rate_bytes_per_s"] == 2
+    assert values["efficiency_ratio"] == 0.4
+
+
+def test_session_without_data_has_no_values() -> None:
+    """Not zeros."""
+    assert session_values([measurement()]) == {}
+
+
+def test_crossing_names_the_largest_growers() -> None:
+    """Seldom the last one."""
+    told = tell_crossing([measurement({"rss_growth_bytes": 24 * MIB})])
+    assert told == f"the largest growth in this process so far: {NODEID} (+24 MiB)"
