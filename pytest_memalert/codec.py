@@ -20,8 +20,10 @@ from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
     AlertSeverity,
+    Comparison,
     Environment,
     FixtureGrowth,
+    GateResult,
     LeakStatus,
     LeakVerdict,
     Measurement,
@@ -39,6 +41,7 @@ __all__ = [
     "decode_alert",
     "decode_environment",
     "decode_fixture",
+    "decode_gate",
     "decode_leak",
     "decode_measurement",
     "decode_note",
@@ -48,6 +51,7 @@ __all__ = [
     "encode_alert",
     "encode_environment",
     "encode_fixture",
+    "encode_gate",
     "encode_leak",
     "encode_measurement",
     "encode_note",
@@ -337,6 +341,56 @@ def decode_overhead(entry: object) -> Overhead:
     )
 
 
+def encode_gate(gate: GateResult) -> dict[str, object]:
+    """Return what the gate found as a dict; ``decode_gate`` gives it back."""
+    return {
+        **_shallow(gate),
+        "comparisons": [{**_shallow(each), "further": list(each.further)} for each in gate.comparisons],
+        "new": list(gate.new),
+        "missing": list(gate.missing),
+        "renamed": [list(pair) for pair in gate.renamed],
+    }
+
+
+def decode_gate(entry: object) -> GateResult:
+    """Return what the gate found; raises MemalertError."""
+    known = _mapping(entry)
+    return GateResult(
+        path=_text(known, "path"),
+        environment=_text(known, "environment"),
+        compared=_whole(known, "compared"),
+        comparisons=_each(known, "comparisons", _decode_comparison),
+        new=_texts(known, "new"),
+        missing=_texts(known, "missing"),
+        renamed=_each(known, "renamed", _decode_renamed),
+        strict=known.get("strict") is True,
+        refusal=_text_or_none(known, "refusal"),
+    )
+
+
+def _decode_comparison(entry: object) -> Comparison:
+    known = _mapping(entry)
+    further = known.get("further", [])
+    if not isinstance(further, list):
+        raise _unfit("further", further, "a list of numbers")
+    return Comparison(
+        nodeid=_text(known, "nodeid"),
+        metric=_text(known, "metric"),
+        baseline=_number(known, "baseline"),
+        observed=_number(known, "observed"),
+        allowance=_number(known, "allowance"),
+        status=_one_of(known, "status", ("regression", "improvement", "within")),
+        further=tuple(_number({"further": value}, "further") for value in further),
+    )
+
+
+def _decode_renamed(entry: object) -> tuple[str, str]:
+    match entry:
+        case [str() as old, str() as new]:
+            return old, new
+    raise _unfit("renamed", entry, "a pair of node ids")
+
+
 def encode_run(run: Run) -> dict[str, object]:
     """Return a run as the JSON report, of format ``FORMAT``; ``decode_run`` gives the run back.
 
@@ -355,7 +409,7 @@ def encode_run(run: Run) -> dict[str, object]:
         "fixtures": [encode_fixture(fixture) for fixture in run.fixtures],
         "alerts": [encode_alert(alert) for alert in run.alerts],
         "notes": [encode_note(note) for note in run.notes],
-        "gate": None,
+        "gate": None if run.gate is None else encode_gate(run.gate),
     }
 
 
@@ -386,6 +440,7 @@ def decode_run(document: object) -> Run:
         alerts=_each(document, "alerts", decode_alert),
         notes=_each(document, "notes", decode_note),
         fail_on=_fail_on(document),
+        gate=None if document.get("gate") is None else _at("gate", decode_gate, document["gate"]),
     )
 
 

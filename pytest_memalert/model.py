@@ -18,10 +18,13 @@ from pytest_memalert.units import Unit
 __all__ = [
     "AlertCategory",
     "AlertCondition",
+    "AlertLife",
     "AlertRule",
     "AlertSeverity",
+    "Comparison",
     "Environment",
     "FixtureGrowth",
+    "GateResult",
     "LeakAnalysis",
     "LeakStatus",
     "LeakVerdict",
@@ -316,6 +319,67 @@ class Note:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertLife:
+    """Hold what is remembered of a fingerprint over sessions: when it was seen, how bad at its worst.
+
+    ``alert`` is its latest occurrence. ``resolved_at`` is set while it is gone; ``reopened`` counts
+    its returns. ``notified`` is the observed value that was last sent out, at ``notified_at``.
+    """
+
+    fingerprint: str
+    alert: PerformanceAlert
+    first_seen: datetime
+    last_seen: datetime
+    times: int = 1
+    worst: float
+    resolved_at: datetime | None = None
+    reopened: int = 0
+    notified: float | None = None
+    notified_at: datetime | None = None
+
+
+# ------------------------------------------------------- compared with a baseline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Hold one metric of one test, or of the session, beside what the baseline has for it.
+
+    ``nodeid`` is ``session`` for the whole. ``allowance`` is how far above ``baseline`` a value may lie;
+    all three are in the metric's base unit. ``further`` are the values of the runs that confirmed it.
+    """
+
+    nodeid: str
+    metric: str
+    baseline: float
+    observed: float
+    allowance: float
+    status: Literal["regression", "improvement", "within"]
+    further: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """Hold what comparing a run with a baseline gave.
+
+    ``comparisons`` are the regressions and improvements; ``compared`` counts the tests that were held
+    against the baseline. ``new`` tests are not in it, ``missing`` ones are there and were not collected;
+    ``renamed`` pairs old and new node ids. ``strict`` says whether new tests fail.
+    ``refusal`` says why nothing could be compared (no entries for this environment, ...).
+    """
+
+    path: str
+    environment: str
+    compared: int = 0
+    comparisons: tuple[Comparison, ...] = ()
+    new: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    strict: bool = False
+    refusal: str | None = None
+
+
 # -------------------------------------------------------------------- a run
 
 
@@ -357,6 +421,7 @@ class Run:
     alerts: tuple[PerformanceAlert, ...]
     notes: tuple[Note, ...]
     fail_on: AlertSeverity | None = AlertSeverity.CRITICAL
+    gate: GateResult | None = None
 
     def fails(self, alert: PerformanceAlert) -> bool:
         """Return whether ``alert`` fails its test under this run's ``--memalert-fail-on``."""
