@@ -6,6 +6,7 @@ out, and its exit status. ``python tests/test_examples.py [NAME...]`` writes the
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shlex
@@ -35,7 +36,7 @@ NUMBERS = (
     (r"(?m)^(platform|cachedir|rootdir|configfile|plugins)\b.*\n", ""),
     # How often a leak was seen again depends on how quick the machine is.
     (
-        r"\+[\d,]+\s+blocks?(\s+and\s+\+[\d,]+\s+bytes\s+of\s+heap)?\s+(in\s+each\s+of|per\s+run,\s+over)\s+[\d,]+",
+        r"\+[\d.,]+\s+blocks?(\s+and\s+\+[\d.,]+\s+bytes\s+of\s+heap)?\s+(in\s+each\s+of|per\s+run,\s+over)\s+[\d,]+",
         "+<n> in <n>",
     ),
     (r"\b\d[\d,.]*\s*(B|KiB|MiB|GiB|TiB)\b", "<size>"),
@@ -70,6 +71,12 @@ def without_numbers(text: str) -> str:
 def words(transcript: str) -> list[str]:
     """Return the words of a transcript: where lines break depends on the lengths of the numbers."""
     return re.sub(r"([=_])\1{2,}", "", transcript).split()
+
+
+def difference(expected: str, transcript: str) -> str:
+    """Return which lines of a transcript are not as expected, in few lines: CI may keep only the last."""
+    lines = difflib.unified_diff(expected.splitlines(), transcript.splitlines(), "expected", "got", "", "", 0)
+    return "\n".join(line for line in lines if line.strip())
 
 
 def run(command: str, folder: Path) -> str:
@@ -119,7 +126,7 @@ def transcribe(name: str, folder: Path) -> str:
 def test_example_prints_what_it_promises(name: str, tmp_path: Path) -> None:
     expected = (ROOT / "examples" / name / "expected_output.txt").read_text(encoding="utf-8")
     transcript = without_numbers(transcribe(name, tmp_path))
-    assert words(transcript) == words(expected), transcript
+    assert words(transcript) == words(expected), difference(expected, transcript)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
