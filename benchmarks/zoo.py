@@ -67,10 +67,10 @@ class Outcome:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the zoo; return the exit status."""
     options = _parse(arguments)
-    cases = list(_cases(options))
+    cases = list(find_cases(options))
     outcomes: dict[Case, Outcome] = {}
-    for (python, file), group in _by_file(cases).items():
-        run = _run_callable if options.mode == "callable" else _run_pytest
+    for (python, file), group in by_file(cases).items():
+        run = _run_callable if options.mode == "callable" else run_plugin
         found = run(python, file, group, options)
         for case in group:
             outcomes[case] = found.get(case.test, Outcome(status="missing"))
@@ -95,14 +95,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 # ---------------------------------------------------------------------- cases
 
 
-def _cases(options: argparse.Namespace) -> Iterator[Case]:
+def find_cases(options: argparse.Namespace) -> Iterator[Case]:
+    """Yield the cases that the options name, each with an environment that is made where it isn't there."""
     given = dict(text.split("=", 1) for text in options.python)
     wanted = set(options.names)
     for entry in json.loads((options.zoo / "manifest.json").read_text("utf-8")):
         if wanted and entry["name"] not in wanted:
             continue
         for side in ("leaky", "fixed"):
-            python = _environment(
+            python = make_environment(
                 options.venvs / f"{entry['name']}-{side}",
                 _find_python(entry.get(f"python_{side}", entry["python"]), given),
                 [*entry[side], *entry.get("extra", ["pytest", "psutil>=7.2"])],
@@ -118,7 +119,7 @@ def _cases(options: argparse.Namespace) -> Iterator[Case]:
     for folder in ("traps", "synthetic"):
         if wanted and folder not in wanted:
             continue
-        python = _environment(
+        python = make_environment(
             options.venvs / f"{folder}-{options.traps_python}",
             _find_python(options.traps_python, given),
             ["pytest", "psutil>=7.2"],
@@ -162,7 +163,8 @@ def _truth_of_made(facts: Mapping[str, Any], version: str) -> Truth:
     )
 
 
-def _by_file(cases: Sequence[Case]) -> dict[tuple[Path, Path], list[Case]]:
+def by_file(cases: Sequence[Case]) -> dict[tuple[Path, Path], list[Case]]:
+    """Return the cases by the Python that runs them and their file: one process each."""
     groups: dict[tuple[Path, Path], list[Case]] = {}
     for case in cases:
         groups.setdefault((case.python, case.file), []).append(case)
@@ -185,7 +187,7 @@ def _find_python(version: str, given: Mapping[str, str]) -> str:
     return found
 
 
-def _environment(folder: Path, base: str, requirements: list[str], *, needs_plugin: bool) -> Path:
+def make_environment(folder: Path, base: str, requirements: list[str], *, needs_plugin: bool) -> Path:
     """Return the Python of an environment that has the requirements, making it where it isn't there."""
     python = folder / "bin" / "python"
     stamp = folder / "memalert.stamp"
@@ -198,12 +200,18 @@ def _environment(folder: Path, base: str, requirements: list[str], *, needs_plug
         shutil.rmtree(folder, ignore_errors=True)
         create = [uv, "venv", "-q", "--python", base] if uv else [base, "-m", "venv"]
         subprocess.run([*create, str(folder)], check=True)
-    install = (
-        [uv, "pip", "install", "-q", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
-    )
-    subprocess.run([*install, *wanted], check=True)
+    install(python, wanted)
     stamp.write_text(json.dumps([base, wanted]), "utf-8")
     return python
+
+
+def install(python: Path, requirements: Sequence[str]) -> None:
+    """Install requirements for a Python, with uv where it is installed; raises CalledProcessError."""
+    uv = shutil.which("uv")
+    pip = (
+        [uv, "pip", "install", "-q", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
+    )
+    subprocess.run([*pip, *requirements], check=True)
 
 
 # ----------------------------------------------------------------------- runs
@@ -232,9 +240,10 @@ def _run_callable(
     return {name: Outcome(**values) for name, values in found.items()}
 
 
-def _run_pytest(
+def run_plugin(
     python: Path, file: Path, cases: Sequence[Case], options: argparse.Namespace
 ) -> dict[str, Outcome]:
+    """Run a file's tests through the plugin; return what was said of each."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "memalert.json"
         plugin = [] if _has_entry_point(python) else ["-p", "pytest_memalert.plugin"]
