@@ -247,7 +247,9 @@ def _decode(document: object, place: _Place) -> Baseline:
     top = _unique(document, place, "the key")
     found = top["format"]
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        raise MemalertError(f"{place.line('format')}: {found!r} is not a format of a baseline; {_restore('')}")
+        raise MemalertError(
+            f"{place.line('format')}: {found!r} is not a format of a baseline; {_restore('')}"
+        )
     if found > FORMAT:
         raise MemalertError(
             f"{place.line('format')}: format {found} is newer than what this version reads (up to {FORMAT}); "
