@@ -124,9 +124,9 @@ class Gate:
         old = self._renamed.get(nodeid)
         if old is not None:
             entry = self._entries[old]
-            found = self._hold(item, measurement, limits, entry, leak=leak, why_not=why_not)
-            # Only the same figures make it certain that it is the same test.
-            if not found.comparisons and found.unclear is None:
+            found = self._hold(item, measurement, limits, entry, leak=leak, why_not=why_not, surely=True)
+            # Only the same figures, to what tracing can tell, make it certain that it is the same test.
+            if not found.comparisons and found.unclear is None and found.reruns:
                 return replace(found, renamed_from=old)
         if not self._given.strict:
             return _NOTHING
@@ -192,12 +192,14 @@ class Gate:
         *,
         leak: LeakAnalysis | None,
         why_not: str | None,
+        surely: bool = False,
     ) -> Finding:
+        """Return how a test compares; ``surely`` has it run again, however like its first run is."""
         nodeid, values = measurement.nodeid, measurement.values
         allowances = self._allowances(nodeid, entry, limits)
         if entry.once or limits.leaks == "off":
             return self._hold_once(measurement, entry, allowances)
-        odd = is_peak_odd(entry, values)
+        odd = surely or is_peak_odd(entry, values)
         excesses = find_excesses(nodeid, entry, allowances, values)
         less = retains_less(nodeid, entry, allowances, values)
         proven: tuple[Comparison, ...] = ()

@@ -121,7 +121,8 @@ class Keeper:
             renamed=[(old, new) for new, old in self._renamed.items()],
             uncompared={*self._skipped, *self._failed, *skipped},
         )
-        if partial or result.new or result.missing or result.uncompared or self._renamed:
+        worse = any(each.status == "regression" for each in result.comparisons)
+        if worse or partial or result.new or result.missing or result.uncompared or result.renamed:
             return result, ()  # a whole is like another one only where its parts are
         entries = given.baseline.environments[given.key]
         comparisons = [
