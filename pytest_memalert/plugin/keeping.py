@@ -18,7 +18,7 @@ from pytest_memalert.baseline import (
     update_baseline,
 )
 from pytest_memalert.clock import utc_now
-from pytest_memalert.comparisons import COLLECTION, SESSION, is_whole
+from pytest_memalert.comparisons import COLLECTION, COMPILING, SESSION, is_whole
 from pytest_memalert.files import locked, replace_text
 from pytest_memalert.gate import compare, compare_whole, judge, keep_written
 from pytest_memalert.model import Comparison, GateResult, Measurement, PerformanceAlert
@@ -214,10 +214,11 @@ class Keeper:
         """Return the figures of session and collection; of several processes, each the largest."""
         is_distributed = bool(getattr(self._config.option, "dist", "no") != "no")
         name = f"{SESSION} of {len(self._wholes)} workers" if is_distributed else SESSION
+        suffix = COMPILING if any(whole["compiled"] for whole in self._wholes) else ""
         found: dict[str, dict[str, float]] = {}
         for whole in self._wholes:
             for nodeid, values in ((name, whole["session"]), (COLLECTION, whole["collection"])):
-                known = found.setdefault(nodeid, {})
+                known = found.setdefault(f"{nodeid}{suffix}", {})
                 for metric, value in values.items():
                     known[metric] = max(value, known.get(metric, 0))
         return {nodeid: values for nodeid, values in found.items() if values}

@@ -14,6 +14,7 @@ from pytest_memalert.measurement import Deduction, fold, measure_test
 from pytest_memalert.model import Probe
 from pytest_memalert.plugin.rerun import Rerunner, can_rerun
 from pytest_memalert.plugin.scopes import WiderFixtures
+from pytest_memalert.probes.exact import ExactReader
 from pytest_memalert.probes.sampler import Sampler, collect_all, trim_heap
 from pytest_memalert.rules import Breach, find_breaches, mildest
 
@@ -81,7 +82,9 @@ class Repeater:
     @contextmanager
     def again(self, item: pytest.Item) -> Iterator[Again]:
         """Give what runs the test again, one run at a time; ask ``can_rerun`` before."""
-        with Rerunner(item) as rerunner:
+        # Everything alive is set aside meanwhile: a collection then visits what the runs make, 0.1 ms
+        # instead of 40 and more on a heap of 300,000 objects.
+        with Rerunner(item) as rerunner, ExactReader():
             yield Again(run=lambda: self._run_again(rerunner), trace=lambda: _trace_again(rerunner))
 
     def _run_again(self, rerunner: Rerunner) -> tuple[dict[str, float], str | None]:

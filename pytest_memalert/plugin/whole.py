@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +33,7 @@ class WholeProcess:
         self._shift_rss = 0
         self._shift_heap = 0
         self._peak: float | None = None
+        self._compiled = False
         self._deselected: set[str] = set()
         #: Every test that there is, those that were deselected included.
         self.nodeids: frozenset[str] = frozenset()
@@ -54,6 +57,7 @@ class WholeProcess:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self) -> None:
         """Read the heap after the imports; garbage of the collection is not theirs."""
+        self._compiled = _has_compiled()
         collect_all()
         heap = self._read_heap()
         if heap is not None and self._collection_began is not None:
@@ -73,7 +77,6 @@ class WholeProcess:
         """Take note of what a test's further runs brought since its own run ended."""
         if before is None or before.rss_bytes is None:
             return
-        collect_all()
         trim_heap()
         rss, heap = self._read_rss(), self._read_heap()
         if rss is not None:
@@ -87,6 +90,7 @@ class WholeProcess:
         trim_heap()
         rss, heap = self._read_rss(), self._read_heap()
         return {
+            "compiled": self._compiled,
             "deselected": sorted(self._deselected),
             "collection": {} if self._collected is None else {"heap_growth_bytes": self._collected},
             "session": {
@@ -99,6 +103,28 @@ class WholeProcess:
                 if value is not None
             },
         }
+
+
+def _has_compiled() -> bool:
+    """Return whether a module was compiled in this process, and not loaded from its cache."""
+    import psutil
+
+    started_at = psutil.Process().create_time()
+    for module in tuple(sys.modules.values()):
+        spec = getattr(module, "__spec__", None)
+        cached = getattr(spec, "cached", None)
+        if not isinstance(cached, str) or not cached.endswith(".pyc"):
+            continue
+        # pytest keeps the modules whose assertions it rewrites under a name of its own.
+        for path in (cached, f"{cached[:-4]}-pytest-{pytest.__version__}.pyc"):
+            try:
+                if os.stat(path).st_mtime < started_at:  # noqa: PTH116 - a thousand of them
+                    break
+            except OSError:
+                continue
+        else:
+            return True
+    return False
 
 
 def _unknown() -> int | None:
