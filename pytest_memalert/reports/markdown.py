@@ -104,7 +104,7 @@ def table(columns: Sequence[str], *, right: Sequence[str] = ()) -> str:
 
 # What means something inside a line: emphasis, code, links, HTML, tables, strikethrough, maths, and the colon
 # and the dot of an address, which would become a link, or of an emoji's name.
-_MARKUP = re.compile(r"[\\`*_{}\[\]<>&|~$@#!\"']|:(?=\S)|(?<=www)\.", re.IGNORECASE)
+_MARKUP = re.compile(r"[\\`*{}\[\]<>&|~$@#!\"']|(?<![^\W_])_|_(?![^\W_])|:(?=\S)|(?<=www)\.", re.IGNORECASE)
 
 # ------------------------------------------------------------------- alerts
 
@@ -123,9 +123,10 @@ def _severity(alert: PerformanceAlert, run: Run) -> str:
 
 
 def _subject(alert: PerformanceAlert) -> str:
-    if len(alert.nodeids) == 1:
-        return code(_shown(alert.nodeids[0], _NAME_LENGTH))
-    return subject(alert)
+    if not alert.nodeids:
+        return subject(alert)
+    more = f" and {len(alert.nodeids) - 1:,} more" if len(alert.nodeids) > 1 else ""
+    return code(_shown(alert.nodeids[0], _NAME_LENGTH)) + more
 
 
 def _detail_part(alerts: Sequence[PerformanceAlert]) -> _Part:
@@ -197,15 +198,15 @@ def _gate_parts(gate: GateResult | None) -> Iterator[_Part]:
         return
     regressions = [each for each in gate.comparisons if each.status == "regression"]
     improvements = [each for each in gate.comparisons if each.status == "improvement"]
-    yield _Part(
-        head="",
-        entries=[
-            f"Compared with {code(_shown(gate.path, _NAME_LENGTH))} ({prose(_shown(gate.environment, _NAME_LENGTH))}): "
-            f"{gate.compared:,} tests, {_count(regressions, 'regression')}, "
-            f"{_count(improvements, 'improvement')}, {len(gate.new):,} new, {len(gate.missing):,} missing\n"
-        ],
-        noun="lines",
+    counts = (
+        f"{gate.compared:,} tests",
+        _count(regressions, "regression"),
+        _count(improvements, "improvement"),
+        f"{len(gate.new):,} new",
+        f"{len(gate.missing):,} missing",
     )
+    path, place = code(_shown(gate.path, _NAME_LENGTH)), prose(_shown(gate.environment, _NAME_LENGTH))
+    yield _Part(head="", entries=[f"Compared with {path} ({place}): {', '.join(counts)}\n"], noun="lines")
     for word, comparisons in (("regression", regressions), ("improvement", improvements)):
         columns = (word, "metric", "baseline", "now", "change", "allowed")
         yield _Part(
