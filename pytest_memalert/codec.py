@@ -39,6 +39,7 @@ __all__ = [
     "TAKEN_KEYS",
     "count_alerts",
     "decode_alert",
+    "decode_comparison",
     "decode_environment",
     "decode_fixture",
     "decode_gate",
@@ -49,6 +50,7 @@ __all__ = [
     "decode_run",
     "decode_survivor",
     "encode_alert",
+    "encode_comparison",
     "encode_environment",
     "encode_fixture",
     "encode_gate",
@@ -347,10 +349,11 @@ def encode_gate(gate: GateResult) -> dict[str, object]:
     """Return what the gate found as a dict; ``decode_gate`` gives it back."""
     return {
         **_shallow(gate),
-        "comparisons": [{**_shallow(each), "further": list(each.further)} for each in gate.comparisons],
+        "comparisons": [encode_comparison(each) for each in gate.comparisons],
         "new": list(gate.new),
         "missing": list(gate.missing),
         "renamed": [list(pair) for pair in gate.renamed],
+        "uncompared": list(gate.uncompared),
     }
 
 
@@ -361,16 +364,24 @@ def decode_gate(entry: object) -> GateResult:
         path=_text(known, "path"),
         environment=_text(known, "environment"),
         compared=_whole(known, "compared"),
-        comparisons=_each(known, "comparisons", _decode_comparison),
+        comparisons=_each(known, "comparisons", decode_comparison),
         new=_texts(known, "new"),
         missing=_texts(known, "missing"),
         renamed=_each(known, "renamed", _decode_renamed),
+        uncompared=_texts(known, "uncompared"),
         strict=known.get("strict") is True,
+        partial=known.get("partial") is True,
         refusal=_text_or_none(known, "refusal"),
     )
 
 
-def _decode_comparison(entry: object) -> Comparison:
+def encode_comparison(comparison: Comparison) -> dict[str, object]:
+    """Return a comparison as a dict."""
+    return {**_shallow(comparison), "further": list(comparison.further)}
+
+
+def decode_comparison(entry: object) -> Comparison:
+    """Return the comparison of such a dict; raises MemalertError."""
     known = _mapping(entry)
     further = known.get("further", [])
     if not isinstance(further, list):

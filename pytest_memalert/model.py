@@ -367,7 +367,9 @@ class GateResult:
 
     ``comparisons`` are the regressions and improvements; ``compared`` counts the tests that were held
     against the baseline. ``new`` tests are not in it, ``missing`` ones are there and were not collected;
-    ``renamed`` pairs old and new node ids. ``strict`` says whether new tests fail.
+    ``renamed`` pairs old and new node ids. ``uncompared`` ones were collected, but skipped or failed by
+    themselves. ``strict`` says whether new tests fail; ``partial`` that only part of the suite was
+    selected, so that nothing can be said to be missing.
     ``refusal`` says why nothing could be compared (no entries for this environment, ...).
     """
 
@@ -378,7 +380,9 @@ class GateResult:
     new: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    uncompared: tuple[str, ...] = ()
     strict: bool = False
+    partial: bool = False
     refusal: str | None = None
 
 

@@ -1,0 +1,187 @@
+"""How far a test may lie above its baseline: by default, by the file, by a marker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pytest_memalert.limits import MarkerLimits, collecting, refuse_unknown
+from pytest_memalert.metrics import METRICS
+from pytest_memalert.rules import matches
+from pytest_memalert.units import UNIT_EXAMPLES, Unit, parse_quantity, parse_ratio
+
+__all__ = [
+    "ALLOWANCES",
+    "ALLOWANCE_KEYS",
+    "Allowance",
+    "Allowances",
+    "read_allowances",
+    "widen_for_marker",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """Hold how much more is allowed: the larger of a ``share`` of the baseline and a ``floor``.
+
+    The floor is in the metric's base unit. What is not ``enabled`` is not compared.
+    """
+
+    share: float = 0.0
+    floor: float = 0.0
+    enabled: bool = True
+
+
+_KIB = 2**10
+
+# Measured by benchmarks/gate.py --spreads, over repeated runs of real suites: see docs/reference/gate.md.
+_OF_TESTS: dict[str, Allowance] = {
+    "peak_bytes": Allowance(share=0.05, floor=512 * _KIB),
+    "traced_peak_bytes": Allowance(share=0.02, floor=32 * _KIB),
+    "growth_bytes": Allowance(share=0.10, floor=16 * _KIB),
+    "blocks_growth": Allowance(share=0.10, floor=200),
+    "leak_bytes_per_run": Allowance(share=0.10, floor=1 * _KIB),
+}
+_OF_SESSION: dict[str, Allowance] = {
+    "rss_peak_bytes": Allowance(share=0.05, floor=4096 * _KIB),
+    "rss_bytes": Allowance(share=0.05, floor=4096 * _KIB),
+    "heap_bytes": Allowance(share=0.01, floor=256 * _KIB),
+}
+
+#: The keys of ``[tool.memalert.gate]``, and the metrics that each speaks of.
+#: Tracing decides about peaks, so a word on peaks is one on both; ``traced_peak`` has the last.
+ALLOWANCE_KEYS: dict[str, tuple[str, ...]] = {
+    "peak": ("peak_bytes", "traced_peak_bytes"),
+    "traced_peak": ("traced_peak_bytes",),
+    "growth": ("growth_bytes",),
+    "blocks": ("blocks_growth",),
+    "leak": ("leak_bytes_per_run",),
+    "session_peak": ("rss_peak_bytes",),
+    "session_rss": ("rss_bytes",),
+    "session_heap": ("heap_bytes",),
+}
+_SESSION_KEYS = ("session_peak", "session_rss", "session_heap")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowances:
+    """Hold every allowance, by metric; ``by_tests`` are those of test patterns, the last that fits winning."""
+
+    of_tests: Mapping[str, Allowance] = field(default_factory=lambda: _OF_TESTS)
+    of_session: Mapping[str, Allowance] = field(default_factory=lambda: _OF_SESSION)
+    by_tests: tuple[tuple[tuple[str, ...], Mapping[str, Allowance]], ...] = ()
+
+    def for_test(self, nodeid: str) -> Mapping[str, Allowance]:
+        """Return the allowances of one test, by metric."""
+        found = self.of_tests
+        for patterns, changes in self.by_tests:
+            if any(matches(nodeid, pattern) for pattern in patterns):
+                found = {**found, **changes}
+        return found
+
+
+#: The allowances of a project that says nothing.
+ALLOWANCES = Allowances()
+
+
+def widen_for_marker(
+    allowances: Mapping[str, Allowance], limits: MarkerLimits, baselines: Mapping[str, float]
+) -> Mapping[str, Allowance]:
+    """Return the allowances of a test whose marker sets limits: up to its limit, the gate has no say.
+
+    The limit was written for this test by hand, and is held against it with or without a baseline.
+    """
+    if not limits.rules:
+        return allowances
+    widened = dict(allowances)
+    for rule in limits.rules:
+        metrics = ("peak_bytes", "traced_peak_bytes") if rule.metric == "peak_bytes" else (rule.metric,)
+        for metric in metrics:
+            if metric in widened and metric in baselines:
+                floor = max(widened[metric].floor, rule.threshold - baselines[metric])
+                widened[metric] = replace(widened[metric], floor=floor)
+    return widened
+
+
+# ------------------------------------------------------------------ from a file
+
+
+def read_allowances(table: object, *, place: str) -> tuple[Allowances, list[str]]:
+    """Return the allowances that ``[tool.memalert.gate]`` sets, and everything wrong with it."""
+    if not isinstance(table, Mapping):
+        return ALLOWANCES, [f"{place}: {table!r} is not a table; write [tool.memalert.gate]"]
+    problems: list[str] = []
+    by_tests = []
+    layers = table.get("tests", ())
+    if not isinstance(layers, Sequence) or isinstance(layers, str):
+        problems.append(
+            f"{place}.tests: {layers!r} is not a list of tables; write [[tool.memalert.gate.tests]]"
+        )
+        layers = ()
+    whole = {key: value for key, value in table.items() if key != "tests"}
+    changes = _read_changes(whole, place, [*ALLOWANCE_KEYS, "tests"], problems)
+    for index, layer in enumerate(layers):
+        where = f"{place}.tests[{index}]"
+        if not isinstance(layer, Mapping):
+            problems.append(f"{where}: {layer!r} is not a table; write [[tool.memalert.gate.tests]]")
+            continue
+        patterns = layer.get("tests")
+        if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) for p in patterns):
+            problems.append(
+                f"{where}.tests: {patterns!r} is not a list of patterns; write tests = ['tests/io/*']"
+            )
+            patterns = []
+        known = [key for key in ALLOWANCE_KEYS if key not in _SESSION_KEYS]
+        own = {key: value for key, value in layer.items() if key != "tests"}
+        by_tests.append((tuple(patterns), _read_changes(own, where, [*known, "tests"], problems)))
+    return (
+        Allowances(
+            of_tests={metric: changes.get(metric, each) for metric, each in _OF_TESTS.items()},
+            of_session={metric: changes.get(metric, each) for metric, each in _OF_SESSION.items()},
+            by_tests=tuple(by_tests),
+        ),
+        problems,
+    )
+
+
+def _read_changes(
+    table: Mapping[str, object], place: str, known: Sequence[str], problems: list[str]
+) -> dict[str, Allowance]:
+    problems += [f"{place}: {refuse_unknown('key', key, known)}" for key in table if key not in known]
+    changes: dict[str, Allowance] = {}
+    for key in ALLOWANCE_KEYS:  # in this order: what is more particular comes later
+        if key in table and key in known:
+            with collecting(problems, f"{place}.{key}"):
+                for metric in ALLOWANCE_KEYS[key]:
+                    changes[metric] = _read_allowance(table[key], metric)
+    return changes
+
+
+def _read_allowance(value: object, metric: str) -> Allowance:
+    """Return the allowance that a value means: a share, an amount, the larger of both, or "off"."""
+    default = {**_OF_TESTS, **_OF_SESSION}[metric]
+    if value == "off":
+        return replace(default, enabled=False)
+    unit: Unit = METRICS[metric].unit if metric in METRICS else "bytes"
+    if isinstance(value, list) and value:
+        shares = [each for each in value if _is_share(each)]
+        amounts = [each for each in value if not _is_share(each)]
+        if len(shares) > 1 or len(amounts) > 1:
+            raise ValueError(f"{value!r} is not one share and one amount; write {_example(unit)}")
+        return Allowance(
+            share=parse_ratio(shares[0]) if shares else 0.0,
+            floor=parse_quantity(amounts[0], unit) if amounts else 0.0,
+        )
+    if _is_share(value):
+        # A share alone would allow a small test nothing: the floor stays.
+        return replace(default, share=parse_ratio(value))
+    return Allowance(floor=parse_quantity(value, unit))
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, str) and value.rstrip().endswith("%")
+
+
+def _example(unit: Unit) -> str:
+    amount = UNIT_EXAMPLES[unit].partition(" or ")[0] if unit == "bytes" else "500"
+    return f"['10 %', {amount}]"

@@ -1,0 +1,479 @@
+"""The gate: figures held against a baseline, and the alerts about what got worse.
+
+Everything here is pure: figures in, comparisons and alerts out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from pytest_memalert.allowances import ALLOWANCES, Allowance, Allowances
+from pytest_memalert.baseline import SESSION, Baseline, Entry, Figure
+from pytest_memalert.metrics import METRICS
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertCondition,
+    AlertSeverity,
+    Comparison,
+    GateResult,
+    Measurement,
+    PerformanceAlert,
+)
+from pytest_memalert.units import Unit, format_quantity
+
+__all__ = [
+    "PEAKS",
+    "RETAINED",
+    "allowed",
+    "compare",
+    "compare_figure",
+    "compare_session",
+    "decide_peaks",
+    "find_excesses",
+    "is_peak_odd",
+    "judge",
+    "match_renamed",
+    "merge_results",
+    "retains_less",
+    "tell",
+]
+
+#: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
+PEAKS = ("peak_bytes", "traced_peak_bytes")
+#: The metrics of what a test leaves behind, each time it runs.
+RETAINED = ("leak_bytes_per_run", "growth_bytes", "blocks_growth")
+
+# Which comparison of a test speaks first, and which metrics a session has.
+_ORDER = (*RETAINED, "traced_peak_bytes", "peak_bytes", "heap_bytes", "rss_bytes", "rss_peak_bytes")
+_SESSION_METRICS = ("rss_peak_bytes", "rss_bytes", "heap_bytes")
+_SESSION_LABELS = {
+    "rss_peak_bytes": "highest resident memory",
+    "rss_bytes": "resident memory at the end",
+    "heap_bytes": "memory in use at the end",
+}
+
+# A recorded spread is of two or three runs: twenty lie further apart.
+_SPREADS = 2
+# A first run is looked at again when its peak is off by this much, either way. Looking costs a few
+# runs of the test and accuses nobody, so this is well below what is allowed.
+_ODD_SHARE = 0.03
+_ODD_BYTES = 128 * 1024
+# A report whose run did not confirm anything has first runs only: their imports and caches count,
+# so that only a rise beyond these is told.
+_UNCONFIRMED = {
+    "peak_bytes": Allowance(share=0.5, floor=8 * 2**20),
+    "traced_peak_bytes": Allowance(share=0.5, floor=8 * 2**20),
+}
+
+
+def allowed(figure: Figure, allowance: Allowance) -> float:
+    """Return how far a value may lie from the baseline's: share, floor or recorded noise, whichever is most."""
+    return max(allowance.share * figure.median, allowance.floor, _SPREADS * figure.spread)
+
+
+def compare_figure(
+    nodeid: str,
+    metric: str,
+    figure: Figure,
+    allowance: Allowance,
+    *,
+    observed: float,
+    further: Iterable[float] = (),
+) -> Comparison:
+    """Return one metric beside the baseline's; ``further`` are the runs that confirmed ``observed``."""
+    room = allowed(figure, allowance)
+    status = "within"
+    if allowance.enabled and observed > figure.median + room:
+        status = "regression"
+    elif allowance.enabled and observed < figure.median - room:
+        status = "improvement"
+    return Comparison(
+        nodeid=nodeid,
+        metric=metric,
+        baseline=figure.median,
+        observed=observed,
+        allowance=room,
+        status=status,  # type: ignore[arg-type]  # one of the three above
+        further=tuple(further),
+    )
+
+
+# ----------------------------------------------------------------- one test
+
+
+def is_peak_odd(entry: Entry, values: Mapping[str, float]) -> bool:
+    """Return whether a first run's peak is far enough from the baseline's to be looked at again.
+
+    A rise can hide: memory that an allocator holds free is not resident anew. Where the baseline's own
+    resident peak shows less than what tracing saw, the test is always looked at.
+    """
+    resident, traced = entry.figure("peak_bytes"), entry.figure("traced_peak_bytes")
+    if traced is not None and "traced_peak_bytes" in values:
+        return _is_off(values["traced_peak_bytes"], traced)
+    if resident is None or "peak_bytes" not in values:
+        return traced is not None
+    if traced is not None and traced.median - resident.median > _odd(traced):
+        return True
+    return _is_off(values["peak_bytes"], resident)
+
+
+def _is_off(value: float, figure: Figure) -> bool:
+    return abs(value - figure.median) > _odd(figure)
+
+
+def _odd(figure: Figure) -> float:
+    return max(_ODD_SHARE * figure.median, _ODD_BYTES) + figure.spread
+
+
+def decide_peaks(
+    nodeid: str,
+    entry: Entry,
+    allowances: Mapping[str, Allowance],
+    *,
+    resident: Sequence[float],
+    traced: Sequence[float],
+) -> tuple[Comparison, ...]:
+    """Return what further runs say of a test's peak: one comparison, or none where nothing can be compared.
+
+    ``resident`` and ``traced`` are the peaks of runs with and without tracing. What Python allocated
+    is exact, so where the baseline has it, it decides about Python's part. A resident peak speaks only
+    for memory beyond that: more of it for the same allocations means that an allocator had less to
+    spare, which is not the test's doing.
+    """
+    comparisons = []
+    figure = entry.figure("traced_peak_bytes")
+    if figure is not None and traced:
+        comparisons.append(_compare_runs(nodeid, "traced_peak_bytes", figure, allowances, traced))
+    figure = entry.figure("peak_bytes")
+    if figure is not None and resident:
+        seen = _compare_runs(nodeid, "peak_bytes", figure, allowances, resident)
+        if traced and seen.observed <= min(traced) + seen.allowance and seen.status == "regression":
+            seen = replace(seen, status="within")
+        if not comparisons or (seen.status == "regression" and comparisons[0].status != "regression"):
+            comparisons.insert(0, seen)
+    return tuple(comparisons[:1])
+
+
+def _compare_runs(
+    nodeid: str,
+    metric: str,
+    figure: Figure,
+    allowances: Mapping[str, Allowance],
+    runs: Sequence[float],
+) -> Comparison:
+    """Return the comparison with the run nearest to the baseline: what is claimed holds for every run."""
+    nearest = min(runs, key=lambda value: abs(value - figure.median))
+    return compare_figure(nodeid, metric, figure, allowances[metric], observed=nearest, further=runs)
+
+
+def find_excesses(
+    nodeid: str, entry: Entry, allowances: Mapping[str, Allowance], values: Mapping[str, float]
+) -> tuple[Comparison, ...]:
+    """Return the comparisons of what a test retains in which ``values`` are over what is allowed."""
+    found = []
+    for metric in RETAINED:
+        figure = entry.figure(metric)
+        if figure is not None and metric in values:
+            seen = compare_figure(nodeid, metric, figure, allowances[metric], observed=values[metric])
+            if seen.status == "regression":
+                found.append(seen)
+    return tuple(found)
+
+
+def retains_less(
+    nodeid: str, entry: Entry, allowances: Mapping[str, Allowance], values: Mapping[str, float]
+) -> tuple[Comparison, ...]:
+    """Return the improvements in what a test retains: even its first run, in which caches fill, shows less."""
+    found = []
+    for metric in RETAINED[1:]:
+        figure = entry.figure(metric)
+        if figure is not None and figure.median > 0 and metric in values:
+            seen = compare_figure(
+                nodeid, metric, figure, allowances[metric], observed=max(0.0, values[metric])
+            )
+            if seen.status == "improvement":
+                found.append(seen)
+    return tuple(found)
+
+
+# --------------------------------------------------------------- whole sessions
+
+
+def compare_session(
+    nodeid: str, entry: Entry, allowances: Allowances, values: Mapping[str, float]
+) -> tuple[Comparison, ...]:
+    """Return the regressions and improvements of a whole session."""
+    found = []
+    for metric in _SESSION_METRICS:
+        figure = entry.figure(metric)
+        if figure is not None and metric in values:
+            allowance = allowances.of_session[metric]
+            seen = compare_figure(nodeid, metric, figure, allowance, observed=values[metric])
+            if seen.status != "within":
+                found.append(seen)
+    return tuple(found)
+
+
+def compare(
+    tests: Sequence[Measurement],
+    baseline: Baseline,
+    *,
+    key: str,
+    path: str,
+    allowances: Allowances = ALLOWANCES,
+    strict: bool = False,
+    partial: bool = False,
+    confirmed: Collection[Comparison] | None = None,
+    renamed: Collection[tuple[str, str]] = (),
+    uncompared: Collection[str] = (),
+) -> GateResult:
+    """Return how a run compares with a baseline.
+
+    ``key`` is the run's environment, ``confirmed`` what its own confirming runs gave, ``uncompared`` the
+    tests that were collected and not measured (skipped, failed by themselves). Where nothing was
+    confirmed (a report of a run without the gate), only first runs are known: a leak that was proven
+    counts in full, and a peak only where it is beyond what a first run may bring.
+    """
+    entries = baseline.environments.get(key)
+    if not entries:
+        others = ", ".join(sorted(baseline.environments)) or "none at all"
+        return GateResult(
+            path=path,
+            environment=key,
+            strict=strict,
+            partial=partial,
+            new=tuple(sorted(test.nodeid for test in tests)) if strict else (),
+            refusal=f"it has no entries for this environment ({key}), only for: {others}; "
+            "save them here with: pytest --memalert --memalert-save",
+        )
+    old_ids = {new: old for old, new in renamed}
+    measured = {test.nodeid: entries.get(old_ids.get(test.nodeid, test.nodeid)) for test in tests}
+    if confirmed is None:
+        confirmed = [
+            comparison
+            for test in tests
+            if test.outcome == "passed" and (entry := measured[test.nodeid]) is not None
+            for comparison in _compare_first_run(test, entry, allowances)
+        ]
+    seen = {*measured, *uncompared, *old_ids.values(), *_session_ids(entries)}
+    return GateResult(
+        path=path,
+        environment=key,
+        compared=sum(entry is not None for entry in measured.values()),
+        comparisons=tuple(confirmed),
+        new=tuple(sorted(nodeid for nodeid, entry in measured.items() if entry is None)),
+        missing=() if partial else tuple(sorted(nodeid for nodeid in entries if nodeid not in seen)),
+        renamed=tuple(sorted(renamed)),
+        uncompared=tuple(sorted(nodeid for nodeid in set(uncompared) if nodeid in entries)),
+        strict=strict,
+        partial=partial,
+    )
+
+
+def _session_ids(entries: Iterable[str]) -> list[str]:
+    return [nodeid for nodeid in entries if nodeid == SESSION or nodeid.startswith(f"{SESSION} of ")]
+
+
+def _compare_first_run(test: Measurement, entry: Entry, allowances: Allowances) -> list[Comparison]:
+    found = []
+    for metric in (*PEAKS, "leak_bytes_per_run"):
+        figure, allowance = entry.figure(metric), allowances.for_test(test.nodeid)[metric]
+        if figure is None or metric not in test.values:
+            continue
+        if metric in _UNCONFIRMED and allowance.enabled:
+            least = _UNCONFIRMED[metric]
+            allowance = replace(
+                allowance, share=max(allowance.share, least.share), floor=max(allowance.floor, least.floor)
+            )
+        seen = compare_figure(test.nodeid, metric, figure, allowance, observed=test.values[metric])
+        if seen.status == "regression":
+            found.append(seen)
+    return found
+
+
+def merge_results(results: Sequence[GateResult], measured: Iterable[str], baseline: Baseline) -> GateResult:
+    """Return what the gates of several shards found, as one; ``measured`` are all tests of all shards."""
+    first = results[0]
+    uncompared = {nodeid for result in results for nodeid in result.uncompared}
+    renamed = {pair for result in results for pair in result.renamed}
+    entries = baseline.environments.get(first.environment, {})
+    seen = {*measured, *uncompared, *(old for old, _ in renamed), *_session_ids(entries)}
+    return replace(
+        first,
+        compared=sum(result.compared for result in results),
+        comparisons=tuple(comparison for result in results for comparison in result.comparisons),
+        new=tuple(sorted({nodeid for result in results for nodeid in result.new})),
+        missing=tuple(sorted(nodeid for nodeid in entries if nodeid not in seen)),
+        renamed=tuple(sorted(renamed)),
+        uncompared=tuple(sorted(uncompared)),
+        strict=any(result.strict for result in results),
+        partial=False,
+        refusal=next((result.refusal for result in results if result.refusal), None),
+    )
+
+
+def match_renamed(known: Collection[str], collected: Collection[str]) -> dict[str, str]:
+    """Return candidates for parametrised tests whose id changed: new id -> old id.
+
+    Only where exactly one id of a function went and exactly one came; whether it is the same test, its
+    figures must tell.
+    """
+    gone, came = _by_function(set(known) - set(collected)), _by_function(set(collected) - set(known))
+    return {
+        new[0]: gone[function][0]
+        for function, new in came.items()
+        if len(new) == 1 and len(gone.get(function, ())) == 1
+    }
+
+
+def _by_function(nodeids: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for nodeid in nodeids:
+        function, bracket, _ = nodeid.partition("[")
+        if bracket:
+            found.setdefault(function, []).append(nodeid)
+    return found
+
+
+# --------------------------------------------------------------------- alerts
+
+
+def judge(
+    result: GateResult,
+    *,
+    raised_at: datetime,
+    make_id: Callable[[], str],
+    components: Mapping[str, str] | None = None,
+    skip: Collection[str] = (),
+) -> tuple[PerformanceAlert, ...]:
+    """Return an alert for each test that got worse, for the session, and, when strict, for each new test.
+
+    All are critical and of rule ``regression``. ``skip`` are tests whose alert was raised where they ran.
+    """
+    by_test: dict[str, list[Comparison]] = {}
+    for comparison in result.comparisons:
+        if comparison.status == "regression" and comparison.nodeid not in skip:
+            by_test.setdefault(comparison.nodeid, []).append(comparison)
+    alerts = []
+    for nodeid, found in by_test.items():
+        found.sort(key=lambda comparison: _ORDER.index(comparison.metric))
+        whole = nodeid == SESSION or nodeid.startswith(f"{SESSION} of ")
+        advice = _advice_of_session() if whole else _advice(found[0], result.path)
+        alerts.append(
+            _alert(
+                nodeid,
+                found[0].metric,
+                observed=found[0].observed,
+                limit=found[0].baseline + found[0].allowance,
+                message="\n".join(
+                    [
+                        f"{nodeid}: {tell(found[0])}",
+                        *_evidence(found[0]),
+                        *(f"also, {tell(other)}" for other in found[1:]),
+                    ]
+                ),
+                recommendations=advice,
+                raised_at=raised_at,
+                id=make_id(),
+                components=components,
+            )
+        )
+    for nodeid in result.new if result.strict else ():
+        if nodeid in skip:
+            continue
+        alerts.append(
+            _alert(
+                nodeid,
+                "baseline",
+                observed=0.0,
+                limit=0.0,
+                message=f"{nodeid}: is not in the baseline {result.path}, which --memalert-strict asks for",
+                recommendations=(_save(nodeid),),
+                raised_at=raised_at,
+                id=make_id(),
+                components=components,
+            )
+        )
+    return tuple(alerts)
+
+
+def tell(comparison: Comparison) -> str:
+    """Return a comparison as words, without the name of the test."""
+    unit: Unit = METRICS[comparison.metric].unit if comparison.metric in METRICS else "bytes"
+    label = METRICS[comparison.metric].label if comparison.metric in METRICS else comparison.metric
+    if comparison.nodeid.startswith(SESSION):
+        label = _SESSION_LABELS.get(comparison.metric, label)
+    difference = comparison.observed - comparison.baseline
+    over = "over" if difference > 0 else "under"
+    observed, baseline, apart, room = (
+        format_quantity(value, unit)
+        for value in (comparison.observed, comparison.baseline, abs(difference), comparison.allowance)
+    )
+    return f"{label} {observed} is {apart} {over} the baseline's {baseline} (allowed: {room})"
+
+
+def _evidence(comparison: Comparison) -> list[str]:
+    if not comparison.further:
+        return []
+    unit = METRICS[comparison.metric].unit
+    runs = ", ".join(format_quantity(value, unit) for value in comparison.further)
+    return [f"measured again: {runs}"]
+
+
+def _advice(comparison: Comparison, path: str) -> tuple[str, ...]:
+    what = "what it keeps at once" if comparison.metric in PEAKS else "what it leaves behind"
+    return (
+        f"Look at what this change made the test hold: {what} has grown since {path} was saved.",
+        f"If that is meant: {_save(comparison.nodeid)}",
+    )
+
+
+def _advice_of_session() -> tuple[str, ...]:
+    return (
+        (
+            "Look at what is imported, cached or kept by fixtures of wide scope since the baseline was saved: "
+            "pytest -v --memalert lists the tests and fixtures that brought most."
+        ),
+        "If that is meant, save the whole suite again: pytest --memalert --memalert-save",
+    )
+
+
+def _save(nodeid: str) -> str:
+    # In single quotes, as a shell takes it; a quote of its own would end them.
+    quoted = "'" + nodeid.replace("'", "'\\''") + "'"
+    return f"save the test's figures with: pytest {quoted} --memalert --memalert-save"
+
+
+def _alert(
+    nodeid: str,
+    metric: str,
+    *,
+    observed: float,
+    limit: float,
+    message: str,
+    recommendations: tuple[str, ...],
+    raised_at: datetime,
+    id: str,
+    components: Mapping[str, str] | None,
+) -> PerformanceAlert:
+    return PerformanceAlert(
+        id=id,
+        fingerprint=hashlib.sha256(
+            f"regression\0{metric}\0{nodeid}".encode("utf-8", "backslashreplace")
+        ).hexdigest()[:12],
+        rule="regression",
+        category=AlertCategory.MEMORY_REGRESSION,
+        severity=AlertSeverity.CRITICAL,
+        component=(components or {}).get(nodeid, nodeid.partition("::")[0]),
+        nodeids=(nodeid,),
+        metric=metric,
+        observed=observed,
+        limit=limit,
+        condition=AlertCondition.GREATER_THAN,
+        message=message,
+        recommendations=recommendations,
+        raised_at=raised_at,
+    )
