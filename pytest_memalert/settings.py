@@ -115,6 +115,29 @@ OPTIONS: tuple[Option, ...] = (
         help="write the report of the run as JSON to this file",
     ),
     Option(
+        name="html",
+        kind="path",
+        default=None,
+        metavar="DIR",
+        help="write the report of the run as a page, index.html in this directory, which needs no network "
+        "(about 5 MB; needs the extra html: pip install 'pytest-memalert[html]')",
+    ),
+    Option(
+        name="markdown",
+        kind="path",
+        default=None,
+        metavar="PATH",
+        help="write the report of the run as Markdown to this file, short enough for a comment on a "
+        "pull request",
+    ),
+    Option(
+        name="gitlab",
+        kind="path",
+        default=None,
+        metavar="PATH",
+        help="write the alerts to this file as a code quality report of GitLab",
+    ),
+    Option(
         name="sample_interval",
         kind="duration",
         default="10ms",
@@ -149,6 +172,9 @@ class Settings:
     sample_interval_s: float
     rules: tuple[AlertRule, ...]
     origins: Mapping[str, str]
+    html: Path | None = None
+    markdown: Path | None = None
+    gitlab: Path | None = None
 
 
 def load_settings(
@@ -199,6 +225,9 @@ def load_settings(
         sample_interval_s=values["sample_interval"],
         rules=rules,
         origins=origins,
+        html=values["html"],
+        markdown=values["markdown"],
+        gitlab=values["gitlab"],
     )
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pytest
 
 from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.files import explain_unwritable
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
+from pytest_memalert.plugin.reporting import report_problems
 from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pyproject
 
 __all__ = ["Given", "add_options", "is_on", "read_given"]
@@ -97,10 +97,8 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         )
     except ConfigurationError as wrong:
         problems.extend(wrong.problems)
-    if settings is not None and settings.json is not None and not hasattr(config, "workerinput"):
-        target = config.invocation_params.dir / settings.json
-        if problem := explain_unwritable(target):
-            problems.append(f"{settings.origins['json']}: {problem}")
+    if settings is not None and not hasattr(config, "workerinput"):
+        problems += report_problems(config, settings)
     if problems or settings is None:
         raise ConfigurationError(problems)
     return Given(settings=settings, probes=probes, metrics=metrics)
