@@ -16,6 +16,7 @@ __all__ = ["render"]
 
 _DESCRIPTION_LENGTH = 1_000
 _PATH_LENGTH = 1_000
+_NAME_LENGTH = 200
 # GitLab's words run from info to blocker. A blocker would claim more than a failed test does.
 _SEVERITIES = {
     AlertSeverity.INFO: "info",
@@ -42,7 +43,7 @@ def _entry(alert: PerformanceAlert) -> dict[str, object]:
     told = f"{subject(alert)}: {headline(alert)}"
     return {
         "description": cut(escape_controls(told), _DESCRIPTION_LENGTH),
-        "check_name": escape_controls(f"memalert:{alert.rule}"),
+        "check_name": cut(escape_controls(f"memalert:{alert.rule}"), _NAME_LENGTH),
         "fingerprint": _fingerprint(alert),
         "severity": _SEVERITIES[alert.severity],
         "location": {"path": cut(path, _PATH_LENGTH), "lines": {"begin": line}},

@@ -1,0 +1,54 @@
+"""A comparison with a baseline, in words."""
+
+from __future__ import annotations
+
+from pytest_memalert.metrics import METRICS
+from pytest_memalert.model import Comparison
+from pytest_memalert.units import Unit, format_quantity
+
+__all__ = ["COLLECTION", "SESSION", "is_whole", "tell", "tell_runs", "unit_of"]
+
+#: What stands for the node id in the entry of a whole session in one process;
+#: that of several xdist workers is ``session of 4 workers``.
+SESSION = "session"
+#: What stands for the node id in the entry of the collection: what importing the tests brought.
+COLLECTION = "collection"
+
+_LABELS_OF_WHOLE = {
+    "rss_peak_bytes": "highest resident memory",
+    "rss_bytes": "resident memory at the end",
+    "heap_bytes": "memory in use at the end",
+    "heap_growth_bytes": "memory that imports at collection brought",
+}
+
+
+def is_whole(nodeid: str) -> bool:
+    """Return whether a node id stands for a whole session or collection, and for no test."""
+    return nodeid in (SESSION, COLLECTION) or nodeid.startswith(f"{SESSION} of ")
+
+
+def unit_of(metric: str) -> Unit:
+    """Return the unit of a metric of the baseline."""
+    return METRICS[metric].unit if metric in METRICS else "bytes"
+
+
+def tell(comparison: Comparison) -> str:
+    """Return one line: what, how much, how far from the baseline; without the name of the test."""
+    metric, unit = comparison.metric, unit_of(comparison.metric)
+    label = METRICS[metric].label if metric in METRICS else metric
+    if is_whole(comparison.nodeid):
+        label = _LABELS_OF_WHOLE.get(metric, label)
+    difference = comparison.observed - comparison.baseline
+    observed, baseline, apart, room = (
+        format_quantity(value, unit)
+        for value in (comparison.observed, comparison.baseline, abs(difference), comparison.allowance)
+    )
+    over = "over" if difference > 0 else "under"
+    return f"{label} {observed} is {apart} {over} the baseline's {baseline} (allowed: {room})"
+
+
+def tell_runs(comparison: Comparison) -> str:
+    """Return what the confirming runs gave; empty where there were none."""
+    unit = unit_of(comparison.metric)
+    runs = ", ".join(format_quantity(value, unit) for value in comparison.further)
+    return f"run again: {runs}" if runs else ""
