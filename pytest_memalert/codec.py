@@ -243,6 +243,7 @@ def encode_alert(alert: PerformanceAlert) -> dict[str, object]:
         "raised_at": _utc(alert.raised_at),
         "acknowledged": alert.acknowledged,
         "inhibited_by": alert.inhibited_by,
+        "location": alert.location,
         "survivors": [encode_survivor(survivor) for survivor in alert.survivors],
     }
 
@@ -269,6 +270,7 @@ def decode_alert(entry: object) -> PerformanceAlert:
         raised_at=_time(known, "raised_at"),
         acknowledged=_text_or_none(known, "acknowledged"),
         inhibited_by=_text_or_none(known, "inhibited_by"),
+        location=_text_or_none(known, "location"),
     )
 
 

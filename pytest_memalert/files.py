@@ -44,8 +44,10 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
-def explain_unwritable(path: Path) -> str | None:
+def explain_unwritable(path: Path, *, example: str = "memalert.json") -> str | None:
     """Return why ``replace_text`` could not write ``path`` now, and what to write; None when it could.
+
+    ``example`` is a name for a file of its kind.
 
     Leaves nothing behind. Tries for real in the nearest directory that exists:
     permission bits say nothing to root, nor on a read-only file system.
@@ -56,7 +58,7 @@ def explain_unwritable(path: Path) -> str | None:
     except (OSError, ValueError) as error:
         return f"{shown} can't be written ({_reason(error)}); name a file in a directory you can write to"
     if mode is not None and stat.S_ISDIR(mode):
-        return f"{shown} is a directory; write a file name, such as '{path / 'memalert.json'}'"
+        return f"{shown} is a directory; write a file name, such as '{path / example}'"
     if mode is not None and not stat.S_ISREG(mode):
         if os.access(path, os.W_OK):
             return None

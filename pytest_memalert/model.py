@@ -281,6 +281,7 @@ class PerformanceAlert:
 
     ``observed`` and ``limit`` are in the base unit of ``metric``. ``inhibited_by``
     names what keeps the alert from speaking (a higher severity, the test's own failure).
+    ``location`` is where its first test is defined, ``file:line`` from the top of the repository.
     """
 
     id: str
@@ -300,6 +301,7 @@ class PerformanceAlert:
     raised_at: datetime
     acknowledged: str | None = None
     inhibited_by: str | None = None
+    location: str | None = None
 
     def with_component(self, component: str) -> PerformanceAlert:
         """Return the same alert for another component."""

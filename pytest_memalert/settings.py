@@ -139,6 +139,29 @@ OPTIONS: tuple[Option, ...] = (
         help="write the report of the run as JSON to this file",
     ),
     Option(
+        name="html",
+        kind="path",
+        default=None,
+        metavar="DIR",
+        help="write the report of the run as a page, index.html in this directory, which needs no network "
+        "(about 5 MB; needs the extra html: pip install 'pytest-memalert[html]')",
+    ),
+    Option(
+        name="markdown",
+        kind="path",
+        default=None,
+        metavar="PATH",
+        help="write the report of the run as Markdown to this file, short enough for a comment on a "
+        "pull request",
+    ),
+    Option(
+        name="gitlab",
+        kind="path",
+        default=None,
+        metavar="PATH",
+        help="write the alerts to this file as a code quality report of GitLab",
+    ),
+    Option(
         name="sample_interval",
         kind="duration",
         default="10ms",
@@ -177,6 +200,9 @@ class Settings:
     gate: Path | None = None
     strict: bool = False
     allowances: Allowances = ALLOWANCES
+    html: Path | None = None
+    markdown: Path | None = None
+    gitlab: Path | None = None
 
 
 def load_settings(
@@ -237,6 +263,9 @@ def load_settings(
         gate=values["gate"],
         strict=values["strict"],
         allowances=allowances,
+        html=values["html"],
+        markdown=values["markdown"],
+        gitlab=values["gitlab"],
     )
 
 

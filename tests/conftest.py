@@ -17,6 +17,7 @@ import pytest_memalert.plugin.worker  # noqa: F401
 
 pytest_plugins = "pytester"
 
+_OF_GITHUB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
 _LEAK_RULES = ("leak", "leak-rate")
 
 
@@ -31,7 +32,7 @@ class Inner:
         monkeypatch.setenv("PYTEST_ADDOPTS", "-p memalert -p xdist")
         # Wide, so that no line that a test looks for is broken.
         monkeypatch.setenv("COLUMNS", "160")
-        for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "CI"):
+        for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "CI", *_OF_GITHUB):
             monkeypatch.delenv(name, raising=False)
         self.configure()
 

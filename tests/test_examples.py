@@ -93,7 +93,11 @@ def run(command: str, folder: Path) -> str:
         cwd=folder,
         # No plugins but ours, so that the output is the same in every environment.
         env={
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("PYTEST_", "COV_", "GITHUB_"))
+            },
             "COLUMNS": "80",
             "NO_COLOR": "1",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -112,6 +112,9 @@ WRITTEN: dict[str, list[tuple[object, str, object]]] = {
     "trace": [(True, "yes", True), (False, "off", False)],
     "fail_on": [("never", "never", None), ("warning", "warning", AlertSeverity.WARNING)],
     "json": [("out/a.json", "out/a.json", Path("out/a.json"))],
+    "html": [("out/page", "out/page", Path("out/page"))],
+    "markdown": [("out/a.md", "out/a.md", Path("out/a.md"))],
+    "gitlab": [("out/a.json", "out/a.json", Path("out/a.json"))],
     "sample_interval": [("5 ms", "5ms", 0.005), (1, "1", 1.0)],
 }
 values_of_options = st.fixed_dictionaries(

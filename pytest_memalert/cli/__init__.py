@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 
 import pytest_memalert
+from pytest_memalert.cli.compare import compare
 from pytest_memalert.cli.doctor import doctor
+from pytest_memalert.cli.gate import gate
+from pytest_memalert.cli.merge import merge
 from pytest_memalert.cli.report import report
 from pytest_memalert.cli.rules import rules
 
@@ -24,5 +27,5 @@ def main() -> None:
     """
 
 
-for _command in (doctor, report, rules):
+for _command in (compare, doctor, gate, merge, report, rules):
     main.add_command(_command)

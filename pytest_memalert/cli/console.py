@@ -6,22 +6,42 @@ import json
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+from pytest_memalert.baseline import Baseline, read_baseline, split_conflict
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.files import explain_unwritable, replace_text
 from pytest_memalert.model import Run
 from pytest_memalert.reports import terminal
 
-__all__ = ["ALERTS", "FINE", "UNREADABLE", "Unreadable", "echo_line", "echo_wrapped", "read_run", "width"]
+__all__ = [
+    "ALERTS",
+    "FINE",
+    "UNREADABLE",
+    "Unreadable",
+    "echo_line",
+    "echo_note",
+    "echo_wrapped",
+    "output_option",
+    "read_any",
+    "read_run",
+    "width",
+    "write_output",
+]
 
 #: The exit statuses: all is fine, there are alerts or regressions, wrong usage or unreadable input.
 FINE, ALERTS, UNREADABLE = 0, 1, 2
 
 _NARROWEST_COLUMNS = 40
 _COLOURS = ("red", "yellow", "green", "cyan")
+_HOW_TO_WRITE = "write a report with: pytest --memalert --memalert-json=memalert.json"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Unreadable(click.ClickException):
@@ -32,21 +52,90 @@ class Unreadable(click.ClickException):
 
 def read_run(path: Path) -> Run:
     """Return the run in a JSON report; ``-`` is standard input. Raises Unreadable."""
-    shown = "standard input" if str(path) == "-" else f"'{path}'"
+    return _decode_run(_read_bytes(path, advice=_HOW_TO_WRITE), _shown(path))
+
+
+def read_any(path: Path, *, resolve: bool = False) -> Run | Baseline:
+    """Return what a file holds, a run's report or a baseline; ``-`` is standard input. Raises Unreadable.
+
+    With ``resolve`` a baseline in which a merge left its conflict markers is read as both sides, joined.
+    """
+    content, shown = _read_bytes(path, advice="name a JSON report or a memalert.lock.json"), _shown(path)
     try:
-        text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        return decode_run(json.loads(text))
-    except OSError as problem:
-        raise Unreadable(
-            f"{shown} can't be read: {problem.strerror or problem}; "
-            "write a report with: pytest --memalert --memalert-json=memalert.json"
-        ) from None
+        text = content.decode("utf-8")
+        if resolve:
+            sides = split_conflict(text)
+            if sides[0] != sides[1]:
+                from pytest_memalert.baseline import merge_baselines
+
+                return merge_baselines([read_baseline(side, shown) for side in sides])
+        if _is_baseline(text):
+            return read_baseline(text, shown)
+    except MemalertError as problem:
+        raise Unreadable(str(problem)) from None
+    except UnicodeDecodeError:
+        pass  # a report may be in any of JSON's encodings
+    return _decode_run(content, shown)
+
+
+def _is_baseline(text: str) -> bool:
+    """Return whether a text is meant as a baseline, damaged as it may be: it begins with what each does."""
+    # A report's first key after its format is another one.
+    beginning = text[:4_096]
+    return '"environments"' in beginning or beginning.lstrip().startswith(("<<<<<<<", "{\n<<<<<<<"))
+
+
+def _decode_run(content: bytes, shown: str) -> Run:
+    try:
+        return decode_run(json.loads(content))
     except RecursionError:
         raise Unreadable(f"{shown} is nested too deeply to be a report") from None
     except MemalertError as problem:
         raise Unreadable(f"{shown}: {problem}") from None
     except ValueError as problem:  # neither text nor JSON
         raise Unreadable(f"{shown} is not JSON: {problem}") from None
+
+
+def _read_bytes(path: Path, *, advice: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise Unreadable(f"{_shown(path)} can't be read: {reason}; {advice}") from None
+
+
+def _shown(path: Path) -> str:
+    return "standard input" if str(path) == "-" else f"'{path}'"
+
+
+def output_option(command: _F) -> _F:
+    """Add the option that says where a command writes."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(allow_dash=True, path_type=Path),
+        metavar="PATH",
+        help='Write to this file, whole or not at all; without it, or with "-", to standard output.',
+    )(command)
+
+
+def write_output(text: str, output: Path | None) -> None:
+    """Write ``text`` where the user wants it, as UTF-8. Raises Unreadable."""
+    if output is None or str(output) == "-":
+        # As bytes: what a file holds doesn't depend on the language of the terminal.
+        click.echo(text.encode("utf-8", errors="backslashreplace"), nl=False)
+        return
+    if problem := explain_unwritable(output):
+        raise Unreadable(problem)
+    try:
+        replace_text(output, text)
+    except OSError as error:
+        raise Unreadable(f"'{output}' can't be written: {error.strerror or error}") from None
+
+
+def echo_note(text: str) -> None:
+    """Print what is no result on standard error, where it disturbs no pipe."""
+    click.echo(text, err=True)
 
 
 def echo_line(line: terminal.Line) -> None:

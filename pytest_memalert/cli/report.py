@@ -1,36 +1,99 @@
-"""The command ``memalert report``: what a run found, from its JSON report."""
+"""The command ``memalert report``: what a run found, from its JSON report, in any format."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from pytest_memalert.cli.console import ALERTS, FINE, echo_line, read_run, width
-from pytest_memalert.reports import terminal
+from pytest_memalert.cli.console import (
+    ALERTS,
+    FINE,
+    Unreadable,
+    echo_line,
+    output_option,
+    read_run,
+    width,
+    write_output,
+)
+from pytest_memalert.errors import MemalertError
+from pytest_memalert.model import Run
+from pytest_memalert.reports import bencher, benchmark_action, github, gitlab, html, markdown, terminal
+from pytest_memalert.reports import json as json_report
 
-__all__ = ["report"]
+__all__ = ["FORMATS", "RENDERERS", "report"]
+
+#: Every format but text, which needs to know the terminal.
+RENDERERS: dict[str, Callable[[Run], str]] = {
+    "json": json_report.render,
+    "markdown": markdown.render,
+    "html": html.render,
+    "github": github.render,
+    "gitlab": gitlab.render,
+    "bencher": bencher.render,
+    "benchmark-action": benchmark_action.render,
+}
+FORMATS = ("text", *RENDERERS)
 
 
 @click.command()
 @click.argument("path", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("-v", "--verbose", count=True, help="Tell largest growths and peaks, fixtures and notes, too.")
-@click.option("-q", "--quiet", is_flag=True, help="Tell one line for each alert.")
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="text: as pytest told it; markdown: for a pull request's comment; html: a page that needs nothing "
+    "beside it; github: annotations of GitHub Actions; gitlab: a code quality report; bencher, "
+    "benchmark-action: figures for those dashboards; json: the report as this version writes it.",
+)
+@output_option
+@click.option(
+    "-v", "--verbose", count=True, help="Text: tell largest growths and peaks, fixtures and notes, too."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Text: tell one line for each alert.")
+@click.option("--exit-zero", is_flag=True, help="End with 0 also where alerts failed a test.")
 @click.pass_context
-def report(context: click.Context, path: Path, verbose: int, quiet: bool) -> None:
-    """Print what the run in the JSON report PATH found, as pytest did.
+def report(
+    context: click.Context,
+    path: Path,
+    format_name: str,
+    output: Path | None,
+    verbose: int,
+    quiet: bool,
+    exit_zero: bool,
+) -> None:
+    """Print what the run in the JSON report PATH found, as pytest did or in another format.
 
-    PATH is what pytest --memalert-json=PATH wrote; "-" reads standard input.
+    PATH is what pytest --memalert-json=PATH or memalert merge wrote; "-" reads standard input.
 
     Exit status: 0 no alert failed a test, 1 some did, 2 PATH can't be read.
     """
     run = read_run(path)
+    if format_name == "text":
+        _tell(run, output, verbosity=-1 if quiet else verbose)
+    else:
+        try:
+            text = RENDERERS[format_name](run)
+        except MemalertError as problem:
+            raise Unreadable(str(problem)) from None
+        write_output(text, output)
+    fails = any(run.fails(alert) for alert in run.alerts)
+    context.exit(ALERTS if fails and not exit_zero else FINE)
+
+
+def _tell(run: Run, output: Path | None, *, verbosity: int) -> None:
     where = run.environment
-    if not quiet:
-        when = run.started_at.strftime("%Y-%m-%d %H:%M UTC")
-        click.echo(
-            f"run of {when}, {where.implementation} {where.python}, {where.platform} {where.machine}\n"
-        )
-    for line in terminal.render(run, verbosity=-1 if quiet else verbose, width=width()):
+    when = run.started_at.strftime("%Y-%m-%d %H:%M UTC")
+    lines = list(terminal.render(run, verbosity=verbosity, width=width()))
+    if verbosity >= 0:
+        place = f"{where.implementation} {where.python}, {where.platform} {where.machine}"
+        lines = [terminal.Line(text=f"run of {when}, {place}"), terminal.Line(text=""), *lines]
+    if output is not None and str(output) != "-":
+        write_output("".join(f"{line.text}\n" for line in lines), output)
+        return
+    for line in lines:
         echo_line(line)
-    context.exit(ALERTS if any(run.fails(alert) for alert in run.alerts) else FINE)

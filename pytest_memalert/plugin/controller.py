@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +13,6 @@ import pytest
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.errors import MemalertError, MemalertWarning
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.files import replace_text
 from pytest_memalert.model import (
     FixtureGrowth,
     GateResult,
@@ -24,10 +25,10 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.reporting import append_summary, is_on_github, locate, write_reports
 from pytest_memalert.plugin.telling import let_others_modify, record_warning
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
-from pytest_memalert.reports import json as json_report
-from pytest_memalert.reports import terminal
+from pytest_memalert.reports import github, terminal
 from pytest_memalert.rules import find_breaches, group_leaks, inhibit, make_alert, session_values
 from pytest_memalert.turns import update
 
@@ -70,7 +71,11 @@ class Controller:
         if facts is None:
             return
         began_s = elapsed_s()
-        self._gather(report.nodeid, facts if isinstance(facts, Facts) else decode_facts(facts))
+        found = facts if isinstance(facts, Facts) else decode_facts(facts)
+        if found.alerts:
+            location = locate(self._config, report.location)
+            found.alerts = [replace(alert, location=location) for alert in found.alerts]
+        self._gather(report.nodeid, found)
         self._screening_s += elapsed_s() - began_s
 
     @pytest.hookimpl(optionalhook=True)
@@ -96,10 +101,12 @@ class Controller:
         self._run = run = self._finish(began_s, session)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
-        except Exception as trouble:
-            self._warn(f"pytest_memalert_finished failed ({type(trouble).__name__}: {trouble})")
-        if self._given.settings.json is not None:
-            self._write(json_report.render(run))
+        except Exception as problem:
+            self._warn(f"pytest_memalert_finished failed ({type(problem).__name__}: {problem})")
+        for trouble in write_reports(run, self._given.settings, self._config.invocation_params.dir):
+            self._warn(trouble)
+        if no_summary := append_summary(run, os.environ):
+            self._warn(no_summary)
         if self._checked:
             write_turns(self._config, update(read_turns(self._config), self._checked))
         failed = self._failed_to_save or any(run.fails(alert) for alert in run.alerts)
@@ -116,12 +123,16 @@ class Controller:
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
         lines = terminal.render(self._run, verbosity=verbosity, width=width)
-        if not lines:
-            return
         if len(lines) > 1:
             terminalreporter.write_sep("=", "memory alerts" if self._run.alerts else "memory")
+        on_github = is_on_github(os.environ)
         for line in lines:
-            terminalreporter.write_line(line.text, **line.markup)
+            # What a test is called, say, must not be read as a command of ours.
+            text = github.disarm(line.text) if on_github else line.text
+            terminalreporter.write_line(text, **line.markup)
+        if on_github:
+            for command in github.render(self._run).splitlines():
+                terminalreporter.write_line(command)
 
     # --------------------------------------------------------------- the steps
 
@@ -222,13 +233,6 @@ class Controller:
                 if key not in worst or breach.rule.condition.holds(alert.observed, worst[key].observed):
                     worst[key] = alert
         return list(let_others_modify(self._config, inhibit(list(worst.values()))))
-
-    def _write(self, text: str) -> None:
-        path = self._config.invocation_params.dir / str(self._given.settings.json)
-        try:
-            replace_text(path, text)
-        except OSError as problem:
-            self._warn(f"memalert could not write {path}: {problem}")
 
     def _warn(self, trouble: str) -> None:
         """Warn of trouble that isn't the tests'."""

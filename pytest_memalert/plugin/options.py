@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.files import explain_unwritable
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
+from pytest_memalert.plugin.reporting import report_problems
 from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pyproject
 
 if TYPE_CHECKING:
@@ -112,10 +112,6 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         )
     except ConfigurationError as wrong:
         problems.extend(wrong.problems)
-    if settings is not None and settings.json is not None and not hasattr(config, "workerinput"):
-        target = config.invocation_params.dir / settings.json
-        if problem := explain_unwritable(target):
-            problems.append(f"{settings.origins['json']}: {problem}")
     gate = None
     if settings is not None and (settings.save or settings.gate) is not None:
         from pytest_memalert.plugin.gate_given import read_gate_given
@@ -124,6 +120,8 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
             gate = read_gate_given(config, settings)
         except ConfigurationError as wrong:
             problems.extend(wrong.problems)
+    if settings is not None and not hasattr(config, "workerinput"):
+        problems += report_problems(config, settings)
     if problems or settings is None:
         raise ConfigurationError(problems)
     return Given(settings=settings, probes=probes, metrics=metrics, gate=gate)

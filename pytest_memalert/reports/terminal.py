@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from pytest_memalert.codec import count_alerts
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
     AlertSeverity,
@@ -18,6 +17,7 @@ from pytest_memalert.model import (
     Run,
     Survivor,
 )
+from pytest_memalert.reports.words import closing_text, counts_text, function_name, speaking_alerts
 from pytest_memalert.units import format_size
 
 __all__ = ["Line", "render", "render_alert"]
@@ -61,11 +61,7 @@ def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
     largest growths and peaks, the fixtures and every note.
     """
     width = max(width, NARROWEST_COLUMNS)
-    speaking = sorted(
-        (alert for alert in run.alerts if alert.acknowledged is None and alert.inhibited_by is None),
-        key=lambda alert: alert.severity,
-        reverse=True,
-    )
+    speaking = speaking_alerts(run)
     if verbosity < 0:
         return list(_brief_lines(speaking, width))
     lines: list[Line] = []
@@ -85,10 +81,10 @@ def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
             lines += _wrapped(escape_controls(text), width)
     if run.alerts:
         worst: Mapping[str, bool] = _COLOURS[speaking[0].severity] if speaking else {}
-        lines += _wrapped(_counts_text(run.alerts), width, markup=worst)
-    closing = _closing_text(run, with_name=True)
+        lines += _wrapped(counts_text(run.alerts), width, markup=worst)
+    closing = closing_text(run, with_name=True)
     if _columns(closing) > width:
-        closing = _closing_text(run, with_name=False)
+        closing = closing_text(run, with_name=False)
     if _columns(closing) > width and run.tests:
         closing = closing.replace(" measured", "", 1)
     lines += _wrapped(closing, width, markup={} if speaking else {"green": True})
@@ -111,7 +107,9 @@ def _brief_lines(alerts: list[PerformanceAlert], width: int) -> Iterator[Line]:
             # How much, against what, says more than the folders of the test.
             said = first_line.removeprefix(f"{alert.nodeids[0]}: ")
             if said != first_line:
-                text = f"{alert.severity.name} {escape_controls(f'{_function(alert.nodeids[0])}: {said}')}"
+                text = (
+                    f"{alert.severity.name} {escape_controls(f'{function_name(alert.nodeids[0])}: {said}')}"
+                )
         yield Line(text=_cut(text, width), markup=_COLOURS[alert.severity])
     if len(alerts) > _ALERTS_SHOWN:
         yield from _wrapped(f"and {len(alerts) - _ALERTS_SHOWN} more: {_ALL}", width)
@@ -174,51 +172,7 @@ def _steps(steps: tuple[str, ...]) -> str:
     return f"{shown}, ..." if len(steps) > _STEPS_SHOWN else shown
 
 
-def _counts_text(alerts: Iterable[PerformanceAlert]) -> str:
-    """Return the counts in words: ``2 critical, 1 warning (1 inhibited)``."""
-    counts = count_alerts(alerts)
-    muted = [f"{counts[word]} {word}" for word in ("acknowledged", "inhibited") if counts[word]]
-    spoken = [f"{counts[word]} {word}" for word in ("critical", "warning", "info") if counts[word]]
-    text = ", ".join(spoken) or "0 alerts"
-    return f"{text} ({', '.join(muted)})" if muted else text
-
-
 # ----------------------------------------------------------------- the rest
-
-
-def _closing_text(run: Run, *, with_name: bool) -> str:
-    """Return the line that says what was measured, and what measuring cost.
-
-    ``with_name`` says which test the peak was in, by its function alone; ``-v`` lists whole node ids.
-    """
-    parts = [f"{len(run.tests):,} {'test' if len(run.tests) == 1 else 'tests'} measured"]
-    peaks = [
-        (peak, measurement.nodeid)
-        for measurement in run.tests
-        if (peak := measurement.values.get("rss_peak_bytes", measurement.values.get("rss_bytes"))) is not None
-    ]
-    if peaks:
-        peak, nodeid = max(peaks, key=lambda each: each[0])
-        named = f" ({escape_controls(_function(nodeid))})" if with_name else ""
-        parts.append(f"resident peak {format_size(peak)}{named}")
-    if run.reruns:
-        parts.append(f"{run.reruns:,} {'re-run' if run.reruns == 1 else 're-runs'}")
-    spent_s = run.overhead.screening_s + run.overhead.reruns_s + run.overhead.reporting_s
-    total_s = run.overhead.tests_s + spent_s
-    if run.tests and total_s > 0:
-        parts.append(f"cost {_percent(spent_s / total_s)} of the run")
-    return f"memalert: {', '.join(parts)}"
-
-
-def _function(nodeid: str) -> str:
-    """Return the name of a test's function alone."""
-    return nodeid.partition("[")[0].rpartition("::")[2]
-
-
-def _percent(ratio: float) -> str:
-    if 0 < ratio < 0.0005:
-        return "<0.1 %"
-    return f"{ratio * 100:.{1 if ratio < 0.0995 else 0}f} %"
 
 
 def _table_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:

@@ -1,0 +1,162 @@
+"""The command ``memalert gate``: a report, or a merged one, held against the baseline."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from pytest_memalert.allowances import ALLOWANCES, Allowances, read_allowances
+from pytest_memalert.baseline import DEFAULT_NAME, Baseline, environment_key
+from pytest_memalert.cli.console import (
+    ALERTS,
+    FINE,
+    Unreadable,
+    echo_line,
+    echo_note,
+    output_option,
+    read_any,
+    read_run,
+    width,
+    write_output,
+)
+from pytest_memalert.clock import utc_now
+from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.gate import compare, judge
+from pytest_memalert.model import AlertCategory, GateResult, Run
+from pytest_memalert.reports import json as json_report
+from pytest_memalert.reports import terminal
+from pytest_memalert.settings import read_pyproject
+
+__all__ = ["gate"]
+
+
+@click.command()
+@click.argument("path", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.option(
+    "-b",
+    "--baseline",
+    "baseline_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(DEFAULT_NAME),
+    show_default=True,
+    metavar="FILE",
+    help="What pytest --memalert --memalert-save wrote.",
+)
+@click.option("--strict", is_flag=True, help="Tests that the baseline lacks are alerts, too.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A pyproject.toml, whose [tool.memalert.gate] says what is allowed; without it, that of the "
+    "current directory if there is one.",
+)
+@output_option
+@click.option("-q", "--quiet", is_flag=True, help="Tell one line for each alert.")
+@click.pass_context
+def gate(
+    context: click.Context,
+    path: Path,
+    baseline_path: Path,
+    strict: bool,
+    config: Path | None,
+    output: Path | None,
+    quiet: bool,
+) -> None:
+    """Hold the JSON report PATH against the baseline, and print what got worse.
+
+    PATH is what memalert merge made of the shards of a suite, or the report of one run; "-" reads standard
+    input. What the shards' own runs confirmed with --memalert-gate counts as it is, and tests that no shard
+    has are missing. Of a report without --memalert-gate only first runs are known: only rises far beyond
+    what a first run may bring are told.
+
+    With -o the judged report is written as JSON, for memalert report to show; the text goes to standard error
+    where the report goes to standard output.
+
+    Exit status: 0 nothing got worse, 1 something did or an alert failed a test, 2 wrong usage, or what is
+    given can't be read or doesn't compare.
+    """
+    run = read_run(path)
+    baseline = _read_baseline(baseline_path)
+    result = _judge(run, baseline, baseline_path, strict=strict, allowances=_read_allowances(config))
+    if result.refusal is not None:
+        raise Unreadable(f"'{baseline_path}': {result.refusal}")
+    known = {
+        nodeid
+        for alert in run.alerts
+        if alert.category is AlertCategory.MEMORY_REGRESSION
+        for nodeid in alert.nodeids
+    }
+    found = judge(result, raised_at=utc_now(), make_id=lambda: uuid.uuid4().hex[:12], skip=known)
+    judged = replace(run, gate=result, alerts=(*run.alerts, *found))
+    if output is not None:
+        write_output(json_report.render(judged), output)
+    to_error = str(output) == "-"
+    for line in terminal.render(judged, verbosity=-1 if quiet else 0, width=width()):
+        if to_error:
+            echo_note(line.text)
+        else:
+            echo_line(line)
+    context.exit(ALERTS if _fails(judged) else FINE)
+
+
+def _judge(run: Run, baseline: Baseline, path: Path, *, strict: bool, allowances: Allowances) -> GateResult:
+    """Return what the baseline says of a run; what its own gate confirmed is taken as it is."""
+    own = run.gate
+    return compare(
+        run.tests,
+        baseline,
+        key=environment_key(run.environment),
+        path=str(path),
+        allowances=allowances,
+        strict=strict or (own is not None and own.strict),
+        confirmed=None if own is None else own.comparisons,
+        renamed=() if own is None else own.renamed,
+        uncompared=() if own is None else own.uncompared,
+    )
+
+
+def _fails(run: Run) -> bool:
+    """Return whether the whole is not fine: a regression counts whatever the shards failed on."""
+    return any(
+        run.fails(alert)
+        or (
+            alert.category is AlertCategory.MEMORY_REGRESSION
+            and alert.acknowledged is None
+            and alert.inhibited_by is None
+        )
+        for alert in run.alerts
+    )
+
+
+def _read_baseline(path: Path) -> Baseline:
+    if not path.exists():
+        raise Unreadable(
+            f"'{path}' is not there; save a baseline with: pytest --memalert --memalert-save, or name one "
+            "with --baseline"
+        )
+    found = read_any(path)
+    if isinstance(found, Run):
+        raise Unreadable(f"'{path}' is the report of a run, not a baseline; see: memalert compare --help")
+    return found
+
+
+def _read_allowances(config: Path | None) -> Allowances:
+    path = config or Path("pyproject.toml")
+    if config is None and not path.is_file():
+        return ALLOWANCES
+    try:
+        table = read_pyproject(path)
+    except ConfigurationError as wrong:
+        raise Unreadable("\n  ".join(("the configuration is wrong:", *wrong.problems))) from None
+    written = table.get("gate")
+    # A path there is the option --memalert-gate, written in the file.
+    if not isinstance(written, Mapping):
+        return ALLOWANCES
+    allowances, problems = read_allowances(written, place=f"{path}: tool.memalert.gate")
+    if problems:
+        raise Unreadable("\n  ".join(("the configuration is wrong:", *problems)))
+    return allowances

@@ -1,0 +1,132 @@
+"""The reports of a session: written as files, and told to the CI that runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_memalert.files import explain_unwritable, replace_text
+from pytest_memalert.model import Run
+from pytest_memalert.settings import Settings
+
+__all__ = [
+    "SUMMARY_BYTES",
+    "append_summary",
+    "is_on_github",
+    "locate",
+    "report_problems",
+    "write_reports",
+]
+
+#: GitHub drops a step's summary that is larger than 1 MiB; a little is left for what comes after.
+SUMMARY_BYTES = 2**20 - 2**14
+
+
+def report_problems(config: pytest.Config, settings: Settings) -> list[str]:
+    """Return why reports that were asked for can't be written, each with where it was asked for."""
+    problems = []
+    for name, path in _paths(settings).items():
+        target = config.invocation_params.dir / path
+        if problem := explain_unwritable(target, example=_EXAMPLES[name]):
+            problems.append(f"{settings.origins[name]}: {problem}")
+    if settings.html is not None:
+        from pytest_memalert.reports import html
+
+        if problem := html.explain_missing():
+            problems.append(f"{settings.origins['html']}: {problem}")
+    return problems
+
+
+def write_reports(run: Run, settings: Settings, folder: Path) -> Iterator[str]:
+    """Write the files that were asked for; yield what went wrong, once for each."""
+    for name, path in _paths(settings).items():
+        target = folder / path
+        try:
+            replace_text(target, _render(name, run))
+        except OSError as problem:
+            yield f"memalert could not write {target}: {problem}"
+        except Exception as problem:
+            # A mistake of ours or of a library's must not cost the user the other reports.
+            yield f"memalert could not make {target} ({type(problem).__name__}: {problem})"
+
+
+def is_on_github(environ: Mapping[str, str]) -> bool:
+    """Return whether this is a job of GitHub Actions, which reads commands from the output."""
+    return environ.get("GITHUB_ACTIONS") == "true"
+
+
+def append_summary(run: Run, environ: Mapping[str, str]) -> str | None:
+    """Add the report to the summary of the job where there is one; return what went wrong."""
+    path = environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return None
+    from pytest_memalert.reports import markdown
+
+    try:
+        # Another step's command may have written to it; what is there stays.
+        with Path(path).open("ab") as stream:
+            room = SUMMARY_BYTES - stream.seek(0, os.SEEK_END)
+            if room < markdown.SMALLEST_BYTES:
+                return f"the summary of the job has no room left for that of memalert ({path})"
+            text = markdown.render(run, limit_bytes=room)
+            stream.write(text.encode("utf-8", errors="backslashreplace"))
+    except OSError as problem:
+        return f"memalert could not add to the summary of the job: {problem}"
+    return None
+
+
+def locate(config: pytest.Config, location: tuple[str, int | None, str]) -> str:
+    """Return where a report says that its test is, as ``file:line`` from the top of the repository."""
+    path, line, _ = location
+    place = (config.rootpath / path).as_posix()
+    top = _repository_top(config.rootpath).as_posix().rstrip("/")
+    return f"{place.removeprefix(f'{top}/')}:{(line or 0) + 1}"
+
+
+def _repository_top(folder: Path) -> Path:
+    """Return the closest folder from here up that a repository is in; this folder where none is."""
+    # A file is there instead of a folder in a worktree or a submodule.
+    return next((each for each in (folder, *folder.parents) if (each / ".git").exists()), folder)
+
+
+# What each report is called in a message about a directory that was named instead.
+_EXAMPLES = {
+    "json": "memalert.json",
+    "html": "index.html",
+    "markdown": "memalert.md",
+    "gitlab": "gl-code-quality-report.json",
+}
+
+
+def _paths(settings: Settings) -> dict[str, Path]:
+    """Return the file of each report that was asked for, by the name of its option."""
+    page = None if settings.html is None else settings.html / _EXAMPLES["html"]
+    asked = {
+        "json": settings.json,
+        "html": page,
+        "markdown": settings.markdown,
+        "gitlab": settings.gitlab,
+    }
+    return {name: path for name, path in asked.items() if path is not None}
+
+
+def _render(name: str, run: Run) -> str:
+    # Each is imported only where it is asked for: the page's libraries alone take a tenth of a second.
+    if name == "html":
+        from pytest_memalert.reports import html
+
+        return html.render(run)
+    if name == "markdown":
+        from pytest_memalert.reports import markdown
+
+        return markdown.render(run)
+    if name == "gitlab":
+        from pytest_memalert.reports import gitlab
+
+        return gitlab.render(run)
+    from pytest_memalert.reports import json as json_report
+
+    return json_report.render(run)

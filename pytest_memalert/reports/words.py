@@ -1,0 +1,130 @@
+"""The words that reports share: which alerts speak, how they are counted, what closes a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_memalert.codec import count_alerts
+from pytest_memalert.escaping import escape_controls
+from pytest_memalert.model import Measurement, PerformanceAlert, Run
+from pytest_memalert.units import format_size
+
+__all__ = [
+    "closing_text",
+    "counts_text",
+    "cut",
+    "exported_values",
+    "function_name",
+    "headline",
+    "speaking_alerts",
+    "split_location",
+    "subject",
+]
+
+# What Bencher and github-action-benchmark are given of a test, besides a leak.
+_EXPORTED = ("peak_bytes", "growth_bytes", "traced_peak_bytes", "traced_growth_bytes")
+
+
+def speaking_alerts(run: Run) -> list[PerformanceAlert]:
+    """Return the alerts that are neither acknowledged nor inhibited, the worst first."""
+    return sorted(
+        (alert for alert in run.alerts if alert.acknowledged is None and alert.inhibited_by is None),
+        key=lambda alert: alert.severity,
+        reverse=True,
+    )
+
+
+def counts_text(alerts: Iterable[PerformanceAlert]) -> str:
+    """Return the counts in words: ``2 critical, 1 warning (1 inhibited)``."""
+    counts = count_alerts(alerts)
+    muted = [f"{counts[word]} {word}" for word in ("acknowledged", "inhibited") if counts[word]]
+    spoken = [f"{counts[word]} {word}" for word in ("critical", "warning", "info") if counts[word]]
+    text = ", ".join(spoken) or "0 alerts"
+    return f"{text} ({', '.join(muted)})" if muted else text
+
+
+def subject(alert: PerformanceAlert) -> str:
+    """Return what an alert is about: its test, how many tests, or the session."""
+    if len(alert.nodeids) == 1:
+        return alert.nodeids[0]
+    return f"{len(alert.nodeids):,} tests" if alert.nodeids else "the session"
+
+
+def headline(alert: PerformanceAlert) -> str:
+    """Return the first line of an alert's message, without the test's name that it may begin with."""
+    first_line = alert.message.split("\n", 1)[0]
+    return first_line.removeprefix(f"{alert.nodeids[0]}: ") if alert.nodeids else first_line
+
+
+def split_location(alert: PerformanceAlert) -> tuple[str, int] | None:
+    """Return the file and line where the alert's test is defined.
+
+    Without a location (an older report) it is the file of the node id; None for an alert of the session.
+    """
+    if alert.location is not None:
+        path, _, line = alert.location.rpartition(":")
+        # Not every digit is one that int() reads.
+        if path and line.isascii() and line.isdigit() and len(line) < 10:
+            return path, max(int(line), 1)
+    path, colons, _ = (alert.nodeids[0] if alert.nodeids else "").partition("::")
+    return (path, 1) if path and colons else None
+
+
+def cut(text: str, length: int) -> str:
+    """Return ``text`` in at most ``length`` characters, its middle left out where it is longer."""
+    if len(text) <= length:
+        return text
+    # A node id differs from its neighbours at its end, in the parameters.
+    end = (length - 3) // 2
+    return f"{text[: length - 3 - end]}...{text[len(text) - end :]}"
+
+
+def closing_text(run: Run, *, with_name: bool) -> str:
+    """Return the line that says what was measured, and what measuring cost.
+
+    ``with_name`` says which test the peak was in, by its function alone; ``-v`` lists whole node ids.
+    """
+    parts = [f"{len(run.tests):,} {'test' if len(run.tests) == 1 else 'tests'} measured"]
+    peaks = [
+        (peak, measurement.nodeid)
+        for measurement in run.tests
+        if (peak := measurement.values.get("rss_peak_bytes", measurement.values.get("rss_bytes"))) is not None
+    ]
+    if peaks:
+        peak, nodeid = max(peaks, key=lambda each: each[0])
+        named = f" ({escape_controls(function_name(nodeid))})" if with_name else ""
+        parts.append(f"resident peak {format_size(peak)}{named}")
+    if run.reruns:
+        parts.append(f"{run.reruns:,} {'re-run' if run.reruns == 1 else 're-runs'}")
+    spent_s = run.overhead.screening_s + run.overhead.reruns_s + run.overhead.reporting_s
+    total_s = run.overhead.tests_s + spent_s
+    if run.tests and total_s > 0:
+        parts.append(f"cost {_percent(spent_s / total_s)} of the run")
+    return f"memalert: {', '.join(parts)}"
+
+
+def exported_values(measurement: Measurement) -> dict[str, float]:
+    """Return the figures of a test that a dashboard follows: its size, not the state of the process.
+
+    Duration is left to tools that are made for it; a growth below zero is of no use to a chart of costs.
+    """
+    values: dict[str, float] = {}
+    for metric in _EXPORTED:
+        value = measurement.values.get(metric)
+        # Zero for what is finite only.
+        if value is not None and value - value == 0:
+            values[metric] = max(value, 0)
+    if measurement.leak.status in ("clean", "leaking"):
+        values["leak_bytes_per_run"] = max(measurement.leak.bytes_per_run or 0, 0)
+    return values
+
+
+def function_name(nodeid: str) -> str:
+    """Return the name of a test's function alone."""
+    return nodeid.partition("[")[0].rpartition("::")[2]
+
+
+def _percent(ratio: float) -> str:
+    if 0 < ratio < 0.0005:
+        return "<0.1 %"
+    return f"{ratio * 100:.{1 if ratio < 0.0995 else 0}f} %"
