@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import uuid
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import pytest
 
 import pytest_memalert
 from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.commit import read_commit
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.files import replace_text
 from pytest_memalert.model import (
@@ -24,7 +26,8 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.telling import let_others_modify, record_warning
+from pytest_memalert.plugin.remembering import note_idle_acknowledgments, remember
+from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports import terminal
@@ -77,6 +80,7 @@ class Controller:
             return
         began_s = elapsed_s()
         self._run = run = self._finish(began_s)
+        remember(self._config, self._given, run, warn=self._warn)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as trouble:
@@ -128,7 +132,7 @@ class Controller:
         alerts += self._judge_session(tests)
         settings = self._given.settings
         ended_s = elapsed_s()
-        return Run(
+        run = Run(
             run_id=uuid.uuid4().hex,
             started_at=self._started_at,
             duration_s=ended_s - self._started_s,
@@ -153,7 +157,9 @@ class Controller:
             alerts=tuple(alerts),
             notes=tuple(self._notes),
             fail_on=settings.fail_on,
+            commit=read_commit(self._config.rootpath, os.environ),
         )
+        return note_idle_acknowledgments(self._config, self._given, run)
 
     def _judge_session(self, tests: Sequence[Measurement]) -> list[PerformanceAlert]:
         """Return the alerts of session-scoped rules: for each, that of the process that is worst off."""
@@ -179,12 +185,15 @@ class Controller:
                     id=uuid.uuid4().hex[:12],
                     measurement=whole,
                     raised_at=utc_now(),
+                    # Which process was worst off changes from run to run; the alert is the same.
+                    signature="session",
                     metrics=self._given.metrics,
                 )
                 key = (breach.rule.name, breach.rule.severity.value)
                 if key not in worst or breach.rule.condition.holds(alert.observed, worst[key].observed):
                     worst[key] = alert
-        return list(let_others_modify(self._config, inhibit(list(worst.values()))))
+        alerts = let_others_modify(self._config, inhibit(list(worst.values())))
+        return list(accept_known(self._given, alerts))
 
     def _write(self, text: str) -> None:
         path = self._config.invocation_params.dir / str(self._given.settings.json)
