@@ -318,7 +318,7 @@ class PerformanceAlert:
 class Note:
     """Say something that is no alert: a metric without data, growth that was one-time, ..."""
 
-    kind: Literal["no_data", "one_time", "unclear", "already_above", "acknowledgment", "trouble"]
+    kind: Literal["no_data", "one_time", "unclear", "already_above", "acknowledgment", "resolved", "trouble"]
     nodeid: str | None
     text: str
 

@@ -47,6 +47,7 @@ _NOTE_WORDS = {
     "no_data": "without data",
     "unclear": "unclear",
     "acknowledgment": "about acknowledgments",
+    "resolved": "about what is resolved",
     "trouble": "about our own trouble",
 }
 
