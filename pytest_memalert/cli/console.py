@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import click
 from pytest_memalert.baseline import Baseline, read_baseline, split_conflict
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.escaping import escape_controls
 from pytest_memalert.files import explain_unwritable, replace_text
 from pytest_memalert.model import Run
 from pytest_memalert.reports import terminal
@@ -30,6 +31,7 @@ __all__ = [
     "output_option",
     "read_any",
     "read_run",
+    "table_lines",
     "width",
     "write_output",
 ]
@@ -147,6 +149,22 @@ def echo_line(line: terminal.Line) -> None:
 def width() -> int:
     """Return the columns to print in."""
     return max(shutil.get_terminal_size().columns, _NARROWEST_COLUMNS)
+
+
+def table_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table's lines, its columns as wide as what is in them; what comes from tests is escaped.
+
+    A row may lack cells at its end. Nothing is cut: a table is made to be piped.
+    """
+    cells = [tuple(head), *(tuple(escape_controls(cell) for cell in row) for row in rows)]
+    widths = [
+        max((len(row[index]) for row in cells if index < len(row)), default=0) for index in range(len(head))
+    ]
+    lines = []
+    for row in cells:
+        padded = (cell.ljust(size) for cell, size in zip(row, widths, strict=False))
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def echo_wrapped(text: str) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.commit import read_commit
 from pytest_memalert.errors import MemalertError, MemalertWarning
 from pytest_memalert.escaping import escape_controls
+from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
     FixtureGrowth,
     GateResult,
@@ -25,8 +27,9 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.remembering import note_idle_acknowledgments, remember
 from pytest_memalert.plugin.reporting import append_summary, is_on_github, locate, write_reports
-from pytest_memalert.plugin.telling import let_others_modify, record_warning
+from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 from pytest_memalert.reports import github, terminal
 from pytest_memalert.rules import find_breaches, group_leaks, inhibit, make_alert, session_values
@@ -98,7 +101,9 @@ class Controller:
         if self._config.getoption("collectonly", False) or session.exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         began_s = elapsed_s()
-        self._run = run = self._finish(began_s, session)
+        run = self._finish(began_s, session)
+        lives = remember(self._config, self._given, run, warn=self._warn)
+        self._run = run = note_resolved(run, lives)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as problem:
@@ -163,7 +168,7 @@ class Controller:
         alerts += regressions
         settings = self._given.settings
         ended_s = elapsed_s()
-        return Run(
+        run = Run(
             run_id=uuid.uuid4().hex,
             started_at=self._started_at,
             duration_s=ended_s - self._started_s,
@@ -181,7 +186,9 @@ class Controller:
             notes=tuple(self._notes),
             fail_on=settings.fail_on,
             gate=gate,
+            commit=read_commit(self._config.rootpath, os.environ),
         )
+        return note_idle_acknowledgments(self._config, self._given, run)
 
     def _conclude_baseline(
         self, session: pytest.Session, tests: Sequence[Measurement]
@@ -195,7 +202,7 @@ class Controller:
             keeper.note_process({WHOLE: worker.sum_up()})
         if not given.saves:
             gate, alerts = keeper.hold(session, tests)
-            return gate, let_others_modify(self._config, alerts)
+            return gate, accept_known(self._given, let_others_modify(self._config, alerts), {})
         try:
             self._saved = keeper.save(session)
         except (OSError, MemalertError) as problem:
@@ -227,12 +234,15 @@ class Controller:
                     id=uuid.uuid4().hex[:12],
                     measurement=whole,
                     raised_at=utc_now(),
+                    # Which process was worst off changes from run to run; the alert is the same.
+                    signature="session",
                     metrics=self._given.metrics,
                 )
                 key = (breach.rule.name, breach.rule.severity.value)
                 if key not in worst or breach.rule.condition.holds(alert.observed, worst[key].observed):
                     worst[key] = alert
-        return list(let_others_modify(self._config, inhibit(list(worst.values()))))
+        alerts = let_others_modify(self._config, inhibit(list(worst.values())))
+        return list(accept_known(self._given, alerts, {}))
 
     def _warn(self, trouble: str) -> None:
         """Warn of trouble that isn't the tests'."""

@@ -16,6 +16,7 @@ from pytest_memalert.plugin.reporting import report_problems
 from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pyproject
 
 if TYPE_CHECKING:
+    from pytest_memalert.acknowledgments import Acknowledgment
     from pytest_memalert.plugin.gate_given import GateGiven
 
 __all__ = ["Given", "add_options", "is_on", "read_given"]
@@ -23,12 +24,13 @@ __all__ = ["Given", "add_options", "is_on", "read_given"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """Hold what a session was given: its settings, the probes added, and all metrics by name."""
+    """Hold what a session was given: settings, probes added, all metrics by name, acknowledgments."""
 
     settings: Settings
     probes: tuple[Probe, ...]
     metrics: Mapping[str, Metric]
     gate: GateGiven | None = None
+    acknowledgments: tuple[Acknowledgment, ...] = ()
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -122,9 +124,26 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
             problems.extend(wrong.problems)
     if settings is not None and not hasattr(config, "workerinput"):
         problems += report_problems(config, settings)
+    acknowledgments: tuple[Acknowledgment, ...] = ()
+    try:
+        acknowledgments = _read_acknowledgments(config, metrics)
+    except ConfigurationError as wrong:
+        problems.extend(wrong.problems)
     if problems or settings is None:
         raise ConfigurationError(problems)
-    return Given(settings=settings, probes=probes, metrics=metrics, gate=gate)
+    return Given(
+        settings=settings, probes=probes, metrics=metrics, gate=gate, acknowledgments=acknowledgments
+    )
+
+
+def _read_acknowledgments(config: pytest.Config, metrics: Mapping[str, Metric]) -> tuple[Acknowledgment, ...]:
+    """Return the entries of the file beside the configuration; most sessions have none."""
+    path = config.rootpath / "memalert.acks.toml"
+    if not path.is_file():
+        return ()
+    from pytest_memalert.acknowledgments import read_acknowledgments
+
+    return read_acknowledgments(path, metrics)
 
 
 def _written_ini(config: pytest.Config) -> dict[str, str]:
