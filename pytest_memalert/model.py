@@ -35,6 +35,7 @@ __all__ = [
     "Probe",
     "Run",
     "Sample",
+    "SeriesPoint",
     "SignalGrowth",
     "Survivor",
 ]
@@ -337,6 +338,16 @@ class AlertLife:
     reopened: int = 0
     notified: float | None = None
     notified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesPoint:
+    """Hold the value that a metric of one test, or of the session, had in one run of the history."""
+
+    run_id: str
+    started_at: datetime
+    commit: str | None
+    value: float
 
 
 # ------------------------------------------------------- compared with a baseline
