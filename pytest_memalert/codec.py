@@ -401,6 +401,7 @@ def encode_run(run: Run) -> dict[str, object]:
         "run_id": run.run_id,
         "started_at": _utc(run.started_at),
         "duration_s": _finite(run.duration_s) or 0.0,
+        "commit": run.commit,
         "fail_on": None if run.fail_on is None else run.fail_on.value,
         "environment": encode_environment(run.environment),
         "overhead": encode_overhead(run.overhead),
@@ -441,6 +442,7 @@ def decode_run(document: object) -> Run:
         notes=_each(document, "notes", decode_note),
         fail_on=_fail_on(document),
         gate=None if document.get("gate") is None else _at("gate", decode_gate, document["gate"]),
+        commit=_text_or_none(document, "commit"),
     )
 
 

@@ -419,7 +419,10 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Hold everything one session found; reports, channels and history read this alone."""
+    """Hold everything one session found; reports, channels and history read this alone.
+
+    ``commit`` is what the working tree's version control had checked out; None where it is not known.
+    """
 
     run_id: str
     started_at: datetime
@@ -433,6 +436,7 @@ class Run:
     notes: tuple[Note, ...]
     fail_on: AlertSeverity | None = AlertSeverity.CRITICAL
     gate: GateResult | None = None
+    commit: str | None = None
 
     def fails(self, alert: PerformanceAlert) -> bool:
         """Return whether ``alert`` fails its test under this run's ``--memalert-fail-on``."""
@@ -442,3 +446,19 @@ class Run:
             and alert.acknowledged is None
             and alert.inhibited_by is None
         )
+
+
+# ------------------------------------------------------------------ over runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesPoint:
+    """Hold the value that one metric of a test, or of the session, had in one of the runs remembered.
+
+    ``value`` is in the metric's base unit; ``commit`` is the run's, None where it is not known.
+    """
+
+    run_id: str
+    started_at: datetime
+    commit: str | None
+    value: float
