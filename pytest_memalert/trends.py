@@ -1,8 +1,8 @@
 """Trends: tell a step, a drift and an outlier apart in the series of one metric over runs.
 
-Nothing is told of fewer than ``MINIMUM_RUNS`` runs, of a change smaller than ``LEAST_CHANGES``, or of one
-that chance alone would bring about. ``benchmarks/trends.py`` measures how often noise is accused all the
-same, and how soon a real change is seen; the figures are in ``docs/reference/trends.md``.
+Nothing is told of fewer than ``MINIMUM_RUNS`` runs, of a change smaller than ``metrics.LEAST_CHANGES``,
+or of one that chance alone would bring about. ``benchmarks/trends.py`` measures how often noise is accused
+all the same, and how soon a real change is seen; the figures are in ``docs/reference/trends.md``.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from statistics import median
 from typing import Literal
 
 from pytest_memalert.errors import MemalertError
-from pytest_memalert.metrics import METRICS, Metric
+from pytest_memalert.metrics import LEAST_CHANGES, METRICS, LeastChange, Metric
 from pytest_memalert.model import SeriesPoint
 from pytest_memalert.units import Unit, format_quantity
 
 __all__ = [
-    "LEAST_CHANGES",
     "LONGEST_SERIES",
     "MINIMUM_RUNS",
-    "LeastChange",
     "Search",
     "Trend",
     "TrendKind",
@@ -55,29 +53,6 @@ _STEP_DEVIATIONS = 3.0
 _OUTLIER_DEVIATIONS = 6.0
 #: A change is news for this many runs after the one in which it can first be told.
 _NEWS_RUNS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeastChange:
-    """Hold what is too small a change to be told: ``absolute`` or, if larger, a ``share`` of the level."""
-
-    absolute: float
-    share: float
-
-    def of(self, level: float) -> float:
-        """Return the least change of a level, in its own unit."""
-        return max(self.absolute, self.share * abs(level))
-
-
-#: The least change by unit.
-LEAST_CHANGES: dict[Unit, LeastChange] = {
-    "bytes": LeastChange(absolute=512 * 1024, share=0.05),
-    "bytes/s": LeastChange(absolute=512 * 1024, share=0.25),
-    "bytes/hour": LeastChange(absolute=10 * 1024 * 1024, share=0.25),
-    "seconds": LeastChange(absolute=0.1, share=0.25),
-    "ratio": LeastChange(absolute=0.1, share=0.0),
-    "count": LeastChange(absolute=10, share=0.1),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ ROOT = Path(pytest_memalert.model.__file__).parent
 NOUNS = frozenset({"errors", "units", "clock", "metrics", "model", "codec", "escaping", "files"})
 DECIDERS = frozenset(
     {
+        "anomalies",
         "leaks",
         "limits",
         "measurement",

@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.metrics import LEAST_CHANGES, LeastChange
 from pytest_memalert.model import SeriesPoint
 from pytest_memalert.trends import (
-    LEAST_CHANGES,
     MINIMUM_RUNS,
-    LeastChange,
     Search,
     Trend,
     _chance_of_order,
