@@ -29,6 +29,7 @@ _ALERTS_SHOWN = 20
 _NOTES_SHOWN = 20
 _FIXTURES_SHOWN = 20
 _NOTES_TOLD_UNASKED = 3
+_TRENDS_TOLD_UNASKED = 3
 _TESTS_SHOWN = 5
 _SURVIVORS_SHOWN = 5
 _STEPS_SHOWN = 5
@@ -43,7 +44,12 @@ _COLOURS: dict[AlertSeverity, Mapping[str, bool]] = {
     AlertSeverity.WARNING: {"yellow": True, "bold": True},
     AlertSeverity.INFO: {"cyan": True, "bold": True},
 }
-_NOTE_WORDS = {"no_data": "without data", "unclear": "unclear", "trouble": "about our own trouble"}
+_NOTE_WORDS = {
+    "no_data": "without data",
+    "no_history": "without enough history",
+    "unclear": "unclear",
+    "trouble": "about our own trouble",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,8 @@ def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
     if verbosity >= 1:
         lines += _table_lines(run.tests, width)
     lines += _fixture_lines(run, verbosity, width)
-    lines += _note_lines(run.notes, verbosity, width)
+    lines += _trend_lines(run.notes, verbosity, width)
+    lines += _note_lines([note for note in run.notes if note.kind != "trend"], verbosity, width)
     if run.alerts:
         worst: Mapping[str, bool] = _COLOURS[speaking[0].severity] if speaking else {}
         lines += _wrapped(_counts_text(run.alerts), width, markup=worst)
@@ -257,6 +264,16 @@ def _fixture_text(fixture: FixtureGrowth, many_workers: bool) -> str:
         f"fixture '{escape_controls(fixture.name)}' ({escape_controls(', '.join(where))}): "
         f"{format_size(fixture.setup_growth_bytes)} at set-up, {remained}"
     )
+
+
+def _trend_lines(notes: Iterable[Note], verbosity: int, width: int) -> Iterator[Line]:
+    trends = [note for note in notes if note.kind == "trend"]
+    shown = _NOTES_SHOWN if verbosity >= 1 else _TRENDS_TOLD_UNASKED
+    for note in trends[:shown]:
+        yield from _wrapped(f"trend: {escape_controls(note.text)}", width)
+    if len(trends) > shown:
+        how = _ALL if verbosity >= 1 else "-v tells them"
+        yield from _wrapped(f"and {len(trends) - shown} more trends: {how}", width)
 
 
 def _note_lines(notes: Iterable[Note], verbosity: int, width: int) -> Iterator[Line]:
