@@ -19,6 +19,7 @@ from pytest_memalert.model import (
     UNCHECKED,
     AlertCategory,
     AlertCondition,
+    AlertLife,
     AlertSeverity,
     Comparison,
     Environment,
@@ -53,6 +54,7 @@ __all__ = [
     "encode_fixture",
     "encode_gate",
     "encode_leak",
+    "encode_life",
     "encode_measurement",
     "encode_note",
     "encode_overhead",
@@ -268,6 +270,23 @@ def decode_alert(entry: object) -> PerformanceAlert:
         acknowledged=_text_or_none(known, "acknowledged"),
         inhibited_by=_text_or_none(known, "inhibited_by"),
     )
+
+
+def encode_life(life: AlertLife) -> dict[str, object]:
+    """Return what is remembered of a fingerprint as a dict, its latest occurrence under ``alert``."""
+    return {
+        "fingerprint": life.fingerprint,
+        "first_seen": _utc(life.first_seen),
+        "last_seen": _utc(life.last_seen),
+        "times": life.times,
+        "worst": _finite(life.worst),
+        "resolved_at": None if life.resolved_at is None else _utc(life.resolved_at),
+        "reopened": life.reopened,
+        "notified": _finite(life.notified),
+        "notified_at": None if life.notified_at is None else _utc(life.notified_at),
+        "leaks": life.leaks,
+        "alert": encode_alert(life.alert),
+    }
 
 
 def count_alerts(alerts: Iterable[PerformanceAlert]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ConfigurationError", "MemalertError", "MemalertWarning", "MemoryAlertWarning"]
+__all__ = ["ConfigurationError", "HistoryError", "MemalertError", "MemalertWarning", "MemoryAlertWarning"]
 
 
 class MemalertError(Exception):
@@ -20,6 +20,10 @@ class ConfigurationError(MemalertError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class HistoryError(MemalertError):
+    """Say why the history can't be read or written, and what to do about it."""
 
 
 class MemalertWarning(UserWarning):

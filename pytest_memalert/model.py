@@ -27,6 +27,7 @@ __all__ = [
     "GateResult",
     "HistoryThreshold",
     "LeakAnalysis",
+    "LeakChecks",
     "LeakStatus",
     "LeakVerdict",
     "Measurement",
@@ -100,6 +101,8 @@ class AlertCondition(enum.Enum):
 
 RuleScope = Literal["test", "session"]
 LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
+#: Which tests are run again: none, those whose first run stands out, every one.
+LeakChecks = Literal["off", "suspects", "all"]
 
 # ----------------------------------------------------------------- measured
 
@@ -337,7 +340,16 @@ class PerformanceAlert:
 class Note:
     """Say something that is no alert: a metric without data, growth that was one-time, ..."""
 
-    kind: Literal["no_data", "one_time", "unclear", "already_above", "no_history", "trend", "trouble"]
+    kind: Literal[
+        "no_data",
+        "no_history",
+        "one_time",
+        "unclear",
+        "already_above",
+        "acknowledgment",
+        "trend",
+        "trouble",
+    ]
     nodeid: str | None
     text: str
 
@@ -347,7 +359,9 @@ class AlertLife:
     """Hold what is remembered of a fingerprint over sessions: when it was seen, how bad at its worst.
 
     ``alert`` is its latest occurrence. ``resolved_at`` is set while it is gone; ``reopened`` counts
-    its returns. ``notified`` is the observed value that was last sent out, at ``notified_at``.
+    its returns. ``notified`` is the observed value that was last sent out, at ``notified_at``: None
+    where nothing was since it came (back). ``leaks`` is how closely its tests were looked at when it was
+    last seen (the setting of that name): who looks less closely later can't say that a leak is gone.
     """
 
     fingerprint: str
@@ -360,6 +374,7 @@ class AlertLife:
     reopened: int = 0
     notified: float | None = None
     notified_at: datetime | None = None
+    leaks: LeakChecks = "suspects"
 
 
 # ------------------------------------------------------- compared with a baseline

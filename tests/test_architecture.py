@@ -18,9 +18,11 @@ ROOT = Path(pytest_memalert.model.__file__).parent
 NOUNS = frozenset({"errors", "units", "clock", "metrics", "model", "codec", "escaping", "files"})
 DECIDERS = frozenset(
     {
+        "acknowledgments",
         "anomalies",
         "leaks",
         "limits",
+        "lives",
         "measurement",
         "baseline",
         "trends",
@@ -31,7 +33,7 @@ DECIDERS = frozenset(
         "turns",
     }
 )
-EDGES = frozenset({"probes", "attribution", "history", "reports", "channels"})
+EDGES = frozenset({"commit", "probes", "attribution", "history", "reports", "channels"})
 DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "finding"})
 
 #: The modules that may import pytest's internals: to run an item, and to run it again.

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-import pytest_memalert
 from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.commit import read_commit
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.files import replace_text
 from pytest_memalert.model import (
-    Environment,
+    AlertRule,
     FixtureGrowth,
     Measurement,
     Note,
@@ -22,13 +22,24 @@ from pytest_memalert.model import (
     PerformanceAlert,
     Run,
 )
+from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.telling import let_others_modify, record_warning
+from pytest_memalert.plugin.remembering import note_idle_acknowledgments, remember
+from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
+from pytest_memalert.plugin.trending import note_trends
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports import terminal
-from pytest_memalert.rules import find_breaches, group_leaks, inhibit, make_alert, session_values
+from pytest_memalert.rules import (
+    find_breaches,
+    group_leaks,
+    group_notes,
+    inhibit,
+    make_alert,
+    session_values,
+    values_of_worst,
+)
 from pytest_memalert.turns import update
 
 __all__ = ["Controller"]
@@ -77,6 +88,7 @@ class Controller:
             return
         began_s = elapsed_s()
         self._run = run = self._finish(began_s)
+        remember(self._config, self._given, run, warn=self._warn)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as trouble:
@@ -128,19 +140,11 @@ class Controller:
         alerts += self._judge_session(tests)
         settings = self._given.settings
         ended_s = elapsed_s()
-        return Run(
+        run = Run(
             run_id=uuid.uuid4().hex,
             started_at=self._started_at,
             duration_s=ended_s - self._started_s,
-            environment=Environment(
-                implementation=platform.python_implementation(),
-                python=platform.python_version(),
-                platform=platform.system(),
-                machine=platform.machine(),
-                traced=settings.trace,
-                pytest=pytest.__version__,
-                memalert=pytest_memalert.__version__,
-            ),
+            environment=this_environment(traced=settings.trace),
             overhead=Overhead(
                 tests_s=sum(test.values.get("duration_s", 0.0) for test in tests),
                 screening_s=self._screening_s,
@@ -151,15 +155,23 @@ class Controller:
             tests=tests,
             fixtures=tuple(self._fixtures.values()),
             alerts=tuple(alerts),
-            notes=tuple(self._notes),
+            notes=group_notes(self._notes),
             fail_on=settings.fail_on,
+            commit=read_commit(self._config.rootpath, os.environ),
         )
+        run = note_idle_acknowledgments(self._config, self._given, run)
+        try:
+            return note_trends(self._config, self._given, run, warn=self._warn)
+        except Exception as trouble:
+            self._warn(f"memalert can't look for trends ({type(trouble).__name__}: {trouble})")
+            return run
 
     def _judge_session(self, tests: Sequence[Measurement]) -> list[PerformanceAlert]:
         """Return the alerts of session-scoped rules: for each, that of the process that is worst off."""
         rules = [r for r in self._given.settings.rules if r.enabled and r.scope == "session"]
         if not rules or not tests:
             return []
+        rules = self._resolve_session_rules(rules, tests)
         processes: dict[str, list[Measurement]] = {}
         for test in tests:
             processes.setdefault(test.worker, []).append(test)
@@ -179,12 +191,34 @@ class Controller:
                     id=uuid.uuid4().hex[:12],
                     measurement=whole,
                     raised_at=utc_now(),
+                    # Which process was worst off changes from run to run; the alert is the same.
+                    signature="session",
                     metrics=self._given.metrics,
                 )
                 key = (breach.rule.name, breach.rule.severity.value)
                 if key not in worst or breach.rule.condition.holds(alert.observed, worst[key].observed):
                     worst[key] = alert
-        return list(let_others_modify(self._config, inhibit(list(worst.values()))))
+        alerts = let_others_modify(self._config, inhibit(list(worst.values())))
+        return list(accept_known(self._given, alerts))
+
+    def _resolve_session_rules(
+        self, rules: Sequence[AlertRule], tests: Sequence[Measurement]
+    ) -> list[AlertRule]:
+        """Return the rules with the thresholds that earlier sessions set; note those that can't be judged."""
+        if not any(rule.against for rule in rules):
+            return list(rules)
+        from pytest_memalert.plugin.past import resolve_for_session
+
+        resolved, notes = resolve_for_session(
+            self._config,
+            self._given,
+            rules,
+            values=values_of_worst(tests, self._given.metrics),
+            tests=len(tests),
+            warn=self._warn,
+        )
+        self._notes += notes
+        return resolved
 
     def _write(self, text: str) -> None:
         path = self._config.invocation_params.dir / str(self._given.settings.json)

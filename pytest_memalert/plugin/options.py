@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,16 +15,20 @@ from pytest_memalert.model import Probe
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
 from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pyproject
 
+if TYPE_CHECKING:
+    from pytest_memalert.acknowledgments import Acknowledgment
+
 __all__ = ["Given", "add_options", "is_on", "read_given"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """Hold what a session was given: its settings, the probes added, and all metrics by name."""
+    """Hold what a session was given: settings, probes added, all metrics by name, acknowledgments."""
 
     settings: Settings
     probes: tuple[Probe, ...]
     metrics: Mapping[str, Metric]
+    acknowledgments: tuple[Acknowledgment, ...] = ()
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -101,9 +106,24 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         target = config.invocation_params.dir / settings.json
         if problem := explain_unwritable(target):
             problems.append(f"{settings.origins['json']}: {problem}")
+    acknowledgments: tuple[Acknowledgment, ...] = ()
+    try:
+        acknowledgments = _read_acknowledgments(config, metrics)
+    except ConfigurationError as wrong:
+        problems.extend(wrong.problems)
     if problems or settings is None:
         raise ConfigurationError(problems)
-    return Given(settings=settings, probes=probes, metrics=metrics)
+    return Given(settings=settings, probes=probes, metrics=metrics, acknowledgments=acknowledgments)
+
+
+def _read_acknowledgments(config: pytest.Config, metrics: Mapping[str, Metric]) -> tuple[Acknowledgment, ...]:
+    """Return the entries of the file beside the configuration; most sessions have none."""
+    path = config.rootpath / "memalert.acks.toml"
+    if not path.is_file():
+        return ()
+    from pytest_memalert.acknowledgments import read_acknowledgments
+
+    return read_acknowledgments(path, metrics)
 
 
 def _written_ini(config: pytest.Config) -> dict[str, str]:

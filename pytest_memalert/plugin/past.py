@@ -88,9 +88,12 @@ def read_past_of_tests(
         return None
     series: dict[str, Mapping[str, Sequence[SeriesPoint]]] = {}
     environment = this_environment(traced=given.settings.trace)
-    with reading_history(config, given, purpose="can't compare tests with earlier runs", warn=warn) as history:
-        for metric, limit in runs.items() if history is not None else ():
-            series[metric] = history.every_series(metric, limit=limit, environment=environment)
+    with reading_history(
+        config, given, purpose="can't compare tests with earlier runs", warn=warn
+    ) as history:
+        if history is not None:
+            for metric, limit in runs.items():
+                series[metric] = history.every_series(metric, limit=limit, environment=environment)
     return PastOfTests(series, given.metrics)
 
 
