@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import difflib
 import enum
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
+from pytest_memalert.anomalies import is_of_history, parse_history_threshold, refuse_misuse
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.metrics import METRICS, Metric
-from pytest_memalert.model import AlertCategory, AlertCondition, AlertRule, AlertSeverity, RuleScope
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertCondition,
+    AlertRule,
+    AlertSeverity,
+    HistoryThreshold,
+    RuleScope,
+)
 from pytest_memalert.units import parse_quantity, parse_size
 
 __all__ = [
@@ -316,7 +325,9 @@ def _read_member(kind: type[_Member]) -> Callable[[object], _Member]:
     return read
 
 
-def _read_threshold(value: object, metric: Metric) -> float:
+def _read_threshold(value: object, metric: Metric) -> float | HistoryThreshold:
+    if isinstance(value, str) and is_of_history(value):
+        return parse_history_threshold(value, metric.unit)
     threshold = parse_quantity(value, metric.unit)
     if metric.unit == "ratio" and threshold > 1:
         raise ValueError(f"{value!r} is more than the whole; write a share such as 0.5 or '50 %'")
@@ -376,7 +387,7 @@ def _read_table(
         metric = namesakes[0].metric
     if "threshold" in table and metric is not None:
         with collecting(problems, f"{place}.threshold"):
-            fields["threshold"] = _read_threshold(table["threshold"], metrics[metric])
+            fields |= _threshold_fields(_read_threshold(table["threshold"], metrics[metric]))
 
     if "name" not in fields or ("severity" in table and "severity" not in fields):
         return (), problems
@@ -384,7 +395,17 @@ def _read_table(
     if incomplete is not None:
         problems.append(f"{place}: {incomplete}")
     fields["origin"] = place
-    return _amend(namesakes, fields) if namesakes else (_new_rule(fields),), problems
+    rules = _amend(namesakes, fields) if namesakes else (_new_rule(fields),)
+    misuses = [misuse for rule in rules if (misuse := refuse_misuse(rule))]
+    problems += [f"{place}.threshold: {misuse}" for misuse in dict.fromkeys(misuses)]
+    return rules, problems
+
+
+def _threshold_fields(threshold: float | HistoryThreshold) -> dict[str, Any]:
+    """Return the fields of a rule that its threshold sets."""
+    if isinstance(threshold, HistoryThreshold):
+        return {"threshold": math.nan, "against": threshold}
+    return {"threshold": threshold, "against": None}
 
 
 def _missing(
@@ -450,7 +471,11 @@ def _read_marker_value(key: str, value: object) -> object:
         raise refuse_unknown("keyword", key, MARKER_KEYS)
     metric = MARKER_KEYS[key]
     if metric is not None:
-        return _read_threshold(value, METRICS[metric])
+        threshold = _read_threshold(value, METRICS[metric])
+        rule = _marker_rule(key, metric, threshold, AlertSeverity.CRITICAL, "")
+        if misuse := refuse_misuse(rule):
+            raise ValueError(misuse)
+        return threshold
     if key == "severity":
         return _read_member(AlertSeverity)(value)
     if key == "leaks":
@@ -460,7 +485,9 @@ def _read_marker_value(key: str, value: object) -> object:
     return _read_count(value, least=1 if key == "runs" else 0)
 
 
-def _marker_rule(key: str, metric: str, threshold: float, severity: AlertSeverity, origin: str) -> AlertRule:
+def _marker_rule(
+    key: str, metric: str, threshold: float | HistoryThreshold, severity: AlertSeverity, origin: str
+) -> AlertRule:
     # A rate means nothing on a test's noise, whoever sets the limit.
     guards = (rule.min_growth for rule in DEFAULT_RULES if rule.metric == metric)
     return AlertRule(
@@ -469,8 +496,8 @@ def _marker_rule(key: str, metric: str, threshold: float, severity: AlertSeverit
         severity=severity,
         metric=metric,
         condition=_condition_of(metric),
-        threshold=threshold,
         min_growth=next(guards, None) if key == "growth_rate" else None,
         recommendations=_ADVICE[category_of(metric)],
         origin=origin,
+        **_threshold_fields(threshold),
     )

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pytest_memalert.units import Unit
 
-__all__ = ["METRICS", "Metric", "SessionValue", "readings_for"]
+__all__ = ["LEAST_CHANGES", "METRICS", "LeastChange", "Metric", "SessionValue", "readings_for"]
 
 #: How the value of a session is made from those of its tests, in each process;
 #: the process with the largest is the one judged.
@@ -39,6 +39,32 @@ class Metric:
     session: SessionValue = "largest"
     spike: str | None = None
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeastChange:
+    """Hold what is too small a change to mean anything from one run to another.
+
+    That is ``absolute`` or, if larger, a ``share`` of the level.
+    """
+
+    absolute: float
+    share: float
+
+    def of(self, level: float) -> float:
+        """Return the least change of a level, in its own unit."""
+        return max(self.absolute, self.share * abs(level))
+
+
+#: The least change by unit. For sizes see ``benchmarks/trends.py --reports`` and its table in
+#: ``docs/reference/trends.md``: what the peaks of real tests scatter over runs. Times scatter by far more.
+LEAST_CHANGES: dict[Unit, LeastChange] = {
+    "bytes": LeastChange(absolute=512 * 1024, share=0.05),
+    "bytes/s": LeastChange(absolute=512 * 1024, share=0.25),
+    "bytes/hour": LeastChange(absolute=10 * 1024 * 1024, share=0.25),
+    "seconds": LeastChange(absolute=0.1, share=0.25),
+    "ratio": LeastChange(absolute=0.1, share=0.0),
+    "count": LeastChange(absolute=10, share=0.1),
+}
 
 _FREE = "none beyond the readings every test has"
 

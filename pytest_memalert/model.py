@@ -25,6 +25,7 @@ __all__ = [
     "Environment",
     "FixtureGrowth",
     "GateResult",
+    "HistoryThreshold",
     "LeakAnalysis",
     "LeakChecks",
     "LeakStatus",
@@ -191,8 +192,28 @@ class FixtureGrowth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryThreshold:
+    """Say what of the values in earlier runs a rule compares with; ``text`` is as it was written.
+
+    ``value`` is the percentile (0 to 100), how many median absolute deviations from the median, or the
+    change of a step or drift: a share of the level if ``is_share``, else in the metric's base unit.
+    Of ``runs`` runs at most, and nothing is judged where there are fewer than ``minimum``.
+    """
+
+    kind: Literal["percentile", "mad", "step", "drift"]
+    value: float
+    runs: int
+    minimum: int
+    text: str
+    is_share: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRule:
     """Say when to alert: ``metric`` ``condition`` ``threshold``, in the metric's base unit.
+
+    Where the rule is held ``against`` earlier runs, ``threshold`` is NaN, with which no value
+    compares, until it is known for the test at hand.
 
     ``tests`` are globs over node ids; empty means every test. ``min_growth`` is the
     growth (for ``efficiency_ratio``: the spike), in bytes, below which the rule is silent.
@@ -214,6 +235,7 @@ class AlertRule:
     recommendations: tuple[str, ...] = ()
     enabled: bool = True
     origin: str = "default"
+    against: HistoryThreshold | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +342,17 @@ class PerformanceAlert:
 class Note:
     """Say something that is no alert: a metric without data, growth that was one-time, ..."""
 
-    kind: Literal["no_data", "one_time", "unclear", "already_above", "acknowledgment", "resolved", "trouble"]
+    kind: Literal[
+        "no_data",
+        "no_history",
+        "one_time",
+        "unclear",
+        "already_above",
+        "acknowledgment",
+        "resolved",
+        "trend",
+        "trouble",
+    ]
     nodeid: str | None
     text: str
 

@@ -32,6 +32,7 @@ __all__ = [
     "find_gaps",
     "fingerprint",
     "group_leaks",
+    "group_notes",
     "inhibit",
     "make_alert",
     "matches",
@@ -151,6 +152,23 @@ def find_gaps(
     return tuple(notes)
 
 
+def group_notes(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """Return the notes with those on the same lack of history as one, which counts the tests it is about."""
+    grouped: dict[tuple[str, str] | int, list[Note]] = {}
+    for number, note in enumerate(notes):
+        key = (note.kind, note.text) if note.kind == "no_history" else number
+        grouped.setdefault(key, []).append(note)
+    return tuple(_told_once(alike) for alike in grouped.values())
+
+
+def _told_once(notes: Sequence[Note]) -> Note:
+    nodeids = list(dict.fromkeys(note.nodeid for note in notes if note.nodeid is not None))
+    if len(nodeids) < 2:
+        return notes[0]
+    text = f"{notes[0].text} for {len(nodeids)} tests, among them {nodeids[0]}"
+    return replace(notes[0], nodeid=None, text=text)
+
+
 def mildest(breaches: Sequence[Breach], runs: Sequence[Mapping[str, float]]) -> tuple[Breach, ...]:
     """Return the breaches that came back in every further run, with the mildest value seen there.
 
@@ -211,6 +229,8 @@ def describe(breach: Breach, subject: str, *, metrics: Mapping[str, Metric] = ME
     rule = breach.rule
     metric = metrics[rule.metric]
     observed, limit = _told_apart(breach.observed, rule.threshold, metric)
+    if rule.against is not None:
+        limit += f" that earlier runs set ({rule.against.text})"
     relation = {
         AlertCondition.GREATER_THAN: f"is over the limit of {limit}",
         AlertCondition.LESS_THAN: f"is under the limit of {limit}",

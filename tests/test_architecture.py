@@ -21,6 +21,7 @@ NOUNS = frozenset(
 DECIDERS = frozenset(
     {
         "acknowledgments",
+        "anomalies",
         "leaks",
         "limits",
         "lives",

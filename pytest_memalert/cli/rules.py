@@ -118,10 +118,12 @@ def _origins(rule: AlertRule, table: Mapping[str, Any]) -> dict[str, str]:
 def _rule_lines(rule: AlertRule, origins: Mapping[str, str]) -> Iterator[str]:
     """Yield what a rule says, and under it what isn't the default."""
     unit = METRICS[rule.metric].unit
-    limit = format_quantity(rule.threshold, unit)
+    limit = rule.against.text if rule.against else format_quantity(rule.threshold, unit)
     off = "" if rule.enabled else "  (off)"
     yield f"{rule.name}  {rule.severity.value}{off}"
     yield f"  {rule.metric} {rule.condition.value} {limit}"
+    if rule.against is not None:
+        yield f"  not judged while the history has fewer than {rule.against.minimum} earlier runs"
     if rule.min_growth is not None:
         metric = METRICS[rule.metric].spike or "growth_bytes"
         yield f"  silent while {metric} is {format_size(rule.min_growth)} or less"
@@ -143,7 +145,8 @@ def _rule_entry(rule: AlertRule) -> dict[str, object]:
         "metric": rule.metric,
         "unit": METRICS[rule.metric].unit,
         "condition": rule.condition.value,
-        "threshold": rule.threshold,
+        "threshold": None if rule.against else rule.threshold,
+        "against": rule.against.text if rule.against else None,
         "scope": rule.scope,
         "tests": list(rule.tests),
         "component": rule.component,

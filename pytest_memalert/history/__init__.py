@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -219,6 +219,32 @@ class History:
                     point = SeriesPoint(run_id=run_id, started_at=when, commit=commit, value=value)
                     found.setdefault(nodeid, []).append(point)
         return {nodeid: tuple(points) for nodeid, points in found.items()}
+
+    def samples(
+        self, metric: str, *, ages: Sequence[int], environment: Environment
+    ) -> tuple[dict[str, float], ...]:
+        """Return the values of a metric, by node id, in single runs: those so many whole runs back.
+
+        The latest is 0 back. Empty for a run that there isn't.
+        """
+        runs = self._connection.execute(
+            "SELECT id, metrics FROM runs WHERE environment = ? AND tests >= ? ORDER BY id DESC LIMIT ?",
+            (self._environment(environment), WHOLE_SHARE * self.most_tests(), max(ages, default=0) + 1),
+        ).fetchall()
+        return tuple(self._values_in(runs[age], metric) if age < len(runs) else {} for age in ages)
+
+    def _values_in(self, run: tuple[int, str], metric: str) -> dict[str, float]:
+        number, names = run
+        known: list[str] = json.loads(names)
+        if metric not in known:
+            return {}
+        index = known.index(metric)
+        rows = self._connection.execute(
+            "SELECT nodeid, numbers FROM figures JOIN tests ON id = test WHERE run = ? AND ran_through",
+            (number,),
+        )
+        values = ((nodeid, json.loads(numbers)[index]) for nodeid, numbers in rows)
+        return {nodeid: value for nodeid, value in values if value is not None}
 
     def runs(self, *, since: datetime | None = None) -> tuple[RememberedRun, ...]:
         """Return the runs remembered, the latest first."""

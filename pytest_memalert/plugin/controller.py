@@ -16,6 +16,7 @@ from pytest_memalert.errors import MemalertError, MemalertWarning
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
+    AlertRule,
     FixtureGrowth,
     GateResult,
     Measurement,
@@ -30,9 +31,18 @@ from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.remembering import note_idle_acknowledgments, remember
 from pytest_memalert.plugin.reporting import append_summary, is_on_github, locate, write_reports
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
+from pytest_memalert.plugin.trending import note_trends
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 from pytest_memalert.reports import github, terminal
-from pytest_memalert.rules import find_breaches, group_leaks, inhibit, make_alert, session_values
+from pytest_memalert.rules import (
+    find_breaches,
+    group_leaks,
+    group_notes,
+    inhibit,
+    make_alert,
+    session_values,
+    values_of_worst,
+)
 from pytest_memalert.turns import update
 
 if TYPE_CHECKING:
@@ -183,12 +193,17 @@ class Controller:
             tests=tests,
             fixtures=tuple(self._fixtures.values()),
             alerts=tuple(alerts),
-            notes=tuple(self._notes),
+            notes=group_notes(self._notes),
             fail_on=settings.fail_on,
             gate=gate,
             commit=read_commit(self._config.rootpath, os.environ),
         )
-        return note_idle_acknowledgments(self._config, self._given, run)
+        run = note_idle_acknowledgments(self._config, self._given, run)
+        try:
+            return note_trends(self._config, self._given, run, warn=self._warn)
+        except Exception as trouble:
+            self._warn(f"memalert can't look for trends ({type(trouble).__name__}: {trouble})")
+            return run
 
     def _conclude_baseline(
         self, session: pytest.Session, tests: Sequence[Measurement]
@@ -215,6 +230,7 @@ class Controller:
         rules = [r for r in self._given.settings.rules if r.enabled and r.scope == "session"]
         if not rules or not tests:
             return []
+        rules = self._resolve_session_rules(rules, tests)
         processes: dict[str, list[Measurement]] = {}
         for test in tests:
             processes.setdefault(test.worker, []).append(test)
@@ -243,6 +259,25 @@ class Controller:
                     worst[key] = alert
         alerts = let_others_modify(self._config, inhibit(list(worst.values())))
         return list(accept_known(self._given, alerts, {}))
+
+    def _resolve_session_rules(
+        self, rules: Sequence[AlertRule], tests: Sequence[Measurement]
+    ) -> list[AlertRule]:
+        """Return the rules with the thresholds that earlier sessions set; note those that can't be judged."""
+        if not any(rule.against for rule in rules):
+            return list(rules)
+        from pytest_memalert.plugin.past import resolve_for_session
+
+        resolved, notes = resolve_for_session(
+            self._config,
+            self._given,
+            rules,
+            values=values_of_worst(tests, self._given.metrics),
+            tests=len(tests),
+            warn=self._warn,
+        )
+        self._notes += notes
+        return resolved
 
     def _warn(self, trouble: str) -> None:
         """Warn of trouble that isn't the tests'."""

@@ -45,6 +45,7 @@ from pytest_memalert.units import format_quantity, format_size
 if TYPE_CHECKING:
     from pytest_memalert.baseline import Entry
     from pytest_memalert.plugin.gating import Finding, Gate
+    from pytest_memalert.plugin.past import PastOfTests
 
 __all__ = ["NO_LIMITS", "Judge", "Judgement"]
 
@@ -91,9 +92,16 @@ class Judge:
     """Judge the tests of one process; it remembers which lines were crossed, and who grew most."""
 
     def __init__(
-        self, given: Given, sampler: Sampler, fixtures: WiderFixtures, *, turns: frozenset[str] | None
+        self,
+        given: Given,
+        sampler: Sampler,
+        fixtures: WiderFixtures,
+        *,
+        turns: frozenset[str] | None,
+        past: PastOfTests | None = None,
     ) -> None:
         self._given = given
+        self._past = past
         self._sampler = sampler
         self._repeater = Repeater(sampler, fixtures, given.probes)
         self._rules = tuple(r for r in given.settings.rules if r.enabled and r.scope == "test")
@@ -138,6 +146,9 @@ class Judge:
         self._tests_s += measurement.values["duration_s"]
         rules = self._rules_for(measurement.nodeid, measurement.component, limits)
         notes = self._note_lines_crossed_before(rules, measurement, limits)
+        if self._past is not None:
+            unresolved = self._in_force(measurement.nodeid, measurement.component, limits)
+            notes += self._past.find_gaps(unresolved, measurement.nodeid)
         notes += self._note_gaps(rules, measurement)
         self._rearm(rules, measurement.values)
         self._remember_growth(measurement)
@@ -255,6 +266,10 @@ class Judge:
     # ------------------------------------------------------------ which rules
 
     def _rules_for(self, nodeid: str, component: str, limits: MarkerLimits) -> tuple[AlertRule, ...]:
+        rules = self._in_force(nodeid, component, limits)
+        return rules if self._past is None else self._past.resolve(rules, nodeid)
+
+    def _in_force(self, nodeid: str, component: str, limits: MarkerLimits) -> tuple[AlertRule, ...]:
         if self._same_for_all and not limits.rules:
             return self._rules
         return rules_for_test(self._rules, limits.rules, nodeid=nodeid, component=component)

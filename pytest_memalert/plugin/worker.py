@@ -286,7 +286,12 @@ class Worker:
             readings, interval_s=settings.sample_interval_s, probes=self._given.probes
         )
         self._fixtures = WiderFixtures(sampler, worker=self._name, rootpath=self._config.rootpath)
-        self._judge = Judge(self._given, sampler, self._fixtures, turns=self._turns)
+        past = None
+        if any(rule.against is not None for rule in in_force):
+            from pytest_memalert.plugin.past import read_past_of_tests
+
+            past = read_past_of_tests(self._config, self._given, in_force, warn=self._warn)
+        self._judge = Judge(self._given, sampler, self._fixtures, turns=self._turns, past=past)
         if self._whole is not None:
             self._judge.learn_collected(self._whole.nodeids)
         self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
@@ -508,6 +513,10 @@ class Worker:
                 and function.plugin_name != "runner"
             ]
         return self._owners
+
+    def _warn(self, text: str) -> None:
+        """Warn of trouble that isn't the tests'."""
+        record_warning(self._config, MemalertWarning(text), nodeid="", path=__file__, line=1)
 
     def _report_trouble(self, trouble: Exception) -> None:
         """Warn of our own trouble, once for each kind of it."""

@@ -29,6 +29,7 @@ _ALERTS_SHOWN = 20
 _NOTES_SHOWN = 20
 _FIXTURES_SHOWN = 20
 _NOTES_TOLD_UNASKED = 3
+_TRENDS_TOLD_UNASKED = 3
 _TESTS_SHOWN = 5
 _SURVIVORS_SHOWN = 5
 _STEPS_SHOWN = 5
@@ -45,6 +46,7 @@ _COLOURS: dict[AlertSeverity, Mapping[str, bool]] = {
 }
 _NOTE_WORDS = {
     "no_data": "without data",
+    "no_history": "without enough history",
     "unclear": "unclear",
     "acknowledgment": "about acknowledgments",
     "resolved": "about what is resolved",
@@ -80,7 +82,8 @@ def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
         lines += _acknowledged_lines(run.alerts, width)
         lines += _table_lines(run.tests, width)
     lines += _fixture_lines(run, verbosity, width)
-    lines += _note_lines(run.notes, verbosity, width)
+    lines += _trend_lines(run.notes, verbosity, width)
+    lines += _note_lines([note for note in run.notes if note.kind != "trend"], verbosity, width)
     if run.gate is not None:
         from pytest_memalert.reports import gate
 
@@ -236,6 +239,16 @@ def _fixture_text(fixture: FixtureGrowth, many_workers: bool) -> str:
         f"fixture '{escape_controls(fixture.name)}' ({escape_controls(', '.join(where))}): "
         f"{format_size(fixture.setup_growth_bytes)} at set-up, {remained}"
     )
+
+
+def _trend_lines(notes: Iterable[Note], verbosity: int, width: int) -> Iterator[Line]:
+    trends = [note for note in notes if note.kind == "trend"]
+    shown = _NOTES_SHOWN if verbosity >= 1 else _TRENDS_TOLD_UNASKED
+    for note in trends[:shown]:
+        yield from _wrapped(f"trend: {escape_controls(note.text)}", width)
+    if len(trends) > shown:
+        how = _ALL if verbosity >= 1 else "-v tells them"
+        yield from _wrapped(f"and {len(trends) - shown} more trends: {how}", width)
 
 
 def _note_lines(notes: Iterable[Note], verbosity: int, width: int) -> Iterator[Line]:
