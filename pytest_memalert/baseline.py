@@ -12,14 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pytest_memalert.comparisons import is_whole
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.model import Environment
 
 __all__ = [
-    "BASELINE_METRICS",
     "DEFAULT_NAME",
     "FORMAT",
-    "SESSION",
+    "RETAINED",
+    "TEST_METRICS",
+    "WHOLE_METRICS",
     "Baseline",
     "Entry",
     "Figure",
@@ -40,24 +42,16 @@ FORMAT = 1
 #: The name of the file, beside pytest's configuration, unless the user says otherwise.
 DEFAULT_NAME = "memalert.lock.json"
 
-#: What stands for the node id in the entry of a whole session in one process;
-#: that of several xdist workers is ``session of 4 workers``.
-SESSION = "session"
+#: The metrics of what a test leaves behind, each time it runs. Nearly every test has none: what is not
+#: written is zero, and lines stay short.
+RETAINED = ("leak_bytes_per_run", "growth_bytes", "blocks_growth")
+#: The metrics of a test: its peak as the kernel saw it and as tracing did, and what each run leaves behind.
+TEST_METRICS = ("peak_bytes", "traced_peak_bytes", *RETAINED)
+#: The metrics of a whole session, and (the last) of a collection.
+WHOLE_METRICS = ("rss_peak_bytes", "rss_bytes", "heap_bytes", "heap_growth_bytes")
 
-#: The metrics that the file may have, in the order of a line.
-BASELINE_METRICS = (
-    "peak_bytes",
-    "traced_peak_bytes",
-    "growth_bytes",
-    "blocks_growth",
-    "leak_bytes_per_run",
-    "rss_peak_bytes",
-    "rss_bytes",
-    "heap_bytes",
-)
-
-# Of these nearly every test has none: what is not written is zero, and lines stay short.
-_ZERO_IF_ABSENT = ("growth_bytes", "blocks_growth", "leak_bytes_per_run")
+# The metrics that the file may have, in the order of a line.
+_METRICS = (*TEST_METRICS, *WHOLE_METRICS)
 
 _CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: |$)")
 
@@ -83,7 +77,7 @@ class Entry:
     def figure(self, metric: str) -> Figure | None:
         """Return the figure for a metric; None where it is not known."""
         found = self.figures.get(metric)
-        if found is None and metric in _ZERO_IF_ABSENT and not self.once:
+        if found is None and metric in RETAINED and not self.once:
             return Figure(median=0)
         return found
 
@@ -105,14 +99,18 @@ def environment_key(environment: Environment) -> str:
     return "-".join([*parts, "traced"] if environment.traced else parts).lower()
 
 
-def summarise(runs: Sequence[Mapping[str, float]], *, once: bool = False) -> Entry:
-    """Return the entry for a test of which these runs were measured."""
+def summarise(
+    runs: Sequence[Mapping[str, float]], metrics: Iterable[str] = TEST_METRICS, *, once: bool = False
+) -> Entry:
+    """Return the entry for a test (or a whole) of which these runs were measured."""
     figures = {}
-    for metric in BASELINE_METRICS:
+    for metric in metrics:
         values = sorted(max(0, round(values[metric])) for values in runs if metric in values)
         if values:
-            # The upper one of an even number: the lower would make the other an excess.
-            figures[metric] = Figure(median=values[len(values) // 2], spread=values[-1] - values[0])
+            # The upper one of an even number: the lower would make the other an excess. What not
+            # every run leaves behind is not retained.
+            middle = 0 if metric in RETAINED and values[0] == 0 else values[len(values) // 2]
+            figures[metric] = Figure(median=middle, spread=values[-1] - values[0])
     return Entry(figures=figures, once=once)
 
 
@@ -146,7 +144,7 @@ def merge_baselines(baselines: Iterable[Baseline]) -> Baseline:
 
 def _larger(first: Entry, second: Entry) -> Entry:
     figures = {}
-    for metric in BASELINE_METRICS:
+    for metric in _METRICS:
         found = [each for entry in (first, second) if (each := entry.figure(metric)) is not None]
         if found:
             figures[metric] = Figure(
@@ -166,7 +164,7 @@ def render_baseline(baseline: Baseline) -> str:
         entries = baseline.environments[key]
         lines.append(f"{_quoted(key)}: {{")
         # The session's lines come last, so that a test that is added leaves the line above it as it was.
-        nodeids = sorted(entries, key=lambda nodeid: (_is_session(nodeid), nodeid))
+        nodeids = sorted(entries, key=lambda nodeid: (is_whole(nodeid), nodeid))
         lines += [f"{_quoted(nodeid)}: {_line(entries[nodeid])}," for nodeid in nodeids]
         lines[-1] = lines[-1].removesuffix(",")
         lines.append("}" if number == len(environments) - 1 else "},")
@@ -282,7 +280,7 @@ def _decode_entry(nodeid: str, entry: object, place: _Place) -> Entry:
     once = values.pop("once", False) is True
     figures = {}
     for metric, value in values.items():
-        if metric not in BASELINE_METRICS:
+        if metric not in _METRICS:
             continue  # written by a version that knows more, in a format that is ours
         match value:
             case [int() as median, int() as spread] if not isinstance(value, _Pairs):
@@ -317,16 +315,12 @@ def _restore(name: str) -> str:
 # ------------------------------------------------------------------- writing
 
 
-def _is_session(nodeid: str) -> bool:
-    return nodeid == SESSION or nodeid.startswith(f"{SESSION} of ")
-
-
 def _line(entry: Entry) -> str:
     parts = [
         f'"{metric}": [{figure.median}, {figure.spread}]'
-        for metric in BASELINE_METRICS
+        for metric in _METRICS
         if (figure := entry.figures.get(metric)) is not None
-        and (entry.once or metric not in _ZERO_IF_ABSENT or figure != Figure(median=0))
+        and (entry.once or metric not in RETAINED or figure != Figure(median=0))
     ]
     if entry.once:
         parts.append('"once": true')

@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from pytest_memalert.allowances import ALLOWANCES, Allowance, Allowances
-from pytest_memalert.baseline import SESSION, Baseline, Entry, Figure
-from pytest_memalert.metrics import METRICS
+from pytest_memalert.baseline import RETAINED, WHOLE_METRICS, Baseline, Entry, Figure
+from pytest_memalert.comparisons import is_whole, tell, tell_runs
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -22,41 +22,49 @@ from pytest_memalert.model import (
     Measurement,
     PerformanceAlert,
 )
-from pytest_memalert.units import Unit, format_quantity
 
 __all__ = [
     "PEAKS",
-    "RETAINED",
     "allowed",
     "compare",
     "compare_figure",
-    "compare_session",
+    "compare_whole",
     "decide_peaks",
     "find_excesses",
     "is_peak_odd",
     "judge",
+    "keep_written",
     "match_renamed",
     "merge_results",
     "retains_less",
-    "tell",
+    "settle",
+    "with_known_leak",
 ]
 
 #: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
 PEAKS = ("peak_bytes", "traced_peak_bytes")
-#: The metrics of what a test leaves behind, each time it runs.
-RETAINED = ("leak_bytes_per_run", "growth_bytes", "blocks_growth")
-
-# Which comparison of a test speaks first, and which metrics a session has.
-_ORDER = (*RETAINED, "traced_peak_bytes", "peak_bytes", "heap_bytes", "rss_bytes", "rss_peak_bytes")
-_SESSION_METRICS = ("rss_peak_bytes", "rss_bytes", "heap_bytes")
-_SESSION_LABELS = {
-    "rss_peak_bytes": "highest resident memory",
-    "rss_bytes": "resident memory at the end",
-    "heap_bytes": "memory in use at the end",
-}
+# Which comparison of a test speaks first.
+_ORDER = (
+    *RETAINED,
+    "traced_peak_bytes",
+    "peak_bytes",
+    "heap_growth_bytes",
+    "heap_bytes",
+    "rss_bytes",
+    "rss_peak_bytes",
+)
+_ADVICE_OF_WHOLE = (
+    (
+        "Look at what is imported, cached or kept by wide fixtures since the baseline was saved: "
+        "pytest -v --memalert lists the tests and fixtures that brought most."
+    ),
+    "If that is meant, save the whole suite again: pytest --memalert --memalert-save",
+)
 
 # A recorded spread is of two or three runs: twenty lie further apart.
 _SPREADS = 2
+# What a run leaves behind is not written where it is less than this part of the allowance.
+_TOO_LITTLE = 16
 # A first run is looked at again when its peak is off by this much, either way. Looking costs a few
 # runs of the test and accuses nobody, so this is well below what is allowed.
 _ODD_SHARE = 0.03
@@ -70,7 +78,7 @@ _UNCONFIRMED = {
 
 
 def allowed(figure: Figure, allowance: Allowance) -> float:
-    """Return how far a value may lie from the baseline's: share, floor or recorded noise, whichever is most."""
+    """Return how far a value may lie from the baseline's: the most of share, floor and recorded noise."""
     return max(allowance.share * figure.median, allowance.floor, _SPREADS * figure.spread)
 
 
@@ -99,6 +107,36 @@ def compare_figure(
         status=status,  # type: ignore[arg-type]  # one of the three above
         further=tuple(further),
     )
+
+
+def keep_written(written: Entry, measured: Entry, allowances: Mapping[str, Allowance]) -> Entry:
+    """Return the entry to be saved: what is still within its allowance stays as it is written.
+
+    So that a review shows what changed, not the noise of measuring again; and since each figure is
+    held against the one that was reviewed, small steps don't add up unseen.
+    """
+    if written.once != measured.once:
+        return measured
+    figures = dict(measured.figures)
+    for metric, figure in measured.figures.items():
+        before, allowance = written.figure(metric), allowances.get(metric)
+        if before is None or allowance is None:
+            continue
+        seen = compare_figure("", metric, before, allowance, observed=figure.median)
+        if seen.status == "within":
+            figures[metric] = before
+    return replace(measured, figures=figures)
+
+
+def settle(entry: Entry, allowances: Mapping[str, Allowance]) -> Entry:
+    """Return the entry without what is too little to count: a few blocks that the measuring itself leaves."""
+    figures = {
+        metric: figure
+        for metric, figure in entry.figures.items()
+        if metric not in RETAINED
+        or max(figure.median, figure.spread) * _TOO_LITTLE > allowances[metric].floor
+    }
+    return replace(entry, figures=figures)
 
 
 # ----------------------------------------------------------------- one test
@@ -183,10 +221,27 @@ def find_excesses(
     return tuple(found)
 
 
+def with_known_leak(entry: Entry, *, bytes_per_run: float, blocks_per_run: float) -> Entry:
+    """Return the entry with the leak that its other figures show.
+
+    Which suspects are searched for leaks depends on the time there is: a leak may have been there all
+    along, seen in the blocks or bytes that each run left, though nobody had proven it. Blocks are
+    taken to be as large as those of the leak that is now proven.
+    """
+    leak, growth, blocks = (entry.figure(metric) for metric in RETAINED)
+    known = max(
+        leak.median if leak else 0,
+        growth.median if growth else 0,
+        blocks.median * bytes_per_run / blocks_per_run if blocks and blocks_per_run > 0 else 0,
+    )
+    figure = Figure(median=round(known), spread=leak.spread if leak else 0)
+    return replace(entry, figures={**entry.figures, "leak_bytes_per_run": figure})
+
+
 def retains_less(
     nodeid: str, entry: Entry, allowances: Mapping[str, Allowance], values: Mapping[str, float]
 ) -> tuple[Comparison, ...]:
-    """Return the improvements in what a test retains: even its first run, in which caches fill, shows less."""
+    """Return the improvements in what a test retains: even its first run, when caches fill, shows less."""
     found = []
     for metric in RETAINED[1:]:
         figure = entry.figure(metric)
@@ -202,12 +257,12 @@ def retains_less(
 # --------------------------------------------------------------- whole sessions
 
 
-def compare_session(
+def compare_whole(
     nodeid: str, entry: Entry, allowances: Allowances, values: Mapping[str, float]
 ) -> tuple[Comparison, ...]:
-    """Return the regressions and improvements of a whole session."""
+    """Return the regressions and improvements of a whole session or collection."""
     found = []
-    for metric in _SESSION_METRICS:
+    for metric in WHOLE_METRICS:
         figure = entry.figure(metric)
         if figure is not None and metric in values:
             allowance = allowances.of_session[metric]
@@ -251,6 +306,7 @@ def compare(
         )
     old_ids = {new: old for old, new in renamed}
     measured = {test.nodeid: entries.get(old_ids.get(test.nodeid, test.nodeid)) for test in tests}
+    unheld = {nodeid for nodeid in uncompared if old_ids.get(nodeid, nodeid) in entries}
     if confirmed is None:
         confirmed = [
             comparison
@@ -258,23 +314,19 @@ def compare(
             if test.outcome == "passed" and (entry := measured[test.nodeid]) is not None
             for comparison in _compare_first_run(test, entry, allowances)
         ]
-    seen = {*measured, *uncompared, *old_ids.values(), *_session_ids(entries)}
+    seen = {*measured, *uncompared, *old_ids.values(), *filter(is_whole, entries)}
     return GateResult(
         path=path,
         environment=key,
-        compared=sum(entry is not None for entry in measured.values()),
+        compared=sum(entry is not None and nodeid not in unheld for nodeid, entry in measured.items()),
         comparisons=tuple(confirmed),
         new=tuple(sorted(nodeid for nodeid, entry in measured.items() if entry is None)),
         missing=() if partial else tuple(sorted(nodeid for nodeid in entries if nodeid not in seen)),
         renamed=tuple(sorted(renamed)),
-        uncompared=tuple(sorted(nodeid for nodeid in set(uncompared) if nodeid in entries)),
+        uncompared=tuple(sorted(unheld)),
         strict=strict,
         partial=partial,
     )
-
-
-def _session_ids(entries: Iterable[str]) -> list[str]:
-    return [nodeid for nodeid in entries if nodeid == SESSION or nodeid.startswith(f"{SESSION} of ")]
 
 
 def _compare_first_run(test: Measurement, entry: Entry, allowances: Allowances) -> list[Comparison]:
@@ -300,7 +352,7 @@ def merge_results(results: Sequence[GateResult], measured: Iterable[str], baseli
     uncompared = {nodeid for result in results for nodeid in result.uncompared}
     renamed = {pair for result in results for pair in result.renamed}
     entries = baseline.environments.get(first.environment, {})
-    seen = {*measured, *uncompared, *(old for old, _ in renamed), *_session_ids(entries)}
+    seen = {*measured, *uncompared, *(old for old, _ in renamed), *filter(is_whole, entries)}
     return replace(
         first,
         compared=sum(result.compared for result in results),
@@ -360,8 +412,7 @@ def judge(
     alerts = []
     for nodeid, found in by_test.items():
         found.sort(key=lambda comparison: _ORDER.index(comparison.metric))
-        whole = nodeid == SESSION or nodeid.startswith(f"{SESSION} of ")
-        advice = _advice_of_session() if whole else _advice(found[0], result.path)
+        advice = _ADVICE_OF_WHOLE if is_whole(nodeid) else _advice(found[0], result.path)
         alerts.append(
             _alert(
                 nodeid,
@@ -371,7 +422,7 @@ def judge(
                 message="\n".join(
                     [
                         f"{nodeid}: {tell(found[0])}",
-                        *_evidence(found[0]),
+                        *filter(None, [tell_runs(found[0])]),
                         *(f"also, {tell(other)}" for other in found[1:]),
                     ]
                 ),
@@ -400,44 +451,11 @@ def judge(
     return tuple(alerts)
 
 
-def tell(comparison: Comparison) -> str:
-    """Return a comparison as words, without the name of the test."""
-    unit: Unit = METRICS[comparison.metric].unit if comparison.metric in METRICS else "bytes"
-    label = METRICS[comparison.metric].label if comparison.metric in METRICS else comparison.metric
-    if comparison.nodeid.startswith(SESSION):
-        label = _SESSION_LABELS.get(comparison.metric, label)
-    difference = comparison.observed - comparison.baseline
-    over = "over" if difference > 0 else "under"
-    observed, baseline, apart, room = (
-        format_quantity(value, unit)
-        for value in (comparison.observed, comparison.baseline, abs(difference), comparison.allowance)
-    )
-    return f"{label} {observed} is {apart} {over} the baseline's {baseline} (allowed: {room})"
-
-
-def _evidence(comparison: Comparison) -> list[str]:
-    if not comparison.further:
-        return []
-    unit = METRICS[comparison.metric].unit
-    runs = ", ".join(format_quantity(value, unit) for value in comparison.further)
-    return [f"measured again: {runs}"]
-
-
 def _advice(comparison: Comparison, path: str) -> tuple[str, ...]:
     what = "what it keeps at once" if comparison.metric in PEAKS else "what it leaves behind"
     return (
         f"Look at what this change made the test hold: {what} has grown since {path} was saved.",
         f"If that is meant: {_save(comparison.nodeid)}",
-    )
-
-
-def _advice_of_session() -> tuple[str, ...]:
-    return (
-        (
-            "Look at what is imported, cached or kept by fixtures of wide scope since the baseline was saved: "
-            "pytest -v --memalert lists the tests and fixtures that brought most."
-        ),
-        "If that is meant, save the whole suite again: pytest --memalert --memalert-save",
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pytest_memalert.allowances import ALLOWANCES, Allowances, read_allowances
+from pytest_memalert.baseline import DEFAULT_NAME
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import (
     DEFAULT_RULES,
@@ -44,7 +46,7 @@ __all__ = [
 #: Which tests are run again: none, those whose first run stands out, every one.
 LeakChecks = Literal["off", "suspects", "all"]
 
-OptionKind = Literal["flag", "choice", "path", "duration", "budget"]
+OptionKind = Literal["flag", "choice", "path", "duration", "budget", "baseline"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,28 @@ OPTIONS: tuple[Option, ...] = (
         default="critical",
         help="which alerts fail their test: critical ones (the default), warnings too, or none (never); "
         "the others are shown as warnings",
+    ),
+    Option(
+        name="save",
+        kind="baseline",
+        default=None,
+        metavar="PATH",
+        help="write what each test needs today to this baseline file ('memalert.lock.json' beside the "
+        "configuration file by default), to be committed; of a part of the suite, that part is updated",
+    ),
+    Option(
+        name="gate",
+        kind="baseline",
+        default=None,
+        metavar="PATH",
+        help="fail tests that need more than the baseline file allows ('memalert.lock.json' beside the "
+        "configuration file by default); a test that seems to is run again before it fails",
+    ),
+    Option(
+        name="strict",
+        kind="flag",
+        default=False,
+        help="with --memalert-gate: tests that the baseline lacks fail, too",
     ),
     Option(
         name="json",
@@ -175,6 +199,10 @@ class Settings:
     html: Path | None = None
     markdown: Path | None = None
     gitlab: Path | None = None
+    save: Path | None = None
+    gate: Path | None = None
+    strict: bool = False
+    allowances: Allowances = ALLOWANCES
 
 
 def load_settings(
@@ -196,6 +224,12 @@ def load_settings(
     rules, wrong_rules = read_rules(
         table.pop("rules", ()), place=f"{pyproject_name}: tool.memalert.rules", metrics=metrics
     )
+    allowances: Allowances = ALLOWANCES
+    wrong_allowances: list[str] = []
+    if isinstance(table.get("gate"), Mapping):  # else it is the option of this name
+        allowances, wrong_allowances = read_allowances(
+            table.pop("gate"), place=f"{pyproject_name}: tool.memalert.gate"
+        )
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     names = [*(option.name for option in OPTIONS), "rules"]
@@ -213,7 +247,7 @@ def load_settings(
             with collecting(problems, origin):
                 values[option.name] = _READERS[option.kind](value, option)
                 origins[option.name] = origin
-    problems += wrong_rules
+    problems += [*wrong_rules, *wrong_allowances]
     if problems:
         raise ConfigurationError(problems)
     return Settings(
@@ -228,6 +262,10 @@ def load_settings(
         html=values["html"],
         markdown=values["markdown"],
         gitlab=values["gitlab"],
+        save=values["save"],
+        gate=values["gate"],
+        strict=values["strict"],
+        allowances=allowances,
     )
 
 
@@ -285,7 +323,8 @@ def _from_ini(ini: Mapping[str, str], place: str) -> _Layer:
     for option in OPTIONS:
         text = ini.get(option.ini, "").strip()
         if text:
-            value = _FLAG_WORDS.get(text.lower(), text) if option.kind == "flag" else text
+            takes_words = option.kind in ("flag", "baseline")
+            value = _FLAG_WORDS.get(text.lower(), text) if takes_words else text
             yield option, value, f"{place}: {option.ini}"
 
 
@@ -307,6 +346,22 @@ def _read_path(value: object, option: Option) -> Path | None:
     if value is None or isinstance(value, Path):
         return value
     return Path(read_text(value))
+
+
+def _read_baseline_path(value: object, option: Option) -> Path | None:
+    """Return the path of a baseline; True means the one by default."""
+    if value is None or value is False:
+        return None
+    if value is True:
+        return Path(DEFAULT_NAME)
+    path = Path(read_text(value))
+    if path.suffix != ".json":
+        # "pytest --memalert-save tests" means the tests, and argparse takes them for the PATH.
+        raise ValueError(
+            f"{str(value)!r} is not the name of a .json file; to run {str(value)!r}, put it before "
+            f"{option.flag}, or write {option.flag}={DEFAULT_NAME}"
+        )
+    return path
 
 
 def _read_interval(value: object, option: Option) -> float:
@@ -335,5 +390,6 @@ _READERS: dict[OptionKind, Callable[[object, Option], object]] = {
     "choice": lambda value, option: read_choice(value, option.choices),
     "path": _read_path,
     "duration": _read_interval,
+    "baseline": _read_baseline_path,
     "budget": _read_budget,
 }

@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("setuponly", False):
         worker = Worker(config, given)
         config.pluginmanager.register(worker, "memalert-worker")
-        if given.settings.leaks != "off":
+        if given.settings.leaks != "off" or given.gate is not None:
             config.pluginmanager.register(ScopeHolder(worker), "memalert-scopes")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Controller(config, given), "memalert-controller")

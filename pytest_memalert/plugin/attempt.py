@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.model import Measurement, Note, PerformanceAlert, Sample
+from pytest_memalert.model import Comparison, Measurement, Note, PerformanceAlert, Sample
 from pytest_memalert.plugin.pytest_internals import HeldScopes
 from pytest_memalert.probes.peak import PeakWindow
+
+if TYPE_CHECKING:
+    from pytest_memalert.baseline import Entry
 
 __all__ = ["Attempt"]
 
@@ -24,12 +28,15 @@ class Attempt:
         "call_ended",
         "call_logged",
         "children",
+        "comparisons",
+        "entry",
         "failed_part",
         "held",
         "item",
         "measurement",
         "notes",
         "parts",
+        "renamed_from",
         "reports",
         "reruns",
         "reruns_s",
@@ -56,6 +63,9 @@ class Attempt:
         self.reruns = 0
         self.reruns_s = 0.0
         self.screening_s = 0.0
+        self.comparisons: Sequence[Comparison] = ()
+        self.entry: Entry | None = None
+        self.renamed_from: str | None = None
 
     def outcome(self, *, torn_down_well: bool) -> str:
         """Return how the test itself went, in pytest's words, before any alert."""

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-import platform
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import pytest_memalert
 from pytest_memalert.clock import elapsed_s, utc_now
-from pytest_memalert.errors import MemalertWarning
+from pytest_memalert.errors import MemalertError, MemalertWarning
+from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
-    Environment,
     FixtureGrowth,
+    GateResult,
     Measurement,
     Note,
     Overhead,
     PerformanceAlert,
     Run,
 )
-from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, decode_facts
+from pytest_memalert.plugin.environment import this_environment
+from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.reporting import append_summary, is_on_github, locate, write_reports
 from pytest_memalert.plugin.telling import let_others_modify, record_warning
@@ -31,6 +31,9 @@ from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 from pytest_memalert.reports import github, terminal
 from pytest_memalert.rules import find_breaches, group_leaks, inhibit, make_alert, session_values
 from pytest_memalert.turns import update
+
+if TYPE_CHECKING:
+    from pytest_memalert.plugin.keeping import Keeper, Saved
 
 __all__ = ["Controller"]
 
@@ -53,6 +56,13 @@ class Controller:
         self._screening_s = 0.0
         self._checked: dict[str, tuple[float, float, str]] = {}
         self._run: Run | None = None
+        self._keeper: Keeper | None = None
+        self._saved: Saved | None = None
+        self._failed_to_save = False
+        if given.gate is not None:
+            from pytest_memalert.plugin.keeping import Keeper
+
+            self._keeper = Keeper(config, given.gate)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -74,6 +84,13 @@ class Controller:
         problems = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
         if problems:
             raise pytest.UsageError(problems)
+        if self._keeper is not None:
+            self._keeper.note_process(getattr(node, "workeroutput", None))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take note of what was not collected."""
+        if self._keeper is not None and not report.passed:
+            self._keeper.note_collection(report)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -81,7 +98,7 @@ class Controller:
         if self._config.getoption("collectonly", False) or session.exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         began_s = elapsed_s()
-        self._run = run = self._finish(began_s)
+        self._run = run = self._finish(began_s, session)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as problem:
@@ -92,7 +109,8 @@ class Controller:
             self._warn(no_summary)
         if self._checked:
             write_turns(self._config, update(read_turns(self._config), self._checked))
-        if session.exitstatus == pytest.ExitCode.OK and any(run.fails(alert) for alert in run.alerts):
+        failed = self._failed_to_save or any(run.fails(alert) for alert in run.alerts)
+        if session.exitstatus == pytest.ExitCode.OK and failed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(trylast=True)
@@ -100,6 +118,8 @@ class Controller:
         """Write the summary."""
         if self._run is None:
             return
+        for text in self._saved.lines() if self._saved is not None else ():
+            terminalreporter.write_line(escape_controls(text))
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
         lines = terminal.render(self._run, verbosity=verbosity, width=width)
@@ -124,6 +144,8 @@ class Controller:
             if facts.source is not None:
                 duration_s = facts.measurement.values["duration_s"]
                 self._checked[nodeid] = (facts.reruns_s, duration_s, facts.source)
+        if self._keeper is not None:
+            self._keeper.gather(nodeid, facts)
         if facts.alerts:
             self._alerts[nodeid] = tuple(facts.alerts)
         for fixture in facts.fixtures:
@@ -133,25 +155,19 @@ class Controller:
         self._reruns_s += facts.reruns_s
         self._screening_s += facts.screening_s
 
-    def _finish(self, began_s: float) -> Run:
+    def _finish(self, began_s: float, session: pytest.Session) -> Run:
         tests = tuple(self._tests.values())
         alerts = list(group_leaks(alert for found in self._alerts.values() for alert in found))
         alerts += self._judge_session(tests)
+        gate, regressions = self._conclude_baseline(session, tests)
+        alerts += regressions
         settings = self._given.settings
         ended_s = elapsed_s()
         return Run(
             run_id=uuid.uuid4().hex,
             started_at=self._started_at,
             duration_s=ended_s - self._started_s,
-            environment=Environment(
-                implementation=platform.python_implementation(),
-                python=platform.python_version(),
-                platform=platform.system(),
-                machine=platform.machine(),
-                traced=settings.trace,
-                pytest=pytest.__version__,
-                memalert=pytest_memalert.__version__,
-            ),
+            environment=this_environment(traced=settings.trace),
             overhead=Overhead(
                 tests_s=sum(test.values.get("duration_s", 0.0) for test in tests),
                 screening_s=self._screening_s,
@@ -164,7 +180,28 @@ class Controller:
             alerts=tuple(alerts),
             notes=tuple(self._notes),
             fail_on=settings.fail_on,
+            gate=gate,
         )
+
+    def _conclude_baseline(
+        self, session: pytest.Session, tests: Sequence[Measurement]
+    ) -> tuple[GateResult | None, Sequence[PerformanceAlert]]:
+        """Save the baseline, or return how the session compares with it and the alerts about the whole."""
+        keeper, given = self._keeper, self._given.gate
+        if keeper is None or given is None:
+            return None, ()
+        worker = self._config.pluginmanager.get_plugin("memalert-worker")
+        if worker is not None and getattr(self._config.option, "dist", "no") == "no":
+            keeper.note_process({WHOLE: worker.sum_up()})
+        if not given.saves:
+            gate, alerts = keeper.hold(session, tests)
+            return gate, let_others_modify(self._config, alerts)
+        try:
+            self._saved = keeper.save(session)
+        except (OSError, MemalertError) as problem:
+            self._failed_to_save = True
+            self._warn(f"memalert could not save the baseline: {problem}")
+        return None, ()
 
     def _judge_session(self, tests: Sequence[Measurement]) -> list[PerformanceAlert]:
         """Return the alerts of session-scoped rules: for each, that of the process that is worst off."""

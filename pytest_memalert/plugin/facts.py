@@ -6,19 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_memalert.baseline import Entry, Figure
 from pytest_memalert.codec import (
     decode_alert,
+    decode_comparison,
     decode_fixture,
     decode_measurement,
     decode_note,
     encode_alert,
+    encode_comparison,
     encode_fixture,
     encode_measurement,
     encode_note,
 )
-from pytest_memalert.model import FixtureGrowth, Measurement, Note, PerformanceAlert
+from pytest_memalert.model import Comparison, FixtureGrowth, Measurement, Note, PerformanceAlert
 
-__all__ = ["FACTS", "USAGE_ERROR", "Facts", "decode_facts", "encode_facts"]
+__all__ = [
+    "FACTS",
+    "USAGE_ERROR",
+    "WHOLE",
+    "Facts",
+    "decode_entry",
+    "decode_facts",
+    "encode_entry",
+    "encode_facts",
+]
 
 #: The attribute of a teardown report that carries what was found. Plain data wherever the
 #: report may leave the process: it passes from an xdist worker to the controller, and
@@ -26,6 +38,8 @@ __all__ = ["FACTS", "USAGE_ERROR", "Facts", "decode_facts", "encode_facts"]
 FACTS = "memalert_facts"
 #: The key of an xdist worker's output under which it tells the controller what is wrong with the markers.
 USAGE_ERROR = "memalert_usage_error"
+#: The key under which it tells of its process as a whole, for the baseline.
+WHOLE = "memalert_whole"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +47,8 @@ class Facts:
     """Hold what was found about one test, and what it took to find it.
 
     ``source`` identifies the code of a test that took its turn in being checked for leaks.
+    ``comparisons`` with the baseline are those that confirming runs gave, ``entry`` is what a session
+    that saves has measured for the baseline, ``renamed_from`` the id that the baseline knows the test by.
     """
 
     measurement: Measurement | None = None
@@ -43,6 +59,9 @@ class Facts:
     reruns_s: float = 0.0
     source: str | None = None
     screening_s: float = 0.0
+    comparisons: Sequence[Comparison] = ()
+    entry: Entry | None = None
+    renamed_from: str | None = None
 
 
 def encode_facts(facts: Facts) -> dict[str, object]:
@@ -56,6 +75,12 @@ def encode_facts(facts: Facts) -> dict[str, object]:
         "source": facts.source,
         "screening_s": facts.screening_s,
     }
+    if facts.comparisons:
+        entry["comparisons"] = [encode_comparison(comparison) for comparison in facts.comparisons]
+    if facts.entry is not None:
+        entry["entry"] = encode_entry(facts.entry)
+    if facts.renamed_from is not None:
+        entry["renamed_from"] = facts.renamed_from
     if facts.measurement is not None:
         entry["measurement"] = encode_measurement(facts.measurement)
     return {key: value for key, value in entry.items() if value}
@@ -73,4 +98,24 @@ def decode_facts(entry: Mapping[str, Any]) -> Facts:
         reruns_s=entry.get("reruns_s", 0.0),
         source=entry.get("source"),
         screening_s=entry.get("screening_s", 0.0),
+        comparisons=[decode_comparison(comparison) for comparison in entry.get("comparisons", ())],
+        entry=None if entry.get("entry") is None else decode_entry(entry["entry"]),
+        renamed_from=entry.get("renamed_from"),
+    )
+
+
+def encode_entry(entry: Entry) -> dict[str, object]:
+    """Return what was measured for the baseline as a dict of JSON types."""
+    figures = {metric: [figure.median, figure.spread] for metric, figure in entry.figures.items()}
+    return {"figures": figures, "once": entry.once}
+
+
+def decode_entry(entry: Mapping[str, Any]) -> Entry:
+    """Return what was measured for the baseline, from such a dict."""
+    return Entry(
+        figures={
+            metric: Figure(median=median, spread=spread)
+            for metric, (median, spread) in entry["figures"].items()
+        },
+        once=entry["once"],
     )

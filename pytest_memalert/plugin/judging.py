@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -13,6 +13,7 @@ from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import (
     AlertRule,
+    Comparison,
     LeakAnalysis,
     LeakVerdict,
     Measurement,
@@ -41,6 +42,10 @@ from pytest_memalert.rules import (
 )
 from pytest_memalert.units import format_quantity, format_size
 
+if TYPE_CHECKING:
+    from pytest_memalert.baseline import Entry
+    from pytest_memalert.plugin.gating import Finding, Gate
+
 __all__ = ["NO_LIMITS", "Judge", "Judgement"]
 
 NO_LIMITS = MarkerLimits()
@@ -60,6 +65,9 @@ class Judgement:
     notes: tuple[Note, ...] = ()
     reruns: int = 0
     reruns_s: float = 0.0
+    comparisons: tuple[Comparison, ...] = ()
+    entry: Entry | None = None
+    renamed_from: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,6 +104,16 @@ class Judge:
         self._leak_check = LeakCheck(given.settings.leaks, turns=turns)
         self._tests_s = 0.0
         self._reruns_s = 0.0
+        self._gate: Gate | None = None
+        if given.gate is not None:
+            from pytest_memalert.plugin.gating import Gate
+
+            self._gate = Gate(given.gate, self._repeater, traces_all=given.settings.trace)
+
+    def learn_collected(self, nodeids: Collection[str]) -> None:
+        """Take in the ids of all tests that there are; only a gate has a use for them."""
+        if self._gate is not None:
+            self._gate.learn_collected(nodeids)
 
     def may_repeat(self, limits: MarkerLimits) -> bool:
         """Return whether the settings and the test's marker let it be run again."""
@@ -106,6 +124,8 @@ class Judge:
     ) -> bool:
         """Return whether a test with these figures will be run again."""
         if self._leak_check.is_wanted(nodeid, values, limits):
+            return True
+        if self._gate is not None and self._gate.wants(nodeid, values, limits):
             return True
         breaches = find_breaches(self._rules_for(nodeid, component, limits), values)
         return any(self._is_repeatable(breach) for breach in breaches)
@@ -132,7 +152,10 @@ class Judge:
             )
             if _key(breach.rule) not in self._crossed
         ]
-        if not breaches and case.leak is None:  # nearly every test: 60 us are all that it may cost
+        finding = self._hold_against_baseline(case) if self._gate is not None and passed else None
+        if (
+            not breaches and case.leak is None and finding is None
+        ):  # nearly every test: 60 us are all that it may cost
             return Judgement(measurement=case.measurement, notes=tuple(case.notes))
         if not passed:
             alerts = mute(
@@ -145,6 +168,7 @@ class Judge:
                     *self._alerts_of_leak(case, breaches),
                     *self._alerts_of_state(case, breaches),
                     *(self._alert_repeated(case, breach) for breach in self._confirm(case, repeatable)),
+                    *(finding.alerts if finding is not None else ()),
                 ]
             )
         reruns_s = elapsed_s() - began_s if case.reruns else 0.0
@@ -155,7 +179,21 @@ class Judge:
             notes=tuple(case.notes),
             reruns=case.reruns,
             reruns_s=reruns_s,
+            comparisons=finding.comparisons if finding is not None else (),
+            entry=finding.entry if finding is not None else None,
+            renamed_from=finding.renamed_from if finding is not None else None,
         )
+
+    def _hold_against_baseline(self, case: _Case) -> Finding:
+        """Return what the baseline has to do with the test; note what could not be confirmed."""
+        assert self._gate is not None
+        finding = self._gate.examine(
+            case.item, case.measurement, case.limits, leak=case.leak, why_not=self._why_no_budget()
+        )
+        case.reruns += finding.reruns
+        if finding.unclear is not None:
+            case.note("unclear", f"{case.measurement.nodeid}: {finding.unclear}")
+        return finding
 
     # ------------------------------------------------------------------ the leak
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,9 @@ from pytest_memalert.model import Probe
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
 from pytest_memalert.plugin.reporting import report_problems
 from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pyproject
+
+if TYPE_CHECKING:
+    from pytest_memalert.plugin.gate_given import GateGiven
 
 __all__ = ["Given", "add_options", "is_on", "read_given"]
 
@@ -24,6 +28,7 @@ class Given:
     settings: Settings
     probes: tuple[Probe, ...]
     metrics: Mapping[str, Metric]
+    gate: GateGiven | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -41,6 +46,16 @@ def add_options(parser: pytest.Parser) -> None:
         if option.kind == "flag":
             group.addoption(
                 option.flag, dest=f"memalert_{option.name}", action="store_true", default=None, help=help_text
+            )
+        elif option.kind == "baseline":
+            group.addoption(
+                option.flag,
+                dest=f"memalert_{option.name}",
+                default=None,
+                nargs="?",
+                const=True,
+                metavar=option.metavar,
+                help=help_text,
             )
         else:
             # The values are read in settings.py, together with those of the files.
@@ -99,9 +114,17 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         problems.extend(wrong.problems)
     if settings is not None and not hasattr(config, "workerinput"):
         problems += report_problems(config, settings)
+    gate = None
+    if settings is not None and (settings.save or settings.gate) is not None:
+        from pytest_memalert.plugin.gate_given import read_gate_given
+
+        try:
+            gate = read_gate_given(config, settings)
+        except ConfigurationError as wrong:
+            problems.extend(wrong.problems)
     if problems or settings is None:
         raise ConfigurationError(problems)
-    return Given(settings=settings, probes=probes, metrics=metrics)
+    return Given(settings=settings, probes=probes, metrics=metrics, gate=gate)
 
 
 def _written_ini(config: pytest.Config) -> dict[str, str]:

@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,8 +29,11 @@ from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.plugin.telling import fail_test, let_others_modify, record_warning, warn_of
 from pytest_memalert.plugin.turn_cache import read_turns
 from pytest_memalert.probes.peak import PeakWindows
-from pytest_memalert.probes.sampler import Sampler, age_all, collect_young
+from pytest_memalert.probes.sampler import Sampler, age_all, collect_young, trim_heap
 from pytest_memalert.turns import choose, source_of
+
+if TYPE_CHECKING:
+    from pytest_memalert.plugin.whole import WholeProcess
 
 __all__ = ["ScopeHolder", "Worker"]
 
@@ -67,6 +70,12 @@ class Worker:
         self._turns: frozenset[str] | None = None
         self._started_tracing = False
         self._told_trouble: set[str] = set()
+        self._whole: WholeProcess | None = None
+        if given.gate is not None:
+            from pytest_memalert.plugin.whole import WholeProcess
+
+            self._whole = WholeProcess(config)
+            config.pluginmanager.register(self._whole, "memalert-whole")
         self.alerts: list[PerformanceAlert] = []
 
     # ------------------------------------------------------------ collection
@@ -205,7 +214,7 @@ class Worker:
             or self._judge is None
             or attempt is None
             or attempt.item is not item
-            or not self._judge.may_repeat(self._limits(item))
+            or not (self._whole is not None or self._judge.may_repeat(self._limits(item)))
         ):
             yield
         else:
@@ -240,6 +249,10 @@ class Worker:
 
     # -------------------------------------------------------------- for others
 
+    def sum_up(self) -> dict[str, Any] | None:
+        """Return what the process needed as a whole; None where nobody asks for it."""
+        return None if self._whole is None else self._whole.sum_up()
+
     @property
     def peak_windows(self) -> PeakWindows | None:
         """Return the windows over the process' high-water mark, once a test has begun."""
@@ -254,6 +267,8 @@ class Worker:
         readings = set(readings_for(rule.metric for rule in in_force))
         if settings.leaks != "off":
             readings.add("blocks")
+        if self._whole is not None:
+            readings.update(("blocks", "peak"))
         if settings.trace:
             readings.add("traced")
             if not tracemalloc.is_tracing():
@@ -266,6 +281,8 @@ class Worker:
         )
         self._fixtures = WiderFixtures(sampler, worker=self._name, rootpath=self._config.rootpath)
         self._judge = Judge(self._given, sampler, self._fixtures, turns=self._turns)
+        if self._whole is not None:
+            self._judge.learn_collected(self._whole.nodeids)
         self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
         age_all()
         return sampler
@@ -314,6 +331,11 @@ class Worker:
 
     def _measure_collected(self, attempt: Attempt) -> dict[str, float]:
         """Return the metrics of the attempt without the garbage it made."""
+        if self._whole is not None:
+            collect_young()
+            # What malloc holds free would hide the next test's peak, which a baseline is held against.
+            trim_heap()
+            return self._measure(attempt)
         if self._given.settings.leaks == "off":
             values = self._measure(attempt)
             # Suspicion counts single blocks; without it, garbage matters where it is large.
@@ -398,9 +420,15 @@ class Worker:
         )
         if outcome not in ("passed", "failed", "error"):
             return  # an expected failure, and a pass that wasn't expected, are told as such
+        if self._whole is not None:
+            self._whole.note_test(values)
         self._repeating = True
         judgement = judge.judge(measurement, item, self._limits(item), passed=outcome == "passed")
         self._repeating = False
+        if self._whole is not None and judgement.reruns:
+            self._whole.note_reruns(self._last)
+        attempt.comparisons = judgement.comparisons
+        attempt.entry, attempt.renamed_from = judgement.entry, judgement.renamed_from
         attempt.measurement = judgement.measurement
         attempt.alerts = let_others_modify(self._config, judgement.alerts)
         attempt.notes = judgement.notes
@@ -447,6 +475,9 @@ class Worker:
             reruns_s=attempt.reruns_s,
             source=self._sources.get(attempt.item.nodeid) if attempt.reruns else None,
             screening_s=attempt.screening_s,
+            comparisons=attempt.comparisons,
+            entry=attempt.entry,
+            renamed_from=attempt.renamed_from,
         )
 
     def _limits(self, item: pytest.Item) -> MarkerLimits:

@@ -74,6 +74,11 @@ def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
         lines += _table_lines(run.tests, width)
     lines += _fixture_lines(run, verbosity, width)
     lines += _note_lines(run.notes, verbosity, width)
+    if run.gate is not None:
+        from pytest_memalert.reports import gate
+
+        for text in gate.render(run.gate, verbosity=verbosity):
+            lines += _wrapped(escape_controls(text), width)
     if run.alerts:
         worst: Mapping[str, bool] = _COLOURS[speaking[0].severity] if speaking else {}
         lines += _wrapped(counts_text(run.alerts), width, markup=worst)

@@ -1,0 +1,107 @@
+"""The baseline that a session was given, to be held against or to be saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_memalert.allowances import Allowances
+from pytest_memalert.baseline import DEFAULT_NAME, Baseline, environment_key, read_baseline
+from pytest_memalert.errors import ConfigurationError, MemalertError
+from pytest_memalert.files import explain_unwritable
+from pytest_memalert.plugin.environment import this_environment
+from pytest_memalert.settings import Settings
+
+__all__ = ["GateGiven", "read_gate_given", "read_saved"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateGiven:
+    """Hold the baseline of a session that saves one or is held against one.
+
+    ``name`` is the file as messages call it, ``key`` what this environment's entries are kept under.
+    """
+
+    path: Path
+    name: str
+    key: str
+    baseline: Baseline
+    allowances: Allowances
+    saves: bool
+    strict: bool
+
+
+def read_gate_given(config: pytest.Config, settings: Settings) -> GateGiven:
+    """Return the baseline in question; raise ConfigurationError where it can't be used.
+
+    Whoever saves isn't judged meanwhile: with both options, the session saves.
+    """
+    option = "gate" if settings.save is None else "save"
+    chosen = settings.save or settings.gate
+    assert chosen is not None
+    origin = settings.origins[option]
+    path = _locate(config, chosen, typed=origin.startswith("--"))
+    name = _shown(path, config.invocation_params.dir)
+    key = environment_key(this_environment(traced=settings.trace))
+    if path.is_dir():
+        raise ConfigurationError([f"{origin}: {name!r} is a directory; name a file, as in {DEFAULT_NAME}"])
+    try:
+        baseline = read_saved(path, name)
+    except MemalertError as wrong:
+        raise ConfigurationError([str(wrong)]) from None
+    if option == "gate":
+        if baseline is None:
+            raise ConfigurationError(
+                [f"{origin}: there is no baseline {name}; save one with: pytest --memalert --memalert-save"]
+            )
+        if not baseline.environments.get(key):
+            others = ", ".join(sorted(baseline.environments)) or "none"
+            problem = (
+                f"{name}: has no entries for this environment, {key} (it has: {others}); save them "
+                "here with: pytest --memalert --memalert-save, or run the gate where they were saved"
+            )
+            raise ConfigurationError([problem])
+    elif not hasattr(config, "workerinput") and (why := explain_unwritable(path)):
+        raise ConfigurationError([f"{origin}: {why}"])
+    return GateGiven(
+        path=path,
+        name=name,
+        key=key,
+        baseline=baseline or Baseline(),
+        allowances=settings.allowances,
+        saves=option == "save",
+        strict=settings.strict,
+    )
+
+
+def read_saved(path: Path, name: str) -> Baseline | None:
+    """Return the baseline in a file; None where there is no file. Raises MemalertError."""
+    try:
+        return read_baseline(path.read_text(encoding="utf-8"), name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MemalertError(f"{name}: can't be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise MemalertError(
+            f"{name}, line {line}: is not UTF-8 text; restore the file from version control or delete it "
+            "and save again with: pytest --memalert --memalert-save"
+        ) from None
+
+
+def _locate(config: pytest.Config, chosen: Path, *, typed: bool) -> Path:
+    """Return the whole path: what was typed is relative to where, all else to the configuration file."""
+    if typed and chosen != Path(DEFAULT_NAME):
+        return config.invocation_params.dir / chosen
+    folder = config.inipath.parent if config.inipath is not None else config.rootpath
+    return folder / chosen
+
+
+def _shown(path: Path, folder: Path) -> str:
+    try:
+        return path.relative_to(folder).as_posix()
+    except ValueError:
+        return str(path)

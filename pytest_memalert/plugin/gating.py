@@ -1,0 +1,340 @@
+"""What a baseline means for one test: measured for it, or held against it, by running the test again."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+
+from pytest_memalert.allowances import Allowance, widen_for_marker
+from pytest_memalert.baseline import RETAINED, Entry, summarise
+from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.comparisons import tell
+from pytest_memalert.gate import (
+    compare_figure,
+    decide_peaks,
+    find_excesses,
+    is_peak_odd,
+    judge,
+    match_renamed,
+    retains_less,
+    settle,
+    with_known_leak,
+)
+from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert
+from pytest_memalert.plugin.gate_given import GateGiven
+from pytest_memalert.plugin.repeating import Again, Repeater
+from pytest_memalert.plugin.rerun import can_rerun
+
+__all__ = ["Finding", "Gate"]
+
+# What is saved of a test is the median of so many further runs; a long one gets fewer.
+_SAVED_RUNS = 3
+_SAVED_TRACES = 2
+_LONG_S = 1.0
+# A peak is claimed when it is over in the test's own run and in so many further ones.
+_PEAK_RUNS = 2
+# Growth is claimed when it came back in each further run; a pool of a few entries takes some to fill.
+_GROWTH_RUNS_AT_LEAST = 2
+_GROWTH_RUNS_AT_MOST = 8
+_ENOUGH_S = 0.5
+_ENOUGH_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Hold what was found about one test; ``unclear`` says why nothing could be, if so."""
+
+    comparisons: tuple[Comparison, ...] = ()
+    alerts: tuple[PerformanceAlert, ...] = ()
+    entry: Entry | None = None
+    renamed_from: str | None = None
+    unclear: str | None = None
+    reruns: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Runs:
+    """The further runs of a test so far: their figures, and the peaks of those that were traced."""
+
+    figures: list[dict[str, float]]
+    traced: list[float]
+
+    @property
+    def count(self) -> int:
+        return len(self.figures) + len(self.traced)
+
+    @property
+    def resident(self) -> list[float]:
+        return [values["peak_bytes"] for values in self.figures if "peak_bytes" in values]
+
+
+_NOTHING = Finding()
+
+
+class Gate:
+    """Hold the tests of one process against the baseline, or measure them for it."""
+
+    def __init__(self, given: GateGiven, repeater: Repeater, *, traces_all: bool) -> None:
+        self._given = given
+        self._repeater = repeater
+        self._traces_all = traces_all
+        self._entries = given.baseline.environments.get(given.key, {})
+        self._renamed: Mapping[str, str] = {}
+
+    def learn_collected(self, nodeids: Collection[str]) -> None:
+        """Take in the ids of all tests that there are, so that one whose id changed can be told."""
+        self._renamed = match_renamed(self._entries, nodeids)
+
+    def wants(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
+        """Return whether a test with these figures will be run again."""
+        if limits.leaks == "off":
+            return False
+        if self._given.saves:
+            return True
+        entry = self._entry(nodeid)
+        if entry is None or entry.once:
+            return False
+        allowances = self._allowances(nodeid, entry, limits)
+        return is_peak_odd(entry, values) or bool(find_excesses(nodeid, entry, allowances, values))
+
+    def examine(
+        self,
+        item: pytest.Item,
+        measurement: Measurement,
+        limits: MarkerLimits,
+        *,
+        leak: LeakAnalysis | None,
+        why_not: str | None,
+    ) -> Finding:
+        """Return what the baseline has to do with a test that passed.
+
+        ``leak`` is what the search for leaks found out about it, ``why_not`` says why there is no
+        time to run it again.
+        """
+        if self._given.saves:
+            return self._measure(item, measurement, limits)
+        nodeid = measurement.nodeid
+        entry = self._entries.get(nodeid)
+        if entry is not None:
+            return self._hold(item, measurement, limits, entry, leak=leak, why_not=why_not)
+        old = self._renamed.get(nodeid)
+        if old is not None:
+            entry = self._entries[old]
+            found = self._hold(item, measurement, limits, entry, leak=leak, why_not=why_not, surely=True)
+            # Only the same figures, to what tracing can tell, make it certain that it is the same test.
+            if not found.comparisons and found.unclear is None and found.reruns:
+                return replace(found, renamed_from=old)
+        if not self._given.strict:
+            return _NOTHING
+        return Finding(alerts=self._judge(measurement, new=(nodeid,)))
+
+    def _entry(self, nodeid: str) -> Entry | None:
+        return self._entries.get(nodeid) or self._entries.get(self._renamed.get(nodeid, ""))
+
+    def _allowances(self, nodeid: str, entry: Entry, limits: MarkerLimits) -> Mapping[str, Allowance]:
+        allowances = self._given.allowances.for_test(nodeid)
+        medians = {metric: figure.median for metric in allowances if (figure := entry.figure(metric))}
+        return widen_for_marker(allowances, limits, medians)
+
+    # ------------------------------------------------------------------ saving
+
+    def _measure(self, item: pytest.Item, measurement: Measurement, limits: MarkerLimits) -> Finding:
+        """Return what the baseline is to say of a test."""
+        values = measurement.values
+        if limits.leaks == "off" or can_rerun(item):
+            return Finding(entry=_once(values))
+        leak = {name: values[name] for name in RETAINED[:1] if name in values}
+        runs = _Runs(figures=[], traced=[])
+        is_long = values["duration_s"] > _LONG_S
+        with self._repeater.again(item) as again:
+            reason = None
+            for _ in range(_SAVED_RUNS - is_long):
+                reason = reason or self._run(again, runs, traced=False)
+            for _ in range(_SAVED_TRACES - is_long):
+                reason = reason or self._run(again, runs, resident=False)
+        if reason is not None:
+            return Finding(entry=_once(values), reruns=runs.count)
+        traced = [{"traced_peak_bytes": peak} for peak in runs.traced]
+        entry = summarise([*({**run, **leak} for run in runs.figures), *traced])
+        allowances = self._given.allowances.for_test(measurement.nodeid)
+        return Finding(entry=settle(entry, allowances), reruns=runs.count)
+
+    def _run(self, again: Again, runs: _Runs, *, resident: bool = True, traced: bool = True) -> str | None:
+        """Run the test again, plainly and traced as asked for; return why that is no evidence."""
+        if resident:
+            values, reason = again.run()
+            if reason:
+                return reason
+            if not self._traces_all:
+                values.pop("traced_peak_bytes", None)
+            runs.figures.append(values)
+            if self._traces_all and "traced_peak_bytes" in values:
+                runs.traced.append(values["traced_peak_bytes"])
+        if traced and not self._traces_all:
+            peak_bytes, reason = again.trace()
+            if reason:
+                return reason
+            runs.traced.append(peak_bytes)
+        return None
+
+    # ------------------------------------------------------------ held against it
+
+    def _hold(
+        self,
+        item: pytest.Item,
+        measurement: Measurement,
+        limits: MarkerLimits,
+        entry: Entry,
+        *,
+        leak: LeakAnalysis | None,
+        why_not: str | None,
+        surely: bool = False,
+    ) -> Finding:
+        """Return how a test compares; ``surely`` has it run again, however like its first run is."""
+        nodeid, values = measurement.nodeid, measurement.values
+        allowances = self._allowances(nodeid, entry, limits)
+        if entry.once or limits.leaks == "off":
+            return self._hold_once(measurement, entry, allowances)
+        odd = surely or is_peak_odd(entry, values)
+        excesses = find_excesses(nodeid, entry, allowances, values)
+        less = retains_less(nodeid, entry, allowances, values)
+        proven: tuple[Comparison, ...] = ()
+        if leak is not None and leak.status in ("clean", "leaking"):
+            # The search for leaks has repeated the test already, and more often than is done here.
+            if excesses:
+                hunted = _as_hunted(leak)
+                known = with_known_leak(
+                    entry,
+                    bytes_per_run=hunted["leak_bytes_per_run"],
+                    blocks_per_run=hunted["blocks_growth"],
+                )
+                proven = find_excesses(nodeid, known, allowances, hunted)
+            excesses = ()
+        if not odd and not excesses:
+            return self._conclude(measurement, (*proven, *less), leak)
+        reason = why_not or can_rerun(item)
+        runs = _Runs(figures=[], traced=[])
+        peaks: tuple[Comparison, ...] = ()
+        if reason is None:
+            with self._repeater.again(item) as again:
+                peaks, excesses, reason = self._confirm(
+                    again, runs, nodeid, entry, allowances, odd=odd, excesses=excesses
+                )
+        if reason is not None and not proven:
+            told = [tell(each) for each in excesses] or ["its peak is not the baseline's"]
+            return Finding(unclear=f"{told[0]}; not confirmed: {reason}", reruns=runs.count)
+        finding = self._conclude(measurement, (*proven, *peaks, *excesses, *less), leak)
+        return replace(finding, reruns=runs.count)
+
+    def _confirm(
+        self,
+        again: Again,
+        runs: _Runs,
+        nodeid: str,
+        entry: Entry,
+        allowances: Mapping[str, Allowance],
+        *,
+        odd: bool,
+        excesses: Sequence[Comparison],
+    ) -> tuple[tuple[Comparison, ...], tuple[Comparison, ...], str | None]:
+        """Run the test until what it is blamed for is gone, or was there often enough.
+
+        Return the peak's comparison unless it is within, those of growth, and why the runs are no
+        evidence, if they aren't.
+        """
+        began_s = elapsed_s()
+        peaks: tuple[Comparison, ...] = ()
+        left = {each.metric: each for each in excesses}
+        while True:
+            reason = self._run(again, runs, traced=odd)
+            if reason is not None:
+                return (), tuple(left.values()), reason
+            if odd:
+                peaks = decide_peaks(nodeid, entry, allowances, resident=runs.resident, traced=runs.traced)
+                odd = bool(peaks) and peaks[0].status != "within"
+            seen = {each.metric: each for each in find_excesses(nodeid, entry, allowances, runs.figures[-1])}
+            left = {
+                metric: replace(
+                    each,
+                    observed=min(each.observed, seen[metric].observed),
+                    further=(*each.further, seen[metric].observed),
+                )
+                for metric, each in left.items()
+                if metric in seen
+            }
+            count = len(runs.figures)
+            grown_bytes = sum(max(0.0, values.get("growth_bytes", 0.0)) for values in runs.figures)
+            enough = count >= _GROWTH_RUNS_AT_MOST or (
+                count >= _GROWTH_RUNS_AT_LEAST
+                and (elapsed_s() - began_s > _ENOUGH_S or grown_bytes > _ENOUGH_BYTES)
+            )
+            peak_is_decided = not odd or count >= _PEAK_RUNS
+            if peak_is_decided and (not left or enough):
+                return (peaks if odd else ()), tuple(left.values()), None
+
+    def _hold_once(
+        self, measurement: Measurement, entry: Entry, allowances: Mapping[str, Allowance]
+    ) -> Finding:
+        """Return what can be said of a test that can't be run again: nothing that would fail it."""
+        figure, nodeid = entry.figure("peak_bytes"), measurement.nodeid
+        if figure is None or "peak_bytes" not in measurement.values:
+            return _NOTHING
+        seen = compare_figure(
+            nodeid,
+            "peak_bytes",
+            figure,
+            allowances["peak_bytes"],
+            observed=measurement.values["peak_bytes"],
+        )
+        if seen.status != "regression":
+            return _NOTHING
+        return Finding(unclear=f"{tell(seen)}; not confirmed: the test is not run again")
+
+    def _conclude(
+        self, measurement: Measurement, comparisons: tuple[Comparison, ...], leak: LeakAnalysis | None
+    ) -> Finding:
+        if not comparisons:
+            return _NOTHING
+        alerts = self._judge(measurement, comparisons)
+        if leak is not None and leak.status == "leaking" and alerts and alerts[0].metric in RETAINED:
+            advice = (*leak.recommendations, *alerts[0].recommendations[1:])
+            alerts = (replace(alerts[0], survivors=leak.survivors, recommendations=advice), *alerts[1:])
+        return Finding(comparisons=comparisons, alerts=alerts)
+
+    def _judge(
+        self,
+        measurement: Measurement,
+        comparisons: tuple[Comparison, ...] = (),
+        *,
+        new: tuple[str, ...] = (),
+    ) -> tuple[PerformanceAlert, ...]:
+        given = self._given
+        result = GateResult(
+            path=given.name, environment=given.key, comparisons=comparisons, new=new, strict=given.strict
+        )
+        return judge(
+            result,
+            raised_at=utc_now(),
+            make_id=lambda: uuid.uuid4().hex[:12],
+            components={measurement.nodeid: measurement.component},
+        )
+
+
+def _once(values: Mapping[str, float]) -> Entry:
+    """Return the entry of a test that can't be run again: what it retained may have been a first use."""
+    peaks = {metric: values[metric] for metric in ("peak_bytes", "traced_peak_bytes") if metric in values}
+    return summarise([peaks], once=True)
+
+
+def _as_hunted(leak: LeakAnalysis) -> dict[str, float]:
+    """Return what a search for leaks says a test retains, as the figures of a run."""
+    bytes_per_run = leak.bytes_per_run or 0.0
+    return {
+        "leak_bytes_per_run": bytes_per_run,
+        "growth_bytes": bytes_per_run,
+        "blocks_growth": leak.blocks_per_run or 0.0,
+    }

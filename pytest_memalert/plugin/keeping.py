@@ -1,0 +1,228 @@
+"""The baseline as the controller keeps it: written at the end of a session, or held against its tests."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from pytest_memalert.baseline import (
+    WHOLE_METRICS,
+    Baseline,
+    Entry,
+    render_baseline,
+    summarise,
+    update_baseline,
+)
+from pytest_memalert.clock import utc_now
+from pytest_memalert.comparisons import COLLECTION, COMPILING, SESSION, is_whole
+from pytest_memalert.files import locked, replace_text
+from pytest_memalert.gate import compare, compare_whole, judge, keep_written
+from pytest_memalert.model import Comparison, GateResult, Measurement, PerformanceAlert
+from pytest_memalert.plugin.facts import WHOLE, Facts
+from pytest_memalert.plugin.gate_given import GateGiven, read_saved
+
+__all__ = ["Keeper", "Saved"]
+
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """Hold what saving changed."""
+
+    name: str
+    tests: int
+    new: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return what the user is told."""
+        text = f"memalert: saved what {self.tests:,} {'test needs' if self.tests == 1 else 'tests need'}"
+        lines = [f"{text} to {self.name} ({len(self.new):,} of them new)"]
+        if self.gone:
+            named = ", ".join(self.gone[:_NAMED])
+            more = f" and {len(self.gone) - _NAMED} more" if len(self.gone) > _NAMED else ""
+            lines.append(f"dropped from it, since they don't exist any more: {named}{more}")
+        return lines
+
+
+class Keeper:
+    """Gather what concerns the baseline over a session, and conclude from it."""
+
+    def __init__(self, config: pytest.Config, given: GateGiven) -> None:
+        self._config = config
+        self._given = given
+        self._comparisons: dict[str, tuple[Comparison, ...]] = {}
+        self._entries: dict[str, Entry] = {}
+        self._renamed: dict[str, str] = {}
+        self._measured: set[str] = set()
+        self._failed: set[str] = set()
+        self._skipped: set[str] = set()
+        self._uncollected: set[str] = set()
+        self._collection_failed = False
+        self._wholes: list[dict[str, Any]] = []
+        self._missing_wholes = False
+        self._deselected: set[str] = set()
+
+    def gather(self, nodeid: str, facts: Facts) -> None:
+        """Take in what a worker found about a test; of one that ran twice, what it found last."""
+        for known in (self._comparisons, self._entries, self._renamed):
+            known.pop(nodeid, None)
+        for names in (self._measured, self._failed, self._skipped):
+            names.discard(nodeid)
+        if facts.measurement is None:
+            self._skipped.add(nodeid)
+            return
+        self._measured.add(nodeid)
+        if facts.comparisons:
+            self._comparisons[nodeid] = tuple(facts.comparisons)
+        if facts.entry is not None:
+            self._entries[nodeid] = facts.entry
+        if facts.renamed_from is not None:
+            self._renamed[nodeid] = facts.renamed_from
+        if facts.measurement.outcome != "passed" and not facts.comparisons:
+            self._failed.add(nodeid)
+
+    def note_collection(self, report: pytest.CollectReport) -> None:
+        """Take note of what was not collected: the tests in it may well exist."""
+        self._uncollected.update({report.nodeid} if report.skipped else ())
+        self._collection_failed |= report.failed
+
+    def note_process(self, output: Mapping[str, Any] | None) -> None:
+        """Take in what an xdist worker says of its process; None of one that said nothing (it crashed)."""
+        whole = (output or {}).get(WHOLE)
+        if whole is None:
+            self._missing_wholes = True
+        else:
+            self._wholes.append(whole)
+            self._deselected.update(whole["deselected"])
+
+    # ----------------------------------------------------------- held against it
+
+    def hold(
+        self, session: pytest.Session, tests: Sequence[Measurement]
+    ) -> tuple[GateResult, tuple[PerformanceAlert, ...]]:
+        """Return how the session compares with the baseline, and the alerts that no test has raised."""
+        given = self._given
+        partial = not self._is_whole(session)
+        skipped = {nodeid for nodeid in self._known() if self._is_uncollected(nodeid)}
+        result = compare(
+            tests,
+            given.baseline,
+            key=given.key,
+            path=given.name,
+            strict=given.strict,
+            partial=partial,
+            confirmed=[each for found in self._comparisons.values() for each in found],
+            renamed=[(old, new) for new, old in self._renamed.items()],
+            uncompared={*self._skipped, *self._failed, *skipped},
+        )
+        worse = any(each.status == "regression" for each in result.comparisons)
+        if worse or partial or result.new or result.missing or result.uncompared or result.renamed:
+            return result, ()  # a whole is like another one only where its parts are
+        entries = given.baseline.environments[given.key]
+        comparisons = [
+            comparison
+            for nodeid, values in self._whole_values().items()
+            if nodeid in entries
+            for comparison in compare_whole(nodeid, entries[nodeid], given.allowances, values)
+        ]
+        whole = replace(result, comparisons=tuple(comparisons), new=())
+        result = replace(result, comparisons=(*result.comparisons, *comparisons))
+        return result, judge(whole, raised_at=utc_now(), make_id=lambda: uuid.uuid4().hex[:12])
+
+    # ------------------------------------------------------------------ saving
+
+    def save(self, session: pytest.Session) -> Saved:
+        """Write what was measured; raise OSError or MemalertError where that can't be done."""
+        given = self._given
+        path = given.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            # Read again: another session may have saved meanwhile, and loses nothing.
+            found = read_saved(path, given.name) or Baseline()
+            known = found.environments.get(given.key, {})
+            tests = {nodeid for nodeid in known if not is_whole(nodeid)}
+            collected = {*self._measured, *self._skipped, *self._deselected}
+            whole = self._is_whole(session, known=tests)
+            gone = {nodeid for nodeid in tests - collected if whole and not self._is_uncollected(nodeid)}
+            new = {*self._entries} - tests
+            entries = {
+                nodeid: keep_written(known[nodeid], entry, given.allowances.for_test(nodeid))
+                if nodeid in known
+                else entry
+                for nodeid, entry in self._entries.items()
+            }
+            stale: set[str] = set()
+            if gone or new:
+                stale = {nodeid for nodeid in known if is_whole(nodeid)}
+            if whole and {*tests, *new} - gone == {*self._entries}:
+                for nodeid, values in self._whole_values().items():
+                    entry = summarise([values], WHOLE_METRICS)
+                    if nodeid in known and nodeid not in stale:
+                        entry = keep_written(known[nodeid], entry, given.allowances.of_session)
+                    entries[nodeid] = entry
+            changed = update_baseline(found, given.key, {}, gone={*gone, *stale})
+            replace_text(path, render_baseline(update_baseline(changed, given.key, entries)))
+        return Saved(
+            name=given.name, tests=len(self._entries), new=tuple(sorted(new)), gone=tuple(sorted(gone))
+        )
+
+    # ---------------------------------------------------------------- the whole
+
+    def _known(self) -> list[str]:
+        entries = self._given.baseline.environments.get(self._given.key, {})
+        return [nodeid for nodeid in entries if not is_whole(nodeid)]
+
+    def _is_uncollected(self, nodeid: str) -> bool:
+        """Return whether a test may exist, though it was not collected."""
+        parents = [*self._uncollected, *self._folders(self._config.getoption("ignore") or ())]
+        return _is_below(nodeid, parents)
+
+    def _is_whole(self, session: pytest.Session, *, known: Iterable[str] | None = None) -> bool:
+        """Return whether each test that the baseline knows would have been collected, did it exist."""
+        ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if not ended_well or session.shouldstop or session.shouldfail:
+            return False
+        if self._collection_failed or self._missing_wholes or not self._wholes:
+            return False
+        option = self._config.option
+        if any(getattr(option, name, None) for name in ("lf", "ignore_glob", "pyargs")):
+            return False
+        if any("::" in str(argument) for argument in self._config.args):
+            return False
+        folders = self._folders(self._config.args)
+        tests = self._known() if known is None else known
+        return all(_is_below(nodeid, folders) and nodeid not in self._deselected for nodeid in tests)
+
+    def _folders(self, paths: Iterable[str]) -> list[str]:
+        """Return files and folders as node ids begin with them."""
+        folders = []
+        for text in paths:
+            path = (self._config.invocation_params.dir / str(text)).resolve()
+            try:
+                folders.append(path.relative_to(self._config.rootpath.resolve()).as_posix())
+            except ValueError:
+                continue  # nothing below the root is in it
+        return folders
+
+    def _whole_values(self) -> dict[str, dict[str, float]]:
+        """Return the figures of session and collection; of several processes, each the largest."""
+        is_distributed = bool(getattr(self._config.option, "dist", "no") != "no")
+        name = f"{SESSION} of {len(self._wholes)} workers" if is_distributed else SESSION
+        suffix = COMPILING if any(whole["compiled"] for whole in self._wholes) else ""
+        found: dict[str, dict[str, float]] = {}
+        for whole in self._wholes:
+            for nodeid, values in ((name, whole["session"]), (COLLECTION, whole["collection"])):
+                known = found.setdefault(f"{nodeid}{suffix}", {})
+                for metric, value in values.items():
+                    known[metric] = max(value, known.get(metric, 0))
+        return {nodeid: values for nodeid, values in found.items() if values}
+
+
+def _is_below(nodeid: str, folders: Sequence[str]) -> bool:
+    return any(folder in ("", ".") or nodeid.startswith((f"{folder}/", f"{folder}::")) for folder in folders)

@@ -1,0 +1,131 @@
+"""What a process needed as a whole, the tests' own further runs taken out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from pytest_memalert.model import Sample
+from pytest_memalert.plugin.facts import WHOLE
+from pytest_memalert.probes.memory import open_heap_reader, open_rss_reader
+from pytest_memalert.probes.sampler import collect_all, trim_heap
+
+__all__ = ["WholeProcess"]
+
+
+class WholeProcess:
+    """Sum up the process: registered only where a baseline is saved or held against.
+
+    Confirming a test, or measuring it for the baseline, leaves a process larger than the suite
+    alone would: what the further runs brought is read around them and deducted.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._read_rss = open_rss_reader()
+        self._read_heap = open_heap_reader() or _unknown
+        self._collection_began: int | None = None
+        self._collected: int | None = None
+        self._shift_rss = 0
+        self._shift_heap = 0
+        self._peak: float | None = None
+        self._compiled = False
+        self._deselected: set[str] = set()
+        #: Every test that there is, those that were deselected included.
+        self.nodeids: frozenset[str] = frozenset()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Read the heap before anything is imported for the tests."""
+        collect_all()
+        self._collection_began = self._read_heap()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
+        """Take note of the ids of all tests, before any are deselected."""
+        self.nodeids = frozenset(item.nodeid for item in items)
+        yield
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Take note of tests that exist and are not run."""
+        self._deselected.update(item.nodeid for item in items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self) -> None:
+        """Read the heap after the imports; garbage of the collection is not theirs."""
+        self._compiled = _has_compiled()
+        collect_all()
+        heap = self._read_heap()
+        if heap is not None and self._collection_began is not None:
+            self._collected = heap - self._collection_began
+
+    def pytest_sessionfinish(self) -> None:
+        """Tell the controller, where that is another process."""
+        if hasattr(self._config, "workerinput"):
+            self._config.workeroutput[WHOLE] = self.sum_up()  # type: ignore[attr-defined]
+
+    def note_test(self, values: Mapping[str, float]) -> None:
+        """Take note of a test's own run."""
+        if "rss_peak_bytes" in values:
+            self._peak = max(self._peak or 0, values["rss_peak_bytes"] - self._shift_rss)
+
+    def note_reruns(self, before: Sample | None) -> None:
+        """Take note of what a test's further runs brought since its own run ended."""
+        if before is None or before.rss_bytes is None:
+            return
+        trim_heap()
+        rss, heap = self._read_rss(), self._read_heap()
+        if rss is not None:
+            self._shift_rss += rss - before.rss_bytes
+        if heap is not None and before.heap_bytes is not None:
+            self._shift_heap += heap - before.heap_bytes
+
+    def sum_up(self) -> dict[str, Any]:
+        """Return the figures of the process, as plain values."""
+        collect_all()
+        trim_heap()
+        rss, heap = self._read_rss(), self._read_heap()
+        return {
+            "compiled": self._compiled,
+            "deselected": sorted(self._deselected),
+            "collection": {} if self._collected is None else {"heap_growth_bytes": self._collected},
+            "session": {
+                name: value
+                for name, value in (
+                    ("rss_peak_bytes", self._peak),
+                    ("rss_bytes", None if rss is None else rss - self._shift_rss),
+                    ("heap_bytes", None if heap is None else heap - self._shift_heap),
+                )
+                if value is not None
+            },
+        }
+
+
+def _has_compiled() -> bool:
+    """Return whether a module was compiled in this process, and not loaded from its cache."""
+    import psutil
+
+    started_at = psutil.Process().create_time()
+    for module in tuple(sys.modules.values()):
+        spec = getattr(module, "__spec__", None)
+        cached = getattr(spec, "cached", None)
+        if not isinstance(cached, str) or not cached.endswith(".pyc"):
+            continue
+        # pytest keeps the modules whose assertions it rewrites under a name of its own.
+        for path in (cached, f"{cached[:-4]}-pytest-{pytest.__version__}.pyc"):
+            try:
+                if os.stat(path).st_mtime < started_at:  # noqa: PTH116 - a thousand of them
+                    break
+            except OSError:
+                continue
+        else:
+            return True
+    return False
+
+
+def _unknown() -> int | None:
+    return None
