@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_memalert.codec import count_alerts
+from pytest_memalert.comparisons import unit_of
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS
@@ -192,8 +193,7 @@ def _gate(run: Run) -> dict[str, Any]:
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
-    metric = METRICS.get(comparison.metric)
-    unit = metric.unit if metric is not None else "count"
+    metric, unit = METRICS.get(comparison.metric), unit_of(comparison.metric)
     change = comparison.observed - comparison.baseline
     share = f" ({change / comparison.baseline:+.0%})" if comparison.baseline > 0 else ""
     return {

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertSeverity, Comparison, GateResult, PerformanceAlert, Run
@@ -217,8 +218,7 @@ def _gate_parts(gate: GateResult | None) -> Iterator[_Part]:
 
 
 def _comparison_row(comparison: Comparison) -> str:
-    metric = METRICS.get(comparison.metric)
-    unit = metric.unit if metric is not None else "count"
+    metric, unit = METRICS.get(comparison.metric), unit_of(comparison.metric)
     change = comparison.observed - comparison.baseline
     share = f" ({change / comparison.baseline:+.0%})" if comparison.baseline > 0 else ""
     cells = (
