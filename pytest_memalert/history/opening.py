@@ -66,23 +66,30 @@ def connected_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise HistoryError(f"there is no history at '{path}'; one is written by: pytest --memalert")
     with _told_as_history_error(path):
+        connection = None
         try:
+            _check_header(path, None)
             connection = _connect_to_read(path)
-            try:
-                _check(connection, path)
-                if _version(connection) < len(MIGRATIONS):
-                    raise HistoryError(
-                        f"the history '{path}' is of an older version; run pytest --memalert once to renew it"
-                    )
-                yield connection
-            except sqlite3.DatabaseError as error:
-                raise _as_unusable(error, None) from error
-            finally:
-                connection.close()
+            _check(connection, path)
+            if _version(connection) < len(MIGRATIONS):
+                raise HistoryError(
+                    f"the history '{path}' is of an older version; run pytest --memalert once to renew it"
+                )
+            yield connection
+        except sqlite3.DatabaseError as error:
+            unusable = _as_unusable(error, None)
+            if unusable is error:
+                raise
+            raise _unreadable(path, unusable) from None
         except _UnusableError as unusable:
-            raise HistoryError(
-                f"the history '{path}' {unusable}; the next pytest --memalert sets it aside"
-            ) from None
+            raise _unreadable(path, unusable) from None
+        finally:
+            if connection is not None:
+                connection.close()
+
+
+def _unreadable(path: Path, why: Exception) -> HistoryError:
+    return HistoryError(f"the history '{path}' {why}; the next pytest --memalert sets it aside")
 
 
 def _attempt(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:
