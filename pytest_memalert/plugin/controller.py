@@ -99,7 +99,8 @@ class Controller:
         if not lines:
             return
         if len(lines) > 1:
-            terminalreporter.write_sep("=", "memory alerts" if self._run.alerts else "memory")
+            told = any(alert.inhibited_by is None for alert in self._run.alerts)
+            terminalreporter.write_sep("=", "memory alerts" if told else "memory")
         for line in lines:
             terminalreporter.write_line(line.text, **line.markup)
 

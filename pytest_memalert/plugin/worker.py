@@ -397,6 +397,7 @@ class Worker:
             phases=attempt.phases(values.get("rss_bytes")),
         )
         if outcome not in ("passed", "failed", "error"):
+            attempt.measurement = judge.discounted(measurement)
             return  # an expected failure, and a pass that wasn't expected, are told as such
         self._repeating = True
         judgement = judge.judge(measurement, item, self._limits(item), passed=outcome == "passed")
