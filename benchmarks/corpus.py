@@ -2,11 +2,12 @@
 
     python benchmarks/corpus.py --runner RUN.PY --install WHEEL click flask ...
     python benchmarks/corpus.py --runner RUN.PY --install WHEEL --keep DIR all
+    python benchmarks/corpus.py --runner RUN.PY --install WHEEL --leaks suspects --leaks all httpx
 
 RUN.PY prepares and runs the suites: it takes ``SUITE --work DIR --install WHEEL -- ARGUMENTS`` and
 prints a JSON list with one entry per suite, of which ``cpu_s`` and ``counts`` are read here.
-Each suite runs once plainly and once with ``--memalert``; the outcomes of both are compared test by
-test. Prints Markdown: a table, then the first line of every alert. A healthy suite should have
+Each suite runs once plainly and once with ``--memalert`` for each ``--leaks``; the outcomes are compared
+test by test. Prints Markdown: a table, then the first line of every alert. A healthy suite should have
 none: each has to be looked at by hand. The exit status is 1 when an outcome differs.
 """
 
@@ -48,25 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compare_all(options: argparse.Namespace, folder: Path) -> int:
     rows, details, all_same = [], [], True
     for suite in _suites(options):
-        report_path = folder / f"{suite}.json"
         print(f"{suite}: plain", file=sys.stderr)
         plain = _run(options, suite, folder / f"{suite}.plain.xml", [], install=False)
-        print(f"{suite}: with --memalert", file=sys.stderr)
-        measured = _run(
-            options,
-            suite,
-            folder / f"{suite}.memalert.xml",
-            ["--memalert", f"--memalert-json={report_path}", *options.argument],
-            install=True,
-        )
-        report = json.loads(report_path.read_text(encoding="utf-8"))
-        differing = find_differences(plain.outcomes, measured.outcomes, report["alerts"])
-        all_same = all_same and not differing
-        rows.append(_row(suite, plain, measured, differing, report))
-        details += _details(suite, differing, report)
-        print(rows[-1], file=sys.stderr)
-    print("| suite | tests | outcomes the same? | alerts | tests they name | re-runs | CPU, times plain |")
-    print("|---|---|---|---|---|---|---|")
+        for leaks in options.leaks or ["suspects"]:
+            name = f"{suite}.{leaks}"
+            report_path = folder / f"{name}.json"
+            print(f"{suite}: with --memalert-leaks={leaks}", file=sys.stderr)
+            ours = ["--memalert", f"--memalert-leaks={leaks}", f"--memalert-json={report_path}"]
+            measured = _run(options, suite, folder / f"{name}.xml", [*ours, *options.argument], install=True)
+            report = json.loads(report_path.read_text(encoding="utf-8"))
+            differing = find_differences(plain.outcomes, measured.outcomes, report["alerts"])
+            all_same = all_same and not differing
+            rows.append(_row(suite, leaks, plain, measured, differing, report))
+            details += _details(f"{suite}, {leaks}", differing, report)
+            print(rows[-1], file=sys.stderr)
+    print("| suite | leaks | tests | outcomes | alerts | tests they name | re-runs | CPU, times plain |")
+    print("|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
     print("\n".join(["", *details] if details else ["", "No alerts."]))
     return 0 if all_same else 1
@@ -126,7 +124,14 @@ def _suites(options: argparse.Namespace) -> list[str]:
     return [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]
 
 
-def _row(suite: str, plain: Pass, measured: Pass, differing: Sequence[str], report: Mapping[str, Any]) -> str:
+def _row(
+    suite: str,
+    leaks: str,
+    plain: Pass,
+    measured: Pass,
+    differing: Sequence[str],
+    report: Mapping[str, Any],
+) -> str:
     totals = report["totals"]
     counts = [
         f"{totals['alerts'][severity]} {severity}"
@@ -136,8 +141,9 @@ def _row(suite: str, plain: Pass, measured: Pass, differing: Sequence[str], repo
     named = {nodeid for alert in report["alerts"] if speaks(alert) for nodeid in alert["nodeids"]}
     cells = (
         suite,
+        leaks,
         f"{len(plain.outcomes):,}",
-        "yes" if not differing else f"no, {len(differing)} differ",
+        "the same" if not differing else f"{len(differing)} differ",
         ", ".join(counts) or "none",
         str(len(named)),
         f"{totals['reruns']:,}",
@@ -171,6 +177,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--install", type=Path, required=True, help="the wheel of the plugin, or a checkout")
     parser.add_argument("--work", type=Path, help="where the runner keeps environments and sources")
     parser.add_argument("--keep", type=Path, help="folder for the reports of each run")
+    parser.add_argument("--leaks", action="append", choices=("off", "suspects", "all"), help="suspects")
     parser.add_argument(
         "--argument", action="append", default=[], help="a further pytest argument of the measured run"
     )

@@ -2,6 +2,7 @@
 
     python benchmarks/peers.py --zoo DIR --venvs DIR             # every case, every tool that runs here
     python benchmarks/peers.py --zoo DIR --venvs DIR traps NAME  # some of it
+    python benchmarks/peers.py --zoo DIR --venvs DIR --tool psleak --tool tracemalloc
 
 Each tool judges every test as its own documentation has it: pytest-memray by
 ``limit_leaks("1 KB")`` on each test, psleak by ``execute`` with the test as the callable, and what
@@ -47,16 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--venvs", type=Path, default=Path(tempfile.gettempdir()) / "memalert-zoo")
     parser.add_argument("--python", action="append", default=[], metavar="VERSION=PATH")
     parser.add_argument("--traps-python", default="3.11")
+    parser.add_argument("--tool", action="append", choices=(OURS, *PEERS), help="only this one, and others")
     parser.set_defaults(mode="pytest", leaks="all")
     options = parser.parse_args(arguments)
     cases = list(find_cases(options))
-    said: dict[str, dict[str, str]] = {tool: {} for tool in (OURS, *PEERS)}
+    said: dict[str, dict[str, str]] = {tool: {} for tool in options.tool or (OURS, *PEERS)}
     for (python, file), group in by_file(cases).items():
-        found = run_plugin(python, file, group, options)
-        said[OURS].update({case.label: found[case.test].status for case in group if case.test in found})
-        for tool in PEERS:
-            verdicts = _run_peer(tool, python, file, group)
-            said[tool].update({case.label: verdicts.get(case.test, "no verdict") for case in group})
+        for tool, verdicts in said.items():
+            if tool == OURS:
+                outcomes = run_plugin(python, file, group, options)
+                found = {name: outcome.status for name, outcome in outcomes.items()}
+            else:
+                found = _run_peer(tool, python, file, group)
+            verdicts.update({case.label: found.get(case.test, "no verdict") for case in group})
         print(f"{group[0].label}: done", file=sys.stderr)
     _report(cases, said)
     return 0

@@ -233,8 +233,9 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         if runs >= policy.leak_runs
         and shapes[signal].records >= min(_LEAST_RECORDS[signal], policy.leak_runs * 3 // 2)
         and shapes[signal].is_steady
-        # What fades goes on fading: pages and chunks of a heap fill up over hundreds of runs.
-        and not (signal in NOISY_SIGNALS and shapes[signal].has_slowed_down)
+        # What fades goes on fading: pages and chunks of a heap fill up over hundreds of runs. A cache
+        # that filled first may hide a leak, or go on to fill slowly: only many runs tell.
+        and not (shapes[signal].has_slowed_down and (signal in NOISY_SIGNALS or runs < policy.shape_runs))
     )
     # The pace of a leak that shows now and then takes longer to know.
     shape_s = policy.shape_s * (1 if _is_in_every_run(_points(readings, "blocks")) else _IRREGULAR)
@@ -502,7 +503,7 @@ def _give_up(
         for signal in moving
         if (signal in EXACT_SIGNALS or signal == "heap")
         and shapes[signal].growth > 8 * _TOLERANCE.get(signal, 0.0)
-        and not shapes[signal].has_slowed_down
+        and (not shapes[signal].has_slowed_down or (signal in EXACT_SIGNALS and shapes[signal].is_steady))
     ]
     if not growing:
         return Step(action="clean")
@@ -511,6 +512,8 @@ def _give_up(
         for signal in growing
     )
     why = "too few to tell" if runs < policy.leak_runs else "but not steadily"
+    if any(shapes[signal].is_steady and shapes[signal].has_slowed_down for signal in growing):
+        why = "much slower than at first"
     return Step(action="unclear", reason=f"{seen} in {runs:,} runs, {why}; {ended}", suspected=True)
 
 

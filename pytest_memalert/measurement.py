@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pytest_memalert.model import Sample
+from pytest_memalert.model import Measurement, Sample
 
-__all__ = ["NOTHING_TO_DEDUCT", "Deduction", "fold", "measure_test"]
+__all__ = ["NOTHING_TO_DEDUCT", "NO_RESIDUE", "Deduction", "Residue", "discount", "fold", "measure_test"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,30 @@ class Deduction:
 
 
 NOTHING_TO_DEDUCT = Deduction()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residue:
+    """Hold the resident memory that re-runs left in the process: of a leak, many times what the suite does.
+
+    ``base_bytes`` is what the process held without them when they ended. What it gives back since
+    is taken to be theirs: a level is never counted below the base for their sake.
+    """
+
+    left_bytes: int = 0
+    base_bytes: int = 0
+
+    def less(self, rss_bytes: float) -> float:
+        """Return a level of resident memory without the residue."""
+        return rss_bytes - min(self.left_bytes, max(0, rss_bytes - self.base_bytes))
+
+    def grown(self, *, before_bytes: int, after_bytes: int) -> Residue:
+        """Return the residue after further re-runs, around which the process held so much."""
+        left_bytes = self.left_bytes + max(0, after_bytes - before_bytes)
+        return Residue(left_bytes=left_bytes, base_bytes=int(self.less(before_bytes)))
+
+
+NO_RESIDUE = Residue()
 
 # Metric -> the sample's extra reading whose growth it is.
 _EXTRA_GROWTHS = {
@@ -94,6 +118,23 @@ def measure_test(
             if name in after.extra:
                 values[name] = after.extra[name]
     return values
+
+
+def discount(measurement: Measurement, residue: Residue) -> Measurement:
+    """Return the measurement with its levels of resident memory as they were without any re-runs before."""
+    before_bytes = measurement.rss_before_bytes
+    if not residue.left_bytes or before_bytes is None:
+        return measurement
+    values = dict(measurement.values)
+    for name in ("rss_bytes", "rss_peak_bytes"):
+        if name in values:
+            values[name] = residue.less(values[name])
+    own_before_bytes = int(residue.less(before_bytes))
+    if "efficiency_ratio" in values and own_before_bytes + values["peak_bytes"]:
+        own_after_bytes = own_before_bytes + values["rss_growth_bytes"]
+        ratio = own_after_bytes / (own_before_bytes + values["peak_bytes"])
+        values["efficiency_ratio"] = min(1.0, max(0.0, ratio))
+    return replace(measurement, rss_before_bytes=own_before_bytes, values=values)
 
 
 def fold(first: Deduction, second: Deduction) -> Deduction:

@@ -227,6 +227,25 @@ def test_growth_cut_short_by_the_budget_is_unclear() -> None:
 # ------------------------------------------------------------------- figures
 
 
+def test_cache_that_still_fills_slowly_when_the_budget_ends_is_unclear() -> None:
+    # As pydantic 2.7 does for generic models: 130 entries of 90 blocks, then some more up to run 1,250.
+    def level(n: int) -> float:
+        return min(n, 130) * 90 + max(0, min(n, 1250) - 130) * 0.6
+
+    step, runs = follow(blocks(level), run_s=0.004)
+    assert runs < Policy().shape_runs
+    assert step.action == "unclear"
+    assert step.reason is not None
+    assert "much slower than at first" in step.reason
+    assert follow(blocks(level))[0].action == "clean"
+
+
+def test_leak_beside_a_cache_that_fills_first_is_found_with_enough_runs() -> None:
+    step, runs = follow(blocks(lambda n: min(n, 130) * 90 + n))
+    assert step.action == "leaking"
+    assert runs >= Policy().shape_runs
+
+
 def test_growth_that_dies_in_a_full_collection_does_not_survive() -> None:
     assert surviving(("blocks", "heap"), seen={"blocks": 10.0, "heap": 500.0}, proven={"blocks": 1.0}) == (
         "heap",

@@ -5,8 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.measurement import NOTHING_TO_DEDUCT, Deduction, fold, measure_test
-from pytest_memalert.model import Sample
+from pytest_memalert.measurement import (
+    NO_RESIDUE,
+    NOTHING_TO_DEDUCT,
+    Deduction,
+    Residue,
+    discount,
+    fold,
+    measure_test,
+)
+from pytest_memalert.model import Measurement, Sample
 
 MIB = 2**20
 SIZES = st.integers(0, 2**40)
@@ -133,3 +141,50 @@ def test_law_peak_and_efficiency_stay_in_their_ranges(before: int, after: int, p
     assert values["peak_bytes"] >= 0
     assert values["rss_peak_bytes"] >= before
     assert 0 <= values.get("efficiency_ratio", 0) <= 1
+
+
+def measured(before: Sample, after: Sample, *, rss_peak_bytes: int) -> Measurement:
+    """Return the measurement of a test between two samples."""
+    return Measurement(
+        nodeid="test_a.py::test_it",
+        worker="main",
+        outcome="passed",
+        component="test_a.py",
+        rss_before_bytes=before.rss_bytes,
+        values=measure_test(before, after, rss_peak_bytes=rss_peak_bytes),
+    )
+
+
+def test_what_re_runs_left_is_in_no_later_level() -> None:
+    """Growth stays the test's own; levels and their ratio are those of a process without re-runs."""
+    residue = NO_RESIDUE.grown(before_bytes=60 * MIB, after_bytes=860 * MIB)
+    found = discount(measured(sample(0, 860), sample(1, 870), rss_peak_bytes=900 * MIB), residue)
+    assert found.rss_before_bytes == 60 * MIB
+    assert found.values["rss_bytes"] == 70 * MIB
+    assert found.values["rss_peak_bytes"] == 100 * MIB
+    assert found.values["peak_bytes"] == 40 * MIB
+    assert found.values["rss_growth_bytes"] == 10 * MIB
+    assert found.values["efficiency_ratio"] == 0.7
+
+
+def test_what_the_process_gave_back_was_what_re_runs_left() -> None:
+    """A level is never below the one that the re-runs began with."""
+    residue = Residue(left_bytes=800 * MIB, base_bytes=60 * MIB)
+    assert residue.less(260 * MIB) == 60 * MIB
+    assert residue.less(55 * MIB) == 55 * MIB
+
+
+def test_residues_of_several_tests_add_up() -> None:
+    """The second test itself had brought 10 MiB."""
+    first = NO_RESIDUE.grown(before_bytes=60 * MIB, after_bytes=100 * MIB)
+    second = first.grown(before_bytes=110 * MIB, after_bytes=140 * MIB)
+    assert second == Residue(left_bytes=70 * MIB, base_bytes=70 * MIB)
+    assert second.less(150 * MIB) == 80 * MIB
+
+
+@given(rss=st.integers(0, 2**40), left=st.integers(0, 2**40), base=st.integers(0, 2**40))
+def test_law_a_residue_takes_no_more_than_itself(rss: int, left: int, base: int) -> None:
+    """Nor anything of what was there without it."""
+    level = Residue(left_bytes=left, base_bytes=base).less(rss)
+    assert min(rss, base) <= level <= rss
+    assert rss - level <= left

@@ -139,7 +139,8 @@ class Controller:
         verbosity = terminalreporter.verbosity
         lines = terminal.render(self._run, verbosity=verbosity, width=width)
         if len(lines) > 1:
-            terminalreporter.write_sep("=", "memory alerts" if self._run.alerts else "memory")
+            told = any(alert.inhibited_by is None for alert in self._run.alerts)
+            terminalreporter.write_sep("=", "memory alerts" if told else "memory")
         on_github = is_on_github(os.environ)
         for line in lines:
             # What a test is called, say, must not be read as a command of ours.

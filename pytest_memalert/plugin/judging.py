@@ -12,6 +12,7 @@ import pytest
 from pytest_memalert.baseline import RETAINED
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.measurement import NO_RESIDUE, discount
 from pytest_memalert.model import (
     AlertRule,
     Comparison,
@@ -118,6 +119,7 @@ class Judge:
         self._crossed: set[tuple[str, str]] = set()
         self._told: set[str] = set()
         self._growers: list[Measurement] = []
+        self._residue = NO_RESIDUE
         self._leak_check = LeakCheck(given.settings.leaks, turns=turns)
         self._tests_s = 0.0
         self._reruns_s = 0.0
@@ -152,6 +154,8 @@ class Judge:
     ) -> Judgement:
         """Return the verdict on a test; ``passed`` says whether it did so on its own account."""
         began_s = elapsed_s()
+        rss_bytes = measurement.values.get("rss_bytes")
+        measurement = self.discounted(measurement)
         self._tests_s += measurement.values["duration_s"]
         rules = self._rules_for(measurement.nodeid, measurement.component, limits)
         notes = self._note_lines_crossed_before(rules, measurement, limits)
@@ -191,6 +195,8 @@ class Judge:
                     *(finding.alerts if finding is not None else ()),
                 ]
             )
+        if case.reruns:
+            self._note_residue(rss_bytes)
         reruns_s = elapsed_s() - began_s if case.reruns else 0.0
         self._reruns_s += reruns_s
         return Judgement(
@@ -214,6 +220,10 @@ class Judge:
         if finding.unclear is not None:
             case.note("unclear", f"{case.measurement.nodeid}: {finding.unclear}")
         return finding
+
+    def discounted(self, measurement: Measurement) -> Measurement:
+        """Return the measurement without what the re-runs of earlier tests left resident."""
+        return discount(measurement, self._residue)
 
     # ------------------------------------------------------------------ the leak
 
@@ -308,7 +318,7 @@ class Judge:
                 collect_all()
                 trim_heap()
                 again = self._sampler.read_rss()
-                if again is not None and not rule.condition.holds(again, rule.threshold):
+                if again is not None and not rule.condition.holds(self._residue.less(again), rule.threshold):
                     case.note(
                         "one_time", f"{self._describe(breach, case)}; garbage, gone when collected: no alert"
                     )
@@ -316,6 +326,12 @@ class Judge:
                 self._crossed.add(_key(rule))
             alerts.append(self._alert(breach, case.measurement))
         return alerts
+
+    def _note_residue(self, before_bytes: float | None) -> None:
+        """Take note of what the re-runs of a test left: no later test is blamed for it."""
+        after_bytes = self._sampler.read_rss()
+        if before_bytes is not None and after_bytes is not None:
+            self._residue = self._residue.grown(before_bytes=int(before_bytes), after_bytes=after_bytes)
 
     def _remember_growth(self, measurement: Measurement) -> None:
         """Keep the three tests that brought most to this process."""
@@ -391,7 +407,7 @@ class Judge:
         values = dict(case.measurement.values)
         if rss_bytes is None or "rss_bytes" not in values or "heap_growth_bytes" not in values:
             return breaches  # what goes could be older than the test: only the heap tells
-        values["rss_growth_bytes"] -= max(0, values["rss_bytes"] - rss_bytes)
+        values["rss_growth_bytes"] -= max(0, values["rss_bytes"] - self._residue.less(rss_bytes))
         values["growth_bytes"] = max(values["rss_growth_bytes"], values["heap_growth_bytes"])
         if values["duration_s"] > 0:
             values["growth_rate_bytes_per_s"] = values["growth_bytes"] / values["duration_s"]

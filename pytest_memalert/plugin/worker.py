@@ -430,6 +430,7 @@ class Worker:
             phases=attempt.phases(values.get("rss_bytes")),
         )
         if outcome not in ("passed", "failed", "error"):
+            attempt.measurement = judge.discounted(measurement)
             return  # an expected failure, and a pass that wasn't expected, are told as such
         if self._whole is not None:
             self._whole.note_test(values)

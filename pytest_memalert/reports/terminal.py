@@ -89,7 +89,9 @@ def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
 
         for text in gate.render(run.gate, verbosity=verbosity):
             lines += _wrapped(escape_controls(text), width)
-    if run.alerts:
+    # That alerts are inhibited, as those of a test that failed by itself, is news to nobody.
+    inhibited = bool(run.alerts) and not speaking and not any(alert.acknowledged for alert in run.alerts)
+    if run.alerts and (verbosity >= 1 or not inhibited):
         worst: Mapping[str, bool] = _COLOURS[speaking[0].severity] if speaking else {}
         lines += _wrapped(counts_text(run.alerts), width, markup=worst)
     closing = closing_text(run, with_name=True)

@@ -285,6 +285,50 @@ def test_resident_line_blames_the_test_that_crosses_it(serial: Inner) -> None:
     )
 
 
+def test_memory_that_re_runs_leave_carries_nobody_across_a_line(serial: Inner) -> None:
+    """A leak found by repeating it leaves many times what the suite itself would have."""
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(leaks="all")
+        def test_leaking(): KEPT.append(b"x" * 4 * 2**20)
+        def test_after(): pass
+        @pytest.mark.xfail
+        def test_failing(): assert 0
+        """
+    )
+    # The level of a fresh process is not known beforehand: it is measured by a run of its own.
+    serial.run_apart("--memalert-fail-on=never", leaks="suspects")
+    line = serial.tests()["test_leaking"]["rss_before_bytes"] + 24 * 2**20
+    serial.configure(
+        f"""
+        [[tool.memalert.rules]]
+        name = "growth-rate"
+        enabled = false
+
+        [[tool.memalert.rules]]
+        name = "rss"
+        severity = "critical"
+        threshold = {line}
+
+        [[tool.memalert.rules]]
+        name = "session-peak"
+        scope = "session"
+        metric = "rss_peak_bytes"
+        severity = "critical"
+        threshold = {line}
+        """
+    )
+    done = serial.run_apart("-v", leaks="suspects")
+    done.assert_outcomes(passed=2, xfailed=1)
+    assert done.ret == pytest.ExitCode.OK
+    assert serial.report()["totals"]["reruns"] * 4 > 2 * 24
+    done.stdout.no_fnmatch_line("*already over the limit*")
+
+
 def test_session_that_starts_above_a_resident_line_says_so_once(inner: Inner) -> None:
     """And blames no test."""
     inner.write("def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass")
