@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import (
@@ -24,6 +24,9 @@ from pytest_memalert.limits import (
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertRule, AlertSeverity
 from pytest_memalert.units import parse_duration, parse_ratio
+
+if TYPE_CHECKING:
+    from pytest_memalert.routes import Notify
 
 # The limits are the last layer of the settings: who needs the one needs the other.
 __all__ = [
@@ -44,7 +47,7 @@ __all__ = [
 #: Which tests are run again: none, those whose first run stands out, every one.
 LeakChecks = Literal["off", "suspects", "all"]
 
-OptionKind = Literal["flag", "choice", "path", "duration", "budget"]
+OptionKind = Literal["flag", "choice", "path", "duration", "budget", "urls"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,15 @@ OPTIONS: tuple[Option, ...] = (
         help="write the report of the run as JSON to this file",
     ),
     Option(
+        name="notify",
+        kind="urls",
+        default=None,
+        metavar="URL",
+        help="send what is new, worse or resolved there: 'jsonl:PATH', 'logging:NAME', 'https://...' (a "
+        "webhook), or with the extra 'notify' any URL that apprise takes; can be given several times; "
+        "'none' sends nothing anywhere",
+    ),
+    Option(
         name="sample_interval",
         kind="duration",
         default="10ms",
@@ -146,6 +158,7 @@ class Settings:
     trace: bool
     fail_on: AlertSeverity | None
     json: Path | None
+    notify: Notify
     sample_interval_s: float
     rules: tuple[AlertRule, ...]
     origins: Mapping[str, str]
@@ -166,10 +179,18 @@ def load_settings(
     options by name, None where one was not given; a blank ini value counts as not given either.
     ``metrics`` has those that plugins add, too. Raises ConfigurationError with every problem there is.
     """
+    # Imported here: this module is loaded in every pytest run, settings only where they count.
+    from pytest_memalert.routes import read_notify
+
     table = dict(pyproject or {})
     rules, wrong_rules = read_rules(
         table.pop("rules", ()), place=f"{pyproject_name}: tool.memalert.rules", metrics=metrics
     )
+    notify, urls, wrong_notify = read_notify(
+        table.pop("notify", {}), place=f"{pyproject_name}: tool.memalert.notify"
+    )
+    if urls is not None:
+        table["notify"] = urls
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     names = [*(option.name for option in OPTIONS), "rules"]
@@ -187,7 +208,7 @@ def load_settings(
             with collecting(problems, origin):
                 values[option.name] = _READERS[option.kind](value, option)
                 origins[option.name] = origin
-    problems += wrong_rules
+    problems += [*wrong_rules, *wrong_notify]
     if problems:
         raise ConfigurationError(problems)
     return Settings(
@@ -196,6 +217,7 @@ def load_settings(
         trace=values["trace"],
         fail_on=None if values["fail_on"] == "never" else AlertSeverity(values["fail_on"]),
         json=values["json"],
+        notify=_with_urls(notify, values["notify"], origins["notify"]),
         sample_interval_s=values["sample_interval"],
         rules=rules,
         origins=origins,
@@ -301,10 +323,30 @@ def _read_budget(value: object, option: Option) -> Budget | None:
     raise ValueError(f"{value!r} is neither a duration nor a share; write it as '30s' or '10%'")
 
 
+def _read_urls(value: object, option: Option) -> tuple[str, ...] | None:
+    from pytest_memalert.routes import read_urls
+
+    return None if value is None else read_urls(value)
+
+
+def _with_urls(notify: Notify, urls: tuple[str, ...] | None, origin: str) -> Notify:
+    """Return what a file says about notifications, with the addresses that the last layer names."""
+    from pytest_memalert.routes import Route
+
+    if urls is None:
+        return notify
+    if "none" in urls:
+        return replace(notify, routes=())
+    place = f"{origin}.urls" if origin.endswith(".notify") else origin
+    numbered = (Route(channel=url, origin=f"{place}[{index}]") for index, url in enumerate(urls))
+    return replace(notify, routes=(*numbered, *notify.routes))
+
+
 _READERS: dict[OptionKind, Callable[[object, Option], object]] = {
     "flag": lambda value, option: read_flag(value),
     "choice": lambda value, option: read_choice(value, option.choices),
     "path": _read_path,
     "duration": _read_interval,
     "budget": _read_budget,
+    "urls": _read_urls,
 }

@@ -6,6 +6,7 @@ import click
 
 import pytest_memalert
 from pytest_memalert.cli.doctor import doctor
+from pytest_memalert.cli.notify import notify
 from pytest_memalert.cli.report import report
 from pytest_memalert.cli.rules import rules
 
@@ -24,5 +25,5 @@ def main() -> None:
     """
 
 
-for _command in (doctor, report, rules):
+for _command in (doctor, notify, report, rules):
     main.add_command(_command)

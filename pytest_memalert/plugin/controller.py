@@ -52,6 +52,7 @@ class Controller:
         self._screening_s = 0.0
         self._checked: dict[str, tuple[float, float, str]] = {}
         self._run: Run | None = None
+        self._news: tuple[str, ...] = ()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -77,6 +78,7 @@ class Controller:
             return
         began_s = elapsed_s()
         self._run = run = self._finish(began_s)
+        self._news = self._tell_news(run, session.exitstatus)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as trouble:
@@ -102,6 +104,8 @@ class Controller:
             terminalreporter.write_sep("=", "memory alerts" if self._run.alerts else "memory")
         for line in lines:
             terminalreporter.write_line(line.text, **line.markup)
+        for text in self._news:
+            terminalreporter.write_line(text)
 
     # --------------------------------------------------------------- the steps
 
@@ -185,6 +189,30 @@ class Controller:
                 if key not in worst or breach.rule.condition.holds(alert.observed, worst[key].observed):
                     worst[key] = alert
         return list(let_others_modify(self._config, inhibit(list(worst.values()))))
+
+    def _tell_news(self, run: Run, exitstatus: int) -> tuple[str, ...]:
+        """Send what is news to the channels; return what the summary says of it."""
+        # Whoever pressed Ctrl-C is there and wants to leave; what was found stays due for the next session.
+        if not self._given.opened or exitstatus in (
+            pytest.ExitCode.INTERRUPTED,
+            pytest.ExitCode.INTERNAL_ERROR,
+        ):
+            return ()
+        from pytest_memalert.plugin.notifying import tell_news
+
+        try:
+            return tell_news(
+                self._config,
+                run,
+                notify=self._given.settings.notify,
+                opened=self._given.opened,
+                terminal=self._given.terminal,
+                remembered=None,
+            )
+        except Exception as trouble:
+            # Only its type: the text may hold an address.
+            self._warn(f"notifications failed ({type(trouble).__name__})")
+            return ()
 
     def _write(self, text: str) -> None:
         path = self._config.invocation_params.dir / str(self._given.settings.json)

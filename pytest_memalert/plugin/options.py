@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,16 +17,24 @@ from pytest_memalert.model import Probe
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
 from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pyproject
 
+if TYPE_CHECKING:
+    from pytest_memalert.delivery import Opened
+
 __all__ = ["Given", "add_options", "is_on", "read_given"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """Hold what a session was given: its settings, the probes added, and all metrics by name."""
+    """Hold what a session was given: its settings, the probes added, and all metrics by name.
+
+    ``opened`` are the channels that the controller tells, ``terminal`` what one of them writes for the summary.
+    """
 
     settings: Settings
     probes: tuple[Probe, ...]
     metrics: Mapping[str, Metric]
+    opened: tuple[Opened, ...] = ()
+    terminal: io.StringIO = field(default_factory=io.StringIO)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -41,6 +52,15 @@ def add_options(parser: pytest.Parser) -> None:
         if option.kind == "flag":
             group.addoption(
                 option.flag, dest=f"memalert_{option.name}", action="store_true", default=None, help=help_text
+            )
+        elif option.kind == "urls":
+            group.addoption(
+                option.flag,
+                dest=f"memalert_{option.name}",
+                action="append",
+                default=None,
+                metavar=option.metavar,
+                help=help_text,
             )
         else:
             # The values are read in settings.py, together with those of the files.
@@ -101,9 +121,18 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         target = config.invocation_params.dir / settings.json
         if problem := explain_unwritable(target):
             problems.append(f"{settings.origins['json']}: {problem}")
+    opened: tuple[Opened, ...] = ()
+    terminal = io.StringIO()
+    if settings is not None and settings.notify.routes and not hasattr(config, "workerinput"):
+        # Now, not at the end: whoever waits for a run shall not learn then that nothing can be sent.
+        from pytest_memalert.delivery import open_routes
+
+        base = config.invocation_params.dir
+        opened, wrong = open_routes(settings.notify, os.environ, base=base, terminal=terminal)
+        problems.extend(wrong)
     if problems or settings is None:
         raise ConfigurationError(problems)
-    return Given(settings=settings, probes=probes, metrics=metrics)
+    return Given(settings=settings, probes=probes, metrics=metrics, opened=opened, terminal=terminal)
 
 
 def _written_ini(config: pytest.Config) -> dict[str, str]:
