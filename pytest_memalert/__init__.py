@@ -65,7 +65,8 @@ __all__ = [
     "measure",
 ]
 
-# Imported when first asked for: a test run without --memalert must import neither psutil nor what it doesn't use.
+# Imported when first asked for: a test run without --memalert must import neither psutil nor what it
+# doesn't use.
 _LATE = {
     "AlertChannel": "channels",
     "AlertManager": "alerts",

@@ -6,14 +6,14 @@ Everything here is pure: the lives of alerts, the time and the routes in, messag
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pytest_memalert.digest import MESSAGE_KINDS, Digest, Message, MessageKind, Sent
 from pytest_memalert.model import AlertCondition, AlertLife, AlertSeverity, PerformanceAlert
 from pytest_memalert.routes import Notify, Route, takes
 
-__all__ = ["Dispatch", "address", "begin_lives", "find_due", "mark_told"]
+__all__ = ["Dispatch", "address", "begin_lives", "find_due", "values_told"]
 
 _HOUR = timedelta(hours=1)
 
@@ -105,34 +105,23 @@ def address(
     return tuple(dispatches)
 
 
-def mark_told(
-    lives: Iterable[AlertLife], messages: Iterable[Message], *, now: datetime
-) -> tuple[AlertLife, ...]:
-    """Return the lives of which these messages told, as they are to be remembered."""
-    told = {message.alert.fingerprint: message for message in messages}
-    return tuple(
-        replace(
-            life,
-            # None again once its end was told: if it comes back, that is news.
-            notified=None if told[life.fingerprint].kind == "resolved" else life.alert.observed,
-            notified_at=now,
-        )
-        for life in lives
-        if life.fingerprint in told
-    )
+def values_told(messages: Iterable[Message]) -> dict[str, float]:
+    """Return the value that each of these messages told, by fingerprint: what is to be remembered."""
+    return {message.alert.fingerprint: message.alert.observed for message in messages}
 
 
 def _news_of(life: AlertLife, seen: Collection[str], pace: Notify, now: datetime) -> MessageKind | None:
-    alert = life.alert
+    alert, told_at = life.alert, life.notified_at
     if life.resolved_at is not None:
-        return "resolved" if life.notified is not None else None
+        # Only what was told of is missed; and it is told once that it is gone.
+        return "resolved" if told_at is not None and told_at < life.resolved_at else None
     if life.fingerprint not in seen or alert.acknowledged is not None or alert.inhibited_by is not None:
         return None
-    if life.notified is None or life.notified_at is None:
+    if told_at is None:
         return "new"
-    if _is_worse(alert, life.notified, pace.worse_by):
+    if life.notified is not None and _is_worse(alert, life.notified, pace.worse_by):
         return "worse"
-    if now - life.notified_at >= timedelta(seconds=pace.remind_every_s):
+    if now - told_at >= timedelta(seconds=pace.remind_every_s):
         return "reminder"
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from math import isfinite
 from pathlib import Path
 
 from pytest_memalert.channels.wording import single
@@ -60,7 +61,8 @@ def _entry(message: Message, digest: Digest) -> dict[str, object]:
         "run_id": digest.run_id,
         "first_seen": message.first_seen.isoformat() if message.first_seen else None,
         "times": message.times,
-        "before": message.before,
+        # JSON has no word for what is not finite.
+        "before": message.before if message.before is not None and isfinite(message.before) else None,
         "returned": message.returned,
         "alert": encode_alert(message.alert),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -107,9 +108,7 @@ def _open(urls: tuple[str, ...], config: Path | None) -> tuple[Notify, tuple[Ope
         place = f"{path}: tool.memalert.notify.urls"
         numbered = (Route(channel=url, origin=f"{place}[{index}]") for index, url in enumerate(written or ()))
         plan = replace(plan, routes=(*numbered, *plan.routes))
-    opened, wrong_routes = open_routes(
-        plan, os.environ, base=Path.cwd(), terminal=click.get_text_stream("stdout")
-    )
+    opened, wrong_routes = open_routes(plan, os.environ, base=Path.cwd(), terminal=sys.stdout)
     problems += wrong_routes
     if problems:
         raise Unreadable("\n  ".join(("the configuration is wrong:", *problems)))

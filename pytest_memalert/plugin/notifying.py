@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from pytest_memalert.delivery import Opened, deliver
 from pytest_memalert.digest import Message, Sent, count_kinds
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.model import AlertLife, Run
-from pytest_memalert.notify import address, begin_lives, find_due, mark_told
+from pytest_memalert.notify import address, begin_lives, find_due, values_told
 from pytest_memalert.plugin.telling import record_warning
 from pytest_memalert.routes import Notify
 
@@ -35,8 +35,8 @@ class Remembered(Protocol):
         """Return the digests sent since then."""
         ...
 
-    def remember_told(self, lives: Sequence[AlertLife], sent: Sequence[Sent]) -> None:
-        """Remember what was told now."""
+    def mark_notified(self, told: Mapping[str, float], sent: Sequence[Sent], *, at: datetime) -> None:
+        """Remember what was told now: the value of each alert, by fingerprint."""
         ...
 
 
@@ -72,7 +72,7 @@ def tell_news(
             for message in due
             if (known := message.alert.fingerprint) in delivery.reached or known not in delivery.wanted
         ]
-        remembered.remember_told(mark_told(lives, told, now=now), delivery.sent)
+        remembered.mark_notified(values_told(told), delivery.sent, at=now)
     return (
         *terminal.getvalue().splitlines(),
         *(_changes(due) if remembered is not None else ()),

@@ -27,7 +27,8 @@ __all__ = ["Given", "add_options", "is_on", "read_given"]
 class Given:
     """Hold what a session was given: its settings, the probes added, and all metrics by name.
 
-    ``opened`` are the channels that the controller tells, ``terminal`` what one of them writes for the summary.
+    ``opened`` are the channels that the controller tells, ``terminal`` what one of them writes for
+    the summary.
     """
 
     settings: Settings
@@ -128,8 +129,8 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         from pytest_memalert.delivery import open_routes
 
         base = config.invocation_params.dir
-        opened, wrong = open_routes(settings.notify, os.environ, base=base, terminal=terminal)
-        problems.extend(wrong)
+        opened, unusable = open_routes(settings.notify, os.environ, base=base, terminal=terminal)
+        problems.extend(unusable)
     if problems or settings is None:
         raise ConfigurationError(problems)
     return Given(settings=settings, probes=probes, metrics=metrics, opened=opened, terminal=terminal)
