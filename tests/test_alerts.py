@@ -1,4 +1,4 @@
-"""Holds the alert manager to its calls, in a program without pytest's plugin, from threads and event loops."""
+"""Holds the alert manager to its calls: in any program, from threads, with and without an event loop."""
 
 from __future__ import annotations
 
@@ -473,7 +473,7 @@ def test_asynchronous_channel_runs_to_its_end_inside_a_running_loop() -> None:
         assert len(asyncio.all_tasks()) == 1
         return alerts + await asyncio.to_thread(manager.check_memory, growth(200, "another"))
 
-    assert tuple(channel.sent) == asyncio.run(program())
+    assert asyncio.run(program()) == tuple(channel.sent)
     assert len(channel.sent) == 2
 
 

@@ -141,7 +141,7 @@ def test_later_layer_replaces_the_addresses_and_leaves_the_routes() -> None:
     by_ini = settings_of(table, ini={"memalert_notify": "jsonl:b.jsonl\nlogging:y"})
     assert [route.shown for route in by_ini.notify.routes] == ["jsonl:b.jsonl", "logging:y", "logging:x"]
     by_hand = settings_of(table, ini={"memalert_notify": "logging:y"}, command_line=["jsonl:c.jsonl"])
-    assert [route.origin for route in by_hand.notify.routes][0] == "--memalert-notify[0]"
+    assert by_hand.notify.routes[0].origin == "--memalert-notify[0]"
     assert [route.shown for route in by_hand.notify.routes] == ["jsonl:c.jsonl", "logging:x"]
 
 

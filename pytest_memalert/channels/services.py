@@ -26,8 +26,7 @@ _TYPES = {
     AlertSeverity.WARNING: "warning",
     AlertSeverity.CRITICAL: "failure",
 }
-_lock = threading.Lock()
-_silencing = 0
+_LOG_ADDRESSES = ("apprise", "urllib3", "requests")
 
 
 def is_installed() -> bool:
@@ -42,14 +41,16 @@ class AppriseChannel:
     """
 
     def __init__(self, url: str, *, limit_s: float = 10.0) -> None:
-        with warnings.catch_warnings():
-            # What its imports have to say is no business of a test run's.
-            warnings.simplefilter("ignore")
-            import apprise
         self.name = redact(url)
         self._limit_s = limit_s
-        self._apprise = apprise.Apprise()
-        with _silenced():
+        with warnings.catch_warnings():
+            # What its imports have to say is no business of a test run's; most come with the first URL.
+            warnings.simplefilter("ignore")
+            import apprise
+
+        with _silenced(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._apprise = apprise.Apprise()
             taken = self._apprise.add(url)
         if not taken:
             raise DeliveryError("apprise doesn't take this URL; see https://github.com/caronc/apprise/wiki")
@@ -80,17 +81,27 @@ def _without_mentions(text: str) -> str:
     return _MENTION.sub(lambda found: f"{found[0]}\u2060", text)
 
 
+class _NotFromUs(logging.Filter):
+    """Drop the records of threads that are sending a digest."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is somebody else's."""
+        return record.thread not in _sending
+
+
+_sending: set[int] = set()
+_not_from_us = _NotFromUs()
+
+
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep apprise from logging, as long as any thread is in such a block."""
-    global _silencing
-    logger = logging.getLogger("apprise")
-    with _lock:
-        _silencing += 1
-        logger.disabled = True
+    """Keep apprise, and what it sends by, from logging in this thread: both log whole addresses."""
+    thread = threading.get_ident()
+    _sending.add(thread)
+    for name in tuple(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in _LOG_ADDRESSES:
+            logging.getLogger(name).addFilter(_not_from_us)
     try:
         yield
     finally:
-        with _lock:
-            _silencing -= 1
-            logger.disabled = _silencing > 0
+        _sending.discard(thread)
