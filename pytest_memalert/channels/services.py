@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import re
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,27 +80,27 @@ def _without_mentions(text: str) -> str:
     return _MENTION.sub(lambda found: f"{found[0]}\u2060", text)
 
 
-class _NotFromUs(logging.Filter):
-    """Drop the records of threads that are sending a digest."""
+class _Silence(logging.Filter):
+    """Drop what is logged while a digest is on its way."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is somebody else's."""
-        return record.thread not in _sending
+        """Return whether nothing is being sent: apprise sends from threads that can't be told from others."""
+        return not _sending
 
 
-_sending: set[int] = set()
-_not_from_us = _NotFromUs()
+_sending: list[object] = []
+_silence = _Silence()
 
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep apprise, and what it sends by, from logging in this thread: both log whole addresses."""
-    thread = threading.get_ident()
-    _sending.add(thread)
+    """Keep apprise, and what it sends by, from logging: they log whole addresses."""
     for name in tuple(logging.root.manager.loggerDict):
         if name.partition(".")[0] in _LOG_ADDRESSES:
-            logging.getLogger(name).addFilter(_not_from_us)
+            logging.getLogger(name).addFilter(_silence)
+    mine = object()
+    _sending.append(mine)
     try:
         yield
     finally:
-        _sending.discard(thread)
+        _sending.remove(mine)
