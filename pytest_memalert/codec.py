@@ -19,6 +19,7 @@ from pytest_memalert.model import (
     UNCHECKED,
     AlertCategory,
     AlertCondition,
+    AlertLife,
     AlertSeverity,
     Comparison,
     Environment,
@@ -53,6 +54,7 @@ __all__ = [
     "encode_fixture",
     "encode_gate",
     "encode_leak",
+    "encode_life",
     "encode_measurement",
     "encode_note",
     "encode_overhead",
@@ -270,6 +272,23 @@ def decode_alert(entry: object) -> PerformanceAlert:
     )
 
 
+def encode_life(life: AlertLife) -> dict[str, object]:
+    """Return what is remembered of a fingerprint as a dict, its latest occurrence under ``alert``."""
+    return {
+        "fingerprint": life.fingerprint,
+        "first_seen": _utc(life.first_seen),
+        "last_seen": _utc(life.last_seen),
+        "times": life.times,
+        "worst": _finite(life.worst),
+        "resolved_at": None if life.resolved_at is None else _utc(life.resolved_at),
+        "reopened": life.reopened,
+        "notified": _finite(life.notified),
+        "notified_at": None if life.notified_at is None else _utc(life.notified_at),
+        "leaks": life.leaks,
+        "alert": encode_alert(life.alert),
+    }
+
+
 def count_alerts(alerts: Iterable[PerformanceAlert]) -> dict[str, int]:
     """Return how many alerts there are of each severity.
 
@@ -401,6 +420,7 @@ def encode_run(run: Run) -> dict[str, object]:
         "run_id": run.run_id,
         "started_at": _utc(run.started_at),
         "duration_s": _finite(run.duration_s) or 0.0,
+        "commit": run.commit,
         "fail_on": None if run.fail_on is None else run.fail_on.value,
         "environment": encode_environment(run.environment),
         "overhead": encode_overhead(run.overhead),
@@ -441,6 +461,7 @@ def decode_run(document: object) -> Run:
         notes=_each(document, "notes", decode_note),
         fail_on=_fail_on(document),
         gate=None if document.get("gate") is None else _at("gate", decode_gate, document["gate"]),
+        commit=_text_or_none(document, "commit"),
     )
 
 

@@ -31,13 +31,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """Hold what came of sending: the fingerprints that channels ``wanted``, and those that ``reached`` one.
+    """Hold what came of sending: ``told`` has the fingerprints of what somebody has been told of.
 
-    The terminal isn't counted among the channels. ``lines`` say what went where, ``troubles`` what didn't.
+    What only the terminal took isn't told as long as another channel should have had it.
+    ``lines`` say what went where, ``troubles`` what didn't.
     """
 
-    wanted: frozenset[str] = frozenset()
-    reached: frozenset[str] = frozenset()
+    told: frozenset[str] = frozenset()
     sent: tuple[Sent, ...] = ()
     lines: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
@@ -78,6 +78,7 @@ def deliver(dispatches: Iterable[Dispatch], opened: Iterable[Opened], *, pace: N
     failed = gather_troubles(calls, limit_s=pace.timeout_s)
     wanted: set[str] = set()
     reached: set[str] = set()
+    shown: set[str] = set()
     sent: list[Sent] = []
     lines: list[str] = []
     troubles: list[str] = []
@@ -98,12 +99,11 @@ def deliver(dispatches: Iterable[Dispatch], opened: Iterable[Opened], *, pace: N
             )
         else:
             sent.append(Sent(route=key, at=each.digest.sent_at))
+            (shown if is_terminal else reached).update(about)
             if not is_terminal:
-                reached |= about
                 lines.append(f"sent to {to.shown}: {count_kinds(each.messages)}")
     return Delivery(
-        wanted=frozenset(wanted),
-        reached=frozenset(reached),
+        told=frozenset(reached | (shown - wanted)),
         sent=tuple(sent),
         lines=tuple(lines),
         troubles=tuple(troubles),

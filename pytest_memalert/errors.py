@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ConfigurationError", "DeliveryError", "MemalertError", "MemalertWarning", "MemoryAlertWarning"]
+__all__ = [
+    "ConfigurationError",
+    "DeliveryError",
+    "HistoryError",
+    "MemalertError",
+    "MemalertWarning",
+    "MemoryAlertWarning",
+]
 
 
 class MemalertError(Exception):
@@ -28,6 +35,10 @@ class DeliveryError(MemalertError):
     Its text is shown in warnings, so it must hold nothing secret: of other exceptions only the
     type is shown, since their texts like to quote whole URLs.
     """
+
+
+class HistoryError(MemalertError):
+    """Say why the history can't be read or written, and what to do about it."""
 
 
 class MemalertWarning(UserWarning):

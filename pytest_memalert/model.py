@@ -26,6 +26,7 @@ __all__ = [
     "FixtureGrowth",
     "GateResult",
     "LeakAnalysis",
+    "LeakChecks",
     "LeakStatus",
     "LeakVerdict",
     "Measurement",
@@ -35,6 +36,7 @@ __all__ = [
     "Probe",
     "Run",
     "Sample",
+    "SeriesPoint",
     "SignalGrowth",
     "Survivor",
 ]
@@ -98,6 +100,8 @@ class AlertCondition(enum.Enum):
 
 RuleScope = Literal["test", "session"]
 LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
+#: Which tests are run again: none, those whose first run stands out, every one.
+LeakChecks = Literal["off", "suspects", "all"]
 
 # ----------------------------------------------------------------- measured
 
@@ -314,7 +318,7 @@ class PerformanceAlert:
 class Note:
     """Say something that is no alert: a metric without data, growth that was one-time, ..."""
 
-    kind: Literal["no_data", "one_time", "unclear", "already_above", "trouble"]
+    kind: Literal["no_data", "one_time", "unclear", "already_above", "acknowledgment", "resolved", "trouble"]
     nodeid: str | None
     text: str
 
@@ -324,7 +328,9 @@ class AlertLife:
     """Hold what is remembered of a fingerprint over sessions: when it was seen, how bad at its worst.
 
     ``alert`` is its latest occurrence. ``resolved_at`` is set while it is gone; ``reopened`` counts
-    its returns. ``notified`` is the observed value that was last sent out, at ``notified_at``.
+    its returns. ``notified`` is the observed value that was last sent out, at ``notified_at``: None
+    where nothing was since it came (back). ``leaks`` is how closely its tests were looked at when it was
+    last seen (the setting of that name): who looks less closely later can't say that a leak is gone.
     """
 
     fingerprint: str
@@ -337,6 +343,7 @@ class AlertLife:
     reopened: int = 0
     notified: float | None = None
     notified_at: datetime | None = None
+    leaks: LeakChecks = "suspects"
 
 
 # ------------------------------------------------------- compared with a baseline
@@ -408,7 +415,10 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Hold everything one session found; reports, channels and history read this alone."""
+    """Hold everything one session found; reports, channels and history read this alone.
+
+    ``commit`` is what the working tree's version control had checked out; None where it is not known.
+    """
 
     run_id: str
     started_at: datetime
@@ -422,6 +432,7 @@ class Run:
     notes: tuple[Note, ...]
     fail_on: AlertSeverity | None = AlertSeverity.CRITICAL
     gate: GateResult | None = None
+    commit: str | None = None
 
     def fails(self, alert: PerformanceAlert) -> bool:
         """Return whether ``alert`` fails its test under this run's ``--memalert-fail-on``."""
@@ -431,3 +442,19 @@ class Run:
             and alert.acknowledged is None
             and alert.inhibited_by is None
         )
+
+
+# ------------------------------------------------------------------ over runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesPoint:
+    """Hold the value that one metric of a test, or of the session, had in one of the runs remembered.
+
+    ``value`` is in the metric's base unit; ``commit`` is the run's, None where it is not known.
+    """
+
+    run_id: str
+    started_at: datetime
+    commit: str | None
+    value: float

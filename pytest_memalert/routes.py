@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +13,6 @@ from pytest_memalert.targets import redact
 from pytest_memalert.units import parse_duration, parse_ratio
 
 __all__ = ["NOTIFY_KEYS", "ROUTE_KEYS", "Notify", "Route", "read_notify", "read_urls", "takes"]
-
-_DAYS = re.compile(r"(\S+?)\s*(?:d|days?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +105,6 @@ def read_urls(value: object) -> tuple[str, ...]:
     raise ValueError("what is written is not a list of addresses; write it as ['${SLACK_URL}']")
 
 
-def _read_pause(value: object) -> float:
-    if isinstance(value, str) and (days := _DAYS.fullmatch(value.strip())):
-        return parse_duration(days[1]) * 24 * 3600
-    return parse_duration(value)
-
-
 def _read_limit(value: object) -> float:
     limit_s = parse_duration(value)
     if limit_s <= 0:
@@ -128,7 +119,7 @@ def _read_count(value: object) -> int:
 
 
 _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
-    "remind_every": ("remind_every_s", _read_pause),
+    "remind_every": ("remind_every_s", parse_duration),
     "worse_by": ("worse_by", parse_ratio),
     "max_per_hour": ("max_per_hour", _read_count),
     "max_shown": ("max_shown", _read_count),

@@ -39,6 +39,7 @@ __all__ = [
     "mute",
     "rules_for_test",
     "session_values",
+    "values_of_worst",
 ]
 
 #: Metrics that are the state of the process rather than of the test: a rule on them fires
@@ -317,9 +318,14 @@ def session_values(tests: Sequence[Measurement], metrics: Mapping[str, Metric] =
     ``Metric.session`` says how each is made. The two rates are made from the sums.
     """
     values: dict[str, float] = {}
-    for name, metric in metrics.items():
-        series = [test.values[name] for test in tests if name in test.values]
-        if not series:
+    # One pass over the tests, of which there may be 60,000, not one for each metric.
+    all_series: dict[str, list[float]] = {}
+    for test in tests:
+        for name, value in test.values.items():
+            all_series.setdefault(name, []).append(value)
+    for name, series in all_series.items():
+        metric = metrics.get(name)
+        if metric is None:
             continue
         if metric.session == "last":
             values[name] = series[-1]
@@ -331,6 +337,21 @@ def session_values(tests: Sequence[Measurement], metrics: Mapping[str, Metric] =
         values["growth_rate_bytes_per_s"] = values.get("growth_bytes", 0.0) / values["duration_s"]
     if values.get("rss_peak_bytes"):
         values["efficiency_ratio"] = values["rss_bytes"] / values["rss_peak_bytes"]
+    return values
+
+
+def values_of_worst(
+    tests: Sequence[Measurement], metrics: Mapping[str, Metric] = METRICS
+) -> dict[str, float]:
+    """Return the values of a session: each that of the process that is worst off, where there are several."""
+    processes: dict[str, list[Measurement]] = {}
+    for test in tests:
+        processes.setdefault(test.worker, []).append(test)
+    values: dict[str, float] = {}
+    for series in processes.values():
+        for name, value in session_values(series, metrics).items():
+            worst = min if metrics[name].session == "smallest" else max
+            values[name] = worst(value, values.get(name, value))
     return values
 
 

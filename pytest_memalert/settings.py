@@ -22,8 +22,8 @@ from pytest_memalert.limits import (
     refuse_unknown,
 )
 from pytest_memalert.metrics import METRICS, Metric
-from pytest_memalert.model import AlertRule, AlertSeverity
-from pytest_memalert.units import parse_duration, parse_ratio
+from pytest_memalert.model import AlertRule, AlertSeverity, LeakChecks
+from pytest_memalert.units import parse_duration, parse_quantity, parse_ratio, parse_size
 
 if TYPE_CHECKING:
     from pytest_memalert.routes import Notify
@@ -44,10 +44,7 @@ __all__ = [
     "read_pyproject",
 ]
 
-#: Which tests are run again: none, those whose first run stands out, every one.
-LeakChecks = Literal["off", "suspects", "all"]
-
-OptionKind = Literal["flag", "choice", "path", "duration", "budget", "urls"]
+OptionKind = Literal["flag", "choice", "path", "duration", "budget", "history", "age", "runs", "size", "urls"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +115,35 @@ OPTIONS: tuple[Option, ...] = (
         help="write the report of the run as JSON to this file",
     ),
     Option(
+        name="history",
+        kind="history",
+        default=".memalert/history.sqlite3",
+        metavar="PATH",
+        help="remember the run in this file, so that alerts are known again and figures become series; "
+        "beside the configuration by default; 'none' turns it off",
+    ),
+    Option(
+        name="history_max_age",
+        kind="age",
+        default="180 days",
+        metavar="DURATION",
+        help="forget runs, and alerts last seen, longer ago than this",
+    ),
+    Option(
+        name="history_max_runs",
+        kind="runs",
+        default="500",
+        metavar="COUNT",
+        help="remember this many runs",
+    ),
+    Option(
+        name="history_max_size",
+        kind="size",
+        default="200 MiB",
+        metavar="SIZE",
+        help="forget the oldest runs while the history is larger than this",
+    ),
+    Option(
         name="notify",
         kind="urls",
         default=None,
@@ -158,6 +184,10 @@ class Settings:
     trace: bool
     fail_on: AlertSeverity | None
     json: Path | None
+    history: Path | None
+    history_max_age_s: float
+    history_max_runs: int
+    history_max_bytes: int
     notify: Notify
     sample_interval_s: float
     rules: tuple[AlertRule, ...]
@@ -217,6 +247,10 @@ def load_settings(
         trace=values["trace"],
         fail_on=None if values["fail_on"] == "never" else AlertSeverity(values["fail_on"]),
         json=values["json"],
+        history=values["history"],
+        history_max_age_s=values["history_max_age"],
+        history_max_runs=values["history_max_runs"],
+        history_max_bytes=values["history_max_size"],
         notify=_with_urls(notify, values["notify"], origins["notify"]),
         sample_interval_s=values["sample_interval"],
         rules=rules,
@@ -302,6 +336,30 @@ def _read_path(value: object, option: Option) -> Path | None:
     return Path(read_text(value))
 
 
+def _read_history(value: object, option: Option) -> Path | None:
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return None
+    return _read_path(value, option)
+
+
+def _read_age(value: object, option: Option) -> float:
+    age_s = parse_duration(value)
+    if age_s <= 0:
+        raise ValueError(f"{value!r} keeps nothing; write it as {option.default!r}, or history = 'none'")
+    return age_s
+
+
+def _read_runs(value: object, option: Option) -> int:
+    count = int(parse_quantity(value, "count"))
+    if count < 1:
+        raise ValueError(f"{value!r} keeps nothing; write a number of runs such as 500, or history = 'none'")
+    return count
+
+
+def _read_size(value: object, option: Option) -> int:
+    return parse_size(value)
+
+
 def _read_interval(value: object, option: Option) -> float:
     interval_s = parse_duration(value)
     if interval_s <= 0:
@@ -348,5 +406,9 @@ _READERS: dict[OptionKind, Callable[[object, Option], object]] = {
     "path": _read_path,
     "duration": _read_interval,
     "budget": _read_budget,
+    "history": _read_history,
+    "age": _read_age,
+    "runs": _read_runs,
+    "size": _read_size,
     "urls": _read_urls,
 }

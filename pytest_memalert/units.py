@@ -51,6 +51,7 @@ _SIZES = {
     "tib": 2**40,
 }
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}
+_SECONDS |= {"hours": 3600.0, "d": 86400.0, "day": 86400.0, "days": 86400.0}
 # No quantity of a program comes near; below it, no arithmetic on one overflows.
 _TOO_MUCH = 1e24
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+(?:_\d+)*)(?:\.\d+)?|[+-]?\.\d+)\s*(.*?)\s*", re.ASCII)

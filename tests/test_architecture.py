@@ -20,8 +20,10 @@ NOUNS = frozenset(
 )
 DECIDERS = frozenset(
     {
+        "acknowledgments",
         "leaks",
         "limits",
+        "lives",
         "measurement",
         "baseline",
         "trends",
@@ -33,7 +35,7 @@ DECIDERS = frozenset(
         "turns",
     }
 )
-EDGES = frozenset({"probes", "attribution", "history", "reports", "channels"})
+EDGES = frozenset({"commit", "probes", "attribution", "history", "reports", "channels"})
 DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "finding", "delivery"})
 
 #: The modules that may import pytest's internals: to run an item, and to run it again.

@@ -84,6 +84,7 @@ RUNS = st.builds(
     alerts=st.lists(ALERTS, max_size=2).map(tuple),
     notes=st.lists(NOTES, max_size=2).map(tuple),
     fail_on=st.none() | st.sampled_from(AlertSeverity),
+    commit=st.none() | TEXT,
 )
 READ = "read and written again"
 JSON_VALUES = st.recursive(
@@ -298,6 +299,7 @@ def test_report_has_the_keys_of_its_format() -> None:
         "run_id",
         "started_at",
         "duration_s",
+        "commit",
         "fail_on",
         "environment",
         "overhead",

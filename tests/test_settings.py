@@ -94,6 +94,10 @@ def test_nothing_written_gives_the_defaults() -> None:
         trace=False,
         fail_on=AlertSeverity.CRITICAL,
         json=None,
+        history=Path(".memalert/history.sqlite3"),
+        history_max_age_s=180 * 24 * 3600,
+        history_max_runs=500,
+        history_max_bytes=200 * 2**20,
         notify=Notify(),
         sample_interval_s=0.01,
         rules=DEFAULT_RULES,
@@ -114,8 +118,18 @@ WRITTEN: dict[str, list[tuple[object, str, object]]] = {
     "trace": [(True, "yes", True), (False, "off", False)],
     "fail_on": [("never", "never", None), ("warning", "warning", AlertSeverity.WARNING)],
     "json": [("out/a.json", "out/a.json", Path("out/a.json"))],
+    "history": [("none", "None", None), ("ci/h.db", "ci/h.db", Path("ci/h.db"))],
+    "history_max_age": [("2 days", "2d", 172800.0), (60, "60", 60.0)],
+    "history_max_runs": [(30, "30", 30), ("7", " 7 ", 7)],
+    "history_max_size": [("1 MiB", "1MiB", 2**20), (5, "5 B", 5)],
     "notify": [({"urls": ["terminal"]}, " terminal ", Notify(routes=(Route(channel="terminal"),)))],
     "sample_interval": [("5 ms", "5ms", 0.005), (1, "1", 1.0)],
+}
+# Where a field of the settings ends in its unit, and the option does not.
+FIELDS = {
+    "history_max_age": "history_max_age_s",
+    "history_max_size": "history_max_bytes",
+    "sample_interval": "sample_interval_s",
 }
 
 
@@ -148,7 +162,7 @@ def test_law_of_every_option_the_latest_layer_that_writes_it_wins(
         },
     )
     for option in OPTIONS:
-        field = "sample_interval_s" if option.name == "sample_interval" else option.name
+        field = FIELDS.get(option.name, option.name)
         for layer, origin in (
             (command_line, option.flag),
             (ini, f"pytest.ini: {option.ini}"),

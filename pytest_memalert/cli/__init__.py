@@ -5,10 +5,15 @@ from __future__ import annotations
 import click
 
 import pytest_memalert
+from pytest_memalert.cli.ack import ack
+from pytest_memalert.cli.clear import clear
 from pytest_memalert.cli.doctor import doctor
+from pytest_memalert.cli.history import history
 from pytest_memalert.cli.notify import notify
 from pytest_memalert.cli.report import report
 from pytest_memalert.cli.rules import rules
+from pytest_memalert.cli.show import show
+from pytest_memalert.cli.unack import unack
 
 __all__ = ["main"]
 
@@ -25,5 +30,5 @@ def main() -> None:
     """
 
 
-for _command in (doctor, notify, report, rules):
+for _command in (ack, clear, doctor, history, notify, report, rules, show, unack):
     main.add_command(_command)

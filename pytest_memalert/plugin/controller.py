@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import uuid
 from collections.abc import Sequence
@@ -11,9 +12,12 @@ import pytest
 
 import pytest_memalert
 from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.commit import read_commit
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.files import replace_text
+from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
+    AlertLife,
     Environment,
     FixtureGrowth,
     Measurement,
@@ -24,7 +28,8 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.telling import let_others_modify, record_warning
+from pytest_memalert.plugin.remembering import history_path, note_idle_acknowledgments, remember
+from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports import terminal
@@ -77,8 +82,10 @@ class Controller:
         if self._config.getoption("collectonly", False) or session.exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         began_s = elapsed_s()
-        self._run = run = self._finish(began_s)
-        self._news = self._tell_news(run, session.exitstatus)
+        run = self._finish(began_s)
+        lives = remember(self._config, self._given, run, warn=self._warn)
+        self._run = run = note_resolved(run, lives)
+        self._news = self._tell_news(run, lives, session.exitstatus)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as trouble:
@@ -132,7 +139,7 @@ class Controller:
         alerts += self._judge_session(tests)
         settings = self._given.settings
         ended_s = elapsed_s()
-        return Run(
+        run = Run(
             run_id=uuid.uuid4().hex,
             started_at=self._started_at,
             duration_s=ended_s - self._started_s,
@@ -157,7 +164,9 @@ class Controller:
             alerts=tuple(alerts),
             notes=tuple(self._notes),
             fail_on=settings.fail_on,
+            commit=read_commit(self._config.rootpath, os.environ),
         )
+        return note_idle_acknowledgments(self._config, self._given, run)
 
     def _judge_session(self, tests: Sequence[Measurement]) -> list[PerformanceAlert]:
         """Return the alerts of session-scoped rules: for each, that of the process that is worst off."""
@@ -183,35 +192,30 @@ class Controller:
                     id=uuid.uuid4().hex[:12],
                     measurement=whole,
                     raised_at=utc_now(),
+                    # Which process was worst off changes from run to run; the alert is the same.
+                    signature="session",
                     metrics=self._given.metrics,
                 )
                 key = (breach.rule.name, breach.rule.severity.value)
                 if key not in worst or breach.rule.condition.holds(alert.observed, worst[key].observed):
                     worst[key] = alert
-        return list(let_others_modify(self._config, inhibit(list(worst.values()))))
+        alerts = let_others_modify(self._config, inhibit(list(worst.values())))
+        return list(accept_known(self._given, alerts, {}))
 
-    def _tell_news(self, run: Run, exitstatus: int) -> tuple[str, ...]:
+    def _tell_news(self, run: Run, lives: Sequence[AlertLife], exitstatus: int) -> tuple[str, ...]:
         """Send what is news to the channels; return what the summary says of it."""
         # Whoever pressed Ctrl-C is there and wants to leave; what was found stays due for the next session.
-        if not self._given.opened or exitstatus in (
-            pytest.ExitCode.INTERRUPTED,
-            pytest.ExitCode.INTERNAL_ERROR,
-        ):
+        ended = exitstatus not in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+        if not self._given.opened or not ended:
             return ()
         from pytest_memalert.plugin.notifying import tell_news
 
+        history = history_path(self._config, self._given)
         try:
-            return tell_news(
-                self._config,
-                run,
-                notify=self._given.settings.notify,
-                opened=self._given.opened,
-                terminal=self._given.terminal,
-                remembered=None,
-            )
+            return tell_news(self._given, run, lives, history=history, warn=self._warn)
         except Exception as trouble:
             # Only its type: the text may hold an address.
-            self._warn(f"notifications failed ({type(trouble).__name__})")
+            self._warn(f"memalert could not notify anybody ({type(trouble).__name__})")
             return ()
 
     def _write(self, text: str) -> None:

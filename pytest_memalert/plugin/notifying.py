@@ -2,92 +2,77 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from pathlib import Path
 
-import pytest
-
-from pytest_memalert.channels.wording import headline
 from pytest_memalert.clock import utc_now
-from pytest_memalert.delivery import Opened, deliver
-from pytest_memalert.digest import Message, Sent, count_kinds
-from pytest_memalert.errors import MemalertWarning
+from pytest_memalert.delivery import Delivery, deliver
+from pytest_memalert.digest import Message, Sent
+from pytest_memalert.errors import HistoryError
 from pytest_memalert.model import AlertLife, Run
-from pytest_memalert.notify import address, begin_lives, find_due, values_told
-from pytest_memalert.plugin.telling import record_warning
-from pytest_memalert.routes import Notify
+from pytest_memalert.notify import address, find_due, values_told
+from pytest_memalert.plugin.options import Given
 
-__all__ = ["Remembered", "tell_news"]
-
-_RESOLVED_SHOWN = 10
-
-
-class Remembered(Protocol):
-    """What the history remembers of alerts, and of what was told of them."""
-
-    def lives(self) -> Sequence[AlertLife]:
-        """Return the lives of all alerts, this run's included."""
-        ...
-
-    def sent_since(self, moment: datetime) -> Sequence[Sent]:
-        """Return the digests sent since then."""
-        ...
-
-    def mark_notified(self, told: Mapping[str, float], sent: Sequence[Sent], *, at: datetime) -> None:
-        """Remember what was told now: the value of each alert, by fingerprint."""
-        ...
+__all__ = ["tell_news"]
 
 
 def tell_news(
-    config: pytest.Config,
+    given: Given,
     run: Run,
+    lives: Iterable[AlertLife],
     *,
-    notify: Notify,
-    opened: Sequence[Opened],
-    terminal: io.StringIO,
-    remembered: Remembered | None,
+    history: Path | None,
+    warn: Callable[[str], None],
 ) -> tuple[str, ...]:
     """Send what is new, worse, resolved or due for a reminder; return the lines for the summary.
 
-    ``terminal`` has what the terminal's own channel writes. Without a history every alert is new.
-    Trouble is a warning, and changes nothing else.
+    ``lives`` are those that the run changed; all others are in the ``history``, without which nothing is
+    known of what was told before. ``warn`` is told of trouble, which changes nothing else.
     """
-    now = utc_now()
-    lives = begin_lives(run.alerts) if remembered is None else remembered.lives()
-    sent = () if remembered is None else remembered.sent_since(now - timedelta(hours=1))
-    due = find_due(lives, seen={alert.fingerprint for alert in run.alerts}, pace=notify, now=now)
-    dispatches = address(
-        due, [each.route for each in opened], sent=sent, pace=notify, now=now, run_id=run.run_id
-    )
-    delivery = deliver(dispatches, opened, pace=notify)
+    now, pace = utc_now(), given.settings.notify
+    lives, sent = _remembered(history, lives, now)
+    due = find_due(lives, seen={alert.fingerprint for alert in run.alerts}, pace=pace, now=now)
+    routes = [each.route for each in given.opened]
+    dispatches = address(due, routes, sent=sent, pace=pace, now=now, run_id=run.run_id)
+    if not dispatches:
+        return ()
+    delivery = deliver(dispatches, given.opened, pace=pace)
     for trouble in delivery.troubles:
-        warning = MemalertWarning(f"{trouble}; the run itself is not affected")
-        record_warning(config, warning, nodeid="", path=__file__, line=1)
-    if remembered is not None:
-        # What no channel was to get was told by the summary of this very run.
-        told = [
-            message
-            for message in due
-            if (known := message.alert.fingerprint) in delivery.reached or known not in delivery.wanted
-        ]
-        remembered.mark_notified(values_told(told), delivery.sent, at=now)
-    return (
-        *terminal.getvalue().splitlines(),
-        *(_changes(due) if remembered is not None else ()),
-        *(f"memalert: {line}" for line in delivery.lines),
-    )
+        warn(trouble)
+    if history is not None:
+        _remember(history, due, delivery, now, warn)
+    return (*given.terminal.getvalue().splitlines(), *(f"memalert: {line}" for line in delivery.lines))
 
 
-def _changes(due: Iterable[Message]) -> Iterator[str]:
-    """Yield what has changed since the runs before; new alerts are told in full above."""
-    changed = [message for message in due if message.kind != "reminder"]
-    if not changed:
-        return
-    yield f"since the runs before: {count_kinds(changed)}"
-    told = [message for message in changed if message.kind != "new"]
-    for message in told[:_RESOLVED_SHOWN]:
-        yield f"  {headline(message)}"
-    if len(told) > _RESOLVED_SHOWN:
-        yield f"  and {len(told) - _RESOLVED_SHOWN} more"
+def _remembered(
+    history: Path | None, lives: Iterable[AlertLife], now: datetime
+) -> tuple[Sequence[AlertLife], Sequence[Sent]]:
+    """Return every life, and the digests of the last hour."""
+    if history is None or not history.exists():
+        return tuple(lives), ()
+    from pytest_memalert.history import read_history
+
+    try:
+        with read_history(history) as opened:
+            return opened.lives(), opened.sent_since(now - timedelta(hours=1))
+    except HistoryError:
+        # Whoever wrote the run into it has warned already.
+        return tuple(lives), ()
+
+
+def _remember(
+    history: Path, due: Iterable[Message], delivery: Delivery, now: datetime, warn: Callable[[str], None]
+) -> None:
+    from pytest_memalert.history import write_history
+
+    told = values_told(message for message in due if message.alert.fingerprint in delivery.told)
+    try:
+        write_history(
+            history,
+            lambda opened: opened.mark_notified(told, at=now, digests=delivery.sent),
+            warn=warn,
+            at=now,
+        )
+    except HistoryError as trouble:
+        warn(f"memalert could not remember what it sent, and may send it again: {trouble}")

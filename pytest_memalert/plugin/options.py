@@ -18,6 +18,7 @@ from pytest_memalert.plugin.pytest_internals import written_ini_keys
 from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pyproject
 
 if TYPE_CHECKING:
+    from pytest_memalert.acknowledgments import Acknowledgment
     from pytest_memalert.delivery import Opened
 
 __all__ = ["Given", "add_options", "is_on", "read_given"]
@@ -25,7 +26,7 @@ __all__ = ["Given", "add_options", "is_on", "read_given"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """Hold what a session was given: its settings, the probes added, and all metrics by name.
+    """Hold what a session was given: settings, probes added, all metrics by name, acknowledgments.
 
     ``opened`` are the channels that the controller tells, ``terminal`` what one of them writes for
     the summary.
@@ -34,6 +35,7 @@ class Given:
     settings: Settings
     probes: tuple[Probe, ...]
     metrics: Mapping[str, Metric]
+    acknowledgments: tuple[Acknowledgment, ...] = ()
     opened: tuple[Opened, ...] = ()
     terminal: io.StringIO = field(default_factory=io.StringIO)
 
@@ -131,9 +133,31 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         base = config.invocation_params.dir
         opened, unusable = open_routes(settings.notify, os.environ, base=base, terminal=terminal)
         problems.extend(unusable)
+    acknowledgments: tuple[Acknowledgment, ...] = ()
+    try:
+        acknowledgments = _read_acknowledgments(config, metrics)
+    except ConfigurationError as wrong:
+        problems.extend(wrong.problems)
     if problems or settings is None:
         raise ConfigurationError(problems)
-    return Given(settings=settings, probes=probes, metrics=metrics, opened=opened, terminal=terminal)
+    return Given(
+        settings=settings,
+        probes=probes,
+        metrics=metrics,
+        acknowledgments=acknowledgments,
+        opened=opened,
+        terminal=terminal,
+    )
+
+
+def _read_acknowledgments(config: pytest.Config, metrics: Mapping[str, Metric]) -> tuple[Acknowledgment, ...]:
+    """Return the entries of the file beside the configuration; most sessions have none."""
+    path = config.rootpath / "memalert.acks.toml"
+    if not path.is_file():
+        return ()
+    from pytest_memalert.acknowledgments import read_acknowledgments
+
+    return read_acknowledgments(path, metrics)
 
 
 def _written_ini(config: pytest.Config) -> dict[str, str]:

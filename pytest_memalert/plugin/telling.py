@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
+from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning
 from pytest_memalert.model import PerformanceAlert
+from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import fail_report
 from pytest_memalert.reports.terminal import render_alert
 
-__all__ = ["fail_test", "let_others_modify", "record_warning", "warn_of"]
+__all__ = ["accept_known", "fail_test", "let_others_modify", "record_warning", "warn_of"]
 
 
 def let_others_modify(
@@ -30,6 +32,19 @@ def let_others_modify(
         record_warning(config, warning, nodeid=alerts[0].nodeids[0], path=__file__, line=1)
         return tuple(alerts)
     return tuple(modified)
+
+
+def accept_known(
+    given: Given, alerts: tuple[PerformanceAlert, ...], values: Mapping[str, float]
+) -> tuple[PerformanceAlert, ...]:
+    """Return the alerts, those acknowledged that the file of acknowledgments covers today."""
+    if not alerts or not given.acknowledgments:
+        return alerts
+    from pytest_memalert.acknowledgments import acknowledge
+
+    return acknowledge(
+        alerts, given.acknowledgments, today=utc_now().date(), metrics=given.metrics, values=values
+    )
 
 
 def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[PerformanceAlert]) -> None:

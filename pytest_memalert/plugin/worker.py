@@ -26,7 +26,13 @@ from pytest_memalert.plugin.pytest_internals import (
     run_phases,
 )
 from pytest_memalert.plugin.scopes import WiderFixtures
-from pytest_memalert.plugin.telling import fail_test, let_others_modify, record_warning, warn_of
+from pytest_memalert.plugin.telling import (
+    accept_known,
+    fail_test,
+    let_others_modify,
+    record_warning,
+    warn_of,
+)
 from pytest_memalert.plugin.turn_cache import read_turns
 from pytest_memalert.probes.peak import PeakWindows
 from pytest_memalert.probes.sampler import Sampler, age_all, collect_young
@@ -407,7 +413,8 @@ class Worker:
         judgement = judge.judge(measurement, item, self._limits(item), passed=outcome == "passed")
         self._repeating = False
         attempt.measurement = judgement.measurement
-        attempt.alerts = let_others_modify(self._config, judgement.alerts)
+        alerts = let_others_modify(self._config, judgement.alerts)
+        attempt.alerts = accept_known(self._given, alerts, judgement.measurement.values)
         attempt.notes = judgement.notes
         attempt.reruns, attempt.reruns_s = judgement.reruns, judgement.reruns_s
 

@@ -43,7 +43,13 @@ _COLOURS: dict[AlertSeverity, Mapping[str, bool]] = {
     AlertSeverity.WARNING: {"yellow": True, "bold": True},
     AlertSeverity.INFO: {"cyan": True, "bold": True},
 }
-_NOTE_WORDS = {"no_data": "without data", "unclear": "unclear", "trouble": "about our own trouble"}
+_NOTE_WORDS = {
+    "no_data": "without data",
+    "unclear": "unclear",
+    "acknowledgment": "about acknowledgments",
+    "resolved": "about what is resolved",
+    "trouble": "about our own trouble",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,7 @@ def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
     if len(speaking) > _ALERTS_SHOWN:
         lines += _wrapped(f"and {len(speaking) - _ALERTS_SHOWN} more: {_ALL}", width)
     if verbosity >= 1:
+        lines += _acknowledged_lines(run.alerts, width)
         lines += _table_lines(run.tests, width)
     lines += _fixture_lines(run, verbosity, width)
     lines += _note_lines(run.notes, verbosity, width)
@@ -110,6 +117,19 @@ def _brief_lines(alerts: list[PerformanceAlert], width: int) -> Iterator[Line]:
         yield Line(text=_cut(text, width), markup=_COLOURS[alert.severity])
     if len(alerts) > _ALERTS_SHOWN:
         yield from _wrapped(f"and {len(alerts) - _ALERTS_SHOWN} more: {_ALL}", width)
+
+
+def _acknowledged_lines(alerts: Iterable[PerformanceAlert], width: int) -> Iterator[Line]:
+    acknowledged = [alert for alert in alerts if alert.acknowledged is not None]
+    if acknowledged:
+        yield Line(text="acknowledged:"[:width])
+    for alert in acknowledged[:_ALERTS_SHOWN]:
+        first_line = alert.message.split("\n", 1)[0]
+        yield from _wrapped(f"  {alert.severity.value} {escape_controls(first_line)}", width)
+        told = escape_controls(alert.acknowledged or "")
+        yield from _wrapped(f"    {told}, alert {escape_controls(alert.fingerprint)}", width)
+    if len(acknowledged) > _ALERTS_SHOWN:
+        yield from _wrapped(f"  and {len(acknowledged) - _ALERTS_SHOWN} more: {_ALL}", width)
 
 
 def _alert_lines(alert: PerformanceAlert, width: int) -> Iterator[Line]:
@@ -151,8 +171,8 @@ def _body(alert: PerformanceAlert, *, without: str = "") -> Iterator[str]:
 
 def _origin(alert: PerformanceAlert) -> str:
     """Return what it takes to find the rule or to acknowledge the alert."""
-    severity, category = alert.severity.value, alert.category.value
-    return f"({severity}, {category}, rule {escape_controls(alert.rule)}, alert {escape_controls(alert.id)})"
+    severity, category, known = alert.severity.value, alert.category.value, alert.fingerprint
+    return f"({severity}, {category}, rule {escape_controls(alert.rule)}, alert {escape_controls(known)})"
 
 
 def _survivor_rows(survivor: Survivor) -> Iterator[str]:

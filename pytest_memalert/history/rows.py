@@ -1,0 +1,150 @@
+"""The records as rows of the history, there and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from pytest_memalert.codec import (
+    count_alerts,
+    decode_alert,
+    encode_alert,
+    encode_environment,
+    encode_overhead,
+)
+from pytest_memalert.errors import MemalertError
+from pytest_memalert.model import AlertLife, Environment, PerformanceAlert, Run
+
+__all__ = [
+    "LIFE_COLUMNS",
+    "alert_of",
+    "alert_text",
+    "environment_key",
+    "header_text",
+    "life_of",
+    "life_row",
+    "number_named",
+    "numbers_text",
+    "plain",
+    "text_of",
+    "time_of",
+]
+
+LIFE_COLUMNS = (
+    "fingerprint",
+    "first_seen",
+    "last_seen",
+    "times",
+    "worst",
+    "resolved_at",
+    "reopened",
+    "notified",
+    "notified_at",
+    "leaks",
+    "alert",
+)
+
+# One encoder for all rows: json.dumps makes a new one for each where the separators are given.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def environment_key(environment: Environment) -> str:
+    """Return what the environments of two runs have in common if their figures compare."""
+    python = ".".join(environment.python.split(".")[:2])
+    parts = (environment.implementation, python, environment.platform, environment.machine)
+    return " ".join((*parts, "traced") if environment.traced else parts)
+
+
+def header_text(run: Run) -> str:
+    """Return what there is of a run but what has tables of its own; spelled as in the report."""
+    return _encode(
+        {
+            "fail_on": None if run.fail_on is None else run.fail_on.value,
+            "environment": encode_environment(run.environment),
+            "overhead": encode_overhead(run.overhead),
+            "totals": {"tests": len(run.tests), "reruns": run.reruns, "alerts": count_alerts(run.alerts)},
+        }
+    )
+
+
+def numbers_text(values: Mapping[str, float], names: Sequence[str]) -> str:
+    """Return the values as a list in the order of ``names``; null for what is not known, or not finite."""
+    numbers = [values.get(name) for name in names]
+    try:
+        return _encode(numbers)
+    except ValueError:  # JSON has no word for what isn't finite
+        return _encode([n if n is not None and n - n == 0 else None for n in numbers])
+
+
+def number_named(name: str, names: str, numbers: str) -> float | None:
+    """Return the number of that name in such a list."""
+    known: list[str] = json.loads(names)
+    if name not in known:
+        return None
+    value: float | None = json.loads(numbers)[known.index(name)]
+    return value
+
+
+def alert_text(alert: PerformanceAlert) -> str:
+    """Return an alert as it stands in the report."""
+    return _encode(encode_alert(alert))
+
+
+def alert_of(text: str) -> PerformanceAlert:
+    """Return the alert of such a text; raises MemalertError."""
+    try:
+        return decode_alert(json.loads(text))
+    except ValueError as error:
+        raise MemalertError(f"an alert is not JSON: {error}") from None
+
+
+def life_row(life: AlertLife) -> tuple[object, ...]:
+    """Return a life in the order of ``LIFE_COLUMNS``."""
+    return (
+        plain(life.fingerprint),
+        text_of(life.first_seen),
+        text_of(life.last_seen),
+        life.times,
+        life.worst,
+        None if life.resolved_at is None else text_of(life.resolved_at),
+        life.reopened,
+        life.notified,
+        None if life.notified_at is None else text_of(life.notified_at),
+        life.leaks,
+        alert_text(life.alert),
+    )
+
+
+def life_of(row: Sequence[Any]) -> AlertLife:
+    """Return the life in such a row; a number that is NULL, which nan becomes, is nan."""
+    known = dict(zip(LIFE_COLUMNS, row, strict=True))
+    return AlertLife(
+        fingerprint=known["fingerprint"],
+        alert=alert_of(known["alert"]),
+        first_seen=time_of(known["first_seen"]),
+        last_seen=time_of(known["last_seen"]),
+        times=known["times"],
+        worst=float("nan") if known["worst"] is None else known["worst"],
+        resolved_at=None if known["resolved_at"] is None else time_of(known["resolved_at"]),
+        reopened=known["reopened"],
+        notified=known["notified"],
+        notified_at=None if known["notified_at"] is None else time_of(known["notified_at"]),
+        leaks=known["leaks"],
+    )
+
+
+def plain(text: str) -> str:
+    """Return text that SQLite takes: a file name that is not UTF-8 has lone surrogates."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def text_of(moment: datetime) -> str:
+    """Return a time as text, in UTC; all with microseconds, so that texts sort as the times do."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+def time_of(text: str) -> datetime:
+    """Return the time of such a text."""
+    return datetime.fromisoformat(text)

@@ -1,0 +1,199 @@
+"""The lives of alerts over sessions: what a run makes of those remembered.
+
+Everything here is pure. An alert is known by its fingerprint. It is resolved when its tests ran,
+were looked at as closely as when it was last seen, and its rule still asks: not when nobody looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal
+
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertCondition,
+    AlertLife,
+    AlertRule,
+    LeakChecks,
+    Measurement,
+    Note,
+    PerformanceAlert,
+    Run,
+)
+from pytest_memalert.rules import matches
+
+__all__ = ["Change", "change_of", "evolve", "is_worse", "note_resolved"]
+
+#: What a run did to the life of an alert.
+Change = Literal["new", "reopened", "worse", "seen", "resolved"]
+
+_CLOSENESS: Mapping[LeakChecks, int] = {"off": 0, "suspects": 1, "all": 2}
+_SESSION = "session"
+
+
+def evolve(
+    previous: Mapping[str, AlertLife],
+    run: Run,
+    *,
+    rules: Sequence[AlertRule],
+    leaks: LeakChecks,
+    at: datetime,
+    is_whole: bool = True,
+) -> tuple[AlertLife, ...]:
+    """Return every life that ``run`` changes: begun, continued, reopened or resolved.
+
+    ``rules`` are those of the settings, ``leaks`` is how closely tests were looked at, ``at`` when the
+    run ended. ``is_whole`` says that no part of the suite was left out: else nothing about the session
+    as a whole is known to be gone. An inhibited alert neither begins a life nor ends one.
+    """
+    spoken = _loudest(run.alerts)
+    lives = [_see(previous.get(known), alert, leaks=leaks, at=at) for known, alert in spoken.items()]
+    there = {alert.fingerprint for alert in run.alerts}
+    tests = {test.nodeid: test for test in run.tests}
+    lives += [
+        replace(life, resolved_at=at)
+        for known, life in previous.items()
+        if known not in there
+        and life.resolved_at is None
+        and _is_asked_for(life.alert, run, rules)
+        and _were_looked_at(life, run, tests, leaks=leaks, is_whole=is_whole)
+    ]
+    return tuple(lives)
+
+
+def change_of(life: AlertLife, before: AlertLife | None) -> Change:
+    """Return what became of an alert, given its life before the run."""
+    if life.resolved_at is not None:
+        return "resolved"
+    if before is None:
+        return "new"
+    if life.reopened > before.reopened:
+        return "reopened"
+    worse = life.alert.severity > before.alert.severity or is_worse(life.alert, than=before.worst)
+    return "worse" if worse else "seen"
+
+
+def note_resolved(run: Run, lives: Iterable[AlertLife]) -> Run:
+    """Return the run with a note for each alert that it found resolved."""
+    notes = tuple(
+        Note(
+            kind="resolved",
+            nodeid=None,
+            text=f"resolved: {_headline(life.alert)} (alert {life.fingerprint}, "
+            f"first seen {life.first_seen:%Y-%m-%d}, in {life.times} {'run' if life.times == 1 else 'runs'})",
+        )
+        for life in lives
+        if life.resolved_at is not None
+    )
+    return replace(run, notes=(*run.notes, *notes)) if notes else run
+
+
+def is_worse(alert: PerformanceAlert, *, than: float) -> bool:
+    """Return whether what was observed is worse than a value: lower, where the rule forbids low values."""
+    if alert.condition is AlertCondition.LESS_THAN:
+        return alert.observed < than
+    if alert.condition is AlertCondition.GREATER_THAN:
+        return alert.observed > than
+    return False
+
+
+def _headline(alert: PerformanceAlert) -> str:
+    return alert.message.split("\n", 1)[0]
+
+
+def _loudest(alerts: Iterable[PerformanceAlert]) -> dict[str, PerformanceAlert]:
+    """Return of each fingerprint the alert that speaks for it: the most severe, then the worst."""
+    loudest: dict[str, PerformanceAlert] = {}
+    for alert in alerts:
+        other = loudest.get(alert.fingerprint)
+        if alert.inhibited_by is None and (
+            other is None
+            or alert.severity > other.severity
+            or (alert.severity == other.severity and is_worse(alert, than=other.observed))
+        ):
+            loudest[alert.fingerprint] = alert
+    return loudest
+
+
+def _see(life: AlertLife | None, alert: PerformanceAlert, *, leaks: LeakChecks, at: datetime) -> AlertLife:
+    """Return the life of an alert that was just raised."""
+    if life is None:
+        return AlertLife(
+            fingerprint=alert.fingerprint,
+            alert=alert,
+            first_seen=alert.raised_at,
+            last_seen=at,
+            worst=alert.observed,
+            leaks=leaks,
+        )
+    # A leak seen by looking at suspects shows again by doing so, even if it was once found otherwise.
+    closeness = min(life.leaks, leaks, key=lambda each: _CLOSENESS[each])
+    known = life.worst == life.worst  # nan, where the value could not be written
+    seen = replace(
+        life,
+        alert=alert,
+        last_seen=at,
+        times=life.times + 1,
+        worst=alert.observed if not known or is_worse(alert, than=life.worst) else life.worst,
+        leaks=closeness,
+    )
+    if life.resolved_at is None:
+        return seen
+    # Nobody was told of its return yet.
+    return replace(seen, resolved_at=None, reopened=life.reopened + 1, notified=None, notified_at=None)
+
+
+def _is_asked_for(alert: PerformanceAlert, run: Run, rules: Sequence[AlertRule]) -> bool:
+    """Return whether a rule that would raise the alert again is in force."""
+    if alert.category is AlertCategory.MEMORY_REGRESSION:
+        return run.gate is not None and run.gate.refusal is None
+    namesakes = [rule for rule in rules if rule.name == alert.rule]
+    if not namesakes:
+        # A test's own limit: it is written on the test, which ran.
+        return alert.rule.startswith("limit-")
+    return any(
+        rule.enabled
+        and rule.metric == alert.metric
+        and (
+            not rule.tests
+            or rule.scope == "session"
+            or any(matches(nodeid, pattern) for nodeid in alert.nodeids for pattern in rule.tests)
+        )
+        for rule in namesakes
+    )
+
+
+def _were_looked_at(
+    life: AlertLife,
+    run: Run,
+    tests: Mapping[str, Measurement],
+    *,
+    leaks: LeakChecks,
+    is_whole: bool,
+) -> bool:
+    """Return whether the tests of an alert ran, in a way in which it would have shown."""
+    if any(nodeid.split(" ")[0] == _SESSION for nodeid in life.alert.nodeids) or not life.alert.nodeids:
+        return is_whole and bool(tests)
+    concerned = [tests.get(nodeid) for nodeid in life.alert.nodeids]
+    return all(test is not None and _shows(life, test, run, leaks) for test in concerned)
+
+
+def _shows(life: AlertLife, test: Measurement, run: Run, leaks: LeakChecks) -> bool:
+    """Return whether the alert would have shown in this test."""
+    if test.outcome != "passed" and not _failed_by_us(test, run):
+        return False
+    if life.alert.category is not AlertCategory.MEMORY_LEAK or test.leak.status == "clean":
+        return True
+    # Not a suspect: enough for a leak that had made it one. With a reason, the check was left out.
+    return (
+        test.leak.status == "unchecked"
+        and test.leak.reason is None
+        and leaks != "off"
+        and life.leaks == "suspects"
+    )
+
+
+def _failed_by_us(test: Measurement, run: Run) -> bool:
+    return any(run.fails(alert) and test.nodeid in alert.nodeids for alert in run.alerts)

@@ -1,0 +1,96 @@
+"""Remember a run: in the history, with what became of the alerts known from before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_memalert.clock import utc_now
+from pytest_memalert.errors import HistoryError
+from pytest_memalert.model import AlertLife, Run
+from pytest_memalert.plugin.options import Given
+
+if TYPE_CHECKING:
+    from pytest_memalert.history import Past
+
+__all__ = ["history_path", "note_idle_acknowledgments", "remember"]
+
+
+def remember(
+    config: pytest.Config, given: Given, run: Run, *, warn: Callable[[str], None]
+) -> tuple[AlertLife, ...]:
+    """Write the run into the history; return the lives of alerts that it changed.
+
+    Where the history is off, or can't be written (of which ``warn`` is told), each alert is new.
+    """
+    path = history_path(config, given)
+    if path is None and not run.alerts:
+        return ()
+    # SQLite takes longer to load than all else here: a session that remembers nothing goes without.
+    from pytest_memalert.history import WHOLE_SHARE, Keep, Past, write_history
+    from pytest_memalert.lives import evolve
+    from pytest_memalert.rules import values_of_worst
+
+    settings, at = given.settings, utc_now()
+
+    def lives_after(past: Past) -> Iterable[AlertLife]:
+        return evolve(
+            past.lives,
+            run,
+            rules=settings.rules,
+            leaks=settings.leaks,
+            at=at,
+            is_whole=len(run.tests) >= WHOLE_SHARE * past.most_tests,
+        )
+
+    if path is not None and (run.tests or run.alerts):
+        try:
+            return write_history(
+                path,
+                lambda history: history.record(
+                    run,
+                    session=values_of_worst(run.tests, given.metrics),
+                    leaks=settings.leaks,
+                    evolve=lives_after,
+                    keep=Keep(
+                        max_age_s=settings.history_max_age_s,
+                        max_runs=settings.history_max_runs,
+                        max_bytes=settings.history_max_bytes,
+                    ),
+                ),
+                warn=warn,
+                at=at,
+            )
+        except HistoryError as trouble:
+            warn(f"memalert could not remember this run: {trouble}")
+    return tuple(lives_after(Past(lives={})))
+
+
+def history_path(config: pytest.Config, given: Given) -> Path | None:
+    """Return the file of the history; None where it is off.
+
+    What the command line says is relative to where pytest was started, all else to the configuration:
+    the history is the same one wherever pytest is started.
+    """
+    settings = given.settings
+    if settings.history is None:
+        return None
+    by_hand = settings.origins["history"].startswith("--")
+    return (config.invocation_params.dir if by_hand else config.rootpath) / settings.history
+
+
+def note_idle_acknowledgments(config: pytest.Config, given: Given, run: Run) -> Run:
+    """Return the run with a note for each acknowledgment that has expired or is unused."""
+    if not given.acknowledgments:
+        return run
+    from pytest_memalert.acknowledgments import find_idle
+
+    option = config.option
+    chosen = [getattr(option, name, None) for name in ("keyword", "markexpr", "lf", "deselect")]
+    is_whole = not any(chosen) and config.args_source is not pytest.Config.ArgsSource.ARGS
+    notes = find_idle(given.acknowledgments, run, today=utc_now().date(), is_whole=is_whole)
+    return replace(run, notes=(*run.notes, *notes))
