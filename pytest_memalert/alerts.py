@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_memalert.acknowledgments import most_accepted
 from pytest_memalert.channels import AlertChannel
 from pytest_memalert.channels.bounded import complete, explain
 from pytest_memalert.clock import utc_now
@@ -363,9 +364,11 @@ class AlertManager:
         known = self._acknowledged.get(alert.fingerprint)
         if known is None or (known.until is not None and self._clock() >= known.until):
             return False
+        unit = self._known(alert.metric)[alert.metric].unit
+        most = most_accepted(known.accepted, alert.metric, unit, condition=alert.condition)
         if alert.condition is AlertCondition.LESS_THAN:
-            return alert.observed >= known.accepted
-        return alert.condition is not AlertCondition.GREATER_THAN or alert.observed <= known.accepted
+            return alert.observed >= most
+        return alert.condition is not AlertCondition.GREATER_THAN or alert.observed <= most
 
     def _repeated(
         self, rules: Iterable[AlertRule], breaches: Iterable[Breach], name: str

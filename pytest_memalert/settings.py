@@ -202,12 +202,15 @@ def load_settings(
     ini_name: str,
     command_line: Mapping[str, object],
     metrics: Mapping[str, Metric] = METRICS,
+    environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings; a later layer wins over an earlier one, option by option.
 
     ``pyproject`` is the parsed ``[tool.memalert]`` table; ``ini`` has ini keys; ``command_line`` has
     options by name, None where one was not given; a blank ini value counts as not given either.
-    ``metrics`` has those that plugins add, too. Raises ConfigurationError with every problem there is.
+    ``metrics`` has those that plugins add, too. With ``environ``, the environment, the addresses of
+    notifications are looked at, which may name variables. Raises ConfigurationError with every
+    problem there is.
     """
     # Imported here: this module is loaded in every pytest run, settings only where they count.
     from pytest_memalert.routes import read_notify
@@ -238,7 +241,8 @@ def load_settings(
             with collecting(problems, origin):
                 values[option.name] = _READERS[option.kind](value, option)
                 origins[option.name] = origin
-    problems += [*wrong_rules, *wrong_notify]
+    notify = _with_urls(notify, values["notify"], origins["notify"])
+    problems += [*wrong_rules, *wrong_notify, *_unusable_addresses(notify, environ)]
     if problems:
         raise ConfigurationError(problems)
     return Settings(
@@ -251,7 +255,7 @@ def load_settings(
         history_max_age_s=values["history_max_age"],
         history_max_runs=values["history_max_runs"],
         history_max_bytes=values["history_max_size"],
-        notify=_with_urls(notify, values["notify"], origins["notify"]),
+        notify=notify,
         sample_interval_s=values["sample_interval"],
         rules=rules,
         origins=origins,
@@ -398,6 +402,16 @@ def _with_urls(notify: Notify, urls: tuple[str, ...] | None, origin: str) -> Not
     place = f"{origin}.urls" if origin.endswith(".notify") else origin
     numbered = (Route(channel=url, origin=f"{place}[{index}]") for index, url in enumerate(urls))
     return replace(notify, routes=(*numbered, *notify.routes))
+
+
+def _unusable_addresses(notify: Notify, environ: Mapping[str, str] | None) -> list[str]:
+    from pytest_memalert.targets import read_target
+
+    problems: list[str] = []
+    for route in notify.routes if environ is not None else ():
+        with collecting(problems, route.origin):
+            read_target(route.channel, environ or {})
+    return problems
 
 
 _READERS: dict[OptionKind, Callable[[object, Option], object]] = {

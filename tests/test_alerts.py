@@ -331,12 +331,13 @@ def test_acknowledged_alert_is_remembered_and_silent() -> None:
 
 
 def test_acknowledged_alert_speaks_again_when_it_grows() -> None:
-    """What was accepted is the value that it had."""
+    """Beyond the value that it had, and beyond what differs from one measurement to the next."""
     recorder = Recorder()
     manager = AlertManager(rules=[a_rule()], channels=[recorder])
-    (alert,) = manager.check_memory(growth(200))
+    (alert,) = manager.check_memory(growth(10 * 2**20))
     manager.acknowledge(alert.id, reason="known")
-    (worse,) = manager.check_memory(growth(1000))
+    assert manager.check_memory(growth(10.5 * 2**20)) == ()
+    (worse,) = manager.check_memory(growth(12.5 * 2**20))
     assert worse.acknowledged is None
     assert recorder.sent == [alert, worse]
 

@@ -117,6 +117,8 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
             ini_name=config.inipath.name if config.inipath else "the command line's -o",
             command_line={option.name: config.getoption(f"memalert_{option.name}") for option in OPTIONS},
             metrics=metrics,
+            # Variables are for the process that sends; a worker may run elsewhere, and have others.
+            environ=None if hasattr(config, "workerinput") else os.environ,
         )
     except ConfigurationError as wrong:
         problems.extend(wrong.problems)
