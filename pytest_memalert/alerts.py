@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AlertChannel", "AlertManager", "Measured"]
 
-#: The default rules on growth hold it against the clock, which says something only of growth that comes back.
-_REPEATED = "growth_rate_bytes_per_s"
 _PACE = Notify()
 
 
@@ -170,7 +168,13 @@ class AlertManager:
         values = dict(report.metrics)
         with self._lock:
             rules = rules_for_test(self._rules.values(), (), nodeid=report.name, component=component)
-            rules = tuple(rule for rule in rules if rule.metric not in LEAK_METRICS)
+            # As a marker's limit does: who allows 5 MiB allows them at any pace.
+            limited = any(rule.metric == "growth_bytes" and rule.origin != "default" for rule in rules)
+            rules = tuple(
+                rule
+                for rule in rules
+                if rule.metric not in LEAK_METRICS and not (limited and _is_default_pace(rule))
+            )
             unjudged = [rule for rule in rules if self._lacks(rule, values)]
             breaches = self._repeated(rules, find_breaches(rules, values), report.name)
         for rule in unjudged:
@@ -378,7 +382,7 @@ class AlertManager:
         broken = {(breach.rule.name, breach.rule.severity): breach for breach in breaches}
         for rule in rules:
             breach = broken.get((rule.name, rule.severity))
-            if rule.origin != "default" or rule.metric != _REPEATED:
+            if not _is_default_pace(rule):
                 kept += [breach] if breach else []
                 continue
             key = (rule.name, rule.severity.value, name)
@@ -422,6 +426,11 @@ class AlertManager:
         with self._lock:
             for key in self._keys(name, severity):
                 self._rules[key] = replace(self._rules[key], enabled=enabled)
+
+
+def _is_default_pace(rule: AlertRule) -> bool:
+    """Return whether a rule is a default one on growth over time, which says something if it comes back."""
+    return rule.origin == "default" and rule.metric == "growth_rate_bytes_per_s"
 
 
 def _measurement(name: str, component: str, values: Mapping[str, float]) -> Measurement:

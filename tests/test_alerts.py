@@ -250,6 +250,15 @@ def test_default_growth_rate_speaks_of_growth_that_comes_back() -> None:
     assert manager.check_memory(Report(metrics=fast)) == ()
 
 
+def test_limit_on_growth_speaks_in_place_of_the_default_rates() -> None:
+    """Who allows so much allows it at any pace."""
+    manager = AlertManager()
+    manager.add_rule(a_rule(threshold=10e6))
+    fast = {"growth_bytes": 20e6, "growth_rate_bytes_per_s": 20e6}
+    for _ in range(2):
+        assert [alert.rule for alert in manager.check_memory(Report(metrics=fast))] == ["growth"]
+
+
 def test_proven_leak_raises_alerts_with_its_evidence() -> None:
     manager = AlertManager()
     (alert,) = manager.check_leaks(LEAKING, name="checkout")
