@@ -19,6 +19,9 @@ __all__ = ["connected_for_reading", "work_on"]
 #: How long a session waits for another one that is writing. Writing 60,000 tests takes about a second.
 _WAIT_S = 30.0
 
+# What every file of SQLite begins with.
+_MAGIC = b"SQLite format 3\0"
+
 _T = TypeVar("_T")
 
 
@@ -85,6 +88,7 @@ def connected_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
 def _attempt(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:
     """Open the file, bring it up to date and do the work; raises _UnusableError for what can't be used."""
     identity = _identity(path)
+    _check_header(path, identity)
     # Isolation is ours: each transaction begins by name.
     connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
     try:
@@ -103,6 +107,15 @@ def _attempt(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:
         raise _UnusableError("unreadable", f"holds what can't be read ({error})", identity) from error
     finally:
         connection.close()
+
+
+def _check_header(path: Path, identity: tuple[int, int] | None) -> None:
+    """Raise _UnusableError for a file that is no database: SQLite takes a very short one for empty."""
+    if path.is_file():
+        with path.open("rb") as file:
+            beginning = file.read(len(_MAGIC))
+        if beginning not in (b"", _MAGIC):
+            raise _UnusableError("unreadable", "can't be read (file is not a database)", identity)
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
