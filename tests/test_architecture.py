@@ -16,7 +16,19 @@ PACKAGE = "pytest_memalert"
 ROOT = Path(pytest_memalert.model.__file__).parent
 
 NOUNS = frozenset(
-    {"errors", "units", "clock", "metrics", "model", "codec", "escaping", "files", "comparisons"}
+    {
+        "errors",
+        "units",
+        "clock",
+        "metrics",
+        "model",
+        "codec",
+        "escaping",
+        "files",
+        "comparisons",
+        "digest",
+        "targets",
+    }
 )
 DECIDERS = frozenset(
     {
@@ -34,13 +46,14 @@ DECIDERS = frozenset(
         "notify",
         "shards",
         "changes",
+        "routes",
         "settings",
         "suspicion",
         "turns",
     }
 )
 EDGES = frozenset({"commit", "probes", "attribution", "history", "reports", "channels"})
-DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "finding"})
+DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "finding", "delivery"})
 
 #: The modules that may import pytest's internals: to run an item, and to run it again.
 INTERNALS = frozenset({"plugin.pytest_internals", "plugin.rerun"})

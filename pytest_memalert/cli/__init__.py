@@ -12,6 +12,7 @@ from pytest_memalert.cli.doctor import doctor
 from pytest_memalert.cli.gate import gate
 from pytest_memalert.cli.history import history
 from pytest_memalert.cli.merge import merge
+from pytest_memalert.cli.notify import notify
 from pytest_memalert.cli.report import report
 from pytest_memalert.cli.rules import rules
 from pytest_memalert.cli.show import show
@@ -32,5 +33,5 @@ def main() -> None:
     """
 
 
-for _command in (ack, clear, compare, doctor, gate, history, merge, report, rules, show, unack):
+for _command in (ack, clear, compare, doctor, gate, history, merge, notify, report, rules, show, unack):
     main.add_command(_command)

@@ -16,6 +16,7 @@ from pytest_memalert.errors import MemalertError, MemalertWarning
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
+    AlertLife,
     AlertRule,
     FixtureGrowth,
     GateResult,
@@ -28,7 +29,7 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.remembering import note_idle_acknowledgments, remember
+from pytest_memalert.plugin.remembering import history_path, note_idle_acknowledgments, remember
 from pytest_memalert.plugin.reporting import append_summary, is_on_github, locate, write_reports
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
 from pytest_memalert.plugin.trending import note_trends
@@ -69,6 +70,7 @@ class Controller:
         self._screening_s = 0.0
         self._checked: dict[str, tuple[float, float, str]] = {}
         self._run: Run | None = None
+        self._news: tuple[str, ...] = ()
         self._keeper: Keeper | None = None
         self._saved: Saved | None = None
         self._failed_to_save = False
@@ -114,6 +116,7 @@ class Controller:
         run = self._finish(began_s, session)
         lives = remember(self._config, self._given, run, warn=self._warn)
         self._run = run = note_resolved(run, lives)
+        self._news = self._tell_news(run, lives, session.exitstatus)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as problem:
@@ -146,6 +149,8 @@ class Controller:
             # What a test is called, say, must not be read as a command of ours.
             text = github.disarm(line.text) if on_github else line.text
             terminalreporter.write_line(text, **line.markup)
+        for told_as in self._news:
+            terminalreporter.write_line(github.disarm(told_as) if on_github else told_as)
         if on_github:
             for command in github.render(self._run).splitlines():
                 terminalreporter.write_line(command)
@@ -280,6 +285,22 @@ class Controller:
         )
         self._notes += notes
         return resolved
+
+    def _tell_news(self, run: Run, lives: Sequence[AlertLife], exitstatus: int) -> tuple[str, ...]:
+        """Send what is news to the channels; return what the summary says of it."""
+        # Whoever pressed Ctrl-C is there and wants to leave; what was found stays due for the next session.
+        ended = exitstatus not in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+        if not self._given.opened or not ended:
+            return ()
+        from pytest_memalert.plugin.notifying import tell_news
+
+        history = history_path(self._config, self._given)
+        try:
+            return tell_news(self._given, run, lives, history=history, warn=self._warn)
+        except Exception as trouble:
+            # Only its type: the text may hold an address.
+            self._warn(f"memalert could not notify anybody ({type(trouble).__name__})")
+            return ()
 
     def _warn(self, trouble: str) -> None:
         """Warn of trouble that isn't the tests'."""
