@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import hypothesis
 import pytest
 
 # Imported once, not anew in each inner run: pytester forgets what an inner run has imported.
@@ -16,6 +17,10 @@ import pytest_memalert.plugin.fixture
 import pytest_memalert.plugin.worker  # noqa: F401
 
 pytest_plugins = "pytester"
+
+# A law holds however long it takes: on a busy machine its first example is slow.
+hypothesis.settings.register_profile("memalert", deadline=None)
+hypothesis.settings.load_profile("memalert")
 
 _OF_GITHUB = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
 _LEAK_RULES = ("leak", "leak-rate")
