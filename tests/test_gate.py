@@ -17,6 +17,7 @@ from pytest_memalert.gate import (
     compare_whole,
     decide_peaks,
     find_excesses,
+    is_leak_known,
     is_peak_odd,
     judge,
     keep_written,
@@ -24,7 +25,6 @@ from pytest_memalert.gate import (
     merge_results,
     settle,
     why_unlike,
-    with_known_leak,
 )
 from pytest_memalert.model import AlertSeverity, Comparison, GateResult, Measurement
 
@@ -184,10 +184,12 @@ def test_test_that_retains_more_is_found_by_each_metric() -> None:
 
 def test_leak_that_the_baseline_saw_in_its_blocks_is_no_news() -> None:
     """It was there when the baseline was saved, though nobody had the time to prove it."""
-    known = with_known_leak(entry(blocks_growth=18), bytes_per_run=1500, blocks_per_run=18)
-    assert find_excesses("t", known, OF_TESTS, {"leak_bytes_per_run": 1500}) == ()
-    known = with_known_leak(entry(blocks_growth=18), bytes_per_run=6000, blocks_per_run=72)
-    assert len(find_excesses("t", known, OF_TESTS, {"leak_bytes_per_run": 6000})) == 1
+    known = entry(blocks_growth=18)
+    assert is_leak_known(known, bytes_per_run=1500, blocks_per_run=18)
+    assert not is_leak_known(known, bytes_per_run=6000, blocks_per_run=72)
+    assert not is_leak_known(known, bytes_per_run=65_600, blocks_per_run=1)
+    assert is_leak_known(entry(growth_bytes=4096), bytes_per_run=4096, blocks_per_run=0)
+    assert not is_leak_known(entry(peak_bytes=1), bytes_per_run=64, blocks_per_run=1)
 
 
 def test_few_blocks_of_the_measuring_itself_are_not_written() -> None:
