@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -120,7 +120,8 @@ RUNS = st.builds(
     notes=st.just(()),
     gate=st.none() | GATES,
 )
-law = settings(max_examples=40, deadline=None)
+# Runs are large; on a busy machine making one is slow, and says nothing of what is tested.
+law = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def make_alert(**changes: Any) -> PerformanceAlert:

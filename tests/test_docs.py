@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_memalert.cli import main
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS, RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.settings import OPTIONS, Option
@@ -81,6 +82,15 @@ def test_every_keyword_of_the_marker_is_documented(keyword: str) -> None:
 def test_every_hook_is_documented(hook: str) -> None:
     """Each has a heading, so that it can be linked to."""
     assert re.search(rf"^## `{hook}\(", reference("hooks"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_is_documented(command: str) -> None:
+    """With its options, which are generated."""
+    page = reference("command")
+    assert re.search(rf"^## `memalert {command}\b", page, re.MULTILINE)
+    has_options = any(option.opts[0].startswith("-") for option in main.commands[command].params)
+    assert has_options == (f"<!-- generated: command {command} -->" in page)
 
 
 @each_page

@@ -6,13 +6,11 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
-from pytest_memalert.baseline import Baseline, read_baseline, split_conflict
+from pytest_memalert.baseline import Baseline, merge_baselines, read_baseline, split_conflict
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.files import explain_unwritable, replace_text
@@ -41,8 +39,6 @@ _NARROWEST_COLUMNS = 40
 _COLOURS = ("red", "yellow", "green", "cyan")
 _HOW_TO_WRITE = "write a report with: pytest --memalert --memalert-json=memalert.json"
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
 
 class Unreadable(click.ClickException):
     """Say what can't be read, and end with the status for that."""
@@ -66,8 +62,6 @@ def read_any(path: Path, *, resolve: bool = False) -> Run | Baseline:
         if resolve:
             sides = split_conflict(text)
             if sides[0] != sides[1]:
-                from pytest_memalert.baseline import merge_baselines
-
                 return merge_baselines([read_baseline(side, shown) for side in sides])
         if _is_baseline(text):
             return read_baseline(text, shown)
@@ -108,15 +102,14 @@ def _shown(path: Path) -> str:
     return "standard input" if str(path) == "-" else f"'{path}'"
 
 
-def output_option(command: _F) -> _F:
-    """Add the option that says where a command writes."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Path(allow_dash=True, path_type=Path),
-        metavar="PATH",
-        help='Write to this file, whole or not at all; without it, or with "-", to standard output.',
-    )(command)
+#: The option that says where a command writes.
+output_option = click.option(
+    "-o",
+    "--output",
+    type=click.Path(allow_dash=True, path_type=Path),
+    metavar="PATH",
+    help='Write to this file, whole or not at all; without it, or with "-", to standard output.',
+)
 
 
 def write_output(text: str, output: Path | None) -> None:
