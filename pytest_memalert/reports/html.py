@@ -32,6 +32,7 @@ _ALERTS_LISTED = 500
 _ROWS_LISTED = 500
 _TESTS_NAMED = 50
 _BARS = 15
+_FEW = 20
 
 _NAME_LENGTH = 500
 _LABEL_LENGTH = 48
@@ -282,7 +283,7 @@ def _memory_chart(tests: Sequence[Measurement]) -> dict[str, Any] | None:
         name = _label(worker)
         common = {
             "type": "scatter",
-            "mode": "lines",
+            "mode": "lines+markers" if len(drawn) <= _FEW else "lines",
             "x": [at for at, _ in drawn],
             "text": [_label(test.nodeid, 120) for _, test in drawn],
             "legendgroup": name,
@@ -315,7 +316,11 @@ def _memory_chart(tests: Sequence[Measurement]) -> dict[str, Any] | None:
         "height": 340,
         "data": traces,
         "layout": {
-            "xaxis": {"title": {"text": "tests, in the order in which they ran"}, "rangemode": "tozero"},
+            "xaxis": {
+                "title": {"text": "tests, in the order in which they ran"},
+                # Left alone, the axis of a few tests has halves of a test.
+                "dtick": 1 if max(map(len, processes.values())) <= _FEW else None,
+            },
             "yaxis": {"title": {"text": "MiB"}, "rangemode": "tozero"},
             "legend": {"orientation": "h", "y": 1.12, "x": 0},
             "hovermode": "closest",
