@@ -17,6 +17,7 @@ from pytest_memalert.errors import MemalertError
 from pytest_memalert.model import Environment
 
 __all__ = [
+    "COMPILED",
     "DEFAULT_NAME",
     "FORMAT",
     "RETAINED",
@@ -47,8 +48,11 @@ DEFAULT_NAME = "memalert.lock.json"
 RETAINED = ("leak_bytes_per_run", "growth_bytes", "blocks_growth")
 #: The metrics of a test: its peak as the kernel saw it and as tracing did, and what each run leaves behind.
 TEST_METRICS = ("peak_bytes", "traced_peak_bytes", *RETAINED)
-#: The metrics of a whole session, and (the last) of a collection.
-WHOLE_METRICS = ("rss_peak_bytes", "rss_bytes", "heap_bytes", "heap_growth_bytes")
+#: How many modules a process had to compile, instead of loading them from their cache. That leaves
+#: some kilobytes each, up to a megabyte in all: only where it is the same are wholes alike.
+COMPILED = "compiled_modules"
+#: The metrics of a whole session, and of a collection.
+WHOLE_METRICS = ("rss_peak_bytes", "rss_bytes", "heap_bytes", "heap_growth_bytes", COMPILED)
 
 # The metrics that the file may have, in the order of a line.
 _METRICS = (*TEST_METRICS, *WHOLE_METRICS)

@@ -8,18 +8,14 @@ from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import Comparison
 from pytest_memalert.units import Unit, format_quantity
 
-__all__ = ["COLLECTION", "COMPILING", "SESSION", "is_whole", "tell", "tell_runs", "unit_of"]
+__all__ = ["COLLECTION", "SESSION", "is_whole", "tell", "tell_runs", "unit_of"]
 
 #: What stands for the node id in the entry of a whole session in one process;
 #: that of several xdist workers is ``session of 4 workers``.
 SESSION = "session"
 #: What stands for the node id in the entry of the collection: what importing the tests brought.
 COLLECTION = "collection"
-#: What follows either where modules had to be compiled: that leaves up to a megabyte that loading
-#: them from their cache does not, so that the one can't be compared with the other.
-COMPILING = " (compiling)"
-
-_WHOLE = re.compile(r"(?:session|collection)(?: of \d+ workers)?(?: \(compiling\))?")
+_WHOLE = re.compile(r"session(?: of \d+ workers)?|collection")
 
 _LABELS_OF_WHOLE = {
     "rss_peak_bytes": "highest resident memory",

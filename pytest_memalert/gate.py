@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from pytest_memalert.allowances import ALLOWANCES, Allowance, Allowances
-from pytest_memalert.baseline import RETAINED, WHOLE_METRICS, Baseline, Entry, Figure
+from pytest_memalert.baseline import COMPILED, RETAINED, WHOLE_METRICS, Baseline, Entry, Figure
 from pytest_memalert.comparisons import is_whole, tell, tell_runs
 from pytest_memalert.model import (
     AlertCategory,
@@ -38,6 +38,7 @@ __all__ = [
     "merge_results",
     "retains_less",
     "settle",
+    "why_unlike",
     "with_known_leak",
 ]
 
@@ -65,6 +66,8 @@ _ADVICE_OF_WHOLE = (
 _SPREADS = 2
 # What a run leaves behind is not written where it is less than this part of the allowance.
 _TOO_LITTLE = 16
+# So many modules that were compiled or not make no difference to what is allowed.
+_ALIKE_MODULES = 3
 # A first run is looked at again when its peak is off by this much, either way. Looking costs a few
 # runs of the test and accuses nobody, so this is well below what is allowed.
 _ODD_SHARE = 0.03
@@ -264,12 +267,24 @@ def compare_whole(
     found = []
     for metric in WHOLE_METRICS:
         figure = entry.figure(metric)
-        if figure is not None and metric in values:
+        if figure is not None and metric in values and metric in allowances.of_session:
             allowance = allowances.of_session[metric]
             seen = compare_figure(nodeid, metric, figure, allowance, observed=values[metric])
             if seen.status != "within":
                 found.append(seen)
     return tuple(found)
+
+
+def why_unlike(entry: Entry, values: Mapping[str, float]) -> str | None:
+    """Return why a whole can't be compared with the baseline's; None where it can."""
+    figure = entry.figure(COMPILED)
+    then, now = (0 if figure is None else figure.median), int(values.get(COMPILED, 0))
+    if abs(then - now) <= _ALIKE_MODULES:
+        return None
+    return (
+        f"{now} modules were compiled in this run, and {then} in the one that was saved (the others came "
+        "from __pycache__), which takes memory of its own"
+    )
 
 
 def compare(

@@ -195,6 +195,7 @@ class Controller:
             keeper.note_process({WHOLE: worker.sum_up()})
         if not given.saves:
             gate, alerts = keeper.hold(session, tests)
+            self._notes += keeper.notes
             return gate, let_others_modify(self._config, alerts)
         try:
             self._saved = keeper.save(session)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from pytest_memalert.baseline import RETAINED
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import (
@@ -68,6 +69,14 @@ class Judgement:
     comparisons: tuple[Comparison, ...] = ()
     entry: Entry | None = None
     renamed_from: str | None = None
+
+    @property
+    def retains(self) -> bool:
+        """Return whether each further run has left something behind, as far as is known."""
+        if not self.reruns:
+            return False
+        known = self.entry is not None and any(self.entry.figures.get(metric) for metric in RETAINED)
+        return known or self.measurement.leak.status == "leaking" or bool(self.comparisons)
 
 
 @dataclass(slots=True, kw_only=True)

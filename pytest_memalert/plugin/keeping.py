@@ -18,10 +18,10 @@ from pytest_memalert.baseline import (
     update_baseline,
 )
 from pytest_memalert.clock import utc_now
-from pytest_memalert.comparisons import COLLECTION, COMPILING, SESSION, is_whole
+from pytest_memalert.comparisons import COLLECTION, SESSION, is_whole
 from pytest_memalert.files import locked, replace_text
-from pytest_memalert.gate import compare, compare_whole, judge, keep_written
-from pytest_memalert.model import Comparison, GateResult, Measurement, PerformanceAlert
+from pytest_memalert.gate import compare, compare_whole, judge, keep_written, why_unlike
+from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert
 from pytest_memalert.plugin.facts import WHOLE, Facts
 from pytest_memalert.plugin.gate_given import GateGiven, read_saved
 
@@ -67,6 +67,7 @@ class Keeper:
         self._wholes: list[dict[str, Any]] = []
         self._missing_wholes = False
         self._deselected: set[str] = set()
+        self.notes: list[Note] = []
 
     def gather(self, nodeid: str, facts: Facts) -> None:
         """Take in what a worker found about a test; of one that ran twice, what it found last."""
@@ -125,12 +126,16 @@ class Keeper:
         if worse or partial or result.new or result.missing or result.uncompared or result.renamed:
             return result, ()  # a whole is like another one only where its parts are
         entries = given.baseline.environments[given.key]
-        comparisons = [
-            comparison
-            for nodeid, values in self._whole_values().items()
-            if nodeid in entries
-            for comparison in compare_whole(nodeid, entries[nodeid], given.allowances, values)
-        ]
+        comparisons: list[Comparison] = []
+        for nodeid, values in self._whole_values().items():
+            if nodeid not in entries:
+                continue
+            why = why_unlike(entries[nodeid], values)
+            if why is None:
+                comparisons += compare_whole(nodeid, entries[nodeid], given.allowances, values)
+            elif nodeid != COLLECTION:  # of which it is true as well
+                text = f"{nodeid} and collection are not compared with {given.name}: {why}"
+                self.notes.append(Note(kind="no_data", nodeid=None, text=text))
         whole = replace(result, comparisons=tuple(comparisons), new=())
         result = replace(result, comparisons=(*result.comparisons, *comparisons))
         return result, judge(whole, raised_at=utc_now(), make_id=lambda: uuid.uuid4().hex[:12])
@@ -214,11 +219,10 @@ class Keeper:
         """Return the figures of session and collection; of several processes, each the largest."""
         is_distributed = bool(getattr(self._config.option, "dist", "no") != "no")
         name = f"{SESSION} of {len(self._wholes)} workers" if is_distributed else SESSION
-        suffix = COMPILING if any(whole["compiled"] for whole in self._wholes) else ""
         found: dict[str, dict[str, float]] = {}
         for whole in self._wholes:
             for nodeid, values in ((name, whole["session"]), (COLLECTION, whole["collection"])):
-                known = found.setdefault(f"{nodeid}{suffix}", {})
+                known = found.setdefault(nodeid, {})
                 for metric, value in values.items():
                     known[metric] = max(value, known.get(metric, 0))
         return {nodeid: values for nodeid, values in found.items() if values}

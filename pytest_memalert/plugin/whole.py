@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_memalert.baseline import COMPILED
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
 from pytest_memalert.probes.memory import open_heap_reader, open_rss_reader
@@ -20,8 +21,9 @@ __all__ = ["WholeProcess"]
 class WholeProcess:
     """Sum up the process: registered only where a baseline is saved or held against.
 
-    Confirming a test, or measuring it for the baseline, leaves a process larger than the suite
-    alone would: what the further runs brought is read around them and deducted.
+    Confirming a test that leaves something behind, or measuring it for the baseline, leaves a process
+    larger than the suite alone would: what such further runs brought is read around them and deducted.
+    Of any other test's nothing is: what its further runs fill (a cache) the suite would have filled later.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -33,7 +35,7 @@ class WholeProcess:
         self._shift_rss = 0
         self._shift_heap = 0
         self._peak: float | None = None
-        self._compiled = False
+        self._compiled = 0
         self._deselected: set[str] = set()
         #: Every test that there is, those that were deselected included.
         self.nodeids: frozenset[str] = frozenset()
@@ -57,7 +59,7 @@ class WholeProcess:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self) -> None:
         """Read the heap after the imports; garbage of the collection is not theirs."""
-        self._compiled = _has_compiled()
+        self._compiled = _count_compiled()
         collect_all()
         heap = self._read_heap()
         if heap is not None and self._collection_began is not None:
@@ -90,14 +92,18 @@ class WholeProcess:
         trim_heap()
         rss, heap = self._read_rss(), self._read_heap()
         return {
-            "compiled": self._compiled,
             "deselected": sorted(self._deselected),
-            "collection": {} if self._collected is None else {"heap_growth_bytes": self._collected},
+            "collection": (
+                {}
+                if self._collected is None
+                else {"heap_growth_bytes": self._collected, COMPILED: self._compiled}
+            ),
             "session": {
                 name: value
                 for name, value in (
                     ("rss_peak_bytes", self._peak),
                     ("rss_bytes", None if rss is None else rss - self._shift_rss),
+                    (COMPILED, self._compiled),
                     ("heap_bytes", None if heap is None else heap - self._shift_heap),
                 )
                 if value is not None
@@ -105,10 +111,11 @@ class WholeProcess:
         }
 
 
-def _has_compiled() -> bool:
-    """Return whether a module was compiled in this process, and not loaded from its cache."""
+def _count_compiled() -> int:
+    """Return how many modules were compiled in this process, and not loaded from their cache."""
     import psutil
 
+    count = 0
     started_at = psutil.Process().create_time()
     for module in tuple(sys.modules.values()):
         spec = getattr(module, "__spec__", None)
@@ -123,8 +130,8 @@ def _has_compiled() -> bool:
             except OSError:
                 continue
         else:
-            return True
-    return False
+            count += 1
+    return count
 
 
 def _unknown() -> int | None:

@@ -425,7 +425,7 @@ class Worker:
         self._repeating = True
         judgement = judge.judge(measurement, item, self._limits(item), passed=outcome == "passed")
         self._repeating = False
-        if self._whole is not None and judgement.reruns:
+        if self._whole is not None and judgement.retains:
             self._whole.note_reruns(self._last)
         attempt.comparisons = judgement.comparisons
         attempt.entry, attempt.renamed_from = judgement.entry, judgement.renamed_from

@@ -1,0 +1,372 @@
+"""The gate's decisions, on scripted figures."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_memalert.allowances import ALLOWANCES, Allowance
+from pytest_memalert.baseline import Baseline, Entry, Figure
+from pytest_memalert.gate import (
+    allowed,
+    compare,
+    compare_figure,
+    compare_whole,
+    decide_peaks,
+    find_excesses,
+    is_peak_odd,
+    judge,
+    keep_written,
+    match_renamed,
+    merge_results,
+    settle,
+    with_known_leak,
+)
+from pytest_memalert.model import AlertSeverity, Comparison, GateResult, Measurement
+
+KIB, MIB = 2**10, 2**20
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+OF_TESTS = ALLOWANCES.of_tests
+
+
+def entry(**medians: int) -> Entry:
+    """Return an entry of exact figures."""
+    return Entry(figures={metric: Figure(median=median) for metric, median in medians.items()})
+
+
+def measurement(nodeid: str, outcome: str = "passed", **values: float) -> Measurement:
+    """Return a test's own run."""
+    return Measurement(
+        nodeid=nodeid,
+        worker="main",
+        outcome=outcome,
+        component="c",
+        rss_before_bytes=0,
+        values={"duration_s": 0.1, **values},
+    )
+
+
+def decide(known: Entry, *, resident: list[float], traced: list[float]) -> str:
+    """Return the metric and status of what further runs say of a peak."""
+    found = decide_peaks("t", known, OF_TESTS, resident=resident, traced=traced)
+    return f"{found[0].metric} {found[0].status}" if found else "nothing"
+
+
+# ------------------------------------------------------------------ allowances
+
+
+def test_allowance_is_the_most_of_share_floor_and_recorded_noise() -> None:
+    """The noise counts twice: it was seen in two or three runs, and there will be many."""
+    assert allowed(Figure(median=1000), Allowance(share=0.1, floor=5)) == 100
+    assert allowed(Figure(median=10), Allowance(share=0.1, floor=5)) == 5
+    assert allowed(Figure(median=1000, spread=80), Allowance(share=0.1, floor=5)) == 160
+
+
+@given(
+    st.integers(min_value=0, max_value=2**40),
+    st.integers(min_value=0, max_value=2**30),
+    st.floats(min_value=0, max_value=1e12),
+)
+def test_worse_and_better_are_what_lies_beyond_the_allowance(median: int, spread: int, seen: float) -> None:
+    """On either side, and nothing in between."""
+    figure, allowance = Figure(median=median, spread=spread), Allowance(share=0.05, floor=100)
+    status = compare_figure("t", "peak_bytes", figure, allowance, observed=seen).status
+    room = allowed(figure, allowance)
+    if seen > median + room:
+        assert status == "regression"
+    elif seen < median - room:
+        assert status == "improvement"
+    else:
+        assert status == "within"
+
+
+def test_metric_that_is_off_is_never_worse() -> None:
+    """Nor better."""
+    off = Allowance(enabled=False)
+    assert compare_figure("t", "peak_bytes", Figure(median=0), off, observed=1e9).status == "within"
+
+
+# ----------------------------------------------------------------------- peaks
+
+
+def test_first_run_with_the_peak_of_the_baseline_is_not_looked_at_again() -> None:
+    """That is nearly every test."""
+    known = entry(peak_bytes=10 * MIB, traced_peak_bytes=10 * MIB)
+    assert not is_peak_odd(known, {"peak_bytes": 10 * MIB + 100 * KIB})
+
+
+@pytest.mark.parametrize("peak", [9 * MIB, 11 * MIB, int(10.5 * MIB)])
+def test_first_run_with_another_peak_is_looked_at_again(peak: int) -> None:
+    """A lower one too: it may be better, or hidden in what an allocator held free."""
+    known = entry(peak_bytes=10 * MIB, traced_peak_bytes=10 * MIB)
+    assert is_peak_odd(known, {"peak_bytes": peak})
+
+
+def test_test_whose_peak_the_kernel_does_not_see_is_always_looked_at() -> None:
+    """Its resident peak says nothing: small objects fit into what is resident already."""
+    known = entry(peak_bytes=100 * KIB, traced_peak_bytes=2 * MIB)
+    assert is_peak_odd(known, {"peak_bytes": 100 * KIB})
+
+
+def test_where_all_runs_are_traced_the_first_run_is_exact() -> None:
+    """And what the kernel saw doesn't matter."""
+    known = entry(peak_bytes=100 * KIB, traced_peak_bytes=2 * MIB)
+    assert not is_peak_odd(known, {"peak_bytes": 0, "traced_peak_bytes": 2 * MIB})
+
+
+def test_tracing_decides_about_a_peak() -> None:
+    """Over and again over: worse; under: better; as it was: an allocator's doing."""
+    known = entry(peak_bytes=10 * MIB, traced_peak_bytes=10 * MIB)
+    worse = decide(known, resident=[11.0 * MIB] * 2, traced=[11.0 * MIB] * 2)
+    assert worse == "traced_peak_bytes regression"
+    better = decide(known, resident=[9.0 * MIB] * 2, traced=[9.0 * MIB] * 2)
+    assert better == "traced_peak_bytes improvement"
+    known = entry(peak_bytes=9 * MIB, traced_peak_bytes=10 * MIB)
+    same = decide(known, resident=[10.2 * MIB] * 2, traced=[10.0 * MIB] * 2)
+    assert same == "traced_peak_bytes within"
+
+
+def test_native_memory_beyond_what_python_allocated_is_worse() -> None:
+    """Tracing doesn't see it, the kernel does."""
+    known = entry(peak_bytes=10 * MIB, traced_peak_bytes=1 * MIB)
+    found = decide(known, resident=[14.0 * MIB] * 2, traced=[1.0 * MIB] * 2)
+    assert found == "peak_bytes regression"
+
+
+def test_resident_peak_that_python_allocations_explain_is_no_native_one() -> None:
+    """The baseline's run found more free memory to put the same objects into."""
+    known = entry(peak_bytes=1 * MIB, traced_peak_bytes=10 * MIB)
+    assert decide(known, resident=[10.0 * MIB] * 2, traced=[10.0 * MIB] * 2) == "traced_peak_bytes within"
+
+
+def test_peak_that_is_over_in_one_of_two_runs_is_not_claimed() -> None:
+    """The run nearest to the baseline speaks."""
+    known = entry(peak_bytes=10 * MIB, traced_peak_bytes=10 * MIB)
+    found = decide(known, resident=[11.0 * MIB, 10.0 * MIB], traced=[11.0 * MIB, 10.0 * MIB])
+    assert found == "traced_peak_bytes within"
+
+
+def test_baseline_without_traced_peaks_is_compared_with_resident_ones() -> None:
+    """Those of a test that ran once, or of a platform without tracing."""
+    known = entry(peak_bytes=10 * MIB)
+    assert decide(known, resident=[12.0 * MIB] * 2, traced=[2.0 * MIB]) == "peak_bytes regression"
+    assert decide(entry(growth_bytes=1), resident=[1.0], traced=[1.0]) == "nothing"
+
+
+@given(st.integers(min_value=2 * MIB, max_value=2**33))
+def test_law_a_tenth_more_than_a_peak_of_two_mebibytes_is_worse(peak: int) -> None:
+    """However large the peak."""
+    known = entry(traced_peak_bytes=peak)
+    assert decide(known, resident=[], traced=[peak * 1.1] * 2) == "traced_peak_bytes regression"
+
+
+@given(st.integers(min_value=0, max_value=50 * MIB))
+def test_law_a_mebibyte_more_is_worse_up_to_fifty(peak: int) -> None:
+    """Beyond, it is less than the share that is allowed."""
+    known = entry(traced_peak_bytes=peak)
+    assert decide(known, resident=[], traced=[peak + MIB + 1] * 2) == "traced_peak_bytes regression"
+
+
+# -------------------------------------------------------------------- retained
+
+
+def test_test_that_retains_more_is_found_by_each_metric() -> None:
+    """A test without a figure retained nothing."""
+    values = {"growth_bytes": 64 * KIB, "blocks_growth": 1000, "leak_bytes_per_run": 64 * KIB}
+    found = find_excesses("t", entry(peak_bytes=0), OF_TESTS, values)
+    assert [each.metric for each in found] == ["leak_bytes_per_run", "growth_bytes", "blocks_growth"]
+    assert find_excesses("t", entry(growth_bytes=64 * KIB), OF_TESTS, {"growth_bytes": 66 * KIB}) == ()
+
+
+def test_leak_that_the_baseline_saw_in_its_blocks_is_no_news() -> None:
+    """It was there when the baseline was saved, though nobody had the time to prove it."""
+    known = with_known_leak(entry(blocks_growth=18), bytes_per_run=1500, blocks_per_run=18)
+    assert find_excesses("t", known, OF_TESTS, {"leak_bytes_per_run": 1500}) == ()
+    known = with_known_leak(entry(blocks_growth=18), bytes_per_run=6000, blocks_per_run=72)
+    assert len(find_excesses("t", known, OF_TESTS, {"leak_bytes_per_run": 6000})) == 1
+
+
+def test_few_blocks_of_the_measuring_itself_are_not_written() -> None:
+    """What is retained is."""
+    noise = {"peak_bytes": Figure(median=1), "blocks_growth": Figure(median=7, spread=1)}
+    assert set(settle(Entry(figures=noise), OF_TESTS).figures) == {"peak_bytes"}
+    kept = settle(entry(blocks_growth=18, growth_bytes=4096), OF_TESTS)
+    assert set(kept.figures) == {"blocks_growth", "growth_bytes"}
+
+
+def test_what_is_within_its_allowance_stays_as_it_was_written() -> None:
+    """A review shows what changed, not noise; and small steps are all held against the same figure."""
+    written = entry(peak_bytes=10 * MIB, traced_peak_bytes=10 * MIB)
+    again = entry(peak_bytes=10 * MIB + 5, traced_peak_bytes=11 * MIB)
+    saved = keep_written(written, again, OF_TESTS)
+    assert saved.figures == {**written.figures, "traced_peak_bytes": Figure(median=11 * MIB)}
+
+
+# ------------------------------------------------------------------- whole runs
+
+KNOWN = Baseline(
+    environments={
+        "k": {
+            "a::one": entry(peak_bytes=MIB),
+            "a::two": entry(peak_bytes=MIB),
+            "a::gone": entry(peak_bytes=MIB),
+            "session": entry(heap_bytes=10 * MIB),
+        }
+    }
+)
+
+
+def run(*tests: Measurement, **others: object) -> GateResult:
+    """Return how these tests compare with ``KNOWN``."""
+    return compare(tests, KNOWN, key="k", path="f", **others)  # type: ignore[arg-type]
+
+
+def test_new_and_missing_tests_are_listed() -> None:
+    """The session is none of them."""
+    result = run(measurement("a::one"), measurement("a::new"))
+    assert (result.compared, result.new, result.missing) == (1, ("a::new",), ("a::gone", "a::two"))
+
+
+def test_test_that_was_skipped_or_failed_is_neither_missing_nor_compared() -> None:
+    """It exists."""
+    result = run(measurement("a::one"), measurement("a::two", "failed"), uncompared=["a::two", "a::gone"])
+    assert (result.compared, result.missing, result.uncompared) == (1, (), ("a::gone", "a::two"))
+
+
+def test_nothing_is_missing_from_a_part_of_the_suite() -> None:
+    """The rest was not asked for."""
+    assert run(measurement("a::one"), partial=True).missing == ()
+
+
+def test_renamed_test_is_neither_new_nor_missing() -> None:
+    """And compared."""
+    result = run(measurement("a::here"), measurement("a::two"), renamed=[("a::gone", "a::here")])
+    assert (result.compared, result.new, result.missing) == (2, (), ("a::one",))
+
+
+def test_other_environment_is_refused_by_name() -> None:
+    """With what there is, and what to do."""
+    result = compare([], KNOWN, key="other", path="f")
+    assert result.refusal is not None
+    assert "no entries for this environment (other), only for: k" in result.refusal
+    assert "--memalert-save" in result.refusal
+
+
+def test_report_without_confirming_runs_tells_only_of_large_peaks_and_proven_leaks() -> None:
+    """A first run has the imports and caches of the whole suite in it."""
+    result = run(
+        measurement("a::one", peak_bytes=5 * MIB, growth_bytes=9 * MIB),
+        measurement("a::two", peak_bytes=50 * MIB),
+        measurement("a::gone", leak_bytes_per_run=4096),
+    )
+    assert [(each.nodeid, each.metric) for each in result.comparisons] == [
+        ("a::two", "peak_bytes"),
+        ("a::gone", "leak_bytes_per_run"),
+    ]
+
+
+def test_session_that_grew_is_worse() -> None:
+    """By what is in use at its end, which is exact to some kilobytes."""
+    known = KNOWN.environments["k"]["session"]
+    (found,) = compare_whole("session", known, ALLOWANCES, {"heap_bytes": 10 * MIB + 64 * KIB})
+    assert (found.metric, found.status) == ("heap_bytes", "regression")
+    assert compare_whole("session", known, ALLOWANCES, {"heap_bytes": 10 * MIB + 8 * KIB}) == ()
+
+
+def test_shards_are_one_result() -> None:
+    """A test is missing when no shard has it."""
+    shards = [run(measurement("a::one"), partial=True), run(measurement("a::new"), partial=True)]
+    whole = merge_results(shards, ["a::one", "a::new"], KNOWN)
+    assert (whole.compared, whole.new, whole.missing) == (1, ("a::new",), ("a::gone", "a::two"))
+    assert not whole.partial
+
+
+# -------------------------------------------------------------------- renamed
+
+
+@pytest.mark.parametrize(
+    ("known", "collected", "found"),
+    [
+        (["a::t[1]"], ["a::t[one]"], {"a::t[one]": "a::t[1]"}),
+        (["a::t[1]", "a::t[2]"], ["a::t[1]", "a::t[two]"], {"a::t[two]": "a::t[2]"}),
+        (["a::t[1]", "a::t[2]"], ["a::t[x]", "a::t[y]"], {}),
+        (["a::t[1]"], ["b::t[one]"], {}),
+        (["a::t[1]"], ["a::t[1]", "a::t[2]"], {}),
+        (["a::old"], ["a::new"], {}),
+    ],
+)
+def test_renamed_test_is_matched_only_where_one_went_and_one_came(
+    known: list[str], collected: list[str], found: dict[str, str]
+) -> None:
+    """Of one function; then its figures must agree as well."""
+    assert match_renamed(known, collected) == found
+
+
+# --------------------------------------------------------------------- alerts
+
+
+def comparison(metric: str, status: str = "regression", nodeid: str = "a::one") -> Comparison:
+    """Return a comparison of a mebibyte with two."""
+    return Comparison(
+        nodeid=nodeid,
+        metric=metric,
+        baseline=MIB,
+        observed=2 * MIB,
+        allowance=64 * KIB,
+        status=status,  # type: ignore[arg-type]
+        further=(2 * MIB, 2 * MIB),
+    )
+
+
+def alerts_of(result: GateResult) -> list[str]:
+    """Return the messages of the alerts."""
+    alerts = judge(result, raised_at=NOW, make_id=lambda: "id")
+    assert all(alert.severity is AlertSeverity.CRITICAL and alert.rule == "regression" for alert in alerts)
+    return [alert.message for alert in alerts]
+
+
+def test_test_that_got_worse_in_two_ways_is_one_alert() -> None:
+    """The first line stands alone; then the evidence, and what else got worse."""
+    found = (comparison("traced_peak_bytes"), comparison("growth_bytes"), comparison("peak_bytes", "within"))
+    (message,) = alerts_of(GateResult(path="f", environment="k", comparisons=found))
+    assert message.splitlines() == [
+        "a::one: growth 2 MiB is 1 MiB over the baseline's 1 MiB (allowed: 64 KiB)",
+        "run again: 2 MiB, 2 MiB",
+        "also, traced peak 2 MiB is 1 MiB over the baseline's 1 MiB (allowed: 64 KiB)",
+    ]
+
+
+def test_improvement_is_no_alert() -> None:
+    """It is told elsewhere."""
+    found = (comparison("peak_bytes", "improvement"),)
+    assert alerts_of(GateResult(path="f", environment="k", comparisons=found)) == []
+
+
+def test_new_tests_fail_only_when_strict() -> None:
+    """Each with the command that saves it."""
+    assert alerts_of(GateResult(path="f", environment="k", new=("a::new",))) == []
+    (message,) = alerts_of(GateResult(path="f", environment="k", new=("a::new",), strict=True))
+    assert message == "a::new: is not in the baseline f, which --memalert-strict asks for"
+
+
+def test_alert_says_how_to_save_the_test_in_a_shell() -> None:
+    """Whatever characters its id has."""
+    found = (comparison("peak_bytes", nodeid="a::t[it's $HOME]"),)
+    (alert,) = judge(
+        GateResult(path="f", environment="k", comparisons=found), raised_at=NOW, make_id=lambda: "id"
+    )
+    assert "pytest 'a::t[it'\\''s $HOME]' --memalert --memalert-save" in alert.recommendations[1]
+
+
+def test_fingerprint_is_the_same_whatever_the_figures() -> None:
+    """So that an acknowledgment holds."""
+    one, other = (
+        judge(
+            GateResult(path="f", environment="k", comparisons=(found,)), raised_at=NOW, make_id=lambda: "id"
+        )[0].fingerprint
+        for found in (comparison("peak_bytes"), comparison("peak_bytes"))
+    )
+    assert one == other
