@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pytest_memalert.escaping import escape_controls
+from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -404,7 +404,7 @@ def test_law_of_escaping_a_command_ends_where_we_end_it(text: str) -> None:
 @example("  ::error::x")
 @example("a ##[error]x")
 def test_law_of_disarming_no_line_is_a_command(text: str) -> None:
-    line = github.disarm(escape_controls(text))
+    line = disarm(escape_controls(text))
     assert not line.strip().startswith("::")
     assert "##[" not in line
 

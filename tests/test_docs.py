@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,19 @@ def test_every_command_is_documented(command: str) -> None:
     assert re.search(rf"^## `memalert {command}\b", page, re.MULTILINE)
     has_options = any(option.opts[0].startswith("-") for option in main.commands[command].params)
     assert has_options == (f"<!-- generated: command {command} -->" in page)
+
+
+@each_page
+def test_every_command_in_the_documentation_is_a_valid_one(page: Path) -> None:
+    """As far as its arguments go; the tests of the examples run theirs."""
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^(?: {4}|\$ )(.*memalert .*)$", text, re.MULTILINE):
+        for part in re.split(r"[|>]|&&", line):
+            program, *arguments = shlex.split(part)
+            if program == "memalert" and not arguments[0].startswith("-"):
+                main.commands[arguments[0]].make_context(arguments[0], arguments[1:])
+    known = {"--memalert", *(option.flag for option in OPTIONS)}
+    assert set(re.findall(r"(?<![\w-])--memalert(?:-[a-z]+)*\b", text)) <= known
 
 
 @each_page

@@ -13,6 +13,7 @@ import click
 from pytest_memalert.baseline import Baseline, merge_baselines, read_baseline, split_conflict
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.escaping import escape_controls
 from pytest_memalert.files import explain_unwritable, replace_text
 from pytest_memalert.model import Run
 from pytest_memalert.reports import terminal
@@ -44,6 +45,9 @@ class Unreadable(click.ClickException):
     """Say what can't be read, and end with the status for that."""
 
     exit_code = UNREADABLE
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_harmless(message))
 
 
 def read_run(path: Path) -> Run:
@@ -128,7 +132,12 @@ def write_output(text: str, output: Path | None) -> None:
 
 def echo_note(text: str) -> None:
     """Print what is no result on standard error, where it disturbs no pipe."""
-    click.echo(text, err=True)
+    click.echo(_harmless(text), err=True)
+
+
+def _harmless(text: str) -> str:
+    """Return a message, in which there may be names out of a file, so that it can't steer a terminal."""
+    return "\n".join(map(escape_controls, text.split("\n")))
 
 
 def echo_line(line: terminal.Line) -> None:

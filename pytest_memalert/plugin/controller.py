@@ -12,7 +12,7 @@ import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.errors import MemalertError, MemalertWarning
-from pytest_memalert.escaping import escape_controls
+from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.model import (
     FixtureGrowth,
     GateResult,
@@ -28,7 +28,7 @@ from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.reporting import append_summary, is_on_github, locate, write_reports
 from pytest_memalert.plugin.telling import let_others_modify, record_warning
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
-from pytest_memalert.reports import github, terminal
+from pytest_memalert.reports import terminal
 from pytest_memalert.rules import find_breaches, group_leaks, inhibit, make_alert, session_values
 from pytest_memalert.turns import update
 
@@ -118,19 +118,24 @@ class Controller:
         """Write the summary."""
         if self._run is None:
             return
+        on_github = is_on_github(os.environ)
+
+        def say(text: str, **markup: bool) -> None:
+            # What a test is called, say, must not be read as a command of ours.
+            terminalreporter.write_line(disarm(text) if on_github else text, **markup)
+
         for text in self._saved.lines() if self._saved is not None else ():
-            terminalreporter.write_line(escape_controls(text))
+            say(escape_controls(text))
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
         lines = terminal.render(self._run, verbosity=verbosity, width=width)
         if len(lines) > 1:
             terminalreporter.write_sep("=", "memory alerts" if self._run.alerts else "memory")
-        on_github = is_on_github(os.environ)
         for line in lines:
-            # What a test is called, say, must not be read as a command of ours.
-            text = github.disarm(line.text) if on_github else line.text
-            terminalreporter.write_line(text, **line.markup)
+            say(line.text, **line.markup)
         if on_github:
+            from pytest_memalert.reports import github
+
             for command in github.render(self._run).splitlines():
                 terminalreporter.write_line(command)
 
