@@ -9,9 +9,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
+import click
+
 from pytest_memalert.allowances import ALLOWANCE_KEYS, ALLOWANCES
+from pytest_memalert.cli import main as main_command
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS
 from pytest_memalert.metrics import METRICS
@@ -97,6 +101,23 @@ def allowances_table() -> str:
     return _table(("key", "of", "metric", "share", "floor"), rows)
 
 
+def command_table(name: str) -> str:
+    """Return the table of a command's options: how each is written, its default, what it means."""
+    context = click.Context(main_command)
+    rows = []
+    for option in main_command.commands[name].get_params(context):
+        if isinstance(option, click.Option) and "--help" not in option.opts:
+            default = option.default if option.show_default else None
+            rows.append(
+                (
+                    _code(f"{', '.join(option.opts)} {_click_values(option, context)}".rstrip()),
+                    "" if default is None else _code(str(default)),
+                    _cell(option.help or ""),
+                )
+            )
+    return _table(("option", "default", "meaning"), rows)
+
+
 #: The generated parts by the name in their opening marker.
 GENERATED: dict[str, Callable[[], str]] = {
     "options": options_table,
@@ -104,6 +125,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "default rules": default_rules_table,
     "limits": limits_table,
     "allowances": allowances_table,
+    **{f"command {name}": partial(command_table, name) for name in main_command.commands},
 }
 
 
@@ -157,6 +179,13 @@ def _default_text(default: object) -> str:
 
 def _values_text(option: Option) -> str:
     return f"{{{','.join(option.choices)}}}" if option.choices else option.metavar or ""
+
+
+def _click_values(option: click.Option, context: click.Context) -> str:
+    if option.is_flag or option.count:
+        return ""
+    # Without the range that click adds to a number's name.
+    return option.make_metavar(context).removesuffix(" RANGE")
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

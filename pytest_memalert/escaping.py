@@ -1,10 +1,10 @@
-"""Text from anywhere made safe to show: what would steer a terminal becomes a visible escape."""
+"""Text from anywhere made safe to show: what would steer a terminal, or a CI, becomes visible text."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["escape_controls"]
+__all__ = ["disarm", "escape_controls"]
 
 # C0 and C1 controls (ESC and CSI are among them), DEL, the marks that reorder or hide text
 # (CVE-2021-42574), the line and paragraph separators, and lone surrogates, which an output
@@ -20,3 +20,13 @@ def escape_controls(text: str) -> str:
     Split a text of several lines first. Backslashes stay single: this is for eyes, not for reading back.
     """
     return _CONTROLS.sub(lambda match: repr(match.group())[1:-1], text)
+
+
+def disarm(line: str) -> str:
+    """Return a line of output so that GitHub's runner doesn't take it, or a part of it, for a command.
+
+    The runner reads ``::`` at a line's beginning, spaces aside, and the older ``##[`` anywhere.
+    """
+    text = line.replace("##[", "##\\[")
+    content = text.lstrip()
+    return f"{text[: len(text) - len(content)]}\\{content}" if content.startswith("::") else text

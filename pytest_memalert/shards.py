@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
     AlertSeverity,
     Environment,
@@ -23,6 +24,7 @@ __all__ = ["Joined", "join"]
 
 # So many are named where a list of tests is told; the rest is counted.
 _NAMED = 3
+_NAME_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +259,6 @@ def _join_gates(gates: Sequence[GateResult], runs: Sequence[Run]) -> GateResult 
 
 
 def _listed(nodeids: Sequence[str]) -> str:
-    named = ", ".join(nodeids[:_NAMED])
+    named = ", ".join(escape_controls(nodeid)[:_NAME_LENGTH] for nodeid in nodeids[:_NAMED])
     more = len(nodeids) - _NAMED
     return f"{named} and {more:,} more" if more > 0 else named

@@ -202,6 +202,18 @@ def test_merge_refuses_what_does_not_belong_together() -> None:
         assert not Path("all.json").exists()
 
 
+def test_name_in_a_report_can_not_steer_the_terminal() -> None:
+    nasty = "t::\x1b[31mred\n::error::x" + "y" * 200_000
+    reports = [write(f"{n}.json", shard(n, nasty)) for n in (1, 2)]
+    result = run("merge", *reports, "-o", "all.json")
+    assert result.exit_code == 0
+    assert "warning: t::\\x1b[31mred\\n::error::x" in result.output
+    assert "\x1b" not in result.output
+    assert len(result.output) < 1_000
+    told = run("compare", *reports).output
+    assert "\x1b" not in told
+
+
 def test_merge_of_baselines_takes_the_larger_figure() -> None:
     result = run("merge", save("x.lock.json", a=5, b=9), save("y.lock.json", a=7, c=1), "-o", "z.lock.json")
     assert result.exit_code == 0

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_memalert import codec
@@ -199,6 +199,8 @@ def test_law_a_note_comes_back_as_it_was(note: Note) -> None:
     assert codec.decode_note(through_json(codec.encode_note(note))) == note
 
 
+# Runs are large: on a busy machine making one is slow, and says nothing of what is tested.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(RUNS)
 def test_law_a_run_comes_back_as_it_was(run: Run) -> None:
     assert codec.decode_run(through_json(codec.encode_run(run))) == run

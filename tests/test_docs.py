@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_memalert.allowances import ALLOWANCE_KEYS
+from pytest_memalert.cli import main
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS, RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.settings import OPTIONS, Option
@@ -88,6 +90,28 @@ def test_every_allowance_of_the_gate_is_documented(key: str) -> None:
 def test_every_hook_is_documented(hook: str) -> None:
     """Each has a heading, so that it can be linked to."""
     assert re.search(rf"^## `{hook}\(", reference("hooks"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_is_documented(command: str) -> None:
+    """With its options, which are generated."""
+    page = reference("command")
+    assert re.search(rf"^## `memalert {command}\b", page, re.MULTILINE)
+    has_options = any(option.opts[0].startswith("-") for option in main.commands[command].params)
+    assert has_options == (f"<!-- generated: command {command} -->" in page)
+
+
+@each_page
+def test_every_command_in_the_documentation_is_a_valid_one(page: Path) -> None:
+    """As far as its arguments go; the tests of the examples run theirs."""
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^(?: {4}|\$ )(.*memalert .*)$", text, re.MULTILINE):
+        for part in re.split(r"[|>]|&&", line):
+            program, *arguments = shlex.split(part)
+            if program == "memalert" and not arguments[0].startswith("-"):
+                main.commands[arguments[0]].make_context(arguments[0], arguments[1:])
+    known = {"--memalert", *(option.flag for option in OPTIONS)}
+    assert set(re.findall(r"(?<![\w-])--memalert(?:-[a-z]+)*\b", text)) <= known
 
 
 @each_page

@@ -206,6 +206,16 @@ def test_memory_is_drawn_for_each_process() -> None:
     assert memory["data"][2]["y"] == [1, 3, 5]
 
 
+def test_figure_that_nobody_knows_is_told_as_unknown() -> None:
+    """A report has null where a number was not finite."""
+    nan = float("nan")
+    run = make_run(make_alert(metric="duration_s", observed=nan, limit=nan))
+    run = replace(run, tests=(make_measurement(rss_bytes=nan, peak_bytes=1),))
+    page = shown(run)
+    assert "unknown" in page.text
+    assert page.charts()[0]["data"][0]["y"] == [None]
+
+
 def test_page_of_a_run_without_tests_says_so() -> None:
     page = shown(make_run(tests=()))
     assert "No tests were measured." in page.text

@@ -6,13 +6,12 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
-from pytest_memalert.baseline import Baseline, read_baseline, split_conflict
+from pytest_memalert.baseline import Baseline, merge_baselines, read_baseline, split_conflict
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
@@ -43,13 +42,14 @@ _NARROWEST_COLUMNS = 40
 _COLOURS = ("red", "yellow", "green", "cyan")
 _HOW_TO_WRITE = "write a report with: pytest --memalert --memalert-json=memalert.json"
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
 
 class Unreadable(click.ClickException):
     """Say what can't be read, and end with the status for that."""
 
     exit_code = UNREADABLE
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_harmless(message))
 
 
 def read_run(path: Path) -> Run:
@@ -68,8 +68,6 @@ def read_any(path: Path, *, resolve: bool = False) -> Run | Baseline:
         if resolve:
             sides = split_conflict(text)
             if sides[0] != sides[1]:
-                from pytest_memalert.baseline import merge_baselines
-
                 return merge_baselines([read_baseline(side, shown) for side in sides])
         if _is_baseline(text):
             return read_baseline(text, shown)
@@ -110,15 +108,14 @@ def _shown(path: Path) -> str:
     return "standard input" if str(path) == "-" else f"'{path}'"
 
 
-def output_option(command: _F) -> _F:
-    """Add the option that says where a command writes."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Path(allow_dash=True, path_type=Path),
-        metavar="PATH",
-        help='Write to this file, whole or not at all; without it, or with "-", to standard output.',
-    )(command)
+#: The option that says where a command writes.
+output_option = click.option(
+    "-o",
+    "--output",
+    type=click.Path(allow_dash=True, path_type=Path),
+    metavar="PATH",
+    help='Write to this file, whole or not at all; without it, or with "-", to standard output.',
+)
 
 
 def write_output(text: str, output: Path | None) -> None:
@@ -137,7 +134,12 @@ def write_output(text: str, output: Path | None) -> None:
 
 def echo_note(text: str) -> None:
     """Print what is no result on standard error, where it disturbs no pipe."""
-    click.echo(text, err=True)
+    click.echo(_harmless(text), err=True)
+
+
+def _harmless(text: str) -> str:
+    """Return a message, in which there may be names out of a file, so that it can't steer a terminal."""
+    return "\n".join(map(escape_controls, text.split("\n")))
 
 
 def echo_line(line: terminal.Line) -> None:

@@ -17,7 +17,6 @@ from pytest_memalert.cli.console import (
     Unreadable,
     echo_line,
     echo_note,
-    output_option,
     read_any,
     read_run,
     width,
@@ -54,7 +53,14 @@ __all__ = ["gate"]
     help="A pyproject.toml, whose [tool.memalert.gate] says what is allowed; without it, that of the "
     "current directory if there is one.",
 )
-@output_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(allow_dash=True, path_type=Path),
+    metavar="PATH",
+    help='Write the judged report as JSON to this file; with "-" to standard output, and the text to '
+    "standard error.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Tell one line for each alert.")
 @click.pass_context
 def gate(
@@ -72,9 +78,6 @@ def gate(
     input. What the shards' own runs confirmed with --memalert-gate counts as it is, and tests that no shard
     has are missing. Of a report without --memalert-gate only first runs are known: only rises far beyond
     what a first run may bring are told.
-
-    With -o the judged report is written as JSON, for memalert report to show; the text goes to standard error
-    where the report goes to standard output.
 
     Exit status: 0 nothing got worse, 1 something did or an alert failed a test, 2 wrong usage, or what is
     given can't be read or doesn't compare.

@@ -13,7 +13,7 @@ import pytest
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.commit import read_commit
 from pytest_memalert.errors import MemalertError, MemalertWarning
-from pytest_memalert.escaping import escape_controls
+from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
     AlertLife,
@@ -34,7 +34,7 @@ from pytest_memalert.plugin.reporting import append_summary, is_on_github, locat
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
 from pytest_memalert.plugin.trending import note_trends
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
-from pytest_memalert.reports import github, terminal
+from pytest_memalert.reports import terminal
 from pytest_memalert.rules import (
     find_breaches,
     group_leaks,
@@ -136,22 +136,27 @@ class Controller:
         """Write the summary."""
         if self._run is None:
             return
+        on_github = is_on_github(os.environ)
+
+        def say(text: str, **markup: bool) -> None:
+            # What a test is called, say, must not be read as a command of ours.
+            terminalreporter.write_line(disarm(text) if on_github else text, **markup)
+
         for text in self._saved.lines() if self._saved is not None else ():
-            terminalreporter.write_line(escape_controls(text))
+            say(escape_controls(text))
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
         lines = terminal.render(self._run, verbosity=verbosity, width=width)
         if len(lines) > 1:
             told = any(alert.inhibited_by is None for alert in self._run.alerts)
             terminalreporter.write_sep("=", "memory alerts" if told else "memory")
-        on_github = is_on_github(os.environ)
         for line in lines:
-            # What a test is called, say, must not be read as a command of ours.
-            text = github.disarm(line.text) if on_github else line.text
-            terminalreporter.write_line(text, **line.markup)
-        for told_as in self._news:
-            terminalreporter.write_line(github.disarm(told_as) if on_github else told_as)
+            say(line.text, **line.markup)
+        for text in self._news:
+            say(text)
         if on_github:
+            from pytest_memalert.reports import github
+
             for command in github.render(self._run).splitlines():
                 terminalreporter.write_line(command)
 

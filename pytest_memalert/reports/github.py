@@ -13,7 +13,7 @@ from pytest_memalert.model import AlertSeverity, PerformanceAlert, Run
 from pytest_memalert.reports.words import cut, headline, speaking_alerts, split_location, subject
 from pytest_memalert.units import format_size
 
-__all__ = ["COMMANDS_PER_KIND", "disarm", "escape_message", "escape_property", "render"]
+__all__ = ["COMMANDS_PER_KIND", "escape_message", "escape_property", "render"]
 
 #: GitHub shows ten annotations of each kind for a step and drops the rest without a word.
 COMMANDS_PER_KIND = 10
@@ -44,16 +44,6 @@ def escape_message(text: str) -> str:
 def escape_property(text: str) -> str:
     """Return ``text`` as the value of a command's property."""
     return escape_message(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def disarm(line: str) -> str:
-    """Return a line of output so that the runner doesn't take it, or a part of it, for a command.
-
-    The runner reads ``::`` at a line's beginning, spaces aside, and the older ``##[`` anywhere.
-    """
-    text = line.replace("##[", "##\\[")
-    content = text.lstrip()
-    return f"{text[: len(text) - len(content)]}\\{content}" if content.startswith("::") else text
 
 
 def _kind(alert: PerformanceAlert, run: Run) -> str:

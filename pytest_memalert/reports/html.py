@@ -15,7 +15,7 @@ from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import Comparison, Measurement, PerformanceAlert, Run
 from pytest_memalert.reports.words import cut, function_name, headline, speaking_alerts, subject
-from pytest_memalert.units import format_duration, format_quantity, format_size
+from pytest_memalert.units import Unit, format_duration, format_quantity, format_size
 
 __all__ = ["PAGE", "explain_missing", "render"]
 
@@ -32,6 +32,7 @@ _ALERTS_LISTED = 500
 _ROWS_LISTED = 500
 _TESTS_NAMED = 50
 _BARS = 15
+_FEW = 20
 
 _NAME_LENGTH = 500
 _LABEL_LENGTH = 48
@@ -133,8 +134,8 @@ def _alert(alert: PerformanceAlert, run: Run) -> dict[str, Any]:
         "headline": cut(headline(alert), 2 * _NAME_LENGTH),
         "evidence": [line for line in alert.message.split("\n")[1:] if line.strip()],
         "metric": metric.label if metric is not None else alert.metric,
-        "observed": format_quantity(alert.observed, unit),
-        "limit": f"{alert.condition.value} {format_quantity(alert.limit, unit)}",
+        "observed": _quantity(alert.observed, unit),
+        "limit": f"{alert.condition.value} {_quantity(alert.limit, unit)}",
         "rule": alert.rule,
         "id": alert.id,
         "nodeids": alert.nodeids[:_TESTS_NAMED] if len(alert.nodeids) > 1 else (),
@@ -151,6 +152,11 @@ def _alert(alert: PerformanceAlert, run: Run) -> dict[str, Any]:
         ],
         "recommendations": [_pieces(text) for text in alert.recommendations],
     }
+
+
+def _quantity(value: float, unit: Unit) -> str:
+    """Return a quantity for people; a report has none where a number was not finite."""
+    return format_quantity(value, unit) if value - value == 0 else "unknown"
 
 
 def _pieces(recommendation: str) -> list[tuple[bool, str]]:
@@ -282,7 +288,7 @@ def _memory_chart(tests: Sequence[Measurement]) -> dict[str, Any] | None:
         name = _label(worker)
         common = {
             "type": "scatter",
-            "mode": "lines",
+            "mode": "lines+markers" if len(drawn) <= _FEW else "lines",
             "x": [at for at, _ in drawn],
             "text": [_label(test.nodeid, 120) for _, test in drawn],
             "legendgroup": name,
@@ -315,7 +321,11 @@ def _memory_chart(tests: Sequence[Measurement]) -> dict[str, Any] | None:
         "height": 340,
         "data": traces,
         "layout": {
-            "xaxis": {"title": {"text": "tests, in the order in which they ran"}, "rangemode": "tozero"},
+            "xaxis": {
+                "title": {"text": "tests, in the order in which they ran"},
+                # Left alone, the axis of a few tests has halves of a test.
+                "dtick": 1 if max(map(len, processes.values())) <= _FEW else None,
+            },
             "yaxis": {"title": {"text": "MiB"}, "rangemode": "tozero"},
             "legend": {"orientation": "h", "y": 1.12, "x": 0},
             "hovermode": "closest",
@@ -392,7 +402,8 @@ def _label(text: str, length: int = _LABEL_LENGTH) -> str:
 
 
 def _mib(size_bytes: float | None) -> float | None:
-    return None if size_bytes is None else round(size_bytes / _MIB, 3)
+    # Zero for what is finite only: JSON has no word for the rest.
+    return round(size_bytes / _MIB, 3) if size_bytes is not None and size_bytes - size_bytes == 0 else None
 
 
 def _thinned(series: Sequence[tuple[int, Measurement]], most: int) -> list[tuple[int, Measurement]]:
