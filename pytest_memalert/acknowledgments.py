@@ -81,14 +81,18 @@ def acknowledge(
     *,
     today: date,
     metrics: Mapping[str, Metric] = METRICS,
+    values: Mapping[str, float] | None = None,
 ) -> tuple[PerformanceAlert, ...]:
     """Return the alerts, each acknowledged that an entry covers.
 
-    One whose entry has expired, or that has grown beyond the accepted value, speaks again and says so.
+    ``values`` are the metrics of the test that raised them, for entries that accept a value of
+    another metric than the alert's own: a leak's pace has the test's duration in it, its size
+    doesn't. One whose entry has expired, or that has grown beyond the accepted value, speaks again
+    and says so.
     """
     known = {entry.fingerprint: entry for entry in acknowledgments}
     return tuple(
-        _judge(alert, entry, today, metrics)
+        _judge(alert, entry, today, metrics, values or {})
         if alert.acknowledged is None and (entry := known.get(alert.fingerprint)) is not None
         else alert
         for alert in alerts
@@ -142,24 +146,29 @@ def find_idle(
 
 
 def _judge(
-    alert: PerformanceAlert, entry: Acknowledgment, today: date, metrics: Mapping[str, Metric]
+    alert: PerformanceAlert,
+    entry: Acknowledgment,
+    today: date,
+    metrics: Mapping[str, Metric],
+    values: Mapping[str, float],
 ) -> PerformanceAlert:
     who = f"{entry.author}, " if entry.author else ""
     if entry.until < today:
         return _saying(alert, f"its acknowledgment expired on {entry.until} ({who}{entry.reason})")
-    if entry.accepted is not None and entry.metric == alert.metric and alert.metric in metrics:
-        unit = metrics[alert.metric].unit
-        limit = most_accepted(entry.accepted, alert.metric, unit, condition=alert.condition)
-        if _is_beyond(alert, limit):
-            accepted = format_quantity(entry.accepted, unit)
+    if entry.accepted is not None and entry.metric is not None and entry.metric in metrics:
+        own = entry.metric == alert.metric
+        observed = alert.observed if own else values.get(entry.metric)
+        condition = alert.condition if own else AlertCondition.GREATER_THAN
+        unit = metrics[entry.metric].unit
+        limit = most_accepted(entry.accepted, entry.metric, unit, condition=condition)
+        if observed is not None and _is_beyond(observed, limit, condition):
+            accepted = f"{format_quantity(entry.accepted, unit)}{'' if own else f' ({entry.metric})'}"
             return _saying(alert, f"it has grown beyond the {accepted} acknowledged ({who}{entry.reason})")
     return replace(alert, acknowledged=f"{entry.reason} ({who}until {entry.until})")
 
 
-def _is_beyond(alert: PerformanceAlert, limit: float) -> bool:
-    if alert.condition is AlertCondition.LESS_THAN:
-        return alert.observed < limit
-    return alert.observed > limit
+def _is_beyond(observed: float, limit: float, condition: AlertCondition) -> bool:
+    return observed < limit if condition is AlertCondition.LESS_THAN else observed > limit
 
 
 def _saying(alert: PerformanceAlert, line: str) -> PerformanceAlert:

@@ -18,12 +18,13 @@ from pytest_memalert.model import (
     AlertRule,
     LeakChecks,
     Measurement,
+    Note,
     PerformanceAlert,
     Run,
 )
 from pytest_memalert.rules import matches
 
-__all__ = ["Change", "change_of", "evolve", "is_worse"]
+__all__ = ["Change", "change_of", "evolve", "is_worse", "note_resolved"]
 
 #: What a run did to the life of an alert.
 Change = Literal["new", "reopened", "worse", "seen", "resolved"]
@@ -74,6 +75,21 @@ def change_of(life: AlertLife, before: AlertLife | None) -> Change:
     return "worse" if worse else "seen"
 
 
+def note_resolved(run: Run, lives: Iterable[AlertLife]) -> Run:
+    """Return the run with a note for each alert that it found resolved."""
+    notes = tuple(
+        Note(
+            kind="resolved",
+            nodeid=None,
+            text=f"resolved: {_headline(life.alert)} (alert {life.fingerprint}, "
+            f"first seen {life.first_seen:%Y-%m-%d}, in {life.times} {'run' if life.times == 1 else 'runs'})",
+        )
+        for life in lives
+        if life.resolved_at is not None
+    )
+    return replace(run, notes=(*run.notes, *notes)) if notes else run
+
+
 def is_worse(alert: PerformanceAlert, *, than: float) -> bool:
     """Return whether what was observed is worse than a value: lower, where the rule forbids low values."""
     if alert.condition is AlertCondition.LESS_THAN:
@@ -81,6 +97,10 @@ def is_worse(alert: PerformanceAlert, *, than: float) -> bool:
     if alert.condition is AlertCondition.GREATER_THAN:
         return alert.observed > than
     return False
+
+
+def _headline(alert: PerformanceAlert) -> str:
+    return alert.message.split("\n", 1)[0]
 
 
 def _loudest(alerts: Iterable[PerformanceAlert]) -> dict[str, PerformanceAlert]:

@@ -347,6 +347,7 @@ class Note:
         "unclear",
         "already_above",
         "acknowledgment",
+        "resolved",
         "trend",
         "trouble",
     ]

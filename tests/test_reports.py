@@ -312,7 +312,7 @@ def test_section_of_a_failing_test_starts_with_the_message_and_ends_with_the_rul
         "test_load grew by 12 MiB, limit 1 MiB",
         "It grew again in 3 of 3 re-runs.",
         "-> bound app.cache.ITEMS or clear it in a fixture",
-        "(critical, memory_growth, rule growth-rate, alert a1)",
+        "(critical, memory_growth, rule growth-rate, alert f1)",
     ]
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import click
 
 import pytest_memalert
+from pytest_memalert.cli.ack import ack
+from pytest_memalert.cli.clear import clear
 from pytest_memalert.cli.doctor import doctor
+from pytest_memalert.cli.history import history
 from pytest_memalert.cli.report import report
 from pytest_memalert.cli.rules import rules
+from pytest_memalert.cli.show import show
+from pytest_memalert.cli.unack import unack
 
 __all__ = ["main"]
 
@@ -24,5 +29,5 @@ def main() -> None:
     """
 
 
-for _command in (doctor, report, rules):
+for _command in (ack, clear, doctor, history, report, rules, show, unack):
     main.add_command(_command)

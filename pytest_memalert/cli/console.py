@@ -6,16 +6,28 @@ import json
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
 
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import Run
 from pytest_memalert.reports import terminal
 
-__all__ = ["ALERTS", "FINE", "UNREADABLE", "Unreadable", "echo_line", "echo_wrapped", "read_run", "width"]
+__all__ = [
+    "ALERTS",
+    "FINE",
+    "UNREADABLE",
+    "Unreadable",
+    "echo_line",
+    "echo_wrapped",
+    "read_run",
+    "table_lines",
+    "width",
+]
 
 #: The exit statuses: all is fine, there are alerts or regressions, wrong usage or unreadable input.
 FINE, ALERTS, UNREADABLE = 0, 1, 2
@@ -58,6 +70,22 @@ def echo_line(line: terminal.Line) -> None:
 def width() -> int:
     """Return the columns to print in."""
     return max(shutil.get_terminal_size().columns, _NARROWEST_COLUMNS)
+
+
+def table_lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table's lines, its columns as wide as what is in them; what comes from tests is escaped.
+
+    A row may lack cells at its end. Nothing is cut: a table is made to be piped.
+    """
+    cells = [tuple(head), *(tuple(escape_controls(cell) for cell in row) for row in rows)]
+    widths = [
+        max((len(row[index]) for row in cells if index < len(row)), default=0) for index in range(len(head))
+    ]
+    lines = []
+    for row in cells:
+        padded = (cell.ljust(size) for cell, size in zip(row, widths, strict=False))
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def echo_wrapped(text: str) -> None:

@@ -13,6 +13,7 @@ from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.commit import read_commit
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.files import replace_text
+from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
     AlertRule,
     FixtureGrowth,
@@ -87,8 +88,9 @@ class Controller:
         if self._config.getoption("collectonly", False) or session.exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         began_s = elapsed_s()
-        self._run = run = self._finish(began_s)
-        remember(self._config, self._given, run, warn=self._warn)
+        run = self._finish(began_s)
+        lives = remember(self._config, self._given, run, warn=self._warn)
+        self._run = run = note_resolved(run, lives)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as trouble:
@@ -199,7 +201,7 @@ class Controller:
                 if key not in worst or breach.rule.condition.holds(alert.observed, worst[key].observed):
                     worst[key] = alert
         alerts = let_others_modify(self._config, inhibit(list(worst.values())))
-        return list(accept_known(self._given, alerts))
+        return list(accept_known(self._given, alerts, {}))
 
     def _resolve_session_rules(
         self, rules: Sequence[AlertRule], tests: Sequence[Measurement]

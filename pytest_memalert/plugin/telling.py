@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -34,13 +34,17 @@ def let_others_modify(
     return tuple(modified)
 
 
-def accept_known(given: Given, alerts: tuple[PerformanceAlert, ...]) -> tuple[PerformanceAlert, ...]:
+def accept_known(
+    given: Given, alerts: tuple[PerformanceAlert, ...], values: Mapping[str, float]
+) -> tuple[PerformanceAlert, ...]:
     """Return the alerts, those acknowledged that the file of acknowledgments covers today."""
     if not alerts or not given.acknowledgments:
         return alerts
     from pytest_memalert.acknowledgments import acknowledge
 
-    return acknowledge(alerts, given.acknowledgments, today=utc_now().date(), metrics=given.metrics)
+    return acknowledge(
+        alerts, given.acknowledgments, today=utc_now().date(), metrics=given.metrics, values=values
+    )
 
 
 def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[PerformanceAlert]) -> None:

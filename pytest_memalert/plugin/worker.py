@@ -413,7 +413,8 @@ class Worker:
         judgement = judge.judge(measurement, item, self._limits(item), passed=outcome == "passed")
         self._repeating = False
         attempt.measurement = judgement.measurement
-        attempt.alerts = accept_known(self._given, let_others_modify(self._config, judgement.alerts))
+        alerts = let_others_modify(self._config, judgement.alerts)
+        attempt.alerts = accept_known(self._given, alerts, judgement.measurement.values)
         attempt.notes = judgement.notes
         attempt.reruns, attempt.reruns_s = judgement.reruns, judgement.reruns_s
 

@@ -49,6 +49,7 @@ _NOTE_WORDS = {
     "no_history": "without enough history",
     "unclear": "unclear",
     "acknowledgment": "about acknowledgments",
+    "resolved": "about what is resolved",
     "trouble": "about our own trouble",
 }
 

@@ -1,0 +1,151 @@
+"""The project that a command is about: its directory, its history, its acknowledgments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pytest_memalert.acknowledgments import FILE_NAME, Acknowledgment, read_acknowledgments
+from pytest_memalert.cli.console import Unreadable
+from pytest_memalert.clock import utc_now
+from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.metrics import METRICS, Metric
+from pytest_memalert.model import AlertLife
+from pytest_memalert.settings import read_pyproject
+from pytest_memalert.units import parse_duration
+
+__all__ = [
+    "acknowledgments_path",
+    "choose",
+    "find_project",
+    "history_option",
+    "locate_history",
+    "metrics_with",
+    "read_entries",
+    "read_since",
+]
+
+_DEFAULT_HISTORY = ".memalert/history.sqlite3"
+#: What makes a directory the project's: the first of these found, looking upwards.
+_SIGNS = (".memalert", FILE_NAME, "memalert.lock.json", "pyproject.toml", "pytest.ini")
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def history_option(command: _F) -> _F:
+    """Add the option that names the history."""
+    return click.option(
+        "--history",
+        "history_path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="PATH",
+        help=f"The file of the history; without it, that of the project here ({_DEFAULT_HISTORY}).",
+    )(command)
+
+
+def find_project(start: Path | None = None) -> Path:
+    """Return the nearest directory upwards that is a project's, the current one where none is."""
+    here = (start or Path()).resolve()
+    for folder in (here, *here.parents):
+        if any((folder / sign).exists() for sign in _SIGNS):
+            return folder
+    return here
+
+
+def locate_history(given: Path | None) -> Path:
+    """Return the file of the history: the one given, that of the configuration, or that by default."""
+    if given is not None:
+        return given
+    project = find_project()
+    configuration = project / "pyproject.toml"
+    try:
+        table = read_pyproject(configuration) if configuration.is_file() else {}
+    except ConfigurationError as wrong:
+        raise Unreadable("\n  ".join(("the configuration is wrong:", *wrong.problems))) from None
+    named = table.get("history", _DEFAULT_HISTORY)
+    if not isinstance(named, str) or named.strip().lower() == "none":
+        raise Unreadable(
+            f"the history is off ({configuration}: tool.memalert.history); name a file with --history PATH"
+        )
+    path = project / named
+    # As the user would write it, where that is shorter.
+    return path.relative_to(Path().resolve()) if path.is_relative_to(Path().resolve()) else path
+
+
+def acknowledgments_path() -> Path:
+    """Return the file of the project's acknowledgments, whether it is there or not."""
+    path = find_project() / FILE_NAME
+    return path.relative_to(Path().resolve()) if path.is_relative_to(Path().resolve()) else path
+
+
+def read_entries(path: Path, metrics: Any = METRICS) -> tuple[Acknowledgment, ...]:
+    """Return the entries of the acknowledgments file; raises Unreadable with every problem in it."""
+    try:
+        return read_acknowledgments(path, metrics)
+    except ConfigurationError as wrong:
+        raise Unreadable("\n  ".join(("the acknowledgments are wrong:", *wrong.problems))) from None
+
+
+def metrics_with(path: Path) -> dict[str, Metric]:
+    """Return all metrics, those included that a probe adds and that the acknowledgments file names.
+
+    The probes are known to pytest alone; it refuses the name if none adds it.
+    """
+    metrics = dict(METRICS)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for name in re.findall(r"""(?m)^\s*metric\s*=\s*["']([A-Za-z_][\w.]*)["']""", text):
+        if name not in metrics:
+            metrics[name] = added_metric(name)
+    return metrics
+
+
+def added_metric(name: str) -> Metric:
+    """Return a stand-in for the metric of a probe that is not known here: a plain number."""
+    return Metric(
+        name=name,
+        label=name,
+        unit="count",
+        formula="a probe's reading",
+        blind_spots="those of the probe",
+        cost="that of the probe",
+        session="last",
+    )
+
+
+def choose(lives: tuple[AlertLife, ...], prefix: str) -> AlertLife:
+    """Return the one alert whose fingerprint begins so; raises Unreadable where it is none, or not one."""
+    found = [life for life in lives if life.fingerprint.startswith(prefix)]
+    exact = [life for life in found if life.fingerprint == prefix]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if not found:
+        raise Unreadable(f"no alert is remembered as '{prefix}'; list them with: memalert history")
+    names = ", ".join(life.fingerprint for life in found[:5])
+    more = ", ..." if len(found) > 5 else ""
+    raise Unreadable(
+        f"'{prefix}' is the beginning of {len(found)} fingerprints: {names}{more}; write more of it"
+    )
+
+
+def read_since(text: str | None) -> datetime | None:
+    """Return the time that a text names: a day (its beginning, UTC), a time, or so long ago."""
+    if text is None:
+        return None
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), timezone.utc)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    except ValueError:
+        pass
+    try:
+        return utc_now() - timedelta(seconds=parse_duration(text))
+    except (ValueError, OverflowError):
+        raise Unreadable(f"'{text}' is no time; write a day (2026-01-31) or how long ago (7 days)") from None

@@ -1,0 +1,290 @@
+"""Holds the lives of alerts to what a session can know: nothing is resolved that nobody looked at."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_memalert.lives import change_of, evolve, note_resolved
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertCondition,
+    AlertLife,
+    AlertRule,
+    AlertSeverity,
+    Environment,
+    GateResult,
+    LeakVerdict,
+    Measurement,
+    Overhead,
+    PerformanceAlert,
+    Run,
+)
+from pytest_memalert.settings import DEFAULT_RULES
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+NODEID = "tests/test_a.py::test_load"
+GROWTH = AlertRule(
+    name="growth",
+    category=AlertCategory.MEMORY_GROWTH,
+    severity=AlertSeverity.CRITICAL,
+    metric="growth_bytes",
+    threshold=2**20,
+)
+RULES = (*DEFAULT_RULES, GROWTH)
+
+
+def make_alert(**changes: Any) -> PerformanceAlert:
+    """Return an alert of the rule ``GROWTH``, 2 MiB over nothing."""
+    alert = PerformanceAlert(
+        id="a1",
+        fingerprint="f1",
+        rule="growth",
+        category=AlertCategory.MEMORY_GROWTH,
+        severity=AlertSeverity.CRITICAL,
+        component="tests",
+        nodeids=(NODEID,),
+        metric="growth_bytes",
+        observed=2 * 2**20,
+        limit=2**20,
+        condition=AlertCondition.GREATER_THAN,
+        message=f"{NODEID}: growth 2 MiB is over the limit of 1 MiB\nand so on",
+        raised_at=NOON,
+    )
+    return replace(alert, **changes)
+
+
+def make_leak(**changes: Any) -> PerformanceAlert:
+    """Return an alert of the rule ``leak``."""
+    return make_alert(rule="leak", category=AlertCategory.MEMORY_LEAK, metric="leak_bytes_per_run", **changes)
+
+
+def make_test(nodeid: str = NODEID, **changes: Any) -> Measurement:
+    """Return a test that passed and wasn't suspect."""
+    test = Measurement(
+        nodeid=nodeid, worker="main", outcome="passed", component="tests", rss_before_bytes=None, values={}
+    )
+    return replace(test, **changes)
+
+
+def make_run(*alerts: PerformanceAlert, tests: Sequence[Measurement] = (make_test(),), **changes: Any) -> Run:
+    """Return a run of these tests, with these alerts."""
+    return Run(
+        run_id="r1",
+        started_at=NOON,
+        duration_s=1.0,
+        environment=Environment(
+            implementation="CPython",
+            python="3.11.7",
+            platform="Linux",
+            machine="x86_64",
+            traced=False,
+            memalert="0.1.0",
+        ),
+        overhead=Overhead(),
+        reruns=0,
+        tests=tuple(tests),
+        fixtures=(),
+        alerts=alerts,
+        notes=(),
+        **changes,
+    )
+
+
+def go_on(
+    previous: Mapping[str, AlertLife], run: Run, *, day: int = 0, **settings: Any
+) -> dict[str, AlertLife]:
+    """Return all lives after a run, some days later."""
+    known: dict[str, Any] = {"rules": RULES, "leaks": "suspects", "at": NOON + timedelta(days=day)}
+    changed = evolve(previous, run, **{**known, **settings})
+    return {**previous, **{life.fingerprint: life for life in changed}}
+
+
+def test_alert_seen_for_the_first_time_begins_a_life() -> None:
+    lives = go_on({}, make_run(make_alert()))
+    (life,) = lives.values()
+    assert (life.first_seen, life.times, life.worst, life.resolved_at) == (NOON, 1, 2 * 2**20, None)
+    assert change_of(life, None) == "new"
+
+
+def test_alert_seen_again_is_the_same_one_and_remembers_its_worst() -> None:
+    lives = go_on({}, make_run(make_alert(observed=3.0)))
+    again = go_on(lives, make_run(make_alert(observed=2.0)), day=1)
+    assert again["f1"].times == 2
+    assert again["f1"].worst == 3.0
+    assert again["f1"].first_seen == NOON
+    assert again["f1"].last_seen == NOON + timedelta(days=1)
+    assert change_of(again["f1"], lives["f1"]) == "seen"
+
+
+def test_alert_with_more_to_observe_is_worse() -> None:
+    lives = go_on({}, make_run(make_alert(observed=2.0)))
+    worse = go_on(lives, make_run(make_alert(observed=3.0)))
+    assert change_of(worse["f1"], lives["f1"]) == "worse"
+
+
+def test_alert_of_a_rule_that_forbids_low_values_is_worse_where_they_are_lower() -> None:
+    low = {"condition": AlertCondition.LESS_THAN}
+    lives = go_on({}, make_run(make_alert(observed=0.4, **low)))
+    assert change_of(go_on(lives, make_run(make_alert(observed=0.3, **low)))["f1"], lives["f1"]) == "worse"
+    assert change_of(go_on(lives, make_run(make_alert(observed=0.5, **low)))["f1"], lives["f1"]) == "seen"
+
+
+def test_alert_of_a_higher_severity_is_worse() -> None:
+    lives = go_on({}, make_run(make_alert(severity=AlertSeverity.WARNING)))
+    assert change_of(go_on(lives, make_run(make_alert()))["f1"], lives["f1"]) == "worse"
+
+
+def test_alert_that_did_not_come_back_is_resolved() -> None:
+    lives = go_on(go_on({}, make_run(make_alert())), make_run(), day=1)
+    assert lives["f1"].resolved_at == NOON + timedelta(days=1)
+    assert lives["f1"].last_seen == NOON
+    assert change_of(lives["f1"], None) == "resolved"
+
+
+def test_alert_is_not_resolved_by_a_run_without_its_test() -> None:
+    lives = go_on({}, make_run(make_alert()))
+    assert go_on(lives, make_run(tests=[make_test("tests/test_a.py::test_other")])) == lives
+    assert go_on(lives, make_run(tests=[])) == lives
+
+
+@pytest.mark.parametrize("outcome", ["failed", "error", "xfailed"])
+def test_alert_is_not_resolved_by_a_test_that_did_not_run_through(outcome: str) -> None:
+    lives = go_on({}, make_run(make_alert()))
+    assert go_on(lives, make_run(tests=[make_test(outcome=outcome)])) == lives
+
+
+def test_alert_is_resolved_though_another_alert_failed_its_test() -> None:
+    lives = go_on({}, make_run(make_alert()))
+    other = make_alert(fingerprint="f2", rule="limit-peak", metric="peak_bytes")
+    assert go_on(lives, make_run(other, tests=[make_test(outcome="failed")]))["f1"].resolved_at == NOON
+
+
+def test_alert_of_several_tests_is_resolved_when_all_of_them_ran() -> None:
+    second = "tests/test_b.py::test_load"
+    lives = go_on({}, make_run(make_alert(nodeids=(NODEID, second))))
+    assert go_on(lives, make_run())["f1"].resolved_at is None
+    assert go_on(lives, make_run(tests=[make_test(), make_test(second)]))["f1"].resolved_at == NOON
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        DEFAULT_RULES,
+        (replace(GROWTH, enabled=False),),
+        (replace(GROWTH, tests=("tests/io/*",)),),
+        (replace(GROWTH, metric="peak_bytes"),),
+    ],
+    ids=["removed", "disabled", "for other tests", "on another metric"],
+)
+def test_alert_whose_rule_is_no_longer_in_force_is_not_resolved(rules: tuple[AlertRule, ...]) -> None:
+    lives = go_on({}, make_run(make_alert()))
+    assert go_on(lives, make_run(), rules=rules) == lives
+
+
+def test_alert_of_a_limit_on_the_test_itself_is_resolved_when_the_test_ran() -> None:
+    lives = go_on({}, make_run(make_alert(rule="limit-growth")))
+    assert go_on(lives, make_run())["f1"].resolved_at == NOON
+
+
+def test_regression_is_resolved_only_where_the_run_was_compared() -> None:
+    regression = make_alert(rule="gate", category=AlertCategory.MEMORY_REGRESSION)
+    gate = GateResult(path="memalert.lock.json", environment="here")
+    lives = go_on({}, make_run(regression, gate=gate))
+    assert go_on(lives, make_run()) == lives
+    assert go_on(lives, make_run(gate=replace(gate, refusal="no entries"))) == lives
+    assert go_on(lives, make_run(gate=gate))["f1"].resolved_at == NOON
+
+
+def test_leak_is_not_resolved_where_nobody_looked_for_leaks() -> None:
+    lives = go_on({}, make_run(make_leak()))
+    assert go_on(lives, make_run(), leaks="off") == lives
+    spent = make_test(leak=LeakVerdict(reason="the budget for re-runs is spent"))
+    assert go_on(lives, make_run(tests=[spent])) == lives
+    unclear = make_test(leak=LeakVerdict(status="unclear", reason="it fails when repeated"))
+    assert go_on(lives, make_run(tests=[unclear])) == lives
+
+
+def test_leak_that_made_its_test_a_suspect_is_resolved_when_the_test_is_none() -> None:
+    lives = go_on({}, make_run(make_leak()))
+    assert go_on(lives, make_run())["f1"].resolved_at == NOON
+
+
+def test_leak_that_only_checking_every_test_finds_is_not_resolved_by_looking_at_suspects() -> None:
+    lives = go_on({}, make_run(make_leak()), leaks="all")
+    assert go_on(lives, make_run(), leaks="suspects") == lives
+    clean = make_test(leak=LeakVerdict(status="clean"))
+    assert go_on(lives, make_run(tests=[clean]), leaks="all")["f1"].resolved_at == NOON
+
+
+def test_inhibited_alert_neither_begins_a_life_nor_ends_one() -> None:
+    silent = make_alert(inhibited_by="rule leak: the growth is the leak's")
+    assert go_on({}, make_run(silent)) == {}
+    lives = go_on({}, make_run(make_alert()))
+    assert go_on(lives, make_run(silent)) == lives
+
+
+def test_acknowledged_alert_lives_on() -> None:
+    lives = go_on(go_on({}, make_run(make_alert())), make_run(make_alert(acknowledged="known")))
+    assert (lives["f1"].times, lives["f1"].resolved_at) == (2, None)
+
+
+def test_alert_that_comes_back_is_reopened_and_not_notified_yet() -> None:
+    lives = go_on(go_on({}, make_run(make_alert())), make_run(), day=1)
+    lives["f1"] = replace(lives["f1"], notified=2.0, notified_at=NOON)
+    back = go_on(lives, make_run(make_alert()), day=2)
+    assert (back["f1"].reopened, back["f1"].resolved_at, back["f1"].notified) == (1, None, None)
+    assert change_of(back["f1"], lives["f1"]) == "reopened"
+
+
+def test_of_a_pair_of_severities_the_one_that_speaks_is_remembered() -> None:
+    warning = make_alert(severity=AlertSeverity.WARNING, inhibited_by="critical of the same rule")
+    lives = go_on({}, make_run(warning, make_alert()))
+    assert lives["f1"].alert.severity is AlertSeverity.CRITICAL
+    assert lives["f1"].times == 1
+
+
+@pytest.mark.parametrize("nodeid", ["session", "session of gw1"])
+def test_alert_of_the_session_is_resolved_by_a_whole_session_alone(nodeid: str) -> None:
+    rule = replace(GROWTH, scope="session")
+    lives = go_on({}, make_run(make_alert(nodeids=(nodeid,))))
+    assert go_on(lives, make_run(), rules=(rule,), is_whole=False) == lives
+    assert go_on(lives, make_run(), rules=(rule,))["f1"].resolved_at == NOON
+
+
+def test_what_is_resolved_is_noted_by_its_first_line() -> None:
+    run = make_run()
+    lives = go_on(go_on({}, make_run(make_alert())), run, day=1)
+    (note,) = note_resolved(run, lives.values()).notes
+    assert note.kind == "resolved"
+    assert note.text == (
+        f"resolved: {NODEID}: growth 2 MiB is over the limit of 1 MiB "
+        "(alert f1, first seen 2026-11-23, in 1 run)"
+    )
+    assert note_resolved(run, ()) is run
+
+
+observed = st.none() | st.floats(min_value=0, max_value=100)
+
+
+@given(st.lists(observed, max_size=12))
+def test_law_a_life_counts_its_runs_and_its_returns(story: list[float | None]) -> None:
+    lives: dict[str, AlertLife] = {}
+    for value in story:
+        lives = go_on(lives, make_run(*([] if value is None else [make_alert(observed=value)])))
+    seen = [value for value in story if value is not None]
+    if not seen:
+        assert lives == {}
+        return
+    (life,) = lives.values()
+    begun = story[story.index(seen[0]) :]
+    returns = sum(a is None and b is not None for a, b in itertools.pairwise(begun))
+    assert (life.times, life.worst, life.reopened) == (len(seen), max(seen), returns)
+    assert (life.resolved_at is None) == (story[-1] is not None)
