@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from pytest_memalert.history import SESSION, Keep, write_history
-from pytest_memalert.model import Measurement, Overhead, Run
-from pytest_memalert.plugin.environment import this_environment
+from pytest_memalert.history import SESSION
+from tests import histories
 from tests.conftest import Inner
 
 #: In the examples 40 MiB: more than 32 at once always come from the kernel and go back to it, so that each
 #: run has the peak anew.
 MIB = 2**20
 # More than 32 MiB at once always come from the kernel, and go back to it: each run has the peak anew.
-START = datetime(2026, 11, 1, tzinfo=timezone.utc)
-KEEP = Keep(max_age_s=1e12, max_runs=1000, max_bytes=10**9)
 UNUSUAL = """
     [[tool.memalert.rules]]
     name = "unusual"
@@ -30,49 +26,9 @@ LOAD = """
 """
 
 
-def remember(
-    inner: Inner, runs: Sequence[Mapping[str, float]], *, metric: str = "peak_bytes", first: int = 0
-) -> None:
+def remember(inner: Inner, runs: Sequence[Mapping[str, float]], *, metric: str = "peak_bytes") -> None:
     """Write runs into the history of an inner session, each with its tests' values by node id."""
-
-    def fail(warning: str) -> None:
-        raise AssertionError(warning)
-
-    for number, values in enumerate(runs, first):
-        at = START + timedelta(days=number)
-        run = Run(
-            run_id=f"run{number}",
-            started_at=at,
-            duration_s=1.0,
-            environment=this_environment(traced=False),
-            overhead=Overhead(),
-            reruns=0,
-            tests=tuple(
-                Measurement(
-                    nodeid=nodeid,
-                    worker="main",
-                    outcome="passed",
-                    component="test_a.py",
-                    rss_before_bytes=None,
-                    values={metric: value},
-                )
-                for nodeid, value in values.items()
-                if nodeid != SESSION
-            ),
-            fixtures=(),
-            alerts=(),
-            notes=(),
-            commit=f"{number:07x}c0ffee",
-        )
-        session = {metric: values[SESSION]} if SESSION in values else {}
-        write_history(
-            inner.pytester.path / ".memalert" / "history.sqlite3",
-            lambda history, run=run, session=session: history.record(  # type: ignore[misc]
-                run, session=session, leaks="off", evolve=lambda past: (), keep=KEEP
-            ),
-            warn=fail,
-            at=at,
-        )
+    histories.remember(inner.pytester.path / ".memalert" / "history.sqlite3", runs, metric=metric)
 
 
 def notes(inner: Inner, kind: str) -> list[str]:
