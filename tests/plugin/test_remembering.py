@@ -87,7 +87,7 @@ def test_alert_is_known_again_and_told_as_resolved(inner: Inner) -> None:
 def test_alert_is_not_resolved_by_a_session_that_left_its_test_out(serial: Inner) -> None:
     serial.write(FAT.format(size=40))
     serial.run()
-    assert "resolved" not in serial.run("-k", "slim").stdout.str()
+    assert "note: resolved" not in serial.run("-k", "slim").stdout.str()
 
 
 def test_history_of_a_path_of_ones_own(serial: Inner) -> None:
