@@ -23,7 +23,7 @@ _OF_TESTS = ("peak_bytes", "traced_peak_bytes")
 _OF_SESSION = ("rss_peak_bytes",)
 
 #: The runs that are looked at of all tests, counted back from the latest: two of now, and some of before
-#: what is news. Reading seven takes 24 us a test, reading 30 takes 159 (``benchmarks/trends.py --only cost``).
+#: what is news. Reading seven takes 24 us a test, reading 30 takes 159 (``benchmarks/trends.py``).
 _RECENT_AGES, _EARLIER_AGES = (0, 1), (8, 13, 18, 23, 28)
 #: Fewer tests than this are all looked at closely, and more than that never are.
 _FEW_TESTS = 20

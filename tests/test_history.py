@@ -1,0 +1,540 @@
+"""Holds the history to what it promises: nothing committed is lost, nothing of others is touched."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_memalert.errors import HistoryError
+from pytest_memalert.history import SESSION, History, Keep, Past, read_history, write_history
+from pytest_memalert.history.schema import APPLICATION_ID, MIGRATIONS, migrate
+from pytest_memalert.lives import evolve
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertCondition,
+    AlertLife,
+    AlertSeverity,
+    Environment,
+    Measurement,
+    Overhead,
+    PerformanceAlert,
+    Run,
+    Survivor,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+NODEID = "tests/test_a.py::test_load"
+HERE = Environment(
+    implementation="CPython",
+    python="3.11.7",
+    platform="Linux",
+    machine="x86_64",
+    traced=False,
+    memalert="0.1.0",
+)
+KEEP_ALL = Keep(max_age_s=1e9, max_runs=10**6, max_bytes=10**12)
+
+
+def make_test(nodeid: str = NODEID, outcome: str = "passed", **values: float) -> Measurement:
+    """Return what a test took."""
+    return Measurement(
+        nodeid=nodeid,
+        worker="main",
+        outcome=outcome,
+        component="tests",
+        rss_before_bytes=None,
+        values=values or {"peak_bytes": 100, "duration_s": 0.5},
+    )
+
+
+def make_alert(**changes: Any) -> PerformanceAlert:
+    """Return an alert of one test."""
+    alert = PerformanceAlert(
+        id="a1",
+        fingerprint="f1",
+        rule="growth",
+        category=AlertCategory.MEMORY_GROWTH,
+        severity=AlertSeverity.CRITICAL,
+        component="tests",
+        nodeids=(NODEID,),
+        metric="growth_bytes",
+        observed=2048,
+        limit=1024,
+        condition=AlertCondition.GREATER_THAN,
+        message=f"{NODEID}: growth 2 KiB is over the limit of 1 KiB",
+        survivors=(Survivor(type="dict", count=2, size_bytes=128, held_by=("module app", "ITEMS")),),
+        raised_at=NOON,
+    )
+    return replace(alert, **changes)
+
+
+def make_run(
+    name: str,
+    tests: Sequence[Measurement] = (make_test(),),
+    alerts: Sequence[PerformanceAlert] = (),
+    **changes: Any,
+) -> Run:
+    """Return a run of this name."""
+    run = Run(
+        run_id=name,
+        started_at=NOON,
+        duration_s=1.0,
+        environment=HERE,
+        overhead=Overhead(tests_s=1.0),
+        reruns=0,
+        tests=tuple(tests),
+        fixtures=(),
+        alerts=tuple(alerts),
+        notes=(),
+    )
+    return replace(run, **changes)
+
+
+def remember(
+    path: Path,
+    run: Run,
+    *,
+    keep: Keep = KEEP_ALL,
+    session: dict[str, float] | None = None,
+    warnings: list[str] | None = None,
+) -> tuple[AlertLife, ...]:
+    """Write a run, as the end of a session does; trouble goes to ``warnings``."""
+
+    def lives_after(past: Past) -> tuple[AlertLife, ...]:
+        return evolve(past.lives, run, rules=(), leaks="suspects", at=run.started_at)
+
+    def work(history: History) -> tuple[AlertLife, ...]:
+        return history.record(run, session=session or {}, leaks="suspects", evolve=lives_after, keep=keep)
+
+    told: list[str] = []
+    lives = write_history(path, work, warn=told.append, at=run.started_at)
+    if warnings is None:
+        assert told == []
+    else:
+        warnings.extend(told)
+    return lives
+
+
+def names_of(path: Path) -> list[str]:
+    """Return the runs in a history, the latest first."""
+    with read_history(path) as history:
+        return [run.run_id for run in history.runs()]
+
+
+def values(path: Path, nodeid: str = NODEID, metric: str = "peak_bytes", **given: Any) -> list[float]:
+    """Return the values of a series."""
+    with read_history(path) as history:
+        return [point.value for point in history.series(nodeid, metric, **{"limit": 30, **given})]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return the path of a history that isn't there yet, nor is its directory."""
+    return tmp_path / ".memalert" / "history.sqlite3"
+
+
+# ------------------------------------------------------------- there and back
+
+
+def test_run_is_read_as_it_was_written(path: Path) -> None:
+    remember(path, make_run("r1", alerts=[make_alert()], commit="3f2c1e9"))
+    with read_history(path) as history:
+        (run,) = history.runs()
+        ((life,), ((of_run, alert),)) = history.lives(), history.occurrences("f1")
+    assert (run.run_id, run.started_at, run.commit, run.tests) == ("r1", NOON, "3f2c1e9", 1)
+    assert run.environment == "CPython 3.11 Linux x86_64"
+    assert run.alerts["critical"] == 1
+    assert alert == life.alert == make_alert()
+    assert of_run == run
+
+
+def test_life_is_read_as_it_was_written(path: Path) -> None:
+    (written,) = remember(path, make_run("r1", alerts=[make_alert()]))
+    with read_history(path) as history:
+        assert history.lives() == (written,)
+
+
+def test_life_goes_on_in_the_next_run(path: Path) -> None:
+    remember(path, make_run("r1", alerts=[make_alert()]))
+    (life,) = remember(path, make_run("r2", alerts=[make_alert(observed=4096)]))
+    assert (life.times, life.worst) == (2, 4096)
+
+
+def test_what_was_sent_out_is_remembered(path: Path) -> None:
+    remember(path, make_run("r1", alerts=[make_alert()]))
+    later = NOON + timedelta(hours=1)
+    write_history(
+        path, lambda h: h.mark_notified({"f1": 2048.0, "other": 1.0}, at=later), warn=print, at=NOON
+    )
+    (life,) = remember(path, make_run("r2", alerts=[make_alert()]))
+    assert (life.notified, life.notified_at) == (2048.0, later)
+
+
+def test_number_that_is_not_finite_is_not_known(path: Path) -> None:
+    nan, infinite = float("nan"), float("inf")
+    remember(path, make_run("r1", [make_test(a=nan, b=infinite, c=1.5)], [make_alert(observed=nan)]))
+    assert [values(path, metric=name) for name in "abc"] == [[], [], [1.5]]
+    with read_history(path) as history:
+        assert history.lives()[0].worst != history.lives()[0].worst  # nan
+
+
+def test_node_id_that_is_not_utf8_is_remembered(path: Path) -> None:
+    odd = "tests/caf\udce9.py::test_\u202e"
+    remember(path, make_run("r1", [make_test(odd)], [make_alert(nodeids=(odd,))]))
+    assert values(path, odd) == [100]
+    with read_history(path) as history:
+        assert history.lives()[0].alert.nodeids == (odd,)
+
+
+# --------------------------------------------------------------------- series
+
+
+def test_series_is_the_latest_values_oldest_first(path: Path) -> None:
+    for number in range(5):
+        remember(path, make_run(f"r{number}", [make_test(peak_bytes=number)], commit=f"c{number}"))
+    with read_history(path) as history:
+        points = history.series(NODEID, "peak_bytes", limit=3)
+    assert [(point.run_id, point.commit, point.value) for point in points] == [
+        ("r2", "c2", 2),
+        ("r3", "c3", 3),
+        ("r4", "c4", 4),
+    ]
+    assert points[0].started_at == NOON
+
+
+def test_series_leaves_out_a_test_that_failed_on_its_own_account(path: Path) -> None:
+    remember(path, make_run("r1", [make_test(peak_bytes=1)]))
+    remember(path, make_run("r2", [make_test(outcome="failed", peak_bytes=2)]))
+    remember(path, make_run("r3", [make_test(outcome="failed", peak_bytes=3)], [make_alert()]))
+    assert values(path) == [1, 3]
+
+
+def test_series_is_of_one_environment(path: Path) -> None:
+    other = replace(HERE, python="3.13.0")
+    remember(path, make_run("r1", [make_test(peak_bytes=1)]))
+    remember(path, make_run("r2", [make_test(peak_bytes=2)], environment=other))
+    remember(path, make_run("r3", [make_test(peak_bytes=3)], environment=replace(HERE, python="3.11.9")))
+    assert values(path) == [1, 3]
+    assert values(path, environment=other) == [2]
+
+
+def test_series_of_the_session_has_whole_sessions_alone(path: Path) -> None:
+    all_tests = [make_test(f"{NODEID}[{number}]") for number in range(10)]
+    remember(path, make_run("r1", all_tests), session={"rss_bytes": 10})
+    remember(path, make_run("r2", all_tests[:2]), session={"rss_bytes": 2})
+    remember(path, make_run("r3", all_tests[:8]), session={"rss_bytes": 8})
+    assert values(path, SESSION, "rss_bytes") == [10, 8]
+
+
+def test_every_series_is_read_at_once(path: Path) -> None:
+    remember(path, make_run("r1", [make_test("a", x=1), make_test("b", x=2)]))
+    remember(path, make_run("r2", [make_test("a", x=3), make_test("c", y=4)]))
+    with read_history(path) as history:
+        found = history.every_series("x", limit=30)
+    assert {nodeid: [point.value for point in points] for nodeid, points in found.items()} == {
+        "a": [1, 3],
+        "b": [2],
+    }
+
+
+def test_series_of_what_is_not_there_is_empty(path: Path) -> None:
+    remember(path, make_run("r1"))
+    assert values(path, "tests/test_a.py::test_other") == []
+    assert values(path, metric="cpu_s") == []
+
+
+# -------------------------------------------------------------------- pruning
+
+
+def test_runs_beyond_the_count_are_forgotten_the_oldest_first(path: Path) -> None:
+    for number in range(5):
+        remember(path, make_run(f"r{number}"), keep=replace(KEEP_ALL, max_runs=3))
+    assert names_of(path) == ["r4", "r3", "r2"]
+    assert values(path) == [100, 100, 100]
+
+
+def test_runs_and_lives_beyond_the_age_are_forgotten(path: Path) -> None:
+    remember(path, make_run("r1", alerts=[make_alert()]))
+    later = NOON + timedelta(days=8)
+    remember(path, make_run("r2", started_at=later), keep=replace(KEEP_ALL, max_age_s=7 * 86400.0))
+    assert names_of(path) == ["r2"]
+    with read_history(path) as history:
+        assert history.lives() == ()
+
+
+def test_runs_beyond_the_size_are_forgotten_but_never_the_newest(path: Path) -> None:
+    many = [make_test(f"{NODEID}[{number}]") for number in range(500)]
+    for number in range(6):
+        remember(path, make_run(f"r{number}", many), keep=replace(KEEP_ALL, max_bytes=200_000))
+    assert 1 <= len(names_of(path)) < 6
+    assert path.stat().st_size < 300_000
+    remember(path, make_run("last", many), keep=replace(KEEP_ALL, max_bytes=1))
+    assert names_of(path) == ["last"]
+
+
+# ------------------------------------------------------------ files of trouble
+
+
+def test_directory_that_was_made_is_kept_out_of_git(path: Path) -> None:
+    remember(path, make_run("r1"))
+    assert (path.parent / ".gitignore").read_text(encoding="utf-8").endswith("\n*\n")
+
+
+def test_directory_that_was_there_is_left_alone(tmp_path: Path) -> None:
+    remember(tmp_path / "history.sqlite3", make_run("r1"))
+    assert [file.name for file in tmp_path.iterdir()] == ["history.sqlite3"]
+
+
+@pytest.mark.parametrize("content", [b"no database at all, but longer than a header of SQLite is" * 20, b"x"])
+def test_file_that_is_corrupted_is_set_aside_with_a_warning(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    told: list[str] = []
+    remember(path, make_run("r1"), warnings=told)
+    assert names_of(path) == ["r1"]
+    aside = path.with_name("history.sqlite3.unreadable-20261123T120000")
+    assert aside.read_bytes() == content
+    assert len(told) == 1
+    assert f"it is kept as {aside.name}, and a new one begins" in told[0]
+
+
+def test_file_damaged_in_its_middle_is_set_aside_when_that_is_noticed(path: Path) -> None:
+    remember(path, make_run("r1", alerts=[make_alert()]))
+    damaged = bytearray(path.read_bytes())
+    damaged[4096:] = b"\xff" * (len(damaged) - 4096)
+    path.write_bytes(damaged)
+    told: list[str] = []
+    remember(path, make_run("r2"), warnings=told)
+    assert (names_of(path), len(told)) == (["r2"], 1)
+
+
+def test_file_cut_short_is_set_aside(path: Path) -> None:
+    remember(path, make_run("r1", [make_test(f"{NODEID}[{number}]") for number in range(500)]))
+    path.write_bytes(path.read_bytes()[:9000])
+    told: list[str] = []
+    remember(path, make_run("r2"), warnings=told)
+    assert (names_of(path), len(told)) == (["r2"], 1)
+
+
+def test_life_that_is_no_json_sets_the_file_aside(path: Path) -> None:
+    remember(path, make_run("r1", alerts=[make_alert()]))
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE lives SET alert = '{'")
+    connection.commit()
+    connection.close()
+    told: list[str] = []
+    remember(path, make_run("r2"), warnings=told)
+    assert "an alert is not JSON" in told[0]
+
+
+def test_file_of_a_newer_version_is_set_aside_with_a_warning(path: Path) -> None:
+    remember(path, make_run("r1"))
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(HistoryError, match=r"is of version 99, newer than what this memalert reads"):
+        names_of(path)
+    told: list[str] = []
+    remember(path, make_run("r2"), warnings=told)
+    assert names_of(path) == ["r2"]
+    assert path.with_name("history.sqlite3.newer-20261123T120000").exists()
+    assert "version 99" in told[0]
+
+
+def test_database_of_another_program_is_not_touched(path: Path) -> None:
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE precious (x)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(HistoryError, match="is the database of another program; name another file"):
+        remember(path, make_run("r1"))
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_path_that_is_a_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(HistoryError, match="unable to open database file"):
+        remember(tmp_path, make_run("r1"))
+
+
+def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HistoryError, match="file/h/history"):
+        remember(tmp_path / "file" / "h" / "history.sqlite3", make_run("r1"))
+
+
+def test_full_disk_is_told_and_loses_nothing(path: Path) -> None:
+    remember(path, make_run("r1"))
+
+    def fill(history: History) -> None:
+        # A file that may not grow is to SQLite what a full disk is.
+        history._connection.execute("PRAGMA max_page_count = 1")
+        history.record(
+            make_run("r2", [make_test(f"{NODEID}[{n}]") for n in range(5000)]),
+            session={},
+            leaks="suspects",
+            evolve=lambda past: (),
+            keep=KEEP_ALL,
+        )
+
+    with pytest.raises(HistoryError, match="full"):
+        write_history(path, fill, warn=print, at=NOON)
+    assert names_of(path) == ["r1"]
+
+
+def test_history_is_read_where_nothing_can_be_written(path: Path) -> None:
+    """Seen as root, too, whom no permission stops: the copy has no files of the log beside it."""
+    remember(path, make_run("r1"))
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    try:
+        assert names_of(path) == ["r1"]
+    finally:
+        path.parent.chmod(0o700)
+
+
+def test_missing_history_says_how_one_is_written(path: Path) -> None:
+    with pytest.raises(HistoryError, match="one is written by: pytest --memalert"):
+        names_of(path)
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("beginning", [b"", b"made, but nothing in it"])
+def test_history_of_which_nothing_was_written_is_missing(path: Path, beginning: bytes) -> None:
+    """A session that is killed while it makes the file leaves one like this."""
+    path.parent.mkdir()
+    if beginning:
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+    else:
+        path.touch()
+    with pytest.raises(HistoryError, match="there is no history"):
+        names_of(path)
+    remember(path, make_run("r1"))
+    assert names_of(path) == ["r1"]
+
+
+def test_failing_write_leaves_no_part_of_a_run(path: Path) -> None:
+    remember(path, make_run("r1", alerts=[make_alert()]))
+    with pytest.raises(HistoryError, match="UNIQUE"):
+        remember(path, make_run("r1", alerts=[make_alert()]))
+    with read_history(path) as history:
+        assert history.lives()[0].times == 1
+        assert len(history.occurrences("f1")) == 1
+
+
+# ----------------------------------------------------------------- migrations
+
+
+def test_migrations_are_run_in_order_and_once() -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    steps = ["CREATE TABLE a (x); -- not; the end\nINSERT INTO a VALUES (1);", "UPDATE a SET x = x + 1;"]
+    migrate(connection, steps[:1])
+    migrate(connection, steps)
+    migrate(connection, steps)
+    assert connection.execute("SELECT x FROM a").fetchall() == [(2,)]
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+
+
+def test_migration_that_fails_changes_nothing() -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(connection, ["CREATE TABLE a (x);\nINSERT INTO nowhere VALUES (1);"])
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+
+
+def test_every_table_is_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "history.md").read_text(encoding="utf-8")
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection, MIGRATIONS)
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    assert tables
+    for (table,) in tables:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        assert f"## `{table}`" in page
+        assert [column for column in columns if f"| `{column}` |" not in page] == []
+
+
+# --------------------------------------------------- several sessions at once
+
+
+def write_several(path: Path, name: str, count: int) -> None:
+    """Write so many runs (in a process of its own)."""
+    for number in range(count):
+        remember(path, make_run(f"{name}-{number}", alerts=[make_alert()]))
+
+
+def test_sessions_that_write_at_once_lose_nothing(path: Path) -> None:
+    """The first file is made by all of them at once, too."""
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=write_several, args=(path, f"s{number}", 6)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    assert sorted(names_of(path)) == sorted(f"s{a}-{b}" for a in range(4) for b in range(6))
+    with read_history(path) as history:
+        assert history.lives()[0].times == 24
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_session_killed_while_it_writes_loses_nothing_committed(tmp_path: Path) -> None:
+    """200 kills take minutes: docs/reference/measured.md has them."""
+    script = ROOT / "benchmarks" / "kill_history.py"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_")}
+    done = subprocess.run(
+        [sys.executable, str(script), "--kills", "4", "--tests", "100"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[2].startswith("| 4 |")
+
+
+# ------------------------------------------------------------------ forgetting
+
+
+def test_all_is_forgotten_on_request(path: Path) -> None:
+    remember(path, make_run("r1", alerts=[make_alert()]))
+    assert write_history(path, lambda history: history.forget(), warn=print, at=NOON) == (1, 1)
+    assert names_of(path) == []
+    assert values(path) == []
+
+
+def test_only_what_is_older_is_forgotten(path: Path) -> None:
+    remember(path, make_run("r1", alerts=[make_alert()]))
+    later = NOON + timedelta(days=2)
+    remember(path, make_run("r2", alerts=[make_alert(fingerprint="f2")], started_at=later))
+    day = NOON + timedelta(days=1)
+    assert write_history(path, lambda history: history.forget(before=day), warn=print, at=NOON) == (1, 1)
+    assert names_of(path) == ["r2"]
+
+
+def test_copy_of_the_file_alone_has_everything(path: Path, tmp_path: Path) -> None:
+    """The log of SQLite is gone once the session has ended: the file can be kept as an artifact."""
+    remember(path, make_run("r1"))
+    assert sorted(file.name for file in path.parent.iterdir()) == [".gitignore", "history.sqlite3"]
+    shutil.copy(path, tmp_path / "copy.sqlite3")
+    assert names_of(tmp_path / "copy.sqlite3") == ["r1"]
