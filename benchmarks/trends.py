@@ -14,13 +14,27 @@ import json
 import random
 import re
 import statistics
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
-from pytest_memalert.model import SeriesPoint
+from pytest_memalert.anomalies import parse_history_threshold, resolve_rule
+from pytest_memalert.history import History, Keep, read_history, write_history
+from pytest_memalert.metrics import METRICS
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertRule,
+    AlertSeverity,
+    Environment,
+    Measurement,
+    Overhead,
+    Run,
+    SeriesPoint,
+)
 from pytest_memalert.trends import MINIMUM_RUNS, Search, find_trend
 
 MIB = 2**20
@@ -157,6 +171,100 @@ def print_agreement(count: int) -> None:
         print(f"{name}: {1000 * seconds / count / len(NOISES):.2f} ms a series")
 
 
+def print_anomalies(count: int) -> None:
+    """Print how often the next value of a series breaks a rule that compares with it, unrepeated."""
+    noises = (
+        "whole pages",
+        "normal, 2 %",
+        "normal, 20 %",
+        "heavy tails, 5 %",
+        "two values 30 % apart, 1 in 5",
+    )
+    changes = (("nothing changed", 0.0), ("+ 10 %", 0.1), ("+ 25 %", 0.25))
+    print(f"| threshold | runs | noise | {' | '.join(words for words, _ in changes)} |")
+    print(f"|---|---|---|{'---|' * len(changes)}")
+    for text in ("p99 of 30 runs", "p95 of 30 runs", "4 MAD over median of 30 runs"):
+        for runs in (10, 30):
+            for name in noises:
+                cells = [f"{_share_broken(text, runs, name, change, count):.1%}" for _, change in changes]
+                print(f"| {text} | {runs} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _share_broken(text: str, runs: int, name: str, change: float, count: int) -> float:
+    chance = random.Random(f"{text} {runs} {name} {change}")
+    rule = AlertRule(
+        name="unusual",
+        category=AlertCategory.MEMORY_THRESHOLD,
+        severity=AlertSeverity.CRITICAL,
+        metric="peak_bytes",
+        threshold=float("nan"),
+        against=parse_history_threshold(text, "bytes"),
+    )
+    noise, level, broken = NOISES[name], 20 * MIB, 0
+    for _ in range(count):
+        resolved = resolve_rule(rule, points([noise(chance, level) for _ in range(runs)]))
+        assert resolved is not None
+        broken += noise(chance, level * (1 + change)) > resolved.threshold
+    return broken / count
+
+
+def print_cost(tests: int, runs: int) -> None:
+    """Print what looking for trends reads at the end of a session, in CPU time."""
+    environment = Environment(
+        implementation="CPython",
+        python="3.11",
+        platform="Linux",
+        machine="x86_64",
+        traced=False,
+        memalert="0",
+    )
+    chance = random.Random("cost")
+    names = [name for name, metric in METRICS.items() if metric.reading in (None, "peak")]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "history.sqlite3"
+        for number in range(runs):
+            measurements = tuple(
+                Measurement(
+                    nodeid=f"tests/test_{test % 50}.py::test_{test}",
+                    worker="main",
+                    outcome="passed",
+                    component="",
+                    rss_before_bytes=None,
+                    values={name: pages(chance, 10 * MIB) for name in names},
+                )
+                for test in range(tests)
+            )
+            run = Run(
+                run_id=str(number),
+                started_at=START + timedelta(days=number),
+                duration_s=1.0,
+                environment=environment,
+                overhead=Overhead(),
+                reruns=0,
+                tests=measurements,
+                fixtures=(),
+                alerts=(),
+                notes=(),
+            )
+            write_history(path, partial(_record, run=run), warn=print, at=run.started_at)
+        with read_history(path) as history:
+            began_s = time.process_time()
+            history.samples("peak_bytes", ages=(0, 1, 8, 13, 18, 23, 28), environment=environment)
+            sampled_s = time.process_time()
+            history.every_series("peak_bytes", limit=30, environment=environment)
+            read_s = time.process_time()
+    print(f"{tests:,} tests, {runs} runs, CPU time a test:")
+    print(f"looking for what has moved: {1e6 * (sampled_s - began_s) / tests:.0f} us")
+    print(
+        f"reading every series, as a rule on earlier runs does: {1e6 * (read_s - sampled_s) / tests:.0f} us"
+    )
+
+
+def _record(history: History, *, run: Run) -> None:
+    keep = Keep(max_age_s=1e12, max_runs=1000, max_bytes=10**10)
+    history.record(run, session={}, leaks="off", evolve=lambda past: (), keep=keep)
+
+
 def print_real(folder: Path) -> None:
     """Print what is told of real series, and how far their values scatter."""
     reports = defaultdict(list)
@@ -198,7 +306,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--series", type=int, default=2000, help="series for each cell (2000)")
-    parser.add_argument("--only", choices=("noise", "power", "agreement"), help="one table alone")
+    parser.add_argument(
+        "--only", choices=("noise", "power", "agreement", "anomalies", "cost"), help="one table alone"
+    )
     parser.add_argument("--reports", type=Path, help="a folder of JSON reports of one suite, again and again")
     given = parser.parse_args()
     if given.reports:
@@ -214,6 +324,12 @@ def main() -> None:
     if given.only in (None, "agreement"):
         print("\nruptures and the standard method\n")
         print_agreement(max(given.series // 20, 20))
+    if given.only in (None, "anomalies"):
+        print("\nthe next value of a series breaks a rule that compares with it; level 20 MiB\n")
+        print_anomalies(given.series)
+    if given.only in (None, "cost"):
+        print()
+        print_cost(5000, 30)
 
 
 if __name__ == "__main__":

@@ -368,6 +368,9 @@ def _latest_outliers(values: Sequence[float], least: LeastChange) -> int:
     By Hampel's identifier (The influence curve and its role in robust estimation, 1974), farther out
     than his, and beyond everything that was seen before.
     """
+    level = median(values)
+    if abs(values[-1] - level) < least.of(level):
+        return 0  # nearly always: what stands out does so from the whole as well
     for count in range(1, len(values) // 3 + 1):
         earlier, latest = values[:-count], values[-count:]
         level = median(earlier)

@@ -197,6 +197,13 @@ def test_deviations_from_the_median_count_only_beyond_the_least_change() -> None
     assert limit(spread, rule("4 MAD over median")) == 140 * MIB
 
 
+def test_what_a_tenth_of_the_runs_had_is_not_unusual() -> None:
+    """The median and its deviations are blind to it; one run alone is no such thing."""
+    two_values = [100 * MIB] * 16 + [130 * MIB] * 4
+    assert limit(two_values, rule("4 MAD over median")) == 135 * MIB
+    assert limit([100 * MIB] * 19 + [130 * MIB], rule("4 MAD over median")) == 105 * MIB
+
+
 def test_lower_limits_lie_below() -> None:
     """For what is worse the less there is of it."""
     under = rule("4 MAD under median", condition=AlertCondition.LESS_THAN)

@@ -364,7 +364,7 @@ def test_verbose_run_lists_the_five_largest_growths_and_peaks() -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", ["no_data", "unclear", "trouble"])
+@pytest.mark.parametrize("kind", ["no_data", "no_history", "unclear", "trouble"])
 def test_few_notes_are_told_unasked(kind: Any) -> None:
     note = Note(kind=kind, nodeid="test_a", text="nothing known")
     assert shown(make_run(notes=(note,) * 3))[:-1] == ["note: test_a: nothing known"] * 3
@@ -383,6 +383,15 @@ def test_one_time_growth_is_told_only_when_asked() -> None:
     note = Note(kind="one_time", nodeid="test_a", text="test_a grew by 3 MiB once")
     assert len(shown(make_run(notes=(note,)))) == 1
     assert shown(make_run(notes=(note,)), verbosity=1)[0] == "note: test_a grew by 3 MiB once"
+
+
+def test_three_trends_are_told_unasked_before_the_notes() -> None:
+    trends = tuple(Note(kind="trend", nodeid="t", text=f"peak of t{n} rose\x1b[2J") for n in range(5))
+    run = make_run(notes=(Note(kind="no_data", nodeid=None, text="n"), *trends))
+    told = [f"trend: peak of t{n} rose\\x1b[2J" for n in range(5)]
+    assert shown(run)[:-1] == [*told[:3], "and 2 more trends: -v tells them", "note: n"]
+    assert shown(run, verbosity=1)[:-1] == [*told, "note: n"]
+    assert shown(run, verbosity=-1) == []
 
 
 # ------------------------------------------------------------------ the laws

@@ -39,6 +39,10 @@ HISTORY_FORMAT = 1
 
 @click.command()
 @click.option("--runs", "of_runs", is_flag=True, help="List the runs, not the alerts.")
+@click.option("--trends", "of_trends", is_flag=True, help="List the trends of tests and of the session.")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME", help="With --trends: of this metric, not of peaks."
+)
 @click.option(
     "--test",
     "tests",
@@ -69,6 +73,8 @@ HISTORY_FORMAT = 1
 @history_option
 def history(
     of_runs: bool,
+    of_trends: bool,
+    metrics: tuple[str, ...],
     tests: tuple[str, ...],
     categories: tuple[str, ...],
     severities: tuple[str, ...],
@@ -80,6 +86,8 @@ def history(
 ) -> None:
     """List the alerts that are remembered, the latest first; with --runs, the runs.
 
+    With --trends, what rose or fell from one run to another, and since which run and commit.
+
     Each filter may be given several times; what fits any of its values is listed.
 
     Exit status: 0 whatever is listed, 2 wrong usage or a history that can't be read.
@@ -87,6 +95,16 @@ def history(
     begin = read_since(since)
     if of_runs and (tests or categories or severities or acknowledged is not None or only_open):
         raise click.UsageError("--runs goes with --since, --json and --history alone: a run has no severity")
+    if of_trends:
+        if of_runs or categories or severities or acknowledged is not None or only_open or since:
+            raise click.UsageError("--trends goes with --metric, --test, --json and --history alone")
+        # Imported here: the other lists need nothing of it.
+        from pytest_memalert.cli.trends import print_trends
+
+        print_trends(locate_history(history_path), tests=tests, metrics=metrics, as_json=as_json)
+        return
+    if metrics:
+        raise click.UsageError("--metric goes with --trends: an alert's metric is its rule's")
     entries = {} if of_runs else _entries()
     try:
         with read_history(locate_history(history_path)) as remembered:

@@ -64,14 +64,17 @@ def work_on(
 def connected_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Connect to a history that is only read; raises HistoryError, naming what to do, where it can't be."""
     if not path.is_file():
-        raise HistoryError(f"there is no history at '{path}'; one is written by: pytest --memalert")
+        raise _missing(path)
     with _told_as_history_error(path):
         connection = None
         try:
             _check_header(path, None)
             connection = _connect_to_read(path)
             _check(connection, path)
-            if _version(connection) < len(MIGRATIONS):
+            version = _version(connection)
+            if version == 0:  # the session that was to make it did not come so far
+                raise _missing(path)
+            if version < len(MIGRATIONS):
                 raise HistoryError(
                     f"the history '{path}' is of an older version; run pytest --memalert once to renew it"
                 )
@@ -86,6 +89,10 @@ def connected_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
         finally:
             if connection is not None:
                 connection.close()
+
+
+def _missing(path: Path) -> HistoryError:
+    return HistoryError(f"there is no history at '{path}'; one is written by: pytest --memalert")
 
 
 def _unreadable(path: Path, why: Exception) -> HistoryError:

@@ -23,10 +23,11 @@ _OF_TESTS = ("peak_bytes", "traced_peak_bytes")
 _OF_SESSION = ("rss_peak_bytes",)
 
 #: The runs that are looked at of all tests, counted back from the latest: two of now, and some of before
-#: what is news. Reading seven takes 20 us a test; reading all took 300.
+#: what is news. Reading seven takes 24 us a test, reading 30 takes 159 (``benchmarks/trends.py``).
 _RECENT_AGES, _EARLIER_AGES = (0, 1), (8, 13, 18, 23, 28)
-#: Fewer tests than this are all looked at closely, and more than that never are.
-_FEW_TESTS = 20
+#: Reading the series of one test takes as long as sampling those of 25, of which all are sampled at once.
+_SERIES_COST = 25
+#: More tests than this are never looked at closely.
 _MOST_CANDIDATES = 50
 _MOST_NOTES = 20
 
@@ -77,7 +78,7 @@ def _find_news(history: History, given: Given, run: Run) -> list[Note]:
 
 def _candidates(history: History, run: Run, metric: str, values: Mapping[str, float]) -> Sequence[str]:
     """Return the tests whose level seems to have changed, judged by few of their values; the most first."""
-    if len(values) <= _FEW_TESTS:
+    if len(values) * _SERIES_COST <= history.most_tests():
         return list(values)
     ages = (*_RECENT_AGES, *_EARLIER_AGES)
     samples = history.samples(metric, ages=ages, environment=run.environment)

@@ -40,7 +40,7 @@ def fingerprint(inner: Inner) -> str:
     return str(alert["fingerprint"])
 
 
-def acknowledge(inner: Inner, known: str, *, until: str, accepted: str = "9 MiB") -> None:
+def acknowledge(inner: Inner, known: str, *, until: str, accepted: str = "42 MiB") -> None:
     """Write the file of acknowledgments."""
     (inner.pytester.path / "memalert.acks.toml").write_text(
         f'[[acknowledged]]\nfingerprint = "{known}"\nreason = "it loads all at once"\nauthor = "Ada"\n'
@@ -53,7 +53,7 @@ def acknowledge(inner: Inner, known: str, *, until: str, accepted: str = "9 MiB"
 
 
 def test_session_is_remembered_beside_the_configuration(inner: Inner) -> None:
-    inner.write(FAT.format(size=8))
+    inner.write(FAT.format(size=40))
     inner.run().assert_outcomes(passed=1, failed=1)
     with read_history(inner.pytester.path / DEFAULT) as history:
         (run,) = history.runs()
@@ -63,12 +63,12 @@ def test_session_is_remembered_beside_the_configuration(inner: Inner) -> None:
     assert (run.run_id, run.tests) == (inner.report()["run_id"], 2)
     assert life.fingerprint == fingerprint(inner)
     assert len(peaks) == len(session) == 1
-    assert peaks[0].value >= 8 * 2**20
+    assert peaks[0].value > 35 * 2**20
     assert (inner.pytester.path / ".memalert" / ".gitignore").exists()
 
 
 def test_alert_is_known_again_and_told_as_resolved(inner: Inner) -> None:
-    for size in (8, 9, 0):
+    for size in (40, 48, 0):
         inner.write(FAT.format(size=size))
         result = inner.run()
     result.assert_outcomes(passed=2)
@@ -77,7 +77,7 @@ def test_alert_is_known_again_and_told_as_resolved(inner: Inner) -> None:
     with read_history(inner.pytester.path / DEFAULT) as history:
         (life,) = history.lives()
     assert (life.times, life.resolved_at is None) == (2, False)
-    inner.write(FAT.format(size=8))
+    inner.write(FAT.format(size=40))
     result = inner.run()
     assert "note: resolved" not in result.stdout.str()
     with read_history(inner.pytester.path / DEFAULT) as history:
@@ -85,9 +85,9 @@ def test_alert_is_known_again_and_told_as_resolved(inner: Inner) -> None:
 
 
 def test_alert_is_not_resolved_by_a_session_that_left_its_test_out(serial: Inner) -> None:
-    serial.write(FAT.format(size=8))
+    serial.write(FAT.format(size=40))
     serial.run()
-    assert "resolved" not in serial.run("-k", "slim").stdout.str()
+    assert "note: resolved" not in serial.run("-k", "slim").stdout.str()
 
 
 def test_history_of_a_path_of_ones_own(serial: Inner) -> None:
@@ -109,7 +109,7 @@ def test_history_is_the_same_one_wherever_pytest_is_started(
 
 @pytest.mark.parametrize("way", ["--memalert-history=none", "-omemalert_history=none"])
 def test_history_that_is_off_writes_nothing(inner: Inner, way: str) -> None:
-    inner.write(FAT.format(size=8))
+    inner.write(FAT.format(size=40))
     result = inner.run(way)
     result.assert_outcomes(passed=1, failed=1)
     assert not (inner.pytester.path / ".memalert").exists()
@@ -160,7 +160,7 @@ def test_database_of_another_program_is_left_alone_with_a_warning(serial: Inner)
 
 def test_history_that_cannot_be_written_is_a_warning_only(serial: Inner) -> None:
     (serial.pytester.path / ".memalert").write_text("in the way", encoding="utf-8")
-    serial.write(FAT.format(size=8))
+    serial.write(FAT.format(size=40))
     result = serial.run()
     result.assert_outcomes(passed=1, failed=1, warnings=1)
     result.stdout.fnmatch_lines("*MemalertWarning: memalert could not remember this run: *.memalert*")
@@ -193,7 +193,7 @@ def test_commit_of_the_run_is_that_of_ci(serial: Inner, monkeypatch: pytest.Monk
 
 
 def test_acknowledged_alert_fails_no_test_and_is_still_counted(inner: Inner) -> None:
-    inner.write(FAT.format(size=8))
+    inner.write(FAT.format(size=40))
     inner.run().assert_outcomes(passed=1, failed=1)
     acknowledge(inner, fingerprint(inner), until=tomorrow())
     result = inner.run()
@@ -205,7 +205,7 @@ def test_acknowledged_alert_fails_no_test_and_is_still_counted(inner: Inner) -> 
 
 
 def test_acknowledged_alert_is_shown_on_request(serial: Inner) -> None:
-    serial.write(FAT.format(size=8))
+    serial.write(FAT.format(size=40))
     serial.run()
     acknowledge(serial, fingerprint(serial), until=tomorrow())
     assert "acknowledged:" not in serial.run().outlines
@@ -219,7 +219,7 @@ def test_acknowledged_alert_is_shown_on_request(serial: Inner) -> None:
 
 
 def test_expired_acknowledgment_fails_the_test_again_and_is_told(inner: Inner) -> None:
-    inner.write(FAT.format(size=8))
+    inner.write(FAT.format(size=40))
     inner.run()
     acknowledge(inner, fingerprint(inner), until=tomorrow(-1))
     result = inner.run()
@@ -231,14 +231,14 @@ def test_expired_acknowledgment_fails_the_test_again_and_is_told(inner: Inner) -
 
 
 def test_alert_that_has_grown_beyond_what_was_accepted_fails_the_test_again(inner: Inner) -> None:
-    inner.write(FAT.format(size=8))
+    inner.write(FAT.format(size=40))
     inner.run()
     acknowledge(inner, fingerprint(inner), until=tomorrow())
     inner.run().assert_outcomes(passed=2)
-    inner.write(FAT.format(size=16))
+    inner.write(FAT.format(size=80))
     result = inner.run()
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines("*it has grown beyond the 9 MiB acknowledged (Ada, it loads all at once)")
+    result.stdout.fnmatch_lines("*it has grown beyond the 42 MiB acknowledged (Ada, it loads all at once)")
 
 
 def test_unused_acknowledgment_is_told(inner: Inner) -> None:
