@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pytest_memalert.errors import HistoryError
 from pytest_memalert.history import Keep, read_history, write_history
 from pytest_memalert.lives import evolve
 from pytest_memalert.model import (
@@ -85,7 +86,7 @@ def kill_on(path: Path, kills: int, writers: int, tests: int) -> int:
             committed |= {name for word, name in whole if word == "committed"}
             in_the_middle += bool(whole) and whole[-1][0] == "writing"
             killed += 1
-        found, trouble = look(path, tests)
+        found, trouble = look(path, tests) if path.exists() else (set(), [])
         lost |= committed - found
         broken += trouble
     print("| killed | in the middle of a run's writing | runs committed | lost | troubles of the file |")
@@ -103,14 +104,17 @@ def look(path: Path, tests: int) -> tuple[set[str], list[str]]:
     try:
         with read_history(path) as history:
             found = {run.run_id for run in history.runs()}
-            (life,) = history.lives()
+            times = sum(life.times for life in history.lives())
             # Each transaction counts its run once: run and life are written together or not at all.
-            if life.times != len(found):
-                trouble.append(f"{len(found)} runs, but the alert was seen {life.times} times")
+            if times != len(found):
+                trouble.append(f"{len(found)} runs, but the alert was seen {times} times")
         connection = sqlite3.connect(path)
         (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
         rows = connection.execute("SELECT run, count(*) FROM figures GROUP BY run").fetchall()
         connection.close()
+    except HistoryError as error:
+        # Killed before the first file was made, nothing can have been committed.
+        return set(), [] if "there is no history" in str(error) else [str(error)]
     except Exception as error:
         return set(), [f"{type(error).__name__}: {error}"]
     if verdict != "ok":

@@ -7,6 +7,7 @@ out, and its exit status. ``python tests/test_examples.py [NAME...]`` writes the
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shlex
@@ -23,6 +24,18 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if (path /
 
 #: What an example's transcript is made of, in the order in which it is typed.
 COMMANDS = {
+    "alert_life": (
+        "cp versions/1_leaks.py journal.py",
+        "pytest --memalert",
+        "memalert ack FINGERPRINT --reason 'the journal is replaced in May' --author Ada",
+        "pytest --memalert",
+        "cp versions/2_leaks_more.py journal.py",
+        "pytest --memalert",
+        "cp versions/3_is_fixed.py journal.py",
+        "pytest --memalert",
+        "memalert unack FINGERPRINT",
+        "memalert history",
+    ),
     "ci": (
         "pytest --memalert --memalert-json=memalert.json examples/ci",
         "memalert report memalert.json",
@@ -31,6 +44,9 @@ COMMANDS = {
     "alert_manager": ("python examples/alert_manager/shop.py",),
     "hooks": ("pytest --memalert examples/hooks", "cat memory.md"),
 }
+
+#: The examples whose commands are typed in their own folder.
+IN_PLACE = frozenset({"alert_life"})
 
 #: Each number that differs from run to run or from machine to machine, and what stands for it.
 NUMBERS = (
@@ -46,6 +62,8 @@ NUMBERS = (
     (r"\b\d[\d,.]*\s+(block|re-run|further run)s?\b", r"<n> \1s"),
     (r"\b(dict|list|set|deque)\s+of\s+\d+(,\d{3})*", r"\1 of <n>"),
     (r"\balert [0-9a-f]{12}\b", "alert <id>"),
+    (r"\b[0-9a-f]{12}\b", "<id>"),
+    (r"\b\d{4}-\d{2}-\d{2}\b( \d{2}:\d{2}\b)?", "<date>"),
     (r"\(\d+ inhibited\)", "(<n> inhibited)"),
     (r"(\d tests?)\s+measured", r"\1"),
     (r"resident\s+peak\s+<size>(\s+\(\w+\))?", "resident peak <size>"),
@@ -83,6 +101,11 @@ def difference(expected: str, transcript: str) -> str:
 def run(command: str, folder: Path) -> str:
     """Return what a command prints in ``folder``, with its exit status if that isn't 0."""
     program, *arguments = shlex.split(command)
+    if program == "cp":
+        shutil.copy(folder / arguments[0], folder / arguments[1])
+        return ""
+    if "FINGERPRINT" in arguments:
+        arguments[arguments.index("FINGERPRINT")] = latest_alert(folder)
     if program == "cat":
         return (folder / arguments[0]).read_text(encoding="utf-8")
     beginning = {
@@ -112,16 +135,23 @@ def run(command: str, folder: Path) -> str:
     return said + (f"exit status {done.returncode}\n" if done.returncode else "")
 
 
+def latest_alert(folder: Path) -> str:
+    """Return the fingerprint that a user would copy: that of the alert seen last."""
+    alerts = json.loads(run("memalert history --json", folder))["alerts"]
+    return str(alerts[0]["fingerprint"])
+
+
 def transcribe(name: str, folder: Path) -> str:
     """Return the transcript of an example, run in a copy so that nothing is written among its files."""
     # Not under a folder of ours: pytest looks for a configuration in the folders above.
     shutil.copytree(
         ROOT / "examples" / name,
         folder / "examples" / name,
-        ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"),
+        ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".memalert", "memalert.acks.toml"),
     )
     commands = COMMANDS.get(name, (f"pytest --memalert examples/{name}",))
-    return "\n".join(f"$ {command}\n{run(command, folder)}" for command in commands)
+    place = folder / "examples" / name if name in IN_PLACE else folder
+    return "\n".join(f"$ {command}\n{run(command, place)}" for command in commands)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

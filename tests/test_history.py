@@ -414,6 +414,22 @@ def test_missing_history_says_how_one_is_written(path: Path) -> None:
     assert not path.parent.exists()
 
 
+@pytest.mark.parametrize("beginning", [b"", b"made, but nothing in it"])
+def test_history_of_which_nothing_was_written_is_missing(path: Path, beginning: bytes) -> None:
+    """A session that is killed while it makes the file leaves one like this."""
+    path.parent.mkdir()
+    if beginning:
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+    else:
+        path.touch()
+    with pytest.raises(HistoryError, match="there is no history"):
+        names_of(path)
+    remember(path, make_run("r1"))
+    assert names_of(path) == ["r1"]
+
+
 def test_failing_write_leaves_no_part_of_a_run(path: Path) -> None:
     remember(path, make_run("r1", alerts=[make_alert()]))
     with pytest.raises(HistoryError, match="UNIQUE"):

@@ -64,25 +64,39 @@ def work_on(
 def connected_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Connect to a history that is only read; raises HistoryError, naming what to do, where it can't be."""
     if not path.is_file():
-        raise HistoryError(f"there is no history at '{path}'; one is written by: pytest --memalert")
+        raise _missing(path)
     with _told_as_history_error(path):
+        connection = None
         try:
+            _check_header(path, None)
             connection = _connect_to_read(path)
-            try:
-                _check(connection, path)
-                if _version(connection) < len(MIGRATIONS):
-                    raise HistoryError(
-                        f"the history '{path}' is of an older version; run pytest --memalert once to renew it"
-                    )
-                yield connection
-            except sqlite3.DatabaseError as error:
-                raise _as_unusable(error, None) from error
-            finally:
-                connection.close()
+            _check(connection, path)
+            version = _version(connection)
+            if version == 0:  # the session that was to make it did not come so far
+                raise _missing(path)
+            if version < len(MIGRATIONS):
+                raise HistoryError(
+                    f"the history '{path}' is of an older version; run pytest --memalert once to renew it"
+                )
+            yield connection
+        except sqlite3.DatabaseError as error:
+            unusable = _as_unusable(error, None)
+            if unusable is error:
+                raise
+            raise _unreadable(path, unusable) from None
         except _UnusableError as unusable:
-            raise HistoryError(
-                f"the history '{path}' {unusable}; the next pytest --memalert sets it aside"
-            ) from None
+            raise _unreadable(path, unusable) from None
+        finally:
+            if connection is not None:
+                connection.close()
+
+
+def _missing(path: Path) -> HistoryError:
+    return HistoryError(f"there is no history at '{path}'; one is written by: pytest --memalert")
+
+
+def _unreadable(path: Path, why: Exception) -> HistoryError:
+    return HistoryError(f"the history '{path}' {why}; the next pytest --memalert sets it aside")
 
 
 def _attempt(path: Path, work: Callable[[sqlite3.Connection], _T]) -> _T:

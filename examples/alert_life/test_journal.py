@@ -1,0 +1,11 @@
+"""The tests, which stay the same throughout the story."""
+
+import journal
+
+
+def test_an_entry_is_written() -> None:
+    assert journal.write("moved in").startswith("moved in")
+
+
+def test_a_journal_begins_empty() -> None:
+    assert journal.read() == []

@@ -1,0 +1,293 @@
+"""Holds a session to what it remembers of the ones before it, and to what it accepts."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_memalert.clock import utc_now
+from pytest_memalert.history import SESSION, read_history
+
+if TYPE_CHECKING:
+    from tests.conftest import Inner
+
+FAT = """
+    import pytest
+
+    @pytest.mark.memalert(peak="1 MiB")
+    def test_fat():
+        assert not (b"x" * ({size} * 2**20)).endswith(b"y")
+
+    def test_slim():
+        pass
+"""
+LEAN = FAT.format(size=0)
+DEFAULT = Path(".memalert") / "history.sqlite3"
+
+
+def tomorrow(days: int = 1) -> str:
+    """Return a day that is yet to come, or with a negative number one that is past."""
+    return (utc_now().date() + timedelta(days=days)).isoformat()
+
+
+def fingerprint(inner: Inner) -> str:
+    """Return the fingerprint of the only alert of the last run."""
+    (alert,) = inner.report()["alerts"]
+    return str(alert["fingerprint"])
+
+
+def acknowledge(inner: Inner, known: str, *, until: str, accepted: str = "42 MiB") -> None:
+    """Write the file of acknowledgments."""
+    (inner.pytester.path / "memalert.acks.toml").write_text(
+        f'[[acknowledged]]\nfingerprint = "{known}"\nreason = "it loads all at once"\nauthor = "Ada"\n'
+        f'tests = ["test_a.py::test_fat"]\nuntil = {until}\nmetric = "peak_bytes"\naccepted = "{accepted}"\n',
+        encoding="utf-8",
+    )
+
+
+# -------------------------------------------------------------------- history
+
+
+def test_session_is_remembered_beside_the_configuration(inner: Inner) -> None:
+    inner.write(FAT.format(size=40))
+    inner.run().assert_outcomes(passed=1, failed=1)
+    with read_history(inner.pytester.path / DEFAULT) as history:
+        (run,) = history.runs()
+        (life,) = history.lives()
+        peaks = history.series("test_a.py::test_fat", "peak_bytes", limit=9)
+        session = history.series(SESSION, "duration_s", limit=9)
+    assert (run.run_id, run.tests) == (inner.report()["run_id"], 2)
+    assert life.fingerprint == fingerprint(inner)
+    assert len(peaks) == len(session) == 1
+    assert peaks[0].value > 35 * 2**20
+    assert (inner.pytester.path / ".memalert" / ".gitignore").exists()
+
+
+def test_alert_is_known_again_and_told_as_resolved(inner: Inner) -> None:
+    for size in (40, 48, 0):
+        inner.write(FAT.format(size=size))
+        result = inner.run()
+    result.assert_outcomes(passed=2)
+    known = [line for line in result.outlines if line.startswith("note: resolved: test_a.py::test_fat: peak")]
+    assert len(known) == 1
+    with read_history(inner.pytester.path / DEFAULT) as history:
+        (life,) = history.lives()
+    assert (life.times, life.resolved_at is None) == (2, False)
+    inner.write(FAT.format(size=40))
+    result = inner.run()
+    assert "note: resolved" not in result.stdout.str()
+    with read_history(inner.pytester.path / DEFAULT) as history:
+        assert history.lives()[0].reopened == 1
+
+
+def test_alert_is_not_resolved_by_a_session_that_left_its_test_out(serial: Inner) -> None:
+    serial.write(FAT.format(size=40))
+    serial.run()
+    assert "note: resolved" not in serial.run("-k", "slim").stdout.str()
+
+
+def test_history_of_a_path_of_ones_own(serial: Inner) -> None:
+    serial.write(LEAN)
+    serial.run("--memalert-history=kept/h.db")
+    assert (serial.pytester.path / "kept" / "h.db").exists()
+    assert not (serial.pytester.path / ".memalert").exists()
+
+
+def test_history_is_the_same_one_wherever_pytest_is_started(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial.write(LEAN)
+    below = serial.pytester.mkdir("below")
+    monkeypatch.chdir(below)
+    serial.run("..")
+    assert (serial.pytester.path / DEFAULT).exists()
+
+
+@pytest.mark.parametrize("way", ["--memalert-history=none", "-omemalert_history=none"])
+def test_history_that_is_off_writes_nothing(inner: Inner, way: str) -> None:
+    inner.write(FAT.format(size=40))
+    result = inner.run(way)
+    result.assert_outcomes(passed=1, failed=1)
+    assert not (inner.pytester.path / ".memalert").exists()
+
+
+def test_session_that_collects_only_remembers_nothing(serial: Inner) -> None:
+    serial.write(LEAN)
+    serial.run("--collect-only")
+    assert not (serial.pytester.path / ".memalert").exists()
+
+
+def test_session_without_memalert_remembers_nothing(serial: Inner) -> None:
+    serial.write(LEAN)
+    serial.run(memalert=False)
+    assert not (serial.pytester.path / ".memalert").exists()
+
+
+def test_as_many_runs_are_kept_as_the_configuration_says(serial: Inner) -> None:
+    serial.configure(options="history_max_runs = 2")
+    serial.write(LEAN)
+    for _ in range(3):
+        serial.run()
+    with read_history(serial.pytester.path / DEFAULT) as history:
+        assert len(history.runs()) == 2
+
+
+def test_corrupted_history_is_set_aside_with_a_warning(inner: Inner) -> None:
+    inner.write(LEAN)
+    inner.run()
+    (inner.pytester.path / DEFAULT).write_bytes(b"what is this?")
+    result = inner.run("-Werror")
+    result.assert_outcomes(passed=2, warnings=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines("*MemalertWarning: the history *history.sqlite3 can't be read*")
+    with read_history(inner.pytester.path / DEFAULT) as history:
+        assert len(history.runs()) == 1
+
+
+def test_database_of_another_program_is_left_alone_with_a_warning(serial: Inner) -> None:
+    connection = sqlite3.connect(serial.pytester.path / "app.db")
+    connection.execute("CREATE TABLE precious (x)")
+    connection.close()
+    serial.write(LEAN)
+    result = serial.run("--memalert-history=app.db")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines("*could not remember this run: *app.db' is the database of another program*")
+
+
+def test_history_that_cannot_be_written_is_a_warning_only(serial: Inner) -> None:
+    (serial.pytester.path / ".memalert").write_text("in the way", encoding="utf-8")
+    serial.write(FAT.format(size=40))
+    result = serial.run()
+    result.assert_outcomes(passed=1, failed=1, warnings=1)
+    result.stdout.fnmatch_lines("*MemalertWarning: memalert could not remember this run: *.memalert*")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("history_max_runs = 0", "history_max_runs: 0 keeps nothing"),
+        ('history_max_age = "long"', "history_max_age: 'long' is not a duration"),
+        ('history_max_size = "big"', "history_max_size: 'big' is not a size"),
+    ],
+)
+def test_what_is_kept_is_refused_where_it_makes_no_sense(serial: Inner, options: str, said: str) -> None:
+    serial.configure(options=options)
+    serial.write(LEAN)
+    result = serial.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(f"*pyproject.toml: tool.memalert.{said}*")
+
+
+def test_commit_of_the_run_is_that_of_ci(serial: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_SHA", "3f2c1e9a0b12" + "0" * 28)
+    serial.write(LEAN)
+    serial.run()
+    assert serial.report()["commit"] == "3f2c1e9a0b12" + "0" * 28
+
+
+# ------------------------------------------------------------- acknowledgments
+
+
+def test_acknowledged_alert_fails_no_test_and_is_still_counted(inner: Inner) -> None:
+    inner.write(FAT.format(size=40))
+    inner.run().assert_outcomes(passed=1, failed=1)
+    acknowledge(inner, fingerprint(inner), until=tomorrow())
+    result = inner.run()
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines("0 alerts (1 acknowledged)")
+    assert inner.report()["totals"]["alerts"]["acknowledged"] == 1
+    assert inner.report()["alerts"][0]["acknowledged"].startswith("it loads all at once (Ada, until ")
+
+
+def test_acknowledged_alert_is_shown_on_request(serial: Inner) -> None:
+    serial.write(FAT.format(size=40))
+    serial.run()
+    acknowledge(serial, fingerprint(serial), until=tomorrow())
+    assert "acknowledged:" not in serial.run().outlines
+    serial.run("-v").stdout.fnmatch_lines(
+        [
+            "acknowledged:",
+            "  critical test_a.py::test_fat: peak *",
+            f"    it loads all at once (Ada, until {tomorrow()}), alert {fingerprint(serial)}",
+        ]
+    )
+
+
+def test_expired_acknowledgment_fails_the_test_again_and_is_told(inner: Inner) -> None:
+    inner.write(FAT.format(size=40))
+    inner.run()
+    acknowledge(inner, fingerprint(inner), until=tomorrow(-1))
+    result = inner.run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(f"*its acknowledgment expired on {tomorrow(-1)} (Ada, it loads all at once)")
+    result.stdout.fnmatch_lines(
+        f"note: memalert.acks.toml: acknowledged[[]0]: * expired on {tomorrow(-1)}; renew it with *"
+    )
+
+
+def test_alert_that_has_grown_beyond_what_was_accepted_fails_the_test_again(inner: Inner) -> None:
+    inner.write(FAT.format(size=40))
+    inner.run()
+    acknowledge(inner, fingerprint(inner), until=tomorrow())
+    inner.run().assert_outcomes(passed=2)
+    inner.write(FAT.format(size=80))
+    result = inner.run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines("*it has grown beyond the 42 MiB acknowledged (Ada, it loads all at once)")
+
+
+def test_unused_acknowledgment_is_told(inner: Inner) -> None:
+    inner.write(LEAN)
+    acknowledge(inner, "0123456789ab", until=tomorrow())
+    result = inner.run()
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        "note: memalert.acks.toml: acknowledged[[]0]: 0123456789ab is unused: the alert was not raised; *"
+    )
+    assert "is unused" not in inner.run("-k", "slim").stdout.str()
+
+
+def test_acknowledged_session_alert_fails_nothing(inner: Inner) -> None:
+    inner.configure(
+        '[[tool.memalert.rules]]\nname = "whole"\nmetric = "rss_bytes"\nthreshold = 1\nscope = "session"'
+    )
+    inner.write(LEAN)
+    assert inner.run().ret == pytest.ExitCode.TESTS_FAILED
+    (inner.pytester.path / "memalert.acks.toml").write_text(
+        f'[[acknowledged]]\nfingerprint = "{fingerprint(inner)}"\nreason = "known"\nuntil = {tomorrow()}\n',
+        encoding="utf-8",
+    )
+    assert inner.run().ret == 0
+
+
+def test_session_alert_is_the_same_one_with_any_number_of_workers(serial: Inner) -> None:
+    serial.configure(
+        '[[tool.memalert.rules]]\nname = "whole"\nmetric = "rss_bytes"\nthreshold = 1\nscope = "session"'
+    )
+    serial.write(LEAN)
+    serial.run()
+    alone = fingerprint(serial)
+    serial.run("-n2")
+    assert fingerprint(serial) == alone
+
+
+def test_everything_wrong_with_the_file_is_told_before_the_first_test(inner: Inner) -> None:
+    inner.configure(options='fail_on = "sometimes"')
+    inner.write(LEAN)
+    (inner.pytester.path / "memalert.acks.toml").write_text(
+        '[[acknowledged]]\nfingerprint = "f1"\nuntil = "soon"\n', encoding="utf-8"
+    )
+    result = inner.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "*pyproject.toml: tool.memalert.fail_on: 'sometimes' is not one of *",
+            "memalert.acks.toml: acknowledged[[]0]: reason is missing; *",
+            "memalert.acks.toml: acknowledged[[]0].until: 'soon' is not a date; write it as 2027-01-31",
+        ]
+    )
