@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_memalert.acknowledgments import most_accepted
 from pytest_memalert.channels import AlertChannel
@@ -439,12 +439,7 @@ def _measurement(name: str, component: str, values: Mapping[str, float]) -> Meas
     )
 
 
-def _bound(
-    remembered: OrderedDict[str, AlertLife]
-    | OrderedDict[str, _Acknowledgment]
-    | OrderedDict[tuple[str, str, str], float],
-    most: int,
-) -> None:
+def _bound(remembered: OrderedDict[Any, Any], most: int) -> None:
     while len(remembered) > most:
         remembered.popitem(last=False)
 

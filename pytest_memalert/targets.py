@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from pytest_memalert.escaping import escape_controls
+
 __all__ = ["Target", "TargetKind", "interpolate", "read_target", "redact"]
 
 #: What takes the messages; ``other`` is a channel of a plugin's, or a service that apprise knows.
@@ -55,7 +57,7 @@ def redact(written: str) -> str:
         return text if text in ("terminal", "none") else "..."
     name = scheme[1].lower()
     if name in ("jsonl", "file", "logging") and "@" not in text and "?" not in text:
-        return text
+        return escape_controls(text)
     if not text[scheme.end() :].startswith("//"):
         # A token may have a colon in it: only what looks like a word is shown.
         return f"{name}:..." if _WORD.fullmatch(scheme[1]) else "..."

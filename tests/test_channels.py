@@ -397,9 +397,8 @@ def test_webhook_that_hangs_costs_its_time_limit_and_no_more(server: Server) -> 
 
     server.answers = [hang]
     began_s = time.perf_counter()
-    said = trouble_of(webhook(server.url, limit_s=0.2))
+    assert trouble_of(webhook(server.url, limit_s=0.2)) == "no answer within 0.2 s"
     assert time.perf_counter() - began_s < LIMIT_S / 2
-    assert "timed out" in said or "within 0.2 s" in said
 
 
 def test_webhook_that_drips_costs_its_time_limit_and_no_more(server: Server) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pytest_memalert.escaping import escape_controls
 from pytest_memalert.routes import Route
 from pytest_memalert.targets import Target, interpolate, read_target, redact
 
@@ -62,8 +63,9 @@ def test_law_what_is_no_address_is_not_shown_at_all(secret: str, rest: str) -> N
 
 @given(text=st.text(max_size=60))
 def test_law_showing_never_fails(text: str) -> None:
-    """Whatever somebody wrote, and what is shown is one line."""
-    assert isinstance(redact(text), str)
+    """Whatever somebody wrote; and what is shown steers no terminal."""
+    assert escape_controls(redact(text)) == redact(text)
+    assert escape_controls(redact(f"jsonl:{text}")) == redact(f"jsonl:{text}")
 
 
 @given(secret=SECRET)

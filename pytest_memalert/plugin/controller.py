@@ -71,6 +71,7 @@ class Controller:
         self._checked: dict[str, tuple[float, float, str]] = {}
         self._run: Run | None = None
         self._news: tuple[str, ...] = ()
+        self._was_left = False
         self._keeper: Keeper | None = None
         self._saved: Saved | None = None
         self._failed_to_save = False
@@ -106,6 +107,14 @@ class Controller:
         """Take note of what was not collected."""
         if self._keeper is not None and not report.passed:
             self._keeper.note_collection(report)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Take note that somebody wants to leave: what was found stays news for the next session.
+
+        xdist ends a session by an exception of this kind too, once it has had its failures (-x).
+        """
+        left = excinfo.value
+        self._was_left = type(left) is KeyboardInterrupt or isinstance(left, pytest.exit.Exception)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -293,9 +302,7 @@ class Controller:
 
     def _tell_news(self, run: Run, lives: Sequence[AlertLife], exitstatus: int) -> tuple[str, ...]:
         """Send what is news to the channels; return what the summary says of it."""
-        # Whoever pressed Ctrl-C is there and wants to leave; what was found stays due for the next session.
-        ended = exitstatus not in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
-        if not self._given.opened or not ended:
+        if not self._given.opened or self._was_left or exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             return ()
         from pytest_memalert.plugin.notifying import tell_news
 
