@@ -192,6 +192,12 @@ def test_docs_show_what_the_life_of_an_alert_prints() -> None:
     assert words(without_numbers(match[1])) == words(expected)
 
 
+def show_in_docs(transcript: str) -> None:
+    """Write a transcript into the page that tells the story."""
+    page = STORY.read_text(encoding="utf-8")
+    STORY.write_text(SHOWN.sub(lambda _: transcript, page), encoding="utf-8")
+
+
 def write_transcripts(names: list[str]) -> None:
     """Write the transcripts of these examples, or of all, where they differ by more than line breaks."""
     for name in names or EXAMPLES:
@@ -203,9 +209,7 @@ def write_transcripts(names: list[str]) -> None:
             continue
         path.write_text(without_numbers(transcript), encoding="utf-8")
         if name == "alert_life":
-            shown = re.sub(*HEADER, transcript)
-            page = STORY.read_text(encoding="utf-8")
-            STORY.write_text(SHOWN.sub(lambda _: shown, page), encoding="utf-8")
+            show_in_docs(re.sub(*HEADER, transcript))
         if name == "quickstart":
             sys.stdout.write(f"README.md shows this, between its marks:\n\n{transcript}")
 
