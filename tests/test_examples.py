@@ -41,6 +41,7 @@ COMMANDS = {
         "memalert report memalert.json",
         "pytest --memalert --memalert-fail-on=never examples/ci",
     ),
+    "alert_manager": ("python examples/alert_manager/shop.py",),
     "hooks": ("pytest --memalert examples/hooks", "cat memory.md"),
 }
 
@@ -111,9 +112,10 @@ def run(command: str, folder: Path) -> str:
     beginning = {
         "pytest": ["pytest", "-p", "memalert", "-p", "no:cacheprovider"],
         "memalert": ["pytest_memalert.cli"],
+        "python": [],
     }[program]
     done = subprocess.run(
-        [sys.executable, "-m", *beginning, *arguments],
+        [sys.executable, *(["-m"] if beginning else []), *beginning, *arguments],
         cwd=folder,
         # No plugins but ours, so that the output is the same in every environment.
         env={

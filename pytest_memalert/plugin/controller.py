@@ -17,6 +17,7 @@ from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.files import replace_text
 from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
+    AlertLife,
     Environment,
     FixtureGrowth,
     Measurement,
@@ -27,7 +28,7 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.remembering import note_idle_acknowledgments, remember
+from pytest_memalert.plugin.remembering import history_path, note_idle_acknowledgments, remember
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 from pytest_memalert.reports import json as json_report
@@ -56,6 +57,8 @@ class Controller:
         self._screening_s = 0.0
         self._checked: dict[str, tuple[float, float, str]] = {}
         self._run: Run | None = None
+        self._news: tuple[str, ...] = ()
+        self._was_left = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -74,6 +77,14 @@ class Controller:
         if problems:
             raise pytest.UsageError(problems)
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Take note that somebody wants to leave: what was found stays news for the next session.
+
+        xdist ends a session by an exception of this kind too, once it has had its failures (-x).
+        """
+        left = excinfo.value
+        self._was_left = type(left) is KeyboardInterrupt or isinstance(left, pytest.exit.Exception)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge the session, let others see the run, write the report, decide the exit status."""
@@ -83,6 +94,7 @@ class Controller:
         run = self._finish(began_s)
         lives = remember(self._config, self._given, run, warn=self._warn)
         self._run = run = note_resolved(run, lives)
+        self._news = self._tell_news(run, lives, session.exitstatus)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as trouble:
@@ -108,6 +120,8 @@ class Controller:
             terminalreporter.write_sep("=", "memory alerts" if self._run.alerts else "memory")
         for line in lines:
             terminalreporter.write_line(line.text, **line.markup)
+        for text in self._news:
+            terminalreporter.write_line(text)
 
     # --------------------------------------------------------------- the steps
 
@@ -196,6 +210,20 @@ class Controller:
                     worst[key] = alert
         alerts = let_others_modify(self._config, inhibit(list(worst.values())))
         return list(accept_known(self._given, alerts, {}))
+
+    def _tell_news(self, run: Run, lives: Sequence[AlertLife], exitstatus: int) -> tuple[str, ...]:
+        """Send what is news to the channels; return what the summary says of it."""
+        if not self._given.opened or self._was_left or exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            return ()
+        from pytest_memalert.plugin.notifying import tell_news
+
+        history = history_path(self._config, self._given)
+        try:
+            return tell_news(self._given, run, lives, history=history, warn=self._warn)
+        except Exception as trouble:
+            # Only its type: the text may hold an address.
+            self._warn(f"memalert could not notify anybody ({type(trouble).__name__})")
+            return ()
 
     def _write(self, text: str) -> None:
         path = self._config.invocation_params.dir / str(self._given.settings.json)
