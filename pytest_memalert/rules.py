@@ -27,6 +27,7 @@ __all__ = [
     "LEAK_METRICS",
     "REARM_SHARE",
     "Breach",
+    "Screen",
     "already_above",
     "find_breaches",
     "find_gaps",
@@ -62,6 +63,42 @@ class Breach:
     rule: AlertRule
     observed: float
     repeated: int = 0
+
+
+class Screen:
+    """Tell at one look whether figures could break any of some rules, or leave one without data.
+
+    It says no for nearly every test; ``find_breaches`` and ``find_gaps`` say the rest.
+    """
+
+    __slots__ = ("_limits", "_line_bytes", "_needed")
+
+    def __init__(self, rules: Iterable[AlertRule]) -> None:
+        self._limits: list[tuple[str, AlertCondition | None, float]] = []
+        self._needed: set[str] = set()
+        self._line_bytes = float("inf")
+        for rule in rules:
+            quick = rule.condition in (AlertCondition.GREATER_THAN, AlertCondition.LESS_THAN)
+            self._limits.append((rule.metric, rule.condition if quick else None, rule.threshold))
+            if rule.origin != "default":
+                self._needed.add(rule.metric)
+            if rule.metric in _CARRIED:
+                self._line_bytes = min(self._line_bytes, rule.threshold)
+
+    def stops(self, values: Mapping[str, float], *, rss_before_bytes: float | None) -> bool:
+        """Return whether the figures have to be looked at more closely."""
+        if rss_before_bytes is not None and rss_before_bytes > self._line_bytes:
+            return True
+        for metric, condition, threshold in self._limits:
+            value = values.get(metric)
+            if value is None:
+                continue
+            if condition is AlertCondition.GREATER_THAN:
+                if value > threshold:
+                    return True
+            elif condition is None or value < threshold:
+                return True
+        return not self._needed <= values.keys()
 
 
 def rules_for_test(

@@ -15,7 +15,9 @@ import pytest_memalert.model
 PACKAGE = "pytest_memalert"
 ROOT = Path(pytest_memalert.model.__file__).parent
 
-NOUNS = frozenset({"errors", "units", "clock", "metrics", "model", "codec", "escaping", "files"})
+NOUNS = frozenset(
+    {"errors", "units", "clock", "metrics", "model", "codec", "escaping", "files", "options"}
+)
 DECIDERS = frozenset(
     {
         "leaks",

@@ -25,11 +25,9 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.telling import let_others_modify, record_warning
-from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports import terminal
 from pytest_memalert.rules import find_breaches, group_leaks, inhibit, make_alert, session_values
-from pytest_memalert.turns import update
 
 __all__ = ["Controller"]
 
@@ -84,6 +82,9 @@ class Controller:
         if self._given.settings.json is not None:
             self._write(json_report.render(run))
         if self._checked:
+            from pytest_memalert.plugin.turn_cache import read_turns, write_turns
+            from pytest_memalert.turns import update
+
             write_turns(self._config, update(read_turns(self._config), self._checked))
         if session.exitstatus == pytest.ExitCode.OK and any(run.fails(alert) for alert in run.alerts):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

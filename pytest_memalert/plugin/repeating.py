@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.measurement import Deduction, fold, measure_test
 from pytest_memalert.model import Probe
-from pytest_memalert.plugin.rerun import Rerunner, can_rerun
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.sampler import Sampler, collect_all, trim_heap
 from pytest_memalert.rules import Breach, find_breaches, mildest
+
+if TYPE_CHECKING:
+    from pytest_memalert.plugin.rerun import Rerunner
 
 __all__ = ["Repeater"]
 
@@ -41,6 +44,9 @@ class Repeater:
         The second value says why the runs are no evidence, if they aren't. At least one run takes
         place, whatever is left of the budget.
         """
+        # Loaded for the first test that is run again: most sessions have none.
+        from pytest_memalert.plugin.rerun import Rerunner, can_rerun
+
         reason = can_rerun(item)
         runs: list[dict[str, float]] = []
         if reason:
