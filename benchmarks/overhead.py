@@ -1,6 +1,7 @@
 """Measure what the plugin costs: suites with and without ``--memalert``, in alternation.
 
     python benchmarks/overhead.py                                     # the built-in suites
+    python benchmarks/overhead.py --instructions                      # the same by count: no noise (valgrind)
     python benchmarks/overhead.py --suite NAME=DIR:ARGUMENTS ...      # one of your own, in this environment
     python benchmarks/overhead.py --runner RUN.PY --install WHEEL click flask ...
                                                                       # suites that a runner prepares
@@ -9,11 +10,18 @@ Every round runs each variant once, in an order that turns from round to round: 
 (the null: this machine's own noise) and with ``--memalert``, with leak checks off and by default. Each
 is compared with the plain run of its own round, in CPU seconds (user and system, child processes
 included), never in wall time: other work on the machine disturbs that far more. Prints Markdown:
-the median of the ratios, and least and most in brackets.
+the median of the ratios, and in brackets the lowest, the highest, and (without a runner) that of the
+least CPU seconds of each, which other work disturbs least.
 
 The built-in suites are 5,000 empty tests, 500 empty tests beside 2 million live objects, and 10,000
 empty tests for the memory kept per test. What starting takes is measured by one test alone, told
 apart, and not counted among what is added per test.
+
+Bytecode is kept, whatever PYTHONDONTWRITEBYTECODE says: an installed plugin has it.
+
+``--instructions`` counts what the processor executes under valgrind's callgrind, the same in every run
+to 0.1 %, whatever else the machine does. It sees nothing of the kernel's work: add 1 to 2 us for each
+system call (benchmarks/readings.py), of which an empty test costs about nine.
 
 RUN.PY takes ``SUITE --ab ROUNDS --matrix FILE --work DIR``, where FILE is a JSON list of variants with
 ``name``, ``install`` and ``args``; it prints a JSON list with one entry per variant, of which
@@ -25,6 +33,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import statistics
 import subprocess
@@ -39,6 +48,7 @@ EMPTY_TESTS = 5_000
 KEPT_TESTS = 10_000
 CROWDED_TESTS = 500
 LIVE_OBJECTS = 2_000_000
+COUNTED_TESTS = 200
 
 #: What is added to the command line, by the name of the variant; None is without the plugin.
 VARIANTS: dict[str, tuple[str, ...] | None] = {
@@ -83,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_ratios([_ratios_of_runner(options, suite) for suite in options.suites])
     elif options.suite:
         _print_ratios([_ratios_of_suite(options, text) for text in options.suite])
+    elif options.instructions:
+        _print_instructions()
     else:
         _print_built_in(options.rounds)
     return 0
@@ -191,6 +203,39 @@ def _print_built_in(rounds: int) -> None:
     row(f"{EMPTY_TESTS:,} empty tests, CPU ratio", lambda name: _tell_ratio(runs["empty"], name))
 
 
+def _print_instructions() -> None:
+    """Print how many instructions the plugin adds to a start and to each empty test."""
+    switches = {
+        "plain": None,
+        "installed, not asked for": (),
+        **{name: VARIANTS[name] for name in _MEASURED},
+    }
+    counts: dict[str, tuple[float, float]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {tests: Path(scratch) / f"tests_{tests}" for tests in (1, 1 + COUNTED_TESTS)}
+        for tests, folder in folders.items():
+            folder.mkdir()
+            (folder / "test_built_in.py").write_text(_EMPTY.format(tests=tests), encoding="utf-8")
+        for name, added in switches.items():
+            arguments = ["-q", *(added or ())]
+            plugin = added is not None
+            run_pytest(arguments, folder=folders[1], own_suite=True, plugin=plugin)  # its bytecode
+            one, many = (
+                count_instructions(arguments, folder=folder, plugin=plugin) for folder in folders.values()
+            )
+            counts[name] = one, (many - one) / COUNTED_TESTS
+            print(name, file=sys.stderr)
+    plain_start, plain_test = counts.pop("plain")
+    print("| | start, millions | of a plain one | per empty test, thousands | of a plain one |")
+    print("|---|---|---|---|---|")
+    print(f"| plain | {plain_start / 1e6:,.1f} | | {plain_test / 1e3:,.1f} | |")
+    for name, (start, test) in counts.items():
+        print(
+            f"| {name} | +{(start - plain_start) / 1e6:,.1f} | {start / plain_start:.3f} "
+            f"| {(test - plain_test) / 1e3:+,.1f} | {test / plain_test:.3f} |"
+        )
+
+
 def _run_built_in(folder: Path, source: str, rounds: int) -> Runs:
     folder.mkdir()
     (folder / "test_built_in.py").write_text(source, encoding="utf-8")
@@ -236,25 +281,43 @@ def alternate(run: Callable[[str], Cost], variants: Sequence[str], *, rounds: in
 
 def run_pytest(arguments: Sequence[str], *, folder: Path, own_suite: bool, plugin: bool = True) -> Cost:
     """Run pytest once and return its cost; ``own_suite`` runs it with this tree's plugin, or none, alone."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    if own_suite:
-        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        environment["PYTHONPATH"] = str(ROOT)
-        command += ["-p", "pytest_memalert.plugin"] if plugin else []
+    command, environment = _prepare(arguments, own_suite=own_suite, plugin=plugin)
     child = subprocess.Popen(
-        [*command, *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert child.stdout is not None
     output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode not in (0, 1):
-        raise SystemExit(
-            f"{shlex.join(command)} {shlex.join(arguments)} in {folder}:\n{output.decode()[-2000:]}"
-        )
+        raise SystemExit(f"{shlex.join(command)} in {folder}:\n{output.decode()[-2000:]}")
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return Cost(cpu_s=usage.ru_utime + usage.ru_stime, peak_rss_bytes=usage.ru_maxrss * unit_bytes)
+
+
+def count_instructions(arguments: Sequence[str], *, folder: Path, plugin: bool) -> int:
+    """Run pytest once under callgrind and return how many instructions it executed."""
+    command, environment = _prepare(arguments, own_suite=True, plugin=plugin)
+    valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    done = subprocess.run(
+        [*valgrind, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    counted = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode or counted is None:
+        raise SystemExit(f"{shlex.join(command)} in {folder}:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+    return int(counted.group(1))
+
+
+def _prepare(arguments: Sequence[str], *, own_suite: bool, plugin: bool) -> tuple[list[str], dict[str, str]]:
+    """Return the command that runs pytest, and its environment."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    if own_suite:
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        environment["PYTHONPATH"] = str(ROOT)
+        command += ["-p", "pytest_memalert.plugin"] if plugin else []
+    return [*command, *arguments], environment
 
 
 # ------------------------------------------------------------------------ words
@@ -263,7 +326,8 @@ def run_pytest(arguments: Sequence[str], *, folder: Path, own_suite: bool, plugi
 def _tell_ratio(runs: Runs, variant: str) -> str:
     pairs = zip(runs[variant], runs["plain"], strict=True)
     ratios = [one.cpu_s / plain.cpu_s for one, plain in pairs]
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    least = min(cost.cpu_s for cost in runs[variant]) / min(cost.cpu_s for cost in runs["plain"])
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}; least {least:.3f})"
 
 
 def _tell(values: Sequence[float], *, factor: float) -> str:
@@ -280,6 +344,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--install", type=Path, help="with --runner: the wheel of the plugin, or a checkout")
     parser.add_argument("--work", type=Path, help="where the runner keeps environments and sources")
     parser.add_argument("--suite", action="append", metavar="NAME=DIR:ARGUMENTS", help="a suite of your own")
+    parser.add_argument("--instructions", action="store_true", help="count instructions of built-in suites")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (5)")
     parser.add_argument(
         "--without", action="append", default=[], choices=list(_MEASURED), help="leave a variant out"

@@ -27,6 +27,7 @@ __all__ = [
     "LEAK_METRICS",
     "REARM_SHARE",
     "Breach",
+    "Screen",
     "already_above",
     "find_breaches",
     "find_gaps",
@@ -64,6 +65,46 @@ class Breach:
     rule: AlertRule
     observed: float
     repeated: int = 0
+
+
+class Screen:
+    """Tell at one look whether figures could break any of some rules, or leave one without data.
+
+    It says no for nearly every test; ``find_breaches`` and ``find_gaps`` say the rest.
+    """
+
+    __slots__ = ("_limits", "_line_bytes", "_needed")
+
+    def __init__(self, rules: Iterable[AlertRule]) -> None:
+        self._limits: list[tuple[str, AlertCondition, float, str, int | None]] = []
+        self._needed: set[str] = set()
+        self._line_bytes = float("inf")
+        for rule in rules:
+            self._limits.append(
+                (rule.metric, rule.condition, rule.threshold, _guarding(rule), rule.min_growth)
+            )
+            if rule.origin != "default":
+                self._needed.add(rule.metric)
+            if rule.metric in _CARRIED:
+                self._line_bytes = min(self._line_bytes, rule.threshold)
+
+    def stops(self, values: Mapping[str, float], *, rss_before_bytes: float | None) -> bool:
+        """Return whether the figures have to be looked at more closely."""
+        if rss_before_bytes is not None and rss_before_bytes > self._line_bytes:
+            return True
+        for metric, condition, threshold, guard, least in self._limits:
+            value = values.get(metric)
+            # A rate is over its threshold in every quick test that takes one page: the guard decides first.
+            if value is None or (least is not None and values.get(guard, 0.0) <= least):
+                continue
+            # The one comparison nearly all rules have, without a call.
+            if (
+                value > threshold
+                if condition is AlertCondition.GREATER_THAN
+                else condition.holds(value, threshold)
+            ):
+                return True
+        return not self._needed <= values.keys()
 
 
 def rules_for_test(
@@ -104,14 +145,18 @@ def find_breaches(
         observed = values.get(rule.metric)
         if observed is None or not rule.condition.holds(observed, rule.threshold):
             continue
-        if rule.min_growth is not None:
-            spike = METRICS[rule.metric].spike if rule.metric in METRICS else None
-            if values.get(spike or "growth_bytes", 0.0) <= rule.min_growth:
-                continue
+        if rule.min_growth is not None and values.get(_guarding(rule), 0.0) <= rule.min_growth:
+            continue
         if already_above(rule, rss_before_bytes):
             continue
         found.append(Breach(rule=rule, observed=observed))
     return tuple(found)
+
+
+def _guarding(rule: AlertRule) -> str:
+    """Return the metric to which the rule's ``min_growth`` applies."""
+    spike = METRICS[rule.metric].spike if rule.metric in METRICS else None
+    return spike or "growth_bytes"
 
 
 def already_above(rule: AlertRule, rss_before_bytes: float | None) -> bool:

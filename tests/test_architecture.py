@@ -28,6 +28,7 @@ NOUNS = frozenset(
         "comparisons",
         "digest",
         "targets",
+        "options",
     }
 )
 DECIDERS = frozenset(
@@ -198,6 +199,15 @@ def test_loading_the_plugin_loads_neither_psutil_nor_pympler() -> None:
     done = load(f"import {PACKAGE}.plugin; print({{'psutil', 'pympler'}} & set(sys.modules))")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "set()\n"
+
+
+def test_a_run_without_the_plugin_switched_on_loads_its_options_alone() -> None:
+    """To make the records and the rules takes 20 ms, which nobody asked for."""
+    done = load(f"import {PACKAGE}.plugin, {PACKAGE}.plugin.hookspecs; print(*sorted(sys.modules))")
+    assert done.returncode == 0, done.stderr
+    ours = {name for name in done.stdout.split() if name.partition(".")[0] == PACKAGE}
+    light = ("", ".errors", ".options", ".plugin", ".plugin.command_line", ".plugin.hookspecs")
+    assert ours == {PACKAGE + name for name in light}
 
 
 def test_names_that_say_nothing_are_not_used() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 import threading
@@ -15,7 +16,7 @@ import pytest
 from pytest_memalert.model import Probe
 from pytest_memalert.probes.demand import DEMAND_READINGS
 from pytest_memalert.probes.memory import Rationed, open_heap_reader, open_rss_reader
-from pytest_memalert.probes.peak import PeakWindows, open_peak_windows
+from pytest_memalert.probes.peak import KernelMark, PeakWindows, open_peak_windows
 from pytest_memalert.probes.procfs import ProcFile
 from pytest_memalert.probes.sampler import Sampler, collect_young
 
@@ -132,6 +133,33 @@ def test_sampling_thread_sees_a_spike_that_lasts(monkeypatch: pytest.MonkeyPatch
     assert read_twice.wait(30)
     level["rss"] = 100
     assert windows.close(window).highest_bytes == 900
+
+
+@on_linux
+def test_mark_that_a_larger_parent_hides_is_read_from_the_file() -> None:
+    """getrusage() never tells less than what the process reached that was there before this one."""
+    read_rss = open_rss_reader()
+    hidden_kib = 2**32  # 4 TiB
+    told_kib = [hidden_kib, hidden_kib, hidden_kib + 8]
+    mark = KernelMark(read_rss, lambda: told_kib.pop(0))
+    mark.reset()
+    level = read_rss() or 0
+    spike = mmap.mmap(-1, 8 * MIB)
+    for page in range(0, 8 * MIB, 4096):
+        spike[page] = 1
+    spike.close()
+    for _ in range(2):
+        highest = mark.read() or 0
+        assert 7 * MIB < highest - level < 64 * MIB
+    assert mark.read() == (hidden_kib + 8) * 1024
+
+
+@on_linux
+def test_mark_is_never_below_the_present_level() -> None:
+    """The kernel counts pages by processor: what getrusage() tells is a little late."""
+    mark = KernelMark(lambda: 900 * 1024, iter((100, 300)).__next__)
+    mark.read()
+    assert mark.read() == 900 * 1024
 
 
 # ----------------------------------------------------------------- readings

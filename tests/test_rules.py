@@ -21,6 +21,7 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.rules import (
     Breach,
+    Screen,
     already_above,
     describe,
     find_breaches,
@@ -384,3 +385,43 @@ def test_values_of_several_processes_are_those_of_the_worst() -> None:
     assert worst["efficiency_ratio"] == 0.6
     assert values_of_worst(tests[1:2]) == session_values(tests[1:2])
     assert values_of_worst([]) == {}
+
+
+# ------------------------------------------------------------- at one look
+
+_SCREENED = [
+    *DEFAULT_RULES,
+    rule("open_fds_growth", 2, origin="default", condition=AlertCondition.EQUALS),
+    rule("threads_growth", 0, origin="default", condition=AlertCondition.NOT_EQUALS),
+    rule("cpu_s", 1),
+]
+_FIGURES = st.dictionaries(
+    st.sampled_from(sorted({each.metric for each in _SCREENED} | {"growth_bytes", "peak_bytes"})),
+    st.one_of(st.integers(-2, 3), st.integers(0, 10**9), st.floats(0, 2)),
+)
+
+
+@given(_FIGURES, st.none() | st.integers(0, 10**9))
+def test_law_what_the_screen_lets_pass_has_nothing_to_tell(
+    values: dict[str, float], before: int | None
+) -> None:
+    """Neither a breach, nor a metric without data, nor a line that was crossed before."""
+    if Screen(_SCREENED).stops(values, rss_before_bytes=before):
+        return
+    assert find_breaches(_SCREENED, values, rss_before_bytes=before) == ()
+    assert find_gaps(_SCREENED, values, nodeid=NODEID, missing={}) == ()
+    assert not any(already_above(each, before) for each in _SCREENED)
+
+
+def test_screen_lets_a_quick_test_pass_that_took_one_page() -> None:
+    """At that rate it would be over the limit; nearly every test must pass at one look."""
+    values = {
+        "duration_s": 0.0003,
+        "rss_bytes": 80 * MIB,
+        "growth_bytes": 4096,
+        "growth_rate_bytes_per_s": 4096 / 0.0003,
+        "efficiency_ratio": 0.99,
+        "peak_bytes": 8192,
+    }
+    assert not Screen(DEFAULT_RULES).stops(values, rss_before_bytes=80 * MIB)
+    assert Screen(DEFAULT_RULES).stops({**values, "growth_bytes": 2 * MIB}, rss_before_bytes=80 * MIB)

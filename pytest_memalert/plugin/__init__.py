@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.plugin.options import add_options, is_on, read_given
+from pytest_memalert.plugin.command_line import add_options, is_on
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.fixture import Memalert
@@ -42,18 +41,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     if not is_on(config):
         return
+    from pytest_memalert.errors import ConfigurationError
+    from pytest_memalert.plugin.options import read_given
+
     try:
         given = read_given(config, config.hook.pytest_memalert_probes(config=config))
     except ConfigurationError as wrong:
         raise pytest.UsageError(f"memalert: {wrong}") from None
     from pytest_memalert.plugin.controller import Controller
-    from pytest_memalert.plugin.worker import ScopeHolder, Worker
+    from pytest_memalert.plugin.worker import Worker
 
     if not config.getoption("setuponly", False):
-        worker = Worker(config, given)
-        config.pluginmanager.register(worker, "memalert-worker")
-        if given.settings.leaks != "off" or given.gate is not None:
-            config.pluginmanager.register(ScopeHolder(worker), "memalert-scopes")
+        config.pluginmanager.register(Worker(config, given), "memalert-worker")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Controller(config, given), "memalert-controller")
 

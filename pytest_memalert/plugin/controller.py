@@ -33,7 +33,6 @@ from pytest_memalert.plugin.remembering import history_path, note_idle_acknowled
 from pytest_memalert.plugin.reporting import append_summary, is_on_github, locate, write_reports
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
 from pytest_memalert.plugin.trending import note_trends
-from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 from pytest_memalert.reports import terminal
 from pytest_memalert.rules import (
     find_breaches,
@@ -44,7 +43,6 @@ from pytest_memalert.rules import (
     session_values,
     values_of_worst,
 )
-from pytest_memalert.turns import update
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.keeping import Keeper, Saved
@@ -135,6 +133,9 @@ class Controller:
         if no_summary := append_summary(run, os.environ):
             self._warn(no_summary)
         if self._checked:
+            from pytest_memalert.plugin.turn_cache import read_turns, write_turns
+            from pytest_memalert.turns import update
+
             write_turns(self._config, update(read_turns(self._config), self._checked))
         failed = self._failed_to_save or any(run.fails(alert) for alert in run.alerts)
         if session.exitstatus == pytest.ExitCode.OK and failed:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.model import PerformanceAlert, Probe, Run
+if TYPE_CHECKING:  # loaded in every run
+    from collections.abc import Sequence
+
+    from pytest_memalert.model import PerformanceAlert, Probe, Run
 
 
 @pytest.hookspec

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import LeakAnalysis
-from pytest_memalert.plugin.rerun import Rerunner, can_rerun
 from pytest_memalert.settings import LeakChecks
 from pytest_memalert.suspicion import Floor
 
@@ -45,10 +43,6 @@ class LeakCheck:
         self._floor = Floor()
         self._explained: Explained = {}
         self._tests_s = self._clearing_s = self._pursuit_s = 0.0
-        if leaks != "off":
-            # The engine takes longer to load than all the rest of the plugin: who wants no checks
-            # doesn't wait for it, who does has it loaded before the first test, not within one.
-            import_module("pytest_memalert.finding")
 
     def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
         """Return whether a test with these figures is to be checked."""
@@ -74,8 +68,9 @@ class LeakCheck:
 
     def learn(self, values: Mapping[str, float]) -> None:
         """Take in the figures of a test, as part of what the suite retains anyway."""
-        self._floor.learn(values)
-        self._tests_s += values["duration_s"]
+        if self._leaks != "off":
+            self._floor.learn(values)
+            self._tests_s += values["duration_s"]
 
     def check(
         self, item: pytest.Item, limits: MarkerLimits, *, first_run_s: float, budget_s: float | None
@@ -84,6 +79,11 @@ class LeakCheck:
 
         ``budget_s`` is what is left of a budget that the user set.
         """
+        # The engine takes longer to load than all the rest of the plugin, so it is loaded for the first
+        # suspect: after that test, and before any time is counted.
+        import pytest_memalert.finding  # noqa: F401
+        from pytest_memalert.plugin.rerun import can_rerun
+
         reason = can_rerun(item)
         if reason:
             return LeakAnalysis(status="unclear", reason=reason)
@@ -114,6 +114,7 @@ class LeakCheck:
         budget_s: float | None,
     ) -> LeakAnalysis:
         from pytest_memalert.finding import investigate
+        from pytest_memalert.plugin.rerun import Rerunner
 
         with Rerunner(item) as rerunner:
 

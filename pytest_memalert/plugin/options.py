@@ -1,4 +1,4 @@
-"""The options as pytest knows them, and the settings made of what it was given."""
+"""The settings, made of what pytest was given."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_memalert.delivery import Opened
     from pytest_memalert.plugin.gate_given import GateGiven
 
-__all__ = ["Given", "add_options", "is_on", "read_given"]
+__all__ = ["Given", "read_given"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,58 +40,6 @@ class Given:
     acknowledgments: tuple[Acknowledgment, ...] = ()
     opened: tuple[Opened, ...] = ()
     terminal: io.StringIO = field(default_factory=io.StringIO)
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Declare the main switch and every option of ``settings.OPTIONS``."""
-    group = parser.getgroup("memalert", "memory regression testing (pytest-memalert)")
-    group.addoption(
-        "--memalert",
-        action="store_true",
-        default=None,
-        help="measure the memory of every test, and alert on leaks, growth and limits",
-    )
-    parser.addini("memalert", "measure the memory of every test, as --memalert does", type="bool")
-    for option in OPTIONS:
-        help_text = option.help.replace("%", "%%")
-        if option.kind == "flag":
-            group.addoption(
-                option.flag, dest=f"memalert_{option.name}", action="store_true", default=None, help=help_text
-            )
-        elif option.kind == "baseline":
-            group.addoption(
-                option.flag,
-                dest=f"memalert_{option.name}",
-                default=None,
-                nargs="?",
-                const=True,
-                metavar=option.metavar,
-                help=help_text,
-            )
-        elif option.kind == "urls":
-            group.addoption(
-                option.flag,
-                dest=f"memalert_{option.name}",
-                action="append",
-                default=None,
-                metavar=option.metavar,
-                help=help_text,
-            )
-        else:
-            # The values are read in settings.py, together with those of the files.
-            group.addoption(
-                option.flag,
-                dest=f"memalert_{option.name}",
-                default=None,
-                metavar=option.metavar or "{" + ",".join(option.choices) + "}",
-                help=help_text,
-            )
-        parser.addini(option.ini, option.help, default="")
-
-
-def is_on(config: pytest.Config) -> bool:
-    """Return whether this session measures."""
-    return bool(config.getoption("memalert") or config.getini("memalert"))
 
 
 def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | None]) -> Given:

@@ -3,25 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprFileLocation, ReprTraceback
-from _pytest.runner import runtestprotocol
+from _pytest.runner import call_and_report, runtestprotocol
 
 __all__ = [
     "HeldScopes",
+    "PhaseEar",
     "fail_report",
     "hold_wider_scopes",
     "kept_output_bytes",
     "run_phases",
+    "run_phases_heard",
     "written_ini_keys",
 ]
+
+
+class PhaseEar(Protocol):
+    """What is told of an item's phases as they go by."""
+
+    def before_call(self) -> None:
+        """Hear that the set-up passed and that the call is next."""
+
+    def after_phase(self, report: pytest.TestReport) -> None:
+        """Hear that a phase is over, and what its report is."""
+
+    def scopes_to_hold(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> AbstractContextManager[None] | None:
+        """Return what the teardown is to run within, if anything."""
 
 
 def run_phases(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Run set-up, call and teardown of an item without logging their reports."""
     runtestprotocol(item, nextitem=nextitem, log=False)
+
+
+def run_phases_heard(item: pytest.Item, nextitem: pytest.Item | None, ear: PhaseEar) -> None:
+    """Run the phases as ``run_phases`` does, telling the ``ear`` of each.
+
+    Hooks of our own tell the same, but six wrappers around pytest's calls of them take as long as all
+    readings together.
+    """
+    has_request = hasattr(item, "_request")
+    if has_request and not item._request:  # type: ignore[attr-defined]
+        item._initrequest()  # type: ignore[attr-defined]
+    try:
+        report = call_and_report(item, "setup", log=False)
+        ear.after_phase(report)
+        if report.passed:
+            ear.before_call()
+            ear.after_phase(call_and_report(item, "call", log=False))
+        if item.session.shouldfail or item.session.shouldstop:
+            nextitem = None  # the session is about to end: everything is torn down now
+        scopes = ear.scopes_to_hold(item, nextitem)
+        if scopes is None:
+            report = call_and_report(item, "teardown", log=False, nextitem=nextitem)
+        else:
+            with scopes:
+                report = call_and_report(item, "teardown", log=False, nextitem=nextitem)
+        ear.after_phase(report)
+    finally:
+        if has_request:
+            item._request = False  # type: ignore[attr-defined]
+            item.funcargs = None  # type: ignore[attr-defined]
 
 
 def fail_report(report: pytest.TestReport, item: pytest.Item, *, headline: str, text: str) -> None:
@@ -87,14 +135,15 @@ class HeldScopes:
 
 
 @contextmanager
-def hold_wider_scopes(item: pytest.Item, *, suspect: Callable[[], bool]) -> Iterator[HeldScopes]:
-    """Hold the teardown of scopes wider than the item's, if it is ``suspect`` by then.
+def hold_wider_scopes(
+    item: pytest.Item, scopes: HeldScopes, *, suspect: Callable[[], bool]
+) -> Iterator[None]:
+    """Hold the teardown of wider scopes in ``scopes``, if the item is ``suspect`` by then.
 
     The last test of a module takes the module's fixtures down with it; a repetition needs
     them. Every plugin still sees the true ``nextitem``: only pytest's own stack of what is
     set up is asked to wait.
     """
-    scopes = HeldScopes()
     state = item.session._setupstate
     tear_down_to = state.teardown_exact
 
@@ -108,6 +157,6 @@ def hold_wider_scopes(item: pytest.Item, *, suspect: Callable[[], bool]) -> Iter
 
     state.teardown_exact = tear_down_item_first  # type: ignore[method-assign]
     try:
-        yield scopes
+        yield
     finally:
         del state.teardown_exact

@@ -6,18 +6,21 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.measurement import Deduction, fold, measure_test
 from pytest_memalert.model import Probe
-from pytest_memalert.plugin.rerun import Rerunner, can_rerun
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.exact import ExactReader
 from pytest_memalert.probes.memory import open_heap_reader
 from pytest_memalert.probes.sampler import Sampler, collect_all, trim_heap
 from pytest_memalert.rules import Breach, find_breaches, mildest
+
+if TYPE_CHECKING:
+    from pytest_memalert.plugin.rerun import Rerunner
 
 __all__ = ["Again", "Repeater"]
 
@@ -60,6 +63,9 @@ class Repeater:
         The second value says why the runs are no evidence, if they aren't. At least one run takes
         place, whatever is left of the budget.
         """
+        # Loaded for the first test that is run again: most sessions have none.
+        from pytest_memalert.plugin.rerun import Rerunner, can_rerun
+
         reason = can_rerun(item)
         runs: list[dict[str, float]] = []
         if reason:
@@ -88,6 +94,8 @@ class Repeater:
         """Give what runs the test again, one run at a time; ask ``can_rerun`` before."""
         # Everything alive is set aside meanwhile: a collection then visits what the runs make, 0.1 ms
         # instead of 40 and more on a heap of 300,000 objects.
+        from pytest_memalert.plugin.rerun import Rerunner
+
         with Rerunner(item) as rerunner, ExactReader():
             yield Again(run=lambda: self._run_again(rerunner), trace=lambda: self._trace_apart(rerunner))
 

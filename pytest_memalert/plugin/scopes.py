@@ -62,6 +62,8 @@ class WiderFixtures:
 
     def take_news(self) -> list[FixtureGrowth]:
         """Return what was measured since the last call: each fixture after set-up, again after teardown."""
+        if not self._news:
+            return self._news
         news, self._news = self._news, []
         return news
 

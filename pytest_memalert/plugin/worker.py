@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from pytest_memalert.plugin.pytest_internals import (
     hold_wider_scopes,
     kept_output_bytes,
     run_phases,
+    run_phases_heard,
 )
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.plugin.telling import (
@@ -33,15 +34,13 @@ from pytest_memalert.plugin.telling import (
     record_warning,
     warn_of,
 )
-from pytest_memalert.plugin.turn_cache import read_turns
 from pytest_memalert.probes.peak import PeakWindows
 from pytest_memalert.probes.sampler import Sampler, age_all, collect_young, trim_heap
-from pytest_memalert.turns import choose, source_of
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.whole import WholeProcess
 
-__all__ = ["ScopeHolder", "Worker"]
+__all__ = ["Worker"]
 
 _LIMITS = pytest.StashKey[MarkerLimits]()
 
@@ -66,7 +65,8 @@ class Worker:
         self._attempt: Attempt | None = None
         self._last: Sample | None = None
         self._repeating = False
-        self._owned = False
+        self.owned = False
+        self._hears_by_hooks = False
         self._owners: list[Any] | None = None
         self._names_components = False
         self._junit = bool(config.getoption("xmlpath", None))
@@ -115,16 +115,33 @@ class Worker:
         items.clear()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Choose the tests whose turn it is to be checked for leaks, where the budget isn't for all."""
+        """See who runs items, and choose those whose turn it is to be checked for leaks."""
+        # Others that run items themselves tell us of it by the hooks alone; so does pytest where it
+        # shows fixtures while it sets them up.
+        self._hears_by_hooks = bool(self._other_owners() or self._config.getoption("setupshow", False))
+        if self._hears_by_hooks:
+            from pytest_memalert.plugin.phases import Phases
+
+            self._config.pluginmanager.register(Phases(self), "memalert-phases")
         settings = self._given.settings
-        if settings.leaks != "all" or settings.budget is None:
-            return
-        self._sources = {item.nodeid: _source_of(item) for item in session.items}
+        if settings.leaks == "all" and settings.budget is not None:
+            self._choose_turns(session.items)
+
+    def _choose_turns(self, items: Sequence[pytest.Item]) -> None:
+        """Choose the tests whose turn it is, where the budget isn't for all."""
+        from pytest_memalert.plugin.turn_cache import read_turns
+        from pytest_memalert.turns import choose, source_of
+
+        budget = self._given.settings.budget
+        assert budget is not None
+        for item in items:
+            function = getattr(item, "function", None)
+            self._sources[item.nodeid] = source_of([getattr(function, "__code__", None)])
         self._turns = choose(
             self._sources,
             read_turns(self._config),
-            budget_s=settings.budget.seconds,
-            budget_share=settings.budget.share,
+            budget_s=budget.seconds,
+            budget_share=budget.share,
         )
 
     # ------------------------------------------------------------- protocol
@@ -143,60 +160,22 @@ class Worker:
                 return answer
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._owned = True
+        self.owned = True
         try:
-            run_phases(item, nextitem)
+            if self._hears_by_hooks:
+                run_phases(item, nextitem)
+            else:
+                self.begin(item)
+                run_phases_heard(item, nextitem, self)
             # Only now has pytest let go of the values of the test's fixtures.
             self._conclude_owned(item)
         finally:  # Ctrl-C and pytest.exit() must not lose what is known already
-            attempt, self._attempt, self._owned = self._attempt, None, False
+            attempt, self._attempt, self.owned = self._attempt, None, False
             if attempt is not None and attempt.item is item:
                 for report in attempt.reports.values():
                     hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Take the sample before a test."""
-        if not self._repeating:
-            self._begin(item)
-        yield
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Read the resident memory around the call; look at child processes while they are there."""
-        attempt = self._attempt
-        if self._repeating or attempt is None or self._sampler is None:
-            return (yield)
-        attempt.before_call_rss = self._sampler.read_rss()
-        try:
-            return (yield)
-        finally:
-            attempt.after_call_rss = self._sampler.read_rss()
-            attempt.children.update(self._sampler.read_children())
-            attempt.call_ended = True
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Keep the item's reports; with the last one, judge the test."""
-        attempt = self._attempt
-        if self._repeating or attempt is None or attempt.item is not item:
-            return (yield)
-        if call.when == "teardown" and not self._owned:
-            # Another plugin runs the item: this is the last that will be heard of it.
-            ended = self._conclude(attempt, torn_down_well=call.excinfo is None)
-            if ended is not None and ended.excinfo is not None and call.excinfo is None:
-                call.excinfo = ended.excinfo
-            report = yield
-            self._tell(attempt, report)
-            return report
-        report = yield
-        if call.when != "call" or attempt.call_ended:  # before that it is a subtest's
-            attempt.reports[call.when] = report
-        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Notice which reports are out, and whether a subtest failed."""
@@ -208,24 +187,6 @@ class Worker:
         elif report is not attempt.reports.get(report.when or "") and report.nodeid == attempt.item.nodeid:
             attempt.parts += 1
             attempt.failed_part |= report.failed
-
-    @contextmanager
-    def holding_scopes(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-        """Hold the wider scopes of a test that will be repeated beyond its own teardown."""
-        attempt = self._attempt
-        same_scopes = nextitem is not None and nextitem.parent is item.parent
-        if (
-            same_scopes
-            or self._repeating
-            or self._judge is None
-            or attempt is None
-            or attempt.item is not item
-            or not (self._whole is not None or self._judge.may_repeat(self._limits(item)))
-        ):
-            yield
-        else:
-            with hold_wider_scopes(item, suspect=lambda: self._stands_out(attempt)) as attempt.held:
-                yield
 
     # ------------------------------------------------------------- fixtures
 
@@ -269,6 +230,89 @@ class Worker:
         """Return the windows over the process' high-water mark, once a test has begun."""
         return self._sampler.peaks if self._sampler else None
 
+    # --------------------------------------------------- the phases of an item
+
+    @property
+    def repeating(self) -> bool:
+        """Return whether the phases that go by are those of a test run again."""
+        return self._repeating
+
+    def attempt_of(self, item: pytest.Item) -> Attempt | None:
+        """Return the attempt under way, if it is the item's own first run."""
+        attempt = self._attempt
+        return None if self._repeating or attempt is None or attempt.item is not item else attempt
+
+    def begin(self, item: pytest.Item) -> None:
+        """Take the sample before a test."""
+        began_s = elapsed_s()
+        self._attempt = attempt = Attempt(item)
+        try:
+            sampler = self._sampler or self._start()
+            assert self._fixtures is not None
+            self._fixtures.start_test()
+            sampler.reset_traced_peak()
+            attempt.before = before = sampler.take(since=self._last)
+            self._last = None
+            if sampler.peaks is not None:
+                attempt.window = sampler.peaks.open(level_bytes=before.rss_bytes)
+            attempt.screening_s = before.at_s - began_s
+        except Exception as trouble:
+            self._report_trouble(trouble)
+
+    def before_call(self) -> None:
+        """Read the resident memory before the call."""
+        if self._attempt is not None and self._sampler is not None:
+            self._attempt.before_call_rss = self._sampler.read_rss()
+
+    def after_call(self) -> None:
+        """Read the resident memory after the call; look at child processes while they are there."""
+        attempt, sampler = self._attempt, self._sampler
+        if attempt is None or sampler is None:
+            return
+        attempt.after_call_rss = sampler.read_rss()
+        if sampler.reads_children:
+            attempt.children.update(sampler.read_children())
+        attempt.call_ended = True
+
+    def after_phase(self, report: pytest.TestReport) -> None:
+        """Keep the report of a phase."""
+        if self._attempt is not None:
+            if report.when == "call":
+                self.after_call()
+            self._attempt.reports[report.when or ""] = report
+
+    def scopes_to_hold(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> AbstractContextManager[None] | None:
+        """Return what holds the wider scopes of a test that may be repeated beyond its own teardown."""
+        attempt, judge = self._attempt, self._judge
+        if nextitem is not None and nextitem.parent is item.parent:
+            return None
+        if self._repeating or judge is None or attempt is None or attempt.item is not item:
+            return None
+        if self._whole is None and not judge.may_repeat(self._limits(item)):
+            return None
+        return hold_wider_scopes(item, attempt.held, suspect=lambda: self._stands_out(attempt))
+
+    def conclude_for_others(self, attempt: Attempt, call: pytest.CallInfo[None]) -> None:
+        """Conclude an attempt that another plugin runs, before the report of its teardown is made."""
+        ended = self._conclude(attempt, torn_down_well=call.excinfo is None)
+        if ended is not None and ended.excinfo is not None and call.excinfo is None:
+            call.excinfo = ended.excinfo
+
+    def tell(self, attempt: Attempt, report: pytest.TestReport) -> None:
+        """Fail the test or warn, and put what was found on its last report."""
+        try:
+            self._tell_alerts(attempt, report)
+            facts = self._facts(attempt)
+            # Who runs the item in our stead may do so in a process of its own (pytest-forked).
+            stays_here = self.owned and not self._is_remote
+            setattr(report, FACTS, facts if stays_here else encode_facts(facts))
+            if self._junit and attempt.measurement is not None:
+                _add_properties(report, attempt.measurement)
+        except Exception as trouble:
+            self._report_trouble(trouble)
+
     # --------------------------------------------------------------- the steps
 
     def _start(self) -> Sampler:
@@ -302,19 +346,6 @@ class Worker:
         self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
         age_all()
         return sampler
-
-    def _begin(self, item: pytest.Item) -> None:
-        began_s = elapsed_s()
-        sampler = self._sampler or self._start()
-        self._attempt = attempt = Attempt(item)
-        assert self._fixtures is not None
-        self._fixtures.start_test()
-        sampler.reset_traced_peak()
-        attempt.before = before = sampler.take(since=self._last)
-        self._last = None
-        if sampler.peaks is not None:
-            attempt.window = sampler.peaks.open(level_bytes=before.rss_bytes)
-        attempt.screening_s = before.at_s - began_s
 
     def _measure(self, attempt: Attempt) -> dict[str, float]:
         """Return the metrics of the attempt as of now."""
@@ -392,7 +423,7 @@ class Worker:
         if ended is not None and ended.excinfo is not None:
             # The wider scopes' teardown belongs to this test's teardown, and so does its failure.
             item.ihook.pytest_runtest_makereport(item=item, call=ended)
-        self._tell(attempt, attempt.reports["teardown"])
+        self.tell(attempt, attempt.reports["teardown"])
 
     def _conclude(self, attempt: Attempt, *, torn_down_well: bool) -> pytest.CallInfo[None] | None:
         """Measure and judge a test whose teardown is done; then tear down what was held for it."""
@@ -453,19 +484,6 @@ class Worker:
         attempt.alerts = accept_known(self._given, alerts, judgement.measurement.values)
         attempt.notes = judgement.notes
         attempt.reruns, attempt.reruns_s = judgement.reruns, judgement.reruns_s
-
-    def _tell(self, attempt: Attempt, report: pytest.TestReport) -> None:
-        """Fail the test or warn, and put what was found on its last report."""
-        try:
-            self._tell_alerts(attempt, report)
-            facts = self._facts(attempt)
-            # Who runs the item in our stead may do so in a process of its own (pytest-forked).
-            stays_here = self._owned and not self._is_remote
-            setattr(report, FACTS, facts if stays_here else encode_facts(facts))
-            if self._junit and attempt.measurement is not None:
-                _add_properties(report, attempt.measurement)
-        except Exception as trouble:
-            self._report_trouble(trouble)
 
     def _tell_alerts(self, attempt: Attempt, report: pytest.TestReport) -> None:
         if not attempt.alerts:
@@ -535,26 +553,6 @@ class Worker:
         nodeid = self._attempt.item.nodeid if self._attempt else ""
         text = f"memalert could not judge a test ({kind}); the test itself is not affected"
         record_warning(self._config, MemalertWarning(text), nodeid=nodeid, path=__file__, line=1)
-
-
-class ScopeHolder:
-    """The hook around teardown; registered only where tests may be run again."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(
-        self, item: pytest.Item, nextitem: pytest.Item | None
-    ) -> Generator[None, None, None]:
-        """Hold the wider scopes of a test that will be repeated."""
-        with self._worker.holding_scopes(item, nextitem):
-            return (yield)
-
-
-def _source_of(item: pytest.Item) -> str:
-    function = getattr(item, "function", None)
-    return source_of([getattr(function, "__code__", None)])
 
 
 def _add_properties(report: pytest.TestReport, measurement: Measurement) -> None:

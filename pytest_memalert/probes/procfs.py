@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import sys
-from os import O_RDONLY, O_WRONLY, close, getpid, write
+from os import O_RDONLY, O_WRONLY, close, write
 from os import open as open_fd
 
 if sys.platform != "win32":
-    from os import O_CLOEXEC, pread
+    from os import O_CLOEXEC, pread, register_at_fork
 
 __all__ = ["ProcFile", "reset_high_water_mark"]
 
 # The functions are kept from import on: tests that patch `os` change nothing here. Only Linux has
 # the files; elsewhere this module is imported and not used.
+
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if sys.platform != "win32":
+    register_at_fork(after_in_child=_count_fork)
 
 
 class ProcFile:
@@ -28,14 +39,14 @@ class ProcFile:
         self._path = f"/proc/self/{name}"
         self._size_bytes = size_bytes
         self._fd = -1
-        self._pid = -1
+        self._opened_after_forks = -1
 
     def read(self) -> bytes:
         """Return the file's content now; OSError where it can't be read."""
-        pid = getpid()
-        if pid != self._pid:  # the first time, and in a forked child, whose descriptor is its parent's
+        if self._opened_after_forks != _forks:
+            # The first time, and in a forked child, whose descriptor is its parent's.
             self.reopen()
-            self._pid = pid
+            self._opened_after_forks = _forks
         try:
             return pread(self._fd, self._size_bytes, 0)
         except OSError:

@@ -69,6 +69,11 @@ class Sampler:
             extra=self._read_extra() if self._demand or self._probes else _NOTHING,
         )
 
+    @property
+    def reads_children(self) -> bool:
+        """Return whether a rule asks for the resident memory of child processes."""
+        return self._children is not None
+
     def read_children(self) -> Mapping[str, float]:
         """Return the resident memory of child processes, where a rule asks for it."""
         return self._guarded(self._children) if self._children else _NOTHING

@@ -1,0 +1,61 @@
+"""The options as pytest knows them; declared in every run, so this must stay light."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_memalert.options import OPTIONS
+
+__all__ = ["add_options", "is_on"]
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the main switch and every option of ``options.OPTIONS``."""
+    group = parser.getgroup("memalert", "memory regression testing (pytest-memalert)")
+    group.addoption(
+        "--memalert",
+        action="store_true",
+        default=None,
+        help="measure the memory of every test, and alert on leaks, growth and limits",
+    )
+    parser.addini("memalert", "measure the memory of every test, as --memalert does", type="bool")
+    for option in OPTIONS:
+        help_text = option.help.replace("%", "%%")
+        if option.kind == "flag":
+            group.addoption(
+                option.flag, dest=f"memalert_{option.name}", action="store_true", default=None, help=help_text
+            )
+        elif option.kind == "baseline":
+            group.addoption(
+                option.flag,
+                dest=f"memalert_{option.name}",
+                default=None,
+                nargs="?",
+                const=True,
+                metavar=option.metavar,
+                help=help_text,
+            )
+        elif option.kind == "urls":
+            group.addoption(
+                option.flag,
+                dest=f"memalert_{option.name}",
+                action="append",
+                default=None,
+                metavar=option.metavar,
+                help=help_text,
+            )
+        else:
+            # The values are read in settings.py, together with those of the files.
+            group.addoption(
+                option.flag,
+                dest=f"memalert_{option.name}",
+                default=None,
+                metavar=option.metavar or "{" + ",".join(option.choices) + "}",
+                help=help_text,
+            )
+        parser.addini(option.ini, option.help, default="")
+
+
+def is_on(config: pytest.Config) -> bool:
+    """Return whether this session measures."""
+    return bool(config.getoption("memalert") or config.getini("memalert"))
