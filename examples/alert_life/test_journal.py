@@ -1,8 +1,11 @@
 """The tests, which stay the same throughout the story."""
 
+import pytest
+
 import journal
 
 
+@pytest.mark.memalert(leak="1 KiB")
 def test_an_entry_is_written() -> None:
     assert journal.write("moved in").startswith("moved in")
 

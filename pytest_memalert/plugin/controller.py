@@ -114,8 +114,6 @@ class Controller:
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
         lines = terminal.render(self._run, verbosity=verbosity, width=width)
-        if not lines:
-            return
         if len(lines) > 1:
             terminalreporter.write_sep("=", "memory alerts" if self._run.alerts else "memory")
         for line in lines:
