@@ -1,8 +1,7 @@
 """The tests, which stay the same throughout the story."""
 
-import pytest
-
 import journal
+import pytest
 
 
 @pytest.mark.memalert(leak="1 KiB")
