@@ -182,10 +182,14 @@ def _were_looked_at(
     is_whole: bool,
 ) -> bool:
     """Return whether the tests of an alert ran, in a way in which it would have shown."""
-    if any(nodeid.split(" ")[0] == _SESSION for nodeid in life.alert.nodeids) or not life.alert.nodeids:
+    if not life.alert.nodeids or any(map(_is_session, life.alert.nodeids)):
         return is_whole and bool(tests)
     concerned = [tests.get(nodeid) for nodeid in life.alert.nodeids]
     return all(test is not None and _shows(life, test, run, leaks) for test in concerned)
+
+
+def _is_session(nodeid: str) -> bool:
+    return nodeid == _SESSION or nodeid.startswith(f"{_SESSION} of ")
 
 
 def _shows(life: AlertLife, test: Measurement, run: Run, leaks: LeakChecks) -> bool:

@@ -27,6 +27,7 @@ COMMANDS = {
     "alert_life": (
         "cp versions/1_leaks.py journal.py",
         "pytest --memalert",
+        "pytest --memalert",
         "memalert ack FINGERPRINT --reason 'the journal is replaced in May' --author Ada",
         "pytest --memalert",
         "cp versions/2_leaks_more.py journal.py",

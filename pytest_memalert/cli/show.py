@@ -21,7 +21,7 @@ from pytest_memalert.cli.project import (
 from pytest_memalert.codec import encode_life
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.history import RememberedRun, read_history
+from pytest_memalert.history import SESSION, RememberedRun, read_history
 from pytest_memalert.model import AlertLife, PerformanceAlert, SeriesPoint
 from pytest_memalert.reports.terminal import render_alert
 
@@ -49,7 +49,7 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
             life = choose(remembered.lives(), fingerprint)
             occurrences = remembered.occurrences(life.fingerprint)
             series = {
-                nodeid: remembered.series(nodeid.split(" ")[0], life.alert.metric, limit=_RUNS_SHOWN)
+                nodeid: remembered.series(_subject(nodeid), life.alert.metric, limit=_RUNS_SHOWN)
                 for nodeid in life.alert.nodeids[:1]
             }
     except MemalertError as problem:
@@ -120,6 +120,11 @@ def _life_texts(life: AlertLife) -> list[str]:
     if life.notified_at is not None:
         texts.append(f"last notified {life.notified_at:%Y-%m-%d %H:%M} UTC")
     return texts
+
+
+def _subject(nodeid: str) -> str:
+    """Return under which node id values are remembered: those of each process' session under one."""
+    return SESSION if nodeid.startswith(f"{SESSION} of ") else nodeid
 
 
 def _entry_document(entry: Acknowledgment) -> dict[str, object]:
