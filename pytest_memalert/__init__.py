@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_memalert.errors import (
     ConfigurationError,
+    DeliveryError,
     MemalertError,
     MemalertWarning,
     MemoryAlertWarning,
@@ -31,6 +32,8 @@ from pytest_memalert.model import (
 )
 
 if TYPE_CHECKING:
+    from pytest_memalert.alerts import AlertManager
+    from pytest_memalert.channels import AlertChannel
     from pytest_memalert.finding import assert_no_leaks, find_leaks
     from pytest_memalert.measuring import MemoryReport, measure
 
@@ -38,10 +41,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlertCategory",
+    "AlertChannel",
     "AlertCondition",
+    "AlertManager",
     "AlertRule",
     "AlertSeverity",
     "ConfigurationError",
+    "DeliveryError",
     "FixtureGrowth",
     "LeakAnalysis",
     "LeakVerdict",
@@ -59,8 +65,11 @@ __all__ = [
     "measure",
 ]
 
-# Imported when first asked for: they need psutil, which a test run without --memalert must not import.
+# Imported when first asked for: a test run without --memalert must import neither psutil nor what it
+# doesn't use.
 _LATE = {
+    "AlertChannel": "channels",
+    "AlertManager": "alerts",
     "MemoryReport": "measuring",
     "assert_no_leaks": "finding",
     "find_leaks": "finding",

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ConfigurationError", "HistoryError", "MemalertError", "MemalertWarning", "MemoryAlertWarning"]
+__all__ = [
+    "ConfigurationError",
+    "DeliveryError",
+    "HistoryError",
+    "MemalertError",
+    "MemalertWarning",
+    "MemoryAlertWarning",
+]
 
 
 class MemalertError(Exception):
@@ -20,6 +27,14 @@ class ConfigurationError(MemalertError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class DeliveryError(MemalertError):
+    """Say why a channel couldn't deliver.
+
+    Its text is shown in warnings, so it must hold nothing secret: of other exceptions only the
+    type is shown, since their texts like to quote whole URLs.
+    """
 
 
 class HistoryError(MemalertError):

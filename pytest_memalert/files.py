@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["explain_unwritable", "replace_text"]
+__all__ = ["explain_unwritable", "locked", "replace_text"]
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -92,3 +96,49 @@ def _name_beside(directory: Path) -> Path:
 
 def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes that lock ``path`` out of it for a while; its directory must exist.
+
+    For reading a file, changing it and writing it back. The directory is what is locked: the file
+    itself is replaced, and a lock file beside it would be left lying about. Where the system can't
+    lock (some network file systems), nothing is kept out.
+    """
+    if sys.platform == "win32":
+        with _locked_on_windows(path):
+            yield
+        return
+    import fcntl
+
+    descriptor = os.open(os.path.realpath(path.parent), os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked_on_windows(path: Path) -> Iterator[None]:
+    # A directory can't be opened there: a file in the directory for temporary ones stands for the path.
+    import msvcrt
+    import tempfile
+
+    name = hashlib.sha256(os.path.realpath(path).encode("utf-8", "replace")).hexdigest()[:16]
+    with (Path(tempfile.gettempdir()) / f"memalert-{name}.lock").open("a+b") as stream:
+        stream.seek(0)
+        try:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            stream.seek(0)
+            msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined,unused-ignore]

@@ -104,17 +104,25 @@ def _headline(alert: PerformanceAlert) -> str:
 
 
 def _loudest(alerts: Iterable[PerformanceAlert]) -> dict[str, PerformanceAlert]:
-    """Return of each fingerprint the alert that speaks for it: the most severe, then the worst."""
+    """Return of each fingerprint the alert that speaks for it.
+
+    One that nobody acknowledged before one that somebody did, then the most severe, then the worst.
+    """
     loudest: dict[str, PerformanceAlert] = {}
     for alert in alerts:
-        other = loudest.get(alert.fingerprint)
-        if alert.inhibited_by is None and (
-            other is None
-            or alert.severity > other.severity
-            or (alert.severity == other.severity and is_worse(alert, than=other.observed))
-        ):
+        if alert.inhibited_by is None and _is_louder(alert, loudest.get(alert.fingerprint)):
             loudest[alert.fingerprint] = alert
     return loudest
+
+
+def _is_louder(alert: PerformanceAlert, other: PerformanceAlert | None) -> bool:
+    if other is None:
+        return True
+    if (alert.acknowledged is None) != (other.acknowledged is None):
+        return alert.acknowledged is None
+    if alert.severity != other.severity:
+        return alert.severity > other.severity
+    return is_worse(alert, than=other.observed)
 
 
 def _see(life: AlertLife | None, alert: PerformanceAlert, *, leaks: LeakChecks, at: datetime) -> AlertLife:

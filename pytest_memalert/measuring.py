@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.measurement import measure_test
+from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import Sample
 from pytest_memalert.probes.peak import PeakWindow, PeakWindows
 from pytest_memalert.probes.sampler import Sampler, collect_young
 
 __all__ = ["MemoryReport", "measure"]
 
-_READINGS = ("peak", "blocks")
-_shared_sampler: Sampler | None = None
+_READINGS = frozenset({"peak", "blocks"})
+# By the readings that they take: opening one costs up to a millisecond.
+_samplers: dict[frozenset[str], Sampler] = {}
 
 
 class MemoryReport:
@@ -91,18 +94,28 @@ class MemoryReport:
         return None if value is None else int(value)
 
 
-def measure(name: str = "block", *, windows: PeakWindows | None = None) -> MemoryReport:
+def measure(
+    name: str = "block", *, windows: PeakWindows | None = None, metrics: Iterable[str] = ()
+) -> MemoryReport:
     """Return a context manager that measures the block under it.
 
-    A process has one high-water mark: whoever measures a window around this one already
-    passes its ``windows``, so that both see their own peak.
+    ``metrics`` names those to be taken beyond memory and duration, such as ``cpu_s``; one that this
+    platform lacks is absent. A process has one high-water mark: whoever measures a window around
+    this one already passes its ``windows``, so that both see their own peak.
 
     >>> with measure("build a table") as m:
     ...     table = [bytes(1000) for _ in range(1000)]
     >>> m.growth_bytes > 500_000
     True
     """
-    global _shared_sampler
-    if _shared_sampler is None:
-        _shared_sampler = Sampler(_READINGS)
-    return MemoryReport(name, _shared_sampler, windows or _shared_sampler.peaks)
+    shared = _sampler_of(_READINGS)
+    further = readings_for(metrics) - _READINGS
+    # The one mark, and the windows over it, are the shared sampler's.
+    sampler = _sampler_of((_READINGS | further) - {"peak"}) if further else shared
+    return MemoryReport(name, sampler, windows or shared.peaks)
+
+
+def _sampler_of(readings: frozenset[str]) -> Sampler:
+    if readings not in _samplers:
+        _samplers[readings] = Sampler(readings)
+    return _samplers[readings]

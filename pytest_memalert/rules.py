@@ -314,14 +314,16 @@ def mute(alerts: Iterable[PerformanceAlert], *, reason: str) -> tuple[Performanc
 def group_leaks(alerts: Iterable[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
     """Return the alerts with those of one leak as one, which lists every test that shows it.
 
-    The one with the most to observe speaks for all; alerts of other kinds stay as they are.
+    The one with the most to observe speaks for all; alerts of other kinds stay as they are. Where a leak is
+    acknowledged in some tests and has outgrown that in others, the latter speak for themselves.
     """
-    grouped: dict[tuple[str, str | None], PerformanceAlert] = {}
+    grouped: dict[tuple[str, str | None, bool], PerformanceAlert] = {}
     for number, alert in enumerate(alerts):
         if alert.category is not AlertCategory.MEMORY_LEAK:
-            grouped[str(number), None] = alert
+            grouped[str(number), None, False] = alert
             continue
-        key = (f"{alert.fingerprint} {alert.severity.value}", alert.inhibited_by)
+        known = f"{alert.fingerprint} {alert.severity.value}"
+        key = (known, alert.inhibited_by, alert.acknowledged is not None)
         other = grouped.get(key)
         if other is None:
             grouped[key] = alert

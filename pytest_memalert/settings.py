@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import (
@@ -25,6 +25,9 @@ from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertRule, AlertSeverity, LeakChecks
 from pytest_memalert.units import parse_duration, parse_quantity, parse_ratio, parse_size
 
+if TYPE_CHECKING:
+    from pytest_memalert.routes import Notify
+
 # The limits are the last layer of the settings: who needs the one needs the other.
 __all__ = [
     "DEFAULT_RULES",
@@ -41,7 +44,7 @@ __all__ = [
     "read_pyproject",
 ]
 
-OptionKind = Literal["flag", "choice", "path", "duration", "budget", "history", "age", "runs", "size"]
+OptionKind = Literal["flag", "choice", "path", "duration", "budget", "history", "age", "runs", "size", "urls"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +144,15 @@ OPTIONS: tuple[Option, ...] = (
         help="forget the oldest runs while the history is larger than this",
     ),
     Option(
+        name="notify",
+        kind="urls",
+        default=None,
+        metavar="URL",
+        help="send what is new, worse or resolved there: 'jsonl:PATH', 'logging:NAME', 'https://...' (a "
+        "webhook), or with the extra 'notify' any URL that apprise takes; can be given several times; "
+        "'none' sends nothing anywhere",
+    ),
+    Option(
         name="sample_interval",
         kind="duration",
         default="10ms",
@@ -176,6 +188,7 @@ class Settings:
     history_max_age_s: float
     history_max_runs: int
     history_max_bytes: int
+    notify: Notify
     sample_interval_s: float
     rules: tuple[AlertRule, ...]
     origins: Mapping[str, str]
@@ -189,17 +202,28 @@ def load_settings(
     ini_name: str,
     command_line: Mapping[str, object],
     metrics: Mapping[str, Metric] = METRICS,
+    environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings; a later layer wins over an earlier one, option by option.
 
     ``pyproject`` is the parsed ``[tool.memalert]`` table; ``ini`` has ini keys; ``command_line`` has
     options by name, None where one was not given; a blank ini value counts as not given either.
-    ``metrics`` has those that plugins add, too. Raises ConfigurationError with every problem there is.
+    ``metrics`` has those that plugins add, too. With ``environ``, the environment, the addresses of
+    notifications are looked at, which may name variables. Raises ConfigurationError with every
+    problem there is.
     """
+    # Imported here: this module is loaded in every pytest run, settings only where they count.
+    from pytest_memalert.routes import read_notify
+
     table = dict(pyproject or {})
     rules, wrong_rules = read_rules(
         table.pop("rules", ()), place=f"{pyproject_name}: tool.memalert.rules", metrics=metrics
     )
+    notify, urls, wrong_notify = read_notify(
+        table.pop("notify", {}), place=f"{pyproject_name}: tool.memalert.notify"
+    )
+    if urls is not None:
+        table["notify"] = urls
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     names = [*(option.name for option in OPTIONS), "rules"]
@@ -217,7 +241,8 @@ def load_settings(
             with collecting(problems, origin):
                 values[option.name] = _READERS[option.kind](value, option)
                 origins[option.name] = origin
-    problems += wrong_rules
+    notify = _with_urls(notify, values["notify"], origins["notify"])
+    problems += [*wrong_rules, *wrong_notify, *_unusable_addresses(notify, environ)]
     if problems:
         raise ConfigurationError(problems)
     return Settings(
@@ -230,6 +255,7 @@ def load_settings(
         history_max_age_s=values["history_max_age"],
         history_max_runs=values["history_max_runs"],
         history_max_bytes=values["history_max_size"],
+        notify=notify,
         sample_interval_s=values["sample_interval"],
         rules=rules,
         origins=origins,
@@ -359,6 +385,35 @@ def _read_budget(value: object, option: Option) -> Budget | None:
     raise ValueError(f"{value!r} is neither a duration nor a share; write it as '30s' or '10%'")
 
 
+def _read_urls(value: object, option: Option) -> tuple[str, ...] | None:
+    from pytest_memalert.routes import read_urls
+
+    return None if value is None else read_urls(value)
+
+
+def _with_urls(notify: Notify, urls: tuple[str, ...] | None, origin: str) -> Notify:
+    """Return what a file says about notifications, with the addresses that the last layer names."""
+    from pytest_memalert.routes import Route
+
+    if urls is None:
+        return notify
+    if "none" in urls:
+        return replace(notify, routes=())
+    place = f"{origin}.urls" if origin.endswith(".notify") else origin
+    numbered = (Route(channel=url, origin=f"{place}[{index}]") for index, url in enumerate(urls))
+    return replace(notify, routes=(*numbered, *notify.routes))
+
+
+def _unusable_addresses(notify: Notify, environ: Mapping[str, str] | None) -> list[str]:
+    from pytest_memalert.targets import read_target
+
+    problems: list[str] = []
+    for route in notify.routes if environ is not None else ():
+        with collecting(problems, route.origin):
+            read_target(route.channel, environ or {})
+    return problems
+
+
 _READERS: dict[OptionKind, Callable[[object, Option], object]] = {
     "flag": lambda value, option: read_flag(value),
     "choice": lambda value, option: read_choice(value, option.choices),
@@ -369,4 +424,5 @@ _READERS: dict[OptionKind, Callable[[object, Option], object]] = {
     "age": _read_age,
     "runs": _read_runs,
     "size": _read_size,
+    "urls": _read_urls,
 }

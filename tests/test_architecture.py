@@ -15,7 +15,9 @@ import pytest_memalert.model
 PACKAGE = "pytest_memalert"
 ROOT = Path(pytest_memalert.model.__file__).parent
 
-NOUNS = frozenset({"errors", "units", "clock", "metrics", "model", "codec", "escaping", "files"})
+NOUNS = frozenset(
+    {"errors", "units", "clock", "metrics", "model", "codec", "escaping", "files", "digest", "targets"}
+)
 DECIDERS = frozenset(
     {
         "acknowledgments",
@@ -28,13 +30,14 @@ DECIDERS = frozenset(
         "trends",
         "rules",
         "notify",
+        "routes",
         "settings",
         "suspicion",
         "turns",
     }
 )
 EDGES = frozenset({"commit", "probes", "attribution", "history", "reports", "channels"})
-DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "finding"})
+DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "finding", "delivery"})
 
 #: The modules that may import pytest's internals: to run an item, and to run it again.
 INTERNALS = frozenset({"plugin.pytest_internals", "plugin.rerun"})

@@ -394,6 +394,15 @@ def test_ack_tells_everything_that_is_wrong_with_the_file_and_leaves_it(folder: 
     assert path.read_bytes() == before
 
 
+def test_acks_at_once_lose_nothing(folder: Path) -> None:
+    many = [replace(PEAK, fingerprint=f"{number:012x}") for number in range(4)]
+    remember(*many)
+    command = [sys.executable, "-m", "pytest_memalert.cli", "ack", "--reason", "x"]
+    running = [subprocess.Popen([*command, alert.fingerprint], stdout=subprocess.DEVNULL) for alert in many]
+    assert [process.wait() for process in running] == [0] * 4
+    assert sorted(entries(folder)) == [alert.fingerprint for alert in many]
+
+
 def test_unack_takes_the_entry_out(folder: Path) -> None:
     remember(PEAK, LEAK)
     said("ack", "abc", "--reason", "x")

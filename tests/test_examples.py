@@ -27,6 +27,7 @@ COMMANDS = {
     "alert_life": (
         "cp versions/1_leaks.py journal.py",
         "pytest --memalert",
+        "pytest --memalert",
         "memalert ack FINGERPRINT --reason 'the journal is replaced in May' --author Ada",
         "pytest --memalert",
         "cp versions/2_leaks_more.py journal.py",
@@ -41,6 +42,7 @@ COMMANDS = {
         "memalert report memalert.json",
         "pytest --memalert --memalert-fail-on=never examples/ci",
     ),
+    "alert_manager": ("python examples/alert_manager/shop.py",),
     "hooks": ("pytest --memalert examples/hooks", "cat memory.md"),
 }
 
@@ -48,8 +50,9 @@ COMMANDS = {
 IN_PLACE = frozenset({"alert_life"})
 
 #: Each number that differs from run to run or from machine to machine, and what stands for it.
+HEADER = (r"(?m)^(platform|cachedir|rootdir|configfile|plugins)\b.*\n", "")
 NUMBERS = (
-    (r"(?m)^(platform|cachedir|rootdir|configfile|plugins)\b.*\n", ""),
+    HEADER,
     # How often a leak was seen again depends on how quick the machine is.
     (
         r"\+[\d.,]+\s+blocks?(\s+and\s+\+[\d.,]+\s+bytes\s+of\s+heap)?\s+(in\s+each\s+of|per\s+run,\s+over)\s+[\d,]+",
@@ -110,9 +113,10 @@ def run(command: str, folder: Path) -> str:
     beginning = {
         "pytest": ["pytest", "-p", "memalert", "-p", "no:cacheprovider"],
         "memalert": ["pytest_memalert.cli"],
+        "python": [],
     }[program]
     done = subprocess.run(
-        [sys.executable, "-m", *beginning, *arguments],
+        [sys.executable, *(["-m"] if beginning else []), *beginning, *arguments],
         cwd=folder,
         # No plugins but ours, so that the output is the same in every environment.
         env={
@@ -178,6 +182,25 @@ def test_readme_of_the_project_shows_the_output_of_the_quickstart() -> None:
     assert words(without_numbers(shown)) == words(promised[promised.index(ALERTS) :])
 
 
+#: The page that tells a story by what an example prints, numbers included.
+STORY = ROOT / "docs" / "concepts" / "life-of-an-alert.md"
+SHOWN = re.compile(r"(?<=<!-- example: alert_life -->\n```console\n)(.*?)(?=```\n<!-- end -->)", re.DOTALL)
+
+
+def test_docs_show_what_the_life_of_an_alert_prints() -> None:
+    """With its numbers; word for word the rest."""
+    expected = (ROOT / "examples" / "alert_life" / "expected_output.txt").read_text(encoding="utf-8")
+    match = SHOWN.search(STORY.read_text(encoding="utf-8"))
+    assert match is not None
+    assert words(without_numbers(match[1])) == words(expected)
+
+
+def show_in_docs(transcript: str) -> None:
+    """Write a transcript into the page that tells the story."""
+    page = STORY.read_text(encoding="utf-8")
+    STORY.write_text(SHOWN.sub(lambda _: transcript, page), encoding="utf-8")
+
+
 def write_transcripts(names: list[str]) -> None:
     """Write the transcripts of these examples, or of all, where they differ by more than line breaks."""
     for name in names or EXAMPLES:
@@ -188,6 +211,8 @@ def write_transcripts(names: list[str]) -> None:
         if words(known) == words(without_numbers(transcript)):
             continue
         path.write_text(without_numbers(transcript), encoding="utf-8")
+        if name == "alert_life":
+            show_in_docs(re.sub(*HEADER, transcript))
         if name == "quickstart":
             sys.stdout.write(f"README.md shows this, between its marks:\n\n{transcript}")
 

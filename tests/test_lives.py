@@ -251,6 +251,12 @@ def test_of_a_pair_of_severities_the_one_that_speaks_is_remembered() -> None:
     assert lives["f1"].times == 1
 
 
+def test_of_an_alert_acknowledged_in_one_test_and_outgrown_in_another_the_latter_is_remembered() -> None:
+    accepted = make_leak(observed=9.0, acknowledged="known")
+    lives = go_on({}, make_run(make_leak(observed=3.0), accepted))
+    assert lives["f1"].alert.acknowledged is None
+
+
 @pytest.mark.parametrize("nodeid", ["session", "session of gw1"])
 def test_alert_of_the_session_is_resolved_by_a_whole_session_alone(nodeid: str) -> None:
     rule = replace(GROWTH, scope="session")

@@ -26,6 +26,7 @@ from pytest_memalert.rules import (
     find_breaches,
     find_gaps,
     fingerprint,
+    group_leaks,
     inhibit,
     make_alert,
     matches,
@@ -34,6 +35,7 @@ from pytest_memalert.rules import (
     rules_for_test,
     session_values,
     tell_crossing,
+    values_of_worst,
 )
 
 MIB = 2**20
@@ -212,6 +214,80 @@ def test_higher_severity_of_a_pair_speaks() -> None:
     assert [one.inhibited_by for one in found] == ["critical of the same rule", None, None]
 
 
+def leak(
+    *, severity: AlertSeverity = AlertSeverity.WARNING, nodeid: str = NODEID, **changes: object
+) -> PerformanceAlert:
+    """Return an alert of one and the same leak."""
+    of = rule("leak_bytes_per_run", 0, name="leak", category=AlertCategory.MEMORY_LEAK, severity=severity)
+    made = make_alert(
+        Breach(rule=of, observed=1000),
+        id="1",
+        measurement=measurement(nodeid=nodeid),
+        raised_at=NOON,
+        signature="app.ITEMS",
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+GROWTH = rule(name="growth-rate", category=AlertCategory.MEMORY_GROWTH, severity=AlertSeverity.WARNING)
+
+
+def test_leak_speaks_for_the_growth_it_causes() -> None:
+    """Unless that growth is the more severe."""
+    assert [one.inhibited_by for one in inhibit([leak(), alert(GROWTH)])] == [
+        None,
+        "rule leak: the growth is the leak's",
+    ]
+    severe = alert(replace(GROWTH, severity=AlertSeverity.CRITICAL))
+    assert [one.inhibited_by for one in inhibit([leak(), severe])] == [None, None]
+
+
+def test_leak_is_silent_on_what_is_no_growth() -> None:
+    """A test that leaks may be slow as well."""
+    slow = alert(rule("duration_s", 1, name="slow", severity=AlertSeverity.WARNING))
+    assert [one.inhibited_by for one in inhibit([leak(), slow])] == [None, None]
+
+
+def test_pace_of_a_leak_speaks_for_the_leak_where_it_is_the_more_severe() -> None:
+    """And the growth stays silent."""
+    pace = leak(severity=AlertSeverity.CRITICAL, rule="leak-rate", fingerprint="other")
+    found = inhibit([leak(), pace, alert(GROWTH)])
+    assert [one.inhibited_by is None for one in found] == [False, True, False]
+    assert found[0].inhibited_by == "rule leak-rate, of the same leak"
+
+
+def test_acknowledged_leak_still_speaks_for_the_growth_it_causes() -> None:
+    """Else accepting the leak would fail the test for its growth."""
+    found = inhibit([leak(acknowledged="known"), alert(GROWTH)])
+    assert found[1].inhibited_by is not None
+
+
+def test_one_leak_is_one_alert_that_lists_every_test_that_shows_it() -> None:
+    """The one with the most to observe speaks."""
+    others = [leak(nodeid="tests/b.py::test_b", observed=3000.0), leak(nodeid=NODEID), alert(GROWTH)]
+    first, second = group_leaks([leak(), *others])
+    assert (first.nodeids, first.observed) == ((NODEID, "tests/b.py::test_b"), 3000)
+    assert second.rule == "growth-rate"
+
+
+def test_alerts_of_tests_that_share_no_leak_are_not_grouped() -> None:
+    """Nor are two severities of one leak."""
+    separate = [
+        leak(),
+        leak(fingerprint="other"),
+        leak(severity=AlertSeverity.CRITICAL),
+        alert(GROWTH),
+        alert(GROWTH),
+    ]
+    assert group_leaks(separate) == tuple(separate)
+
+
+def test_leak_acknowledged_in_one_test_and_outgrown_in_another_still_speaks() -> None:
+    """Even where the accepted one has the higher value, as with paces it may."""
+    grown = leak(nodeid="tests/b.py::test_b")
+    assert group_leaks([leak(acknowledged="known", observed=9000.0), grown])[1] == grown
+
+
 def test_muted_alerts_say_why() -> None:
     """All of them."""
     assert [one.inhibited_by for one in mute([alert(rule())], reason="the test's own failure")] == [
@@ -293,3 +369,18 @@ def test_crossing_names_the_largest_growers() -> None:
     """Seldom the last one."""
     told = tell_crossing([measurement({"rss_growth_bytes": 24 * MIB})])
     assert told == f"the largest growth in this process so far: {NODEID} (+24 MiB)"
+
+
+def test_values_of_several_processes_are_those_of_the_worst() -> None:
+    """The higher one, and the lower one of the ratio that is the better the higher it is."""
+
+    def test_of(worker: str, rss_bytes: float, peak_bytes: float) -> Measurement:
+        values = {"rss_bytes": rss_bytes, "rss_peak_bytes": peak_bytes, "duration_s": 1.0}
+        return replace(measurement(values), worker=worker)
+
+    tests = [test_of("gw0", 50, 100), test_of("gw1", 40, 50), test_of("gw0", 60, 100)]
+    worst = values_of_worst(tests)
+    assert (worst["rss_bytes"], worst["rss_peak_bytes"], worst["duration_s"]) == (60, 100, 2)
+    assert worst["efficiency_ratio"] == 0.6
+    assert values_of_worst(tests[1:2]) == session_values(tests[1:2])
+    assert values_of_worst([]) == {}

@@ -9,6 +9,7 @@ from pytest_memalert.cli.ack import ack
 from pytest_memalert.cli.clear import clear
 from pytest_memalert.cli.doctor import doctor
 from pytest_memalert.cli.history import history
+from pytest_memalert.cli.notify import notify
 from pytest_memalert.cli.report import report
 from pytest_memalert.cli.rules import rules
 from pytest_memalert.cli.show import show
@@ -29,5 +30,5 @@ def main() -> None:
     """
 
 
-for _command in (ack, clear, doctor, history, report, rules, show, unack):
+for _command in (ack, clear, doctor, history, notify, report, rules, show, unack):
     main.add_command(_command)

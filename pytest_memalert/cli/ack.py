@@ -16,14 +16,14 @@ from pytest_memalert.cli.project import (
     acknowledgments_path,
     added_metric,
     choose,
+    edit_entries,
     history_option,
     locate_history,
     metrics_with,
 )
 from pytest_memalert.clock import utc_now
-from pytest_memalert.errors import ConfigurationError, MemalertError
+from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.files import replace_text
 from pytest_memalert.history import History, read_history
 from pytest_memalert.metrics import Metric
 from pytest_memalert.model import AlertLife
@@ -91,15 +91,7 @@ def ack(
         metric=None if accepted is None else metric.name,
         accepted=accepted,
     )
-    try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        replace_text(path, put_entry(text, entry, place=path.name, metrics=metrics))
-    except ConfigurationError as wrong:
-        raise Unreadable("\n  ".join(("the acknowledgments are wrong:", *wrong.problems))) from None
-    except UnicodeDecodeError:
-        raise Unreadable(f"{path}: is not UTF-8 text; save it as UTF-8") from None
-    except OSError as problem:
-        raise Unreadable(f"{path}: {problem.strerror or problem}") from None
+    edit_entries(path, lambda text: put_entry(text, entry, place=path.name, metrics=metrics))
     up_to = "" if entry.accepted is None else f", up to {exact_text(entry.accepted, metric.unit)}"
     echo_wrapped(f"{path}: {entry.fingerprint} is acknowledged until {entry.until}{up_to}")
     echo_wrapped(f"  {escape_controls(entry.what)}")

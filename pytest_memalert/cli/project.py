@@ -13,7 +13,8 @@ import click
 from pytest_memalert.acknowledgments import FILE_NAME, Acknowledgment, read_acknowledgments
 from pytest_memalert.cli.console import Unreadable
 from pytest_memalert.clock import utc_now
-from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.errors import ConfigurationError, MemalertError
+from pytest_memalert.files import locked, replace_text
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertLife
 from pytest_memalert.settings import read_pyproject
@@ -22,6 +23,7 @@ from pytest_memalert.units import parse_duration
 __all__ = [
     "acknowledgments_path",
     "choose",
+    "edit_entries",
     "find_project",
     "history_option",
     "locate_history",
@@ -89,6 +91,25 @@ def read_entries(path: Path, metrics: Any = METRICS) -> tuple[Acknowledgment, ..
         return read_acknowledgments(path, metrics)
     except ConfigurationError as wrong:
         raise Unreadable("\n  ".join(("the acknowledgments are wrong:", *wrong.problems))) from None
+
+
+def edit_entries(path: Path, change: Callable[[str], str]) -> None:
+    """Replace the text of the acknowledgments file by what ``change`` makes of it; two at once lose nothing.
+
+    Raises Unreadable, the file untouched, where that can't be done.
+    """
+    try:
+        with locked(path):
+            text = path.read_text(encoding="utf-8") if path.exists() else ""
+            replace_text(path, change(text))
+    except ConfigurationError as wrong:
+        raise Unreadable("\n  ".join(("the acknowledgments are wrong:", *wrong.problems))) from None
+    except MemalertError as problem:
+        raise Unreadable(str(problem)) from None
+    except UnicodeDecodeError:
+        raise Unreadable(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except OSError as problem:
+        raise Unreadable(f"{path}: {problem.strerror or problem}") from None
 
 
 def metrics_with(path: Path) -> dict[str, Metric]:

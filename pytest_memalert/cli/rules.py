@@ -16,7 +16,7 @@ from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule
-from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pyproject
+from pytest_memalert.settings import OPTIONS, Option, Settings, load_settings, read_pyproject
 from pytest_memalert.units import format_quantity, format_size
 
 __all__ = ["RULES_FORMAT", "rules"]
@@ -162,8 +162,15 @@ def _options_entry(table: Mapping[str, object], settings: Settings) -> dict[str,
     """Return the options as they were written, by name, each with where."""
     return {
         option.name: {
-            "value": table.get(option.name, option.default),
+            "value": _value(option, table, settings),
             "origin": settings.origins[option.name],
         }
         for option in OPTIONS
     }
+
+
+def _value(option: Option, table: Mapping[str, object], settings: Settings) -> object:
+    """Return an option's value as it was written; of addresses, what may be shown."""
+    if option.name == "notify":
+        return [route.shown for route in settings.notify.routes] or None
+    return table.get(option.name, option.default)

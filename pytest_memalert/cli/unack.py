@@ -6,10 +6,8 @@ import click
 
 from pytest_memalert.acknowledgments import remove_entry
 from pytest_memalert.cli.console import Unreadable, echo_wrapped
-from pytest_memalert.cli.project import acknowledgments_path, metrics_with, read_entries
-from pytest_memalert.errors import MemalertError
+from pytest_memalert.cli.project import acknowledgments_path, edit_entries, metrics_with, read_entries
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.files import replace_text
 
 __all__ = ["unack"]
 
@@ -34,12 +32,6 @@ def unack(fingerprint: str) -> None:
         names = ", ".join(entry.fingerprint for entry in found)
         raise Unreadable(f"'{fingerprint}' is the beginning of {names}; write more of it")
     (entry,) = found
-    try:
-        text = path.read_text(encoding="utf-8")
-        replace_text(path, remove_entry(text, entry.fingerprint, place=path.name, metrics=metrics))
-    except MemalertError as problem:
-        raise Unreadable(str(problem)) from None
-    except OSError as problem:
-        raise Unreadable(f"{path}: {problem.strerror or problem}") from None
+    edit_entries(path, lambda text: remove_entry(text, entry.fingerprint, place=path.name, metrics=metrics))
     told = f" ({escape_controls(entry.what)})" if entry.what else ""
     echo_wrapped(f"{path}: {escape_controls(entry.fingerprint)}{told} is no longer acknowledged")

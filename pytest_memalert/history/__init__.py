@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from pytest_memalert.digest import Sent
 from pytest_memalert.history.opening import connected_for_reading, work_on
 from pytest_memalert.history.rows import (
     LIFE_COLUMNS,
@@ -135,12 +136,17 @@ class History:
             self._prune(keep, since=run.started_at, newest=number)
         return changed
 
-    def mark_notified(self, sent: Mapping[str, float], *, at: datetime) -> None:
-        """Remember that alerts went out: the observed value of each, by fingerprint."""
+    def mark_notified(self, sent: Mapping[str, float], *, at: datetime, digests: Iterable[Sent] = ()) -> None:
+        """Remember that alerts went out, the observed value of each by fingerprint, and by which digests."""
         with self._transaction():
             self._connection.executemany(
                 "UPDATE lives SET notified = ?, notified_at = ? WHERE fingerprint = ?",
                 [(value, text_of(at), plain(fingerprint)) for fingerprint, value in sent.items()],
+            )
+            self._connection.execute("DELETE FROM sent WHERE at < ?", (text_of(at - timedelta(days=1)),))
+            self._connection.executemany(
+                "INSERT INTO sent (at, route) VALUES (?, ?)",
+                [(text_of(digest.at), plain(digest.route)) for digest in digests],
             )
 
     def forget(self, *, before: datetime | None = None, resolved_only: bool = False) -> tuple[int, int]:
@@ -277,6 +283,11 @@ class History:
             f"SELECT {', '.join(LIFE_COLUMNS)} FROM lives ORDER BY last_seen DESC, fingerprint"
         )
         return tuple(life_of(row) for row in rows)
+
+    def sent_since(self, moment: datetime) -> tuple[Sent, ...]:
+        """Return the digests sent since then; those of a day are remembered."""
+        rows = self._connection.execute("SELECT at, route FROM sent WHERE at >= ?", (text_of(moment),))
+        return tuple(Sent(at=time_of(at), route=route) for at, route in rows)
 
     def occurrences(self, fingerprint: str) -> tuple[tuple[RememberedRun, PerformanceAlert], ...]:
         """Return each time an alert was raised, the latest first, with its run."""

@@ -17,6 +17,7 @@ APPLICATION_ID = 0x6D654D41
 #: What makes version 1, 2, ... of a file, in order.
 #:
 #: 1  the first: runs, tests, figures, alerts, lives
+#: 2  sent
 MIGRATIONS: tuple[str, ...] = (
     """
     -- A session that was remembered. Times are UTC in ISO 8601, so that texts sort as times do.
@@ -75,6 +76,14 @@ MIGRATIONS: tuple[str, ...] = (
         leaks TEXT NOT NULL,
         alert TEXT NOT NULL            -- JSON: its latest occurrence
     ) WITHOUT ROWID;
+    """,
+    """
+    -- A digest that went to a route of notifications within the last day, so that there are never
+    -- too many an hour. A route is known by where it was written: its address is a secret.
+    CREATE TABLE sent (
+        at TEXT NOT NULL,
+        route TEXT NOT NULL
+    );
     """,
 )
 

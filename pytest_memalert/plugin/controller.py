@@ -15,6 +15,7 @@ from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.files import replace_text
 from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
+    AlertLife,
     AlertRule,
     FixtureGrowth,
     Measurement,
@@ -26,7 +27,7 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.remembering import note_idle_acknowledgments, remember
+from pytest_memalert.plugin.remembering import history_path, note_idle_acknowledgments, remember
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
 from pytest_memalert.plugin.trending import note_trends
 from pytest_memalert.plugin.turn_cache import read_turns, write_turns
@@ -64,6 +65,8 @@ class Controller:
         self._screening_s = 0.0
         self._checked: dict[str, tuple[float, float, str]] = {}
         self._run: Run | None = None
+        self._news: tuple[str, ...] = ()
+        self._was_left = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -82,6 +85,14 @@ class Controller:
         if problems:
             raise pytest.UsageError(problems)
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Take note that somebody wants to leave: what was found stays news for the next session.
+
+        xdist ends a session by an exception of this kind too, once it has had its failures (-x).
+        """
+        left = excinfo.value
+        self._was_left = type(left) is KeyboardInterrupt or isinstance(left, pytest.exit.Exception)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Judge the session, let others see the run, write the report, decide the exit status."""
@@ -91,6 +102,7 @@ class Controller:
         run = self._finish(began_s)
         lives = remember(self._config, self._given, run, warn=self._warn)
         self._run = run = note_resolved(run, lives)
+        self._news = self._tell_news(run, lives, session.exitstatus)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as trouble:
@@ -110,12 +122,12 @@ class Controller:
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
         lines = terminal.render(self._run, verbosity=verbosity, width=width)
-        if not lines:
-            return
         if len(lines) > 1:
             terminalreporter.write_sep("=", "memory alerts" if self._run.alerts else "memory")
         for line in lines:
             terminalreporter.write_line(line.text, **line.markup)
+        for text in self._news:
+            terminalreporter.write_line(text)
 
     # --------------------------------------------------------------- the steps
 
@@ -221,6 +233,20 @@ class Controller:
         )
         self._notes += notes
         return resolved
+
+    def _tell_news(self, run: Run, lives: Sequence[AlertLife], exitstatus: int) -> tuple[str, ...]:
+        """Send what is news to the channels; return what the summary says of it."""
+        if not self._given.opened or self._was_left or exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            return ()
+        from pytest_memalert.plugin.notifying import tell_news
+
+        history = history_path(self._config, self._given)
+        try:
+            return tell_news(self._given, run, lives, history=history, warn=self._warn)
+        except Exception as trouble:
+            # Only its type: the text may hold an address.
+            self._warn(f"memalert could not notify anybody ({type(trouble).__name__})")
+            return ()
 
     def _write(self, text: str) -> None:
         path = self._config.invocation_params.dir / str(self._given.settings.json)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_memalert.finding import assert_no_leaks, find_leaks
 from pytest_memalert.measuring import MemoryReport, measure
-from pytest_memalert.model import LeakAnalysis, PerformanceAlert
+from pytest_memalert.metrics import METRICS
+from pytest_memalert.model import AlertRule, LeakAnalysis, PerformanceAlert
 
 if TYPE_CHECKING:
+    from pytest_memalert.alerts import AlertManager
     from pytest_memalert.plugin.worker import Worker
 
 __all__ = ["Memalert"]
@@ -20,8 +23,10 @@ __all__ = ["Memalert"]
 class Memalert:
     """Measure blocks within a test and look for leaks; works with and without ``--memalert``."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, nodeid: str) -> None:
+        self._nodeid = nodeid
         self._worker: Worker | None = config.pluginmanager.getplugin("memalert-worker")
+        self._manager: AlertManager | None = None
 
     def measure(self, name: str = "block") -> MemoryReport:
         """Return a context manager that measures the block under it; its figures are known afterwards.
@@ -59,3 +64,30 @@ class Memalert:
     def alerts(self) -> tuple[PerformanceAlert, ...]:
         """Return the alerts that this process has raised so far; none without ``--memalert``."""
         return tuple(self._worker.alerts) if self._worker else ()
+
+    @property
+    def manager(self) -> AlertManager:
+        """Return an alert manager of this test's own, with the rules in force for it and no channels.
+
+        What it finds is for the test to judge: it neither fails the test nor is reported. A manager
+        that lived longer would make what it remembers look like the tests' own growth.
+        """
+        if self._manager is None:
+            from pytest_memalert.alerts import AlertManager
+
+            metrics = METRICS if self._worker is None else self._worker.given.metrics
+            self._manager = AlertManager(self._rules(), metrics=metrics)
+        return self._manager
+
+    def _rules(self) -> tuple[AlertRule, ...]:
+        from pytest_memalert.limits import DEFAULT_RULES
+        from pytest_memalert.rules import matches
+
+        rules = DEFAULT_RULES if self._worker is None else self._worker.given.settings.rules
+        return tuple(
+            # The globs are over node ids; what the manager judges has names of its own.
+            replace(rule, tests=())
+            for rule in rules
+            if rule.scope == "test"
+            and (not rule.tests or any(matches(self._nodeid, pattern) for pattern in rule.tests))
+        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,18 +19,25 @@ from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pypr
 
 if TYPE_CHECKING:
     from pytest_memalert.acknowledgments import Acknowledgment
+    from pytest_memalert.delivery import Opened
 
 __all__ = ["Given", "add_options", "is_on", "read_given"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """Hold what a session was given: settings, probes added, all metrics by name, acknowledgments."""
+    """Hold what a session was given: settings, probes added, all metrics by name, acknowledgments.
+
+    ``opened`` are the channels that the controller tells, ``terminal`` what one of them writes for
+    the summary.
+    """
 
     settings: Settings
     probes: tuple[Probe, ...]
     metrics: Mapping[str, Metric]
     acknowledgments: tuple[Acknowledgment, ...] = ()
+    opened: tuple[Opened, ...] = ()
+    terminal: io.StringIO = field(default_factory=io.StringIO)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -46,6 +55,15 @@ def add_options(parser: pytest.Parser) -> None:
         if option.kind == "flag":
             group.addoption(
                 option.flag, dest=f"memalert_{option.name}", action="store_true", default=None, help=help_text
+            )
+        elif option.kind == "urls":
+            group.addoption(
+                option.flag,
+                dest=f"memalert_{option.name}",
+                action="append",
+                default=None,
+                metavar=option.metavar,
+                help=help_text,
             )
         else:
             # The values are read in settings.py, together with those of the files.
@@ -99,6 +117,8 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
             ini_name=config.inipath.name if config.inipath else "the command line's -o",
             command_line={option.name: config.getoption(f"memalert_{option.name}") for option in OPTIONS},
             metrics=metrics,
+            # Variables are for the process that sends; a worker may run elsewhere, and have others.
+            environ=None if hasattr(config, "workerinput") else os.environ,
         )
     except ConfigurationError as wrong:
         problems.extend(wrong.problems)
@@ -106,6 +126,15 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         target = config.invocation_params.dir / settings.json
         if problem := explain_unwritable(target):
             problems.append(f"{settings.origins['json']}: {problem}")
+    opened: tuple[Opened, ...] = ()
+    terminal = io.StringIO()
+    if settings is not None and settings.notify.routes and not hasattr(config, "workerinput"):
+        # Now, not at the end: whoever waits for a run shall not learn then that nothing can be sent.
+        from pytest_memalert.delivery import open_routes
+
+        base = config.invocation_params.dir
+        opened, unusable = open_routes(settings.notify, os.environ, base=base, terminal=terminal)
+        problems.extend(unusable)
     acknowledgments: tuple[Acknowledgment, ...] = ()
     try:
         acknowledgments = _read_acknowledgments(config, metrics)
@@ -113,7 +142,14 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         problems.extend(wrong.problems)
     if problems or settings is None:
         raise ConfigurationError(problems)
-    return Given(settings=settings, probes=probes, metrics=metrics, acknowledgments=acknowledgments)
+    return Given(
+        settings=settings,
+        probes=probes,
+        metrics=metrics,
+        acknowledgments=acknowledgments,
+        opened=opened,
+        terminal=terminal,
+    )
 
 
 def _read_acknowledgments(config: pytest.Config, metrics: Mapping[str, Metric]) -> tuple[Acknowledgment, ...]:

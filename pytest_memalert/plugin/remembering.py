@@ -67,6 +67,8 @@ def remember(
             )
         except HistoryError as trouble:
             warn(f"memalert could not remember this run: {trouble}")
+        except Exception as trouble:  # whatever it is, it is ours and not the tests'
+            warn(f"memalert could not remember this run ({type(trouble).__name__}: {trouble})")
     return tuple(lives_after(Past(lives={})))
 
 

@@ -247,6 +247,11 @@ class Worker:
     # -------------------------------------------------------------- for others
 
     @property
+    def given(self) -> Given:
+        """Return what the session was given."""
+        return self._given
+
+    @property
     def peak_windows(self) -> PeakWindows | None:
         """Return the windows over the process' high-water mark, once a test has begun."""
         return self._sampler.peaks if self._sampler else None
