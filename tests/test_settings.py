@@ -111,6 +111,9 @@ WRITTEN: dict[str, list[tuple[object, str, object]]] = {
     "budget": [("30s", "30s", Budget(seconds=30)), ("10%", " 10 % ", Budget(share=0.1))],
     "trace": [(True, "yes", True), (False, "off", False)],
     "fail_on": [("never", "never", None), ("warning", "warning", AlertSeverity.WARNING)],
+    "save": [("a.json", "a.json", Path("a.json")), (True, "true", Path("memalert.lock.json"))],
+    "gate": [("b/a.json", "b/a.json", Path("b/a.json")), (False, "no", None)],
+    "strict": [(True, "yes", True), (False, "off", False)],
     "json": [("out/a.json", "out/a.json", Path("out/a.json"))],
     "sample_interval": [("5 ms", "5ms", 0.005), (1, "1", 1.0)],
 }
