@@ -6,10 +6,8 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_memalert.allowances import ALLOWANCES, Allowances, read_allowances
-from pytest_memalert.baseline import DEFAULT_NAME
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import (
     DEFAULT_RULES,
@@ -26,6 +24,9 @@ from pytest_memalert.limits import (
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertRule, AlertSeverity
 from pytest_memalert.units import parse_duration, parse_ratio
+
+if TYPE_CHECKING:
+    from pytest_memalert.allowances import Allowances
 
 # The limits are the last layer of the settings: who needs the one needs the other.
 __all__ = [
@@ -161,8 +162,8 @@ class Budget:
 class Settings:
     """Hold the value of every option, and the rules in force, disabled ones included.
 
-    ``fail_on`` is None where no alert fails a test. ``origins`` says, for each option by
-    name, where its value was written; a rule has its own ``origin``.
+    ``fail_on`` is None where no alert fails a test, ``allowances`` where the gate's own hold. ``origins``
+    says, for each option by name, where its value was written; a rule has its own ``origin``.
     """
 
     leaks: LeakChecks
@@ -176,7 +177,7 @@ class Settings:
     save: Path | None = None
     gate: Path | None = None
     strict: bool = False
-    allowances: Allowances = ALLOWANCES
+    allowances: Allowances | None = None
 
 
 def load_settings(
@@ -198,9 +199,11 @@ def load_settings(
     rules, wrong_rules = read_rules(
         table.pop("rules", ()), place=f"{pyproject_name}: tool.memalert.rules", metrics=metrics
     )
-    allowances: Allowances = ALLOWANCES
+    allowances: Allowances | None = None
     wrong_allowances: list[str] = []
     if isinstance(table.get("gate"), Mapping):  # else it is the option of this name
+        from pytest_memalert.allowances import read_allowances
+
         allowances, wrong_allowances = read_allowances(
             table.pop("gate"), place=f"{pyproject_name}: tool.memalert.gate"
         )
@@ -321,6 +324,8 @@ def _read_path(value: object, option: Option) -> Path | None:
 
 def _read_baseline_path(value: object, option: Option) -> Path | None:
     """Return the path of a baseline; True means the one by default."""
+    from pytest_memalert.baseline import DEFAULT_NAME
+
     if value is None or value is False:
         return None
     if value is True:
