@@ -26,6 +26,7 @@ DECIDERS = frozenset(
         "allowances",
         "baseline",
         "gate",
+        "regressions",
         "trends",
         "rules",
         "notify",
