@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import sys
@@ -128,6 +127,7 @@ def locked(path: Path) -> Iterator[None]:
 @contextmanager
 def _locked_on_windows(path: Path) -> Iterator[None]:
     # A directory can't be opened there: a file in the directory for temporary ones stands for the path.
+    import hashlib
     import msvcrt
     import tempfile
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_memalert.allowances import ALLOWANCES, Allowances, read_allowances
-from pytest_memalert.baseline import DEFAULT_NAME
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import (
     DEFAULT_RULES,
@@ -29,6 +27,7 @@ from pytest_memalert.options import OPTIONS, Option, OptionKind
 from pytest_memalert.units import parse_duration, parse_quantity, parse_ratio, parse_size
 
 if TYPE_CHECKING:
+    from pytest_memalert.allowances import Allowances
     from pytest_memalert.routes import Notify
 
 # The options are what the settings are the values of, the limits their last layer: who needs the
@@ -61,8 +60,8 @@ class Budget:
 class Settings:
     """Hold the value of every option, and the rules in force, disabled ones included.
 
-    ``fail_on`` is None where no alert fails a test. ``origins`` says, for each option by
-    name, where its value was written; a rule has its own ``origin``.
+    ``fail_on`` is None where no alert fails a test, ``allowances`` where the gate's own hold. ``origins``
+    says, for each option by name, where its value was written; a rule has its own ``origin``.
     """
 
     leaks: LeakChecks
@@ -81,7 +80,7 @@ class Settings:
     save: Path | None = None
     gate: Path | None = None
     strict: bool = False
-    allowances: Allowances = ALLOWANCES
+    allowances: Allowances | None = None
     html: Path | None = None
     markdown: Path | None = None
     gitlab: Path | None = None
@@ -112,9 +111,11 @@ def load_settings(
     rules, wrong_rules = read_rules(
         table.pop("rules", ()), place=f"{pyproject_name}: tool.memalert.rules", metrics=metrics
     )
-    allowances: Allowances = ALLOWANCES
+    allowances: Allowances | None = None
     wrong_allowances: list[str] = []
     if isinstance(table.get("gate"), Mapping):  # else it is the option of this name
+        from pytest_memalert.allowances import read_allowances
+
         allowances, wrong_allowances = read_allowances(
             table.pop("gate"), place=f"{pyproject_name}: tool.memalert.gate"
         )
@@ -249,6 +250,8 @@ def _read_path(value: object, option: Option) -> Path | None:
 
 def _read_baseline_path(value: object, option: Option) -> Path | None:
     """Return the path of a baseline; True means the one by default."""
+    from pytest_memalert.baseline import DEFAULT_NAME
+
     if value is None or value is False:
         return None
     if value is True:

@@ -42,6 +42,7 @@ DECIDERS = frozenset(
         "allowances",
         "baseline",
         "gate",
+        "regressions",
         "trends",
         "rules",
         "notify",

@@ -19,7 +19,6 @@ from pytest_memalert.gate import (
     find_excesses,
     is_leak_known,
     is_peak_odd,
-    judge,
     keep_written,
     match_renamed,
     merge_results,
@@ -27,6 +26,7 @@ from pytest_memalert.gate import (
     why_unlike,
 )
 from pytest_memalert.model import AlertSeverity, Comparison, GateResult, Measurement
+from pytest_memalert.regressions import judge
 
 KIB, MIB = 2**10, 2**20
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_memalert.allowances import Allowances
+from pytest_memalert.allowances import ALLOWANCES, Allowances
 from pytest_memalert.baseline import DEFAULT_NAME, Baseline, environment_key, read_baseline
 from pytest_memalert.errors import ConfigurationError, MemalertError
 from pytest_memalert.files import explain_unwritable
@@ -70,7 +70,7 @@ def read_gate_given(config: pytest.Config, settings: Settings) -> GateGiven:
         name=name,
         key=key,
         baseline=baseline or Baseline(),
-        allowances=settings.allowances,
+        allowances=settings.allowances or ALLOWANCES,
         saves=option == "save",
         strict=settings.strict,
     )

@@ -18,7 +18,6 @@ from pytest_memalert.gate import (
     find_excesses,
     is_leak_known,
     is_peak_odd,
-    judge,
     match_renamed,
     retains_less,
     settle,
@@ -28,6 +27,7 @@ from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurem
 from pytest_memalert.plugin.gate_given import GateGiven
 from pytest_memalert.plugin.repeating import Again, Repeater
 from pytest_memalert.plugin.rerun import can_rerun
+from pytest_memalert.regressions import judge
 
 __all__ = ["Finding", "Gate"]
 

@@ -20,10 +20,11 @@ from pytest_memalert.baseline import (
 from pytest_memalert.clock import utc_now
 from pytest_memalert.comparisons import COLLECTION, SESSION, is_whole
 from pytest_memalert.files import locked, replace_text
-from pytest_memalert.gate import compare, compare_whole, judge, keep_written, why_unlike
+from pytest_memalert.gate import compare, compare_whole, keep_written, why_unlike
 from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert
 from pytest_memalert.plugin.facts import WHOLE, Facts
 from pytest_memalert.plugin.gate_given import GateGiven, read_saved
+from pytest_memalert.regressions import judge
 
 __all__ = ["Keeper", "Saved"]
 

@@ -1,0 +1,144 @@
+"""Alerts about what got worse than the baseline."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+
+from pytest_memalert.comparisons import is_whole, tell, tell_runs
+from pytest_memalert.model import (
+    AlertCategory,
+    AlertCondition,
+    AlertSeverity,
+    Comparison,
+    GateResult,
+    PerformanceAlert,
+)
+
+__all__ = ["judge"]
+
+# Which comparison of a test speaks first.
+_ORDER = (
+    "leak_bytes_per_run",
+    "growth_bytes",
+    "blocks_growth",
+    "traced_peak_bytes",
+    "peak_bytes",
+    "heap_growth_bytes",
+    "heap_bytes",
+    "rss_bytes",
+    "rss_peak_bytes",
+)
+_PEAKS = ("peak_bytes", "traced_peak_bytes")
+_ADVICE_OF_WHOLE = (
+    (
+        "Look at what is imported, cached or kept by wide fixtures since the baseline was saved: "
+        "pytest -v --memalert lists the tests and fixtures that brought most."
+    ),
+    "If that is meant, save the whole suite again: pytest --memalert --memalert-save",
+)
+
+
+def judge(
+    result: GateResult,
+    *,
+    raised_at: datetime,
+    make_id: Callable[[], str],
+    components: Mapping[str, str] | None = None,
+    skip: Collection[str] = (),
+) -> tuple[PerformanceAlert, ...]:
+    """Return an alert for each test that got worse, for the session, and, when strict, for each new test.
+
+    All are critical and of rule ``regression``. ``skip`` are tests whose alert was raised where they ran.
+    """
+    by_test: dict[str, list[Comparison]] = {}
+    for comparison in result.comparisons:
+        if comparison.status == "regression" and comparison.nodeid not in skip:
+            by_test.setdefault(comparison.nodeid, []).append(comparison)
+    alerts = []
+    for nodeid, found in by_test.items():
+        found.sort(key=lambda comparison: _ORDER.index(comparison.metric))
+        advice = _ADVICE_OF_WHOLE if is_whole(nodeid) else _advice(found[0], result.path)
+        alerts.append(
+            _alert(
+                nodeid,
+                found[0].metric,
+                observed=found[0].observed,
+                limit=found[0].baseline + found[0].allowance,
+                message="\n".join(
+                    [
+                        f"{nodeid}: {tell(found[0])}",
+                        *filter(None, [tell_runs(found[0])]),
+                        *(f"also, {tell(other)}" for other in found[1:]),
+                    ]
+                ),
+                recommendations=advice,
+                raised_at=raised_at,
+                id=make_id(),
+                components=components,
+            )
+        )
+    for nodeid in result.new if result.strict else ():
+        if nodeid in skip:
+            continue
+        alerts.append(
+            _alert(
+                nodeid,
+                "baseline",
+                observed=0.0,
+                limit=0.0,
+                message=f"{nodeid}: is not in the baseline {result.path}, which --memalert-strict asks for",
+                recommendations=(_save(nodeid),),
+                raised_at=raised_at,
+                id=make_id(),
+                components=components,
+            )
+        )
+    return tuple(alerts)
+
+
+def _advice(comparison: Comparison, path: str) -> tuple[str, ...]:
+    what = "what it keeps at once" if comparison.metric in _PEAKS else "what it leaves behind"
+    return (
+        f"Look at what this change made the test hold: {what} has grown since {path} was saved.",
+        f"If that is meant: {_save(comparison.nodeid)}",
+    )
+
+
+def _save(nodeid: str) -> str:
+    # In single quotes, as a shell takes it; a quote of its own would end them.
+    quoted = "'" + nodeid.replace("'", "'\\''") + "'"
+    return f"save the test's figures with: pytest {quoted} --memalert --memalert-save"
+
+
+def _alert(
+    nodeid: str,
+    metric: str,
+    *,
+    observed: float,
+    limit: float,
+    message: str,
+    recommendations: tuple[str, ...],
+    raised_at: datetime,
+    id: str,
+    components: Mapping[str, str] | None,
+) -> PerformanceAlert:
+    return PerformanceAlert(
+        id=id,
+        fingerprint=hashlib.sha256(
+            f"regression\0{metric}\0{nodeid}".encode("utf-8", "backslashreplace")
+        ).hexdigest()[:12],
+        rule="regression",
+        category=AlertCategory.MEMORY_REGRESSION,
+        severity=AlertSeverity.CRITICAL,
+        component=(components or {}).get(nodeid, nodeid.partition("::")[0]),
+        nodeids=(nodeid,),
+        metric=metric,
+        observed=observed,
+        limit=limit,
+        condition=AlertCondition.GREATER_THAN,
+        message=message,
+        recommendations=recommendations,
+        raised_at=raised_at,
+    )
