@@ -14,7 +14,9 @@ from pathlib import Path
 
 import click
 
+from pytest_memalert.allowances import ALLOWANCE_KEYS, ALLOWANCES
 from pytest_memalert.cli import main as main_command
+from pytest_memalert.comparisons import unit_of
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule
@@ -86,6 +88,19 @@ def limits_table() -> str:
     return _table(("keyword", "metric", "written, for example"), rows)
 
 
+def allowances_table() -> str:
+    """Return the table of the gate's allowances: key, metrics, share, floor."""
+    defaults = {**ALLOWANCES.of_tests, **ALLOWANCES.of_session}
+    rows = []
+    for key, metrics in ALLOWANCE_KEYS.items():
+        metric = metrics[0]
+        floor = format_quantity(defaults[metric].floor, unit_of(metric))
+        of = "the session" if metric in ALLOWANCES.of_session else "a test"
+        named = ", ".join(_code(name) for name in metrics)
+        rows.append((_code(key), of, named, f"{defaults[metric].share:.0%}".replace("%", " %"), floor))
+    return _table(("key", "of", "metric", "share", "floor"), rows)
+
+
 def command_table(name: str) -> str:
     """Return the table of a command's options: how each is written, its default, what it means."""
     context = click.Context(main_command)
@@ -109,6 +124,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "metrics": metrics_table,
     "default rules": default_rules_table,
     "limits": limits_table,
+    "allowances": allowances_table,
     **{f"command {name}": partial(command_table, name) for name in main_command.commands},
 }
 

@@ -34,7 +34,9 @@ class Allowance:
 
 _KIB = 2**10
 
-# Measured by benchmarks/gate.py --spreads, over repeated runs of real suites: see docs/reference/gate.md.
+# Chosen by repeated runs of real suites (docs/reference/gate.md). Traced peaks of a test lay within 5 KiB
+# in 489 of 489 tests, so that a few KiB would do for them; resident memory at the end of an unchanged
+# session lay up to 10 % apart, and what measuring itself leaves behind can be deducted only to a megabyte.
 _OF_TESTS: dict[str, Allowance] = {
     "peak_bytes": Allowance(share=0.05, floor=512 * _KIB),
     "traced_peak_bytes": Allowance(share=0.02, floor=32 * _KIB),
@@ -45,7 +47,7 @@ _OF_TESTS: dict[str, Allowance] = {
 _OF_SESSION: dict[str, Allowance] = {
     "rss_peak_bytes": Allowance(share=0.15, floor=8192 * _KIB),
     "rss_bytes": Allowance(share=0.15, floor=8192 * _KIB),
-    "heap_bytes": Allowance(share=0.005, floor=48 * _KIB),
+    "heap_bytes": Allowance(share=0.10, floor=2048 * _KIB),
     "heap_growth_bytes": Allowance(share=0.01, floor=32 * _KIB),
 }
 

@@ -191,7 +191,9 @@ def read_baseline(text: str, name: str) -> Baseline:
     try:
         document = json.loads(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
-        cut = " (the file seems to be cut off)" if error.pos >= len(text.rstrip()) - 1 else ""
+        # An error at the end, or in a text that is never closed, as json words it.
+        is_cut = error.pos >= len(text.rstrip()) - 1 or error.msg.startswith("Unterminated string")
+        cut = " (the file seems to be cut off)" if is_cut else ""
         raise MemalertError(
             f"{name}, line {error.lineno}: not valid JSON{cut}: {error.msg}; {_restore(name)}"
         ) from None

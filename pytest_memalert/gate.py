@@ -31,6 +31,7 @@ __all__ = [
     "compare_whole",
     "decide_peaks",
     "find_excesses",
+    "is_leak_known",
     "is_peak_odd",
     "judge",
     "keep_written",
@@ -39,7 +40,6 @@ __all__ = [
     "retains_less",
     "settle",
     "why_unlike",
-    "with_known_leak",
 ]
 
 #: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
@@ -66,6 +66,10 @@ _ADVICE_OF_WHOLE = (
 _SPREADS = 2
 # What a run leaves behind is not written where it is less than this part of the allowance.
 _TOO_LITTLE = 16
+# What Python takes from malloc is no block of its own, and seen in the growth.
+_LARGEST_BLOCK_BYTES = 512
+# A leak is the one that the figures showed while it is no larger by more than this.
+_KNOWN_SHARE = 1.1
 # So many modules that were compiled or not make no difference to what is allowed.
 _ALIKE_MODULES = 3
 # A first run is looked at again when its peak is off by this much, either way. Looking costs a few
@@ -224,21 +228,19 @@ def find_excesses(
     return tuple(found)
 
 
-def with_known_leak(entry: Entry, *, bytes_per_run: float, blocks_per_run: float) -> Entry:
-    """Return the entry with the leak that its other figures show.
+def is_leak_known(entry: Entry, *, bytes_per_run: float, blocks_per_run: float) -> bool:
+    """Return whether the baseline's other figures show a leak as large as the one now proven.
 
     Which suspects are searched for leaks depends on the time there is: a leak may have been there all
     along, seen in the blocks or bytes that each run left, though nobody had proven it. Blocks are
     taken to be as large as those of the leak that is now proven.
     """
-    leak, growth, blocks = (entry.figure(metric) for metric in RETAINED)
-    known = max(
-        leak.median if leak else 0,
-        growth.median if growth else 0,
-        blocks.median * bytes_per_run / blocks_per_run if blocks and blocks_per_run > 0 else 0,
-    )
-    figure = Figure(median=round(known), spread=leak.spread if leak else 0)
-    return replace(entry, figures={**entry.figures, "leak_bytes_per_run": figure})
+    growth, blocks = entry.figure("growth_bytes"), entry.figure("blocks_growth")
+    known_bytes = float(growth.median) if growth is not None else 0.0
+    if blocks is not None and blocks_per_run > 0:
+        block_bytes = min(_LARGEST_BLOCK_BYTES, bytes_per_run / blocks_per_run)
+        known_bytes = max(known_bytes, blocks.median * block_bytes)
+    return bytes_per_run <= known_bytes * _KNOWN_SHARE
 
 
 def retains_less(

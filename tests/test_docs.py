@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_memalert.allowances import ALLOWANCE_KEYS
 from pytest_memalert.cli import main
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS, RULE_KEYS
 from pytest_memalert.metrics import METRICS
@@ -77,6 +78,12 @@ def test_every_key_of_a_rule_is_documented(key: str) -> None:
 def test_every_keyword_of_the_marker_is_documented(keyword: str) -> None:
     """Each has a row of its own."""
     assert f"| `{keyword}` |" in reference("marker")
+
+
+@pytest.mark.parametrize("key", ALLOWANCE_KEYS)
+def test_every_allowance_of_the_gate_is_documented(key: str) -> None:
+    """With its default."""
+    assert f"| `{key}` |" in reference("gate")
 
 
 @pytest.mark.parametrize("hook", hook_names())

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.files import explain_unwritable, replace_text
+from pytest_memalert.files import explain_unwritable, locked, replace_text
 
 # Files are limited in a process of its own: a limit can't be raised again by everyone.
 WRITE_INTO_A_FULL_DISK = """
@@ -176,3 +176,32 @@ def test_name_that_the_file_system_refuses_is_refused(tmp_path: Path, name: str)
     assert problem is not None
     assert "can't be written" in problem
     assert [each.name for each in tmp_path.iterdir()] == ["loop"]
+
+
+COUNTING = """
+import sys
+from pathlib import Path
+from pytest_memalert.files import locked, replace_text
+
+path = Path(sys.argv[1])
+for _ in range(50):
+    with locked(path):
+        replace_text(path, str(int(path.read_text(encoding="utf-8")) + 1))
+"""
+
+
+def test_processes_that_change_a_file_under_its_lock_lose_nothing(tmp_path: Path) -> None:
+    """Each reads what the other has written; nothing is left beside the file."""
+    path = tmp_path / "count"
+    path.write_text("0", encoding="utf-8")
+    processes = [subprocess.Popen([sys.executable, "-c", COUNTING, str(path)]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert path.read_text(encoding="utf-8") == "150"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lock_is_given_back_when_the_block_raises(tmp_path: Path) -> None:
+    """The next one gets it."""
+    for _ in range(2):
+        with pytest.raises(KeyError), locked(tmp_path / "file"):
+            raise KeyError

@@ -16,12 +16,12 @@ from pytest_memalert.gate import (
     compare_figure,
     decide_peaks,
     find_excesses,
+    is_leak_known,
     is_peak_odd,
     judge,
     match_renamed,
     retains_less,
     settle,
-    with_known_leak,
 )
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert
@@ -206,13 +206,7 @@ class Gate:
         if leak is not None and leak.status in ("clean", "leaking"):
             # The search for leaks has repeated the test already, and more often than is done here.
             if excesses:
-                hunted = _as_hunted(leak)
-                known = with_known_leak(
-                    entry,
-                    bytes_per_run=hunted["leak_bytes_per_run"],
-                    blocks_per_run=hunted["blocks_growth"],
-                )
-                proven = find_excesses(nodeid, known, allowances, hunted)
+                proven = find_excesses(nodeid, entry, allowances, _as_hunted(leak, entry))
             excesses = ()
         if not odd and not excesses:
             return self._conclude(measurement, (*proven, *less), leak)
@@ -330,11 +324,10 @@ def _once(values: Mapping[str, float]) -> Entry:
     return summarise([peaks], once=True)
 
 
-def _as_hunted(leak: LeakAnalysis) -> dict[str, float]:
+def _as_hunted(leak: LeakAnalysis, entry: Entry) -> dict[str, float]:
     """Return what a search for leaks says a test retains, as the figures of a run."""
-    bytes_per_run = leak.bytes_per_run or 0.0
-    return {
-        "leak_bytes_per_run": bytes_per_run,
-        "growth_bytes": bytes_per_run,
-        "blocks_growth": leak.blocks_per_run or 0.0,
-    }
+    bytes_per_run, blocks_per_run = leak.bytes_per_run or 0.0, leak.blocks_per_run or 0.0
+    hunted = {"growth_bytes": bytes_per_run, "blocks_growth": blocks_per_run}
+    if not is_leak_known(entry, bytes_per_run=bytes_per_run, blocks_per_run=blocks_per_run):
+        hunted["leak_bytes_per_run"] = bytes_per_run
+    return hunted

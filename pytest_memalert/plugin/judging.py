@@ -119,6 +119,11 @@ class Judge:
 
             self._gate = Gate(given.gate, self._repeater, traces_all=given.settings.trace)
 
+    @property
+    def tracing_left_bytes(self) -> int:
+        """Return what tracing single runs has left behind in this process so far."""
+        return self._repeater.tracing_left_bytes
+
     def learn_collected(self, nodeids: Collection[str]) -> None:
         """Take in the ids of all tests that there are; only a gate has a use for them."""
         if self._gate is not None:

@@ -27,6 +27,10 @@ class WholeProcess:
     """
 
     def __init__(self, config: pytest.Config) -> None:
+        # Imported now: whether a suspect needs it later must not make a difference to the session.
+        import pytest_memalert.finding
+        import pytest_memalert.plugin.gating  # noqa: F401
+
         self._config = config
         self._read_rss = open_rss_reader()
         self._read_heap = open_heap_reader() or _unknown
@@ -34,6 +38,7 @@ class WholeProcess:
         self._collected: int | None = None
         self._shift_rss = 0
         self._shift_heap = 0
+        self._tracing_left_bytes = 0
         self._peak: float | None = None
         self._compiled = 0
         self._deselected: set[str] = set()
@@ -75,9 +80,16 @@ class WholeProcess:
         if "rss_peak_bytes" in values:
             self._peak = max(self._peak or 0, values["rss_peak_bytes"] - self._shift_rss)
 
-    def note_reruns(self, before: Sample | None) -> None:
-        """Take note of what a test's further runs brought since its own run ended."""
-        if before is None or before.rss_bytes is None:
+    def note_reruns(self, before: Sample | None, *, retains: bool, tracing_left_bytes: int) -> None:
+        """Take note of what a test's further runs brought since its own run ended.
+
+        That is all there is more of where each run ``retains`` something, else what tracing left.
+        """
+        traced_bytes = tracing_left_bytes - self._tracing_left_bytes
+        self._tracing_left_bytes = tracing_left_bytes
+        if not retains or before is None or before.rss_bytes is None:
+            self._shift_rss += traced_bytes
+            self._shift_heap += traced_bytes
             return
         trim_heap()
         rss, heap = self._read_rss(), self._read_heap()

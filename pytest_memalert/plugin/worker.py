@@ -425,8 +425,10 @@ class Worker:
         self._repeating = True
         judgement = judge.judge(measurement, item, self._limits(item), passed=outcome == "passed")
         self._repeating = False
-        if self._whole is not None and judgement.retains:
-            self._whole.note_reruns(self._last)
+        if self._whole is not None and judgement.reruns:
+            self._whole.note_reruns(
+                self._last, retains=judgement.retains, tracing_left_bytes=judge.tracing_left_bytes
+            )
         attempt.comparisons = judgement.comparisons
         attempt.entry, attempt.renamed_from = judgement.entry, judgement.renamed_from
         attempt.measurement = judgement.measurement

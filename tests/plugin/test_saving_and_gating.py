@@ -1,0 +1,501 @@
+"""Sessions that save a baseline, and sessions that are held against one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Inner
+
+NAME = "memalert.lock.json"
+
+BEFORE = """
+    import pytest
+
+    KEPT = []
+
+    def test_peak():
+        block = bytearray(4 * 2**20)
+
+    def test_objects():
+        texts = [str(number) for number in range(20_000)]
+
+    def test_small():
+        pass
+"""
+
+
+# Runs in this process are no sessions of their own: what it holds changes from one to the next.
+OFF = "\n".join(
+    ("[tool.memalert.gate]", *(f'{key} = "off"' for key in ("session_peak", "session_rss", "session_heap")))
+)
+
+
+@pytest.fixture(autouse=True)
+def _sessions_are_not_compared(request: pytest.FixtureRequest) -> None:
+    for name in ("inner", "serial", "distributed"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).configure(f'{OFF}\ncollection = "off"')
+
+
+def saved(inner: Inner) -> dict[str, dict[str, Any]]:
+    """Return the entries of the one environment that the file has."""
+    document = json.loads((inner.pytester.path / NAME).read_text(encoding="utf-8"))
+    (entries,) = document["environments"].values()
+    assert isinstance(entries, dict)
+    return entries
+
+
+def names(inner: Inner) -> list[str]:
+    """Return the tests of the file by their names alone."""
+    return [nodeid.rpartition("::")[2] for nodeid in saved(inner) if "::" in nodeid]
+
+
+# ------------------------------------------------------------------- the gate
+
+
+def test_unchanged_code_passes(inner: Inner) -> None:
+    """Saved and gated in one process, and by two workers."""
+    inner.write(BEFORE)
+    done = inner.run("--memalert-save")
+    done.assert_outcomes(passed=3)
+    done.stdout.fnmatch_lines([f"memalert: saved what 3 tests need to {NAME} (3 of them new)"])
+    assert names(inner) == ["test_objects", "test_peak", "test_small"]
+    done = inner.run("--memalert-gate")
+    done.assert_outcomes(passed=3)
+    assert done.ret == pytest.ExitCode.OK
+    done.stdout.fnmatch_lines([f"gate: 3 tests compared with {NAME}, 0 worse, 0 better"])
+
+
+def test_higher_peak_fails_the_test_with_the_figures(inner: Inner) -> None:
+    """A mebibyte more than four; and twice as many small objects, which the kernel may not see at all."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    inner.write(BEFORE.replace("4 * 2**20", "5_242_880").replace("20_000", "100_000"))
+    done = inner.run("--memalert-gate")
+    done.assert_outcomes(passed=1, failed=2)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(
+        [
+            f"gate: 3 tests compared with {NAME}, 2 worse, 0 better",
+            "FAILED test_a.py::test_peak - traced peak 5 MiB is 1 MiB over the baseline's 4 MiB (allowed: *)",
+        ]
+    )
+    done.stdout.fnmatch_lines(
+        [
+            "test_a.py::test_peak: traced peak 5 MiB is 1 MiB over the baseline's 4 MiB (allowed: *)",
+            "run again: 5 MiB, 5 MiB",
+            "-> If that is meant: save the test's figures with: pytest 'test_a.py::test_peak' --memalert *",
+        ]
+    )
+
+
+def test_verdicts_of_workers_are_those_of_one_process(serial: Inner, distributed: Inner) -> None:
+    """Saved by the one, gated by the others."""
+    serial.write(BEFORE)
+    serial.run("--memalert-save")
+    distributed.run("--memalert-gate").assert_outcomes(passed=3)
+    distributed.write(BEFORE.replace("4 * 2**20", "5_242_880"))
+    done = distributed.run("--memalert-gate")
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(["*test_a.py::test_peak - traced peak 5 MiB is 1 MiB over *"])
+
+
+def test_memory_that_each_run_retains_fails_the_test(inner: Inner) -> None:
+    """As a regression, whatever the leak rules say (here, they are off)."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    inner.write(BEFORE.replace("pass", "KEPT.append(bytearray(64 * 2**10))"))
+    done = inner.run("--memalert-gate")
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(["test_a.py::test_small: growth 6? KiB is 6? KiB over the baseline's 0 B *"])
+
+
+def test_cache_that_is_filled_once_is_no_regression(inner: Inner) -> None:
+    """It didn't come back when the test was run again."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    inner.write(BEFORE.replace("pass", "KEPT or KEPT.append(bytearray(256 * 2**10))"))
+    done = inner.run("--memalert-gate", "-k", "small or objects")
+    done.assert_outcomes(passed=2)
+    assert done.ret == pytest.ExitCode.OK
+
+
+def test_regression_is_found_with_the_search_for_leaks_on(serial: Inner) -> None:
+    """What the search has proven needs no further runs; the alert has what survives."""
+    serial.write(BEFORE)
+    serial.run("--memalert-save", leaks="suspects")
+    serial.write(BEFORE.replace("pass", "KEPT.append(bytearray(64 * 2**10))"))
+    done = serial.run("--memalert-gate", leaks="suspects")
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(
+        ["test_a.py::test_small: leak per run 6? KiB is 6? KiB over *", "each run leaves 1 bytearray, *"]
+    )
+
+
+def test_improvement_is_told_with_the_command_that_keeps_it(inner: Inner) -> None:
+    """It fails nothing."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    inner.write(BEFORE.replace("4 * 2**20", "2_097_152"))
+    done = inner.run("--memalert-gate")
+    done.assert_outcomes(passed=3)
+    done.stdout.fnmatch_lines(
+        [
+            "better than the baseline: test_a.py::test_peak: traced peak 2 MiB is 2 MiB under the *",
+            "  keep it, so that it can't get lost again: pytest --memalert --memalert-save",
+            "gate: 3 tests compared with *, 0 worse, 1 better",
+        ]
+    )
+
+
+def test_import_that_brings_more_fails_the_session(inner: Inner) -> None:
+    """No test is to blame: the exit status is."""
+    inner.configure(OFF)
+    inner.write(BEFORE)
+    inner.run_apart("--memalert-save")
+    inner.write(BEFORE.replace("KEPT = []", "KEPT = [bytearray(2**20)]"))
+    done = inner.run_apart("--memalert-gate")
+    done.assert_outcomes(passed=3)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(
+        [
+            "CRITICAL memory_regression  *",
+            "  memory that imports at collection brought * is 1 MiB over the baseline's *",
+        ]
+    )
+
+
+def test_test_that_fails_by_itself_keeps_its_own_failure(serial: Inner) -> None:
+    """It isn't compared."""
+    serial.write(BEFORE)
+    serial.run("--memalert-save")
+    serial.write(BEFORE.replace("4 * 2**20)", "9 * 2**20); assert 0"))
+    done = serial.run("--memalert-gate")
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(["gate: 2 tests compared with *, 0 worse, 0 better, 1 not compared"])
+    done.stdout.no_fnmatch_line("*over the baseline*")
+
+
+def test_fail_on_never_makes_a_regression_a_warning(serial: Inner) -> None:
+    """As any other alert."""
+    serial.write(BEFORE)
+    serial.run("--memalert-save")
+    serial.write(BEFORE.replace("4 * 2**20", "5_242_880"))
+    done = serial.run("--memalert-gate", "--memalert-fail-on=never")
+    done.assert_outcomes(passed=3, warnings=1)
+    assert done.ret == pytest.ExitCode.OK
+
+
+def test_gate_is_in_the_json_report(inner: Inner) -> None:
+    """With the values of the runs that confirmed it."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    inner.write(BEFORE.replace("4 * 2**20", "5_242_880"))
+    inner.run("--memalert-gate")
+    gate = inner.report()["gate"]
+    assert (gate["path"], gate["compared"], gate["refusal"]) == (NAME, 3, None)
+    (comparison,) = gate["comparisons"]
+    assert (comparison["nodeid"], comparison["status"]) == ("test_a.py::test_peak", "regression")
+    assert comparison["observed"] == pytest.approx(5 * 2**20, rel=0.02)
+    assert len(comparison["further"]) == 2
+
+
+def test_traced_session_has_entries_of_its_own(serial: Inner) -> None:
+    """It is another environment: tracing changes every figure."""
+    serial.write(BEFORE)
+    serial.run("--memalert-save")
+    serial.run("--memalert-save", "--memalert-trace")
+    document = json.loads((serial.pytester.path / NAME).read_text(encoding="utf-8"))
+    plain, traced = sorted(document["environments"])
+    assert traced == f"{plain}-traced"
+    serial.write(BEFORE.replace("4 * 2**20", "5_242_880"))
+    serial.run("--memalert-gate", "--memalert-trace").assert_outcomes(passed=2, failed=1)
+
+
+# -------------------------------------------------------- markers and allowances
+
+
+def test_marker_limit_is_all_that_the_gate_asks_of_its_test(serial: Inner) -> None:
+    """It was written by hand for this test."""
+    serial.write(BEFORE)
+    serial.run("--memalert-save")
+    marked = BEFORE.replace("def test_peak", '@pytest.mark.memalert(peak="6 MiB")\n    def test_peak')
+    serial.write(marked.replace("4 * 2**20", "5_242_880"))
+    serial.run("--memalert-gate").assert_outcomes(passed=3)
+
+
+def test_allowance_of_the_configuration_holds(serial: Inner) -> None:
+    """For the tests of its pattern."""
+    serial.configure(f'{OFF}\n[[tool.memalert.gate.tests]]\ntests = ["*::test_peak"]\npeak = "2 MiB"')
+    serial.write(BEFORE)
+    serial.run("--memalert-save")
+    serial.write(BEFORE.replace("4 * 2**20", "5_242_880").replace("20_000", "100_000"))
+    done = serial.run("--memalert-gate")
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(["FAILED test_a.py::test_objects *"])
+
+
+def test_test_that_must_not_be_repeated_is_never_failed_by_the_gate(serial: Inner) -> None:
+    """What could not be confirmed is told as unclear."""
+    once = BEFORE.replace("def test_peak", '@pytest.mark.memalert(leaks="off")\n    def test_peak')
+    serial.write(once)
+    serial.run("--memalert-save")
+    entry = saved(serial)["test_a.py::test_peak"]
+    assert entry["once"] is True
+    assert "growth_bytes" not in entry
+    serial.write(once.replace("4 * 2**20", "8_388_608"))
+    done = serial.run("--memalert-gate")
+    done.assert_outcomes(passed=3)
+    done.stdout.fnmatch_lines(["note: test_a.py::test_peak: peak 8* MiB is *; not confirmed: the test is*"])
+
+
+# ------------------------------------------------------ new, missing and renamed
+
+
+def test_new_and_missing_tests_are_listed_and_pass(inner: Inner) -> None:
+    """Unless it is strict."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    inner.write(BEFORE.replace("test_small", "test_newly_written"))
+    done = inner.run("--memalert-gate")
+    done.assert_outcomes(passed=3)
+    done.stdout.fnmatch_lines(
+        [
+            "not in the baseline: test_a.py::test_newly_written",
+            "in the baseline, but not collected: test_a.py::test_small",
+            "gate: 2 tests compared with *, 0 worse, 0 better, 1 new, 1 missing",
+        ]
+    )
+
+
+def test_strict_gate_fails_new_tests(inner: Inner) -> None:
+    """With the command that saves them."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    inner.write(BEFORE.replace("test_small", "test_newly_written"))
+    done = inner.run("--memalert-gate", "--memalert-strict")
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(
+        [
+            f"test_a.py::test_newly_written: is not in the baseline {NAME}, which --memalert-strict asks for",
+            "-> save the test's figures with: pytest 'test_a.py::test_newly_written' --memalert --mem*",
+        ]
+    )
+
+
+PARAMETRISED = """
+    import pytest
+
+    @pytest.mark.parametrize("size", [pytest.param(1, id="small"), pytest.param(3, id="large")])
+    def test_size(size):
+        block = bytearray(size * 2**20)
+"""
+
+
+def test_renamed_parameter_is_the_same_test(inner: Inner) -> None:
+    """One id went, one came, and it needs the same: even the strict gate lets it pass."""
+    inner.write(PARAMETRISED)
+    inner.run("--memalert-save")
+    inner.write(PARAMETRISED.replace("large", "the largest"))
+    done = inner.run("--memalert-gate", "--memalert-strict")
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(
+        [
+            "renamed: test_a.py::test_size?large? is now test_a.py::test_size?the largest?",
+            "gate: 2 tests compared with *, 0 worse, 0 better",
+        ]
+    )
+
+
+def test_parameter_that_needs_more_is_another_test(inner: Inner) -> None:
+    """It is new, not worse."""
+    inner.write(PARAMETRISED)
+    inner.run("--memalert-save")
+    inner.write(PARAMETRISED.replace('3, id="large"', '5, id="the largest"'))
+    done = inner.run("--memalert-gate")
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(["gate: 1 test compared with *, 0 worse, 0 better, 1 new, 1 missing"])
+
+
+def test_nothing_is_missing_where_a_part_was_asked_for(inner: Inner) -> None:
+    """By node id, or by expression."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    for part in (["test_a.py::test_peak"], ["-k", "peak"]):
+        done = inner.run(*part, "--memalert-gate")
+        done.stdout.fnmatch_lines([f"gate: 1 test compared with {NAME}, 0 worse, 0 better"])
+
+
+# -------------------------------------------------------------------- saving
+
+
+def test_saving_a_part_keeps_the_rest(inner: Inner) -> None:
+    """A test that the part doesn't have may well exist."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    before = saved(inner)
+    inner.write(BEFORE.replace("4 * 2**20", "9_437_184").replace("20_000", "200_000"))
+    inner.run("-k", "peak", "--memalert-save")
+    after = saved(inner)
+    assert set(after) == set(before)
+    changed = [nodeid for nodeid in before if before[nodeid] != after[nodeid]]
+    assert changed == ["test_a.py::test_peak"]
+    assert after["test_a.py::test_peak"]["traced_peak_bytes"][0] > 9 * 2**20
+
+
+def test_saving_again_changes_nothing_where_nothing_changed(serial: Inner) -> None:
+    """So a review sees what changed, and no noise."""
+    serial.write(BEFORE)
+    serial.run("--memalert-save")
+    before = {nodeid: entry for nodeid, entry in saved(serial).items() if "::" in nodeid}
+    serial.run("--memalert-save")
+    assert {nodeid: entry for nodeid, entry in saved(serial).items() if "::" in nodeid} == before
+
+
+def test_saving_the_whole_suite_drops_and_names_tests_that_are_gone(inner: Inner) -> None:
+    """A skipped one stays, and so does one whose module is skipped."""
+    inner.write(BEFORE, test_b="def test_other(): pass", test_c="def test_third(): pass")
+    inner.run("--memalert-save")
+    inner.write(
+        BEFORE.replace("def test_small", "@pytest.mark.skip\n    def test_objects"),
+        test_b="import pytest; pytest.importorskip('no_such_module')\ndef test_other(): pass",
+        test_c="def test_renamed(): pass",
+    )
+    done = inner.run("--memalert-save")
+    done.stdout.fnmatch_lines(
+        [
+            "memalert: saved what 2 tests need to *",
+            "dropped from it, since they don't exist any more: test_a.py::test_small, test_c.py::test_third",
+        ]
+    )
+    assert names(inner) == ["test_objects", "test_peak", "test_other", "test_renamed"]
+
+
+def test_failing_test_keeps_its_entry(serial: Inner) -> None:
+    """What it needs is not known."""
+    serial.write(BEFORE)
+    serial.run("--memalert-save")
+    before = saved(serial)["test_a.py::test_peak"]
+    serial.write(BEFORE.replace("4 * 2**20)", "9 * 2**20); assert 0"))
+    serial.run("--memalert-save")
+    assert saved(serial)["test_a.py::test_peak"] == before
+
+
+def test_saving_measures_each_test_more_than_once(serial: Inner) -> None:
+    """And leaves its outcome, and what it prints, alone."""
+    serial.write("COUNT = []\ndef test_a():\n    COUNT.append(1); print('run', len(COUNT)); assert 1")
+    serial.run("--memalert-save", "-rP").stdout.fnmatch_lines(["run 1"])
+    assert serial.report()["totals"]["reruns"] == 5
+
+
+def test_baseline_is_beside_the_configuration_wherever_pytest_is_started(serial: Inner) -> None:
+    """Unless a path is typed: that is relative to where."""
+    folder = serial.pytester.mkdir("sub")
+    serial.write(BEFORE)
+    serial.pytester.chdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        serial.run("..", "--memalert-save")
+        serial.run("..", "--memalert-save=own.json")
+    assert (serial.pytester.path / NAME).exists()
+    assert (folder / "own.json").exists()
+
+
+def test_saving_wins_over_the_gate_of_the_configuration(serial: Inner) -> None:
+    """Whoever saves isn't judged meanwhile."""
+    serial.configure(OFF, pytest_options='addopts = "--memalert-gate"')
+    serial.write(BEFORE)
+    serial.run("--memalert-save").stdout.fnmatch_lines(["memalert: saved what 3 tests need *"])
+    serial.run().stdout.fnmatch_lines(["gate: 3 tests compared *"])
+
+
+# ------------------------------------------------------------------- bad input
+
+
+def refused(inner: Inner, *args: str) -> str:
+    """Return what a session is refused for; there is no test of it that ran."""
+    done = inner.run(*args)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    text = done.stderr.str()
+    assert "Traceback" not in text
+    return text
+
+
+def test_gate_without_a_baseline_says_how_to_save_one(inner: Inner) -> None:
+    """Before any test runs."""
+    inner.write(BEFORE)
+    assert (
+        f"--memalert-gate: there is no baseline {NAME}; save one with: pytest --memalert --memalert-save"
+    ) in refused(inner, "--memalert-gate")
+
+
+@pytest.mark.parametrize("option", ["--memalert-gate", "--memalert-save"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{\n"format": 1,\n"envir', f"{NAME}, line 3: not valid JSON (the file seems to be cut off)"),
+        ('{\n"format": 99,\n"environments": {}}', f"{NAME}, line 2: format 99 is newer than what this"),
+        ('{\n"format": 1,\n<<<<<<< HEAD\n', f"{NAME}, line 3: a merge conflict is left (<<<<<<<)"),
+        (
+            '{"format": 1, "environments": {"k": {\n"a": {},\n"a": {}}}}',
+            f"{NAME}, line 3: the test 'a' is named twice",
+        ),
+    ],
+)
+def test_broken_baseline_is_refused_and_left_alone(
+    serial: Inner, option: str, text: str, message: str
+) -> None:
+    """With its line; saving doesn't write over what somebody may want to repair."""
+    serial.write(BEFORE)
+    path = serial.pytester.path / NAME
+    path.write_text(text, encoding="utf-8")
+    assert message in refused(serial, option)
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_baseline_that_is_not_utf_8_is_refused(serial: Inner) -> None:
+    """With the line of the first odd byte."""
+    serial.write(BEFORE)
+    (serial.pytester.path / NAME).write_bytes(b"{\n\xff")
+    assert f"{NAME}, line 2: is not UTF-8 text" in refused(serial, "--memalert-gate")
+
+
+def test_baseline_of_another_environment_is_refused(inner: Inner) -> None:
+    """Nothing was compared, and that must not look like success."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    path = inner.pytester.path / NAME
+    (key,) = json.loads(path.read_text(encoding="utf-8"))["environments"]
+    path.write_text(path.read_text(encoding="utf-8").replace(key, "pypy-2.7-plan9-vax"), encoding="utf-8")
+    text = refused(inner, "--memalert-gate")
+    assert f"{NAME}: has no entries for this environment, {key} (it has: pypy-2.7-plan9-vax)" in text
+    inner.run("--memalert-save")
+    assert set(json.loads(path.read_text(encoding="utf-8"))["environments"]) == {key, "pypy-2.7-plan9-vax"}
+
+
+def test_tests_are_not_taken_for_the_path(serial: Inner) -> None:
+    """``pytest --memalert-save test_a.py``: argparse takes what follows for the option's value."""
+    serial.write(BEFORE)
+    text = refused(serial, "--memalert-save", "test_a.py")
+    assert "--memalert-save: 'test_a.py' is not the name of a .json file; to run 'test_a.py', put it " in text
+    assert f"--memalert-save={NAME}" in text
+
+
+def test_faulty_allowances_are_refused_with_all_else(serial: Inner) -> None:
+    """Every problem at once."""
+    serial.configure('[tool.memalert.gate]\npeak = "2 megs"\npeek = 1', options='leaks = "some"')
+    text = refused(serial)
+    assert "pyproject.toml: tool.memalert.gate.peak: '2 megs' is not a size; write it as '2 MiB'" in text
+    assert "unknown key 'peek'" in text
+    assert "tool.memalert.leaks" in text
+
+
+def test_directory_in_the_place_of_the_file_is_refused(serial: Inner) -> None:
+    """For saving and for the gate."""
+    serial.write(BEFORE)
+    serial.pytester.mkdir("own.json")
+    assert "'own.json' is a directory" in refused(serial, "--memalert-save=own.json")
