@@ -20,7 +20,7 @@ from pytest_memalert.errors import MemalertError
 from pytest_memalert.model import AlertSeverity, LeakVerdict, Overhead, Run
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.shards import join
-from tests.test_ci_reports import MIB, NOON, make_alert, make_gate, make_measurement, make_run
+from tests.test_ci_reports import MIB, NOON, law, make_alert, make_gate, make_measurement, make_run
 from tests.test_cli import run
 
 A, B, C = (f"tests/test_{letter}.py::test_it" for letter in "abc")
@@ -150,6 +150,7 @@ def test_shard_without_a_gate_among_others_is_told() -> None:
     assert "only 1 of 2 reports were held against a baseline" in joined.warnings[0]
 
 
+@law
 @given(st.permutations([(f"{n}.json", n) for n in range(1, 5)]))
 def test_law_of_joining_the_order_of_reports_changes_no_finding(order: list[tuple[str, int]]) -> None:
     shards = {
@@ -395,6 +396,7 @@ FIGURES = st.dictionaries(
 )
 
 
+@law
 @given(FIGURES, FIGURES)
 def test_law_of_changes_back_and_forth_cancel_out(old: Any, new: Any) -> None:
     forth, back = find_changes(old, new), find_changes(new, old)

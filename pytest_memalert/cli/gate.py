@@ -24,8 +24,9 @@ from pytest_memalert.cli.console import (
 )
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.gate import compare, judge
+from pytest_memalert.gate import compare
 from pytest_memalert.model import AlertCategory, GateResult, Run
+from pytest_memalert.regressions import judge
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports import terminal
 from pytest_memalert.settings import read_pyproject
