@@ -32,7 +32,7 @@ import pytest
 from _pytest.doctest import DoctestItem, DoctestTextfile
 from _pytest.fixtures import FixtureDef
 from _pytest.junitxml import xml_key
-from _pytest.outcomes import Exit, Skipped, XFailed
+from _pytest.outcomes import Skipped, XFailed
 from _pytest.skipping import xfailed_key
 from _pytest.tmpdir import tmppath_result_key
 from _pytest.unittest import TestCaseFunction
@@ -146,7 +146,8 @@ class Rerunner:
     def run(self) -> RerunOutcome:
         """Run the item once more and return how it ended.
 
-        ``pytest.exit`` and KeyboardInterrupt pass through, as in the item's own run.
+        KeyboardInterrupt passes through, as in the item's own run. ``pytest.exit`` is a failure: the
+        session of which the item's own run didn't want an end goes on.
         """
         item = self._item
         for prepare in self._before:
@@ -192,7 +193,7 @@ def _run_phase(item: pytest.Item, phase: str, call: Callable[[], object]) -> tup
     raised: BaseException | None = None
     try:
         call()
-    except (KeyboardInterrupt, Exit):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:
         raised = error
