@@ -9,8 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import Inner
 
-# A leak this plain shows in 20 runs; without a bound each of them would take its 1,300.
-FEW_RUNS = "import pytest\npytestmark = pytest.mark.memalert(runs=20)\n"
+# A leak this plain shows in 40 runs; without a bound each of them would take its 1,300.
+FEW_RUNS = "import pytest\npytestmark = pytest.mark.memalert(runs=40)\n"
 
 LEAKING = (
     FEW_RUNS
@@ -122,6 +122,10 @@ def test_each_kind_of_leak_is_found(inner: Inner) -> None:
         assert (inner.tests()[name]["leak"]["blocks_per_run"], name) == (1, name)
     size_bytes = inner.tests()["test_1_mib"]["leak"]["bytes_per_run"]
     assert size_bytes == pytest.approx(2**20, rel=0.01)
+    (descriptor,) = [a for a in inner.report()["alerts"] if a["nodeids"][0].endswith("test_descriptor")]
+    assert descriptor["message"].startswith(
+        "test_a.py::test_descriptor: leaks +1 open descriptor per run, over "
+    )
     assert inner.tests()["test_every_second_run"]["leak"]["blocks_per_run"] == pytest.approx(0.5, rel=0.1)
 
 
