@@ -295,7 +295,8 @@ def describe_leak(breach: Breach, measurement: Measurement) -> str:
         amounts.append(format_size(leak.bytes_per_run))
     if leak.blocks_per_run:
         amounts.append(f"{leak.blocks_per_run:g} block{'s' if leak.blocks_per_run != 1 else ''}")
-    text = f"{measurement.nodeid}: leaks {' in '.join(amounts) or leak.reason} per run"
+    lost = f"{' in '.join(amounts)} per run" if amounts else leak.reason  # which says per run itself
+    text = f"{measurement.nodeid}: leaks {lost}"
     if rule.metric == "leak_rate_bytes_per_hour":
         pace, limit = (format_size(size) for size in (breach.observed, rule.threshold))
         return f"{text}, {pace}/hour at its own pace (limit {limit}/hour)"

@@ -52,12 +52,19 @@ def choose(
 
     ``candidates`` are the node ids collected, each with what its code is now. Only as many
     are chosen as the budget covers by what they cost before, but at least one. None means
-    any: with a share of a time that isn't known yet, the budget is met as the run goes on.
+    any: with a share of a time that isn't known yet, the budget is met as the run goes on. While
+    it is known of too few tests, all others are chosen: else the first would have every turn.
     """
     known = {nodeid: turns.tests[nodeid] for nodeid in candidates if nodeid in turns.tests}
     if budget_s is None:
-        if budget_share is None or 2 * len(known) < len(candidates):
+        if budget_share is None or not known:
             return None
+        if 2 * len(known) < len(candidates):
+            return frozenset(
+                nodeid
+                for nodeid, source in candidates.items()
+                if nodeid not in known or known[nodeid].source != source
+            )
         mean_s = fmean(turn.duration_s for turn in known.values())
         budget_s = budget_share * mean_s * len(candidates)
     usual_s = median(turn.cost_s for turn in known.values()) if known else _GUESSED_COST_S

@@ -108,6 +108,19 @@ def test_the_site_is_the_users_line_and_function() -> None:
     assert re.search(r"test_attribution\.py:\d+ in \S*leak$", site)
 
 
+def test_the_site_of_an_instance_is_its_own() -> None:
+    # Python 3.11 doesn't find an object that has a __dict__ by itself, and this one holds nothing.
+    class Empty:
+        pass
+
+    def leak() -> None:
+        KEEP.append(Empty())
+
+    (survivor,) = explained(leak).survivors
+    assert survivor.type.endswith("Empty")
+    assert re.search(r"test_attribution\.py:\d+ in \S*leak$", survivor.allocated_at[0])
+
+
 def test_the_count_is_of_one_run() -> None:
     def leak() -> None:
         KEEP.extend([[1], [2], [3]])

@@ -25,6 +25,10 @@ def test_a_leak_of_300_blocks_stands_out_whatever_the_suite_retains() -> None:
         assert floor.stands_out({**QUIET, "blocks_growth": usual + 300})
 
 
+def test_a_leak_of_300_blocks_stands_out_in_the_first_test() -> None:
+    assert Floor().stands_out({**QUIET, "blocks_growth": 302.0})
+
+
 def test_a_leak_of_10_kib_stands_out() -> None:
     floor = learnt(QUIET)
     assert floor.stands_out({**QUIET, "heap_growth_bytes": 1000.0 + 10 * 1024})

@@ -60,7 +60,7 @@ def compose(run: Callable[[], str | None]) -> Composition:
 def _describe(obj: object) -> tuple[str, str] | None:
     """Return the kind of an object and where it was allocated; None for what isn't the user's."""
     kind = type_name(type(obj))
-    frames = sites.frames_of(tracemalloc.get_object_traceback(obj))
+    frames = sites.frames_of(sites.traceback_of(obj))
     if any(sites.origin_of(filename) in ("user", "library") for filename, _ in frames):
         return kind, sites.place(sites.useful(frames)[0])
     # Python 3.11 allocates instances that have a __dict__ in a way that leaves no trace. A class

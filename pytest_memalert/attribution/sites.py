@@ -11,8 +11,9 @@ import functools
 import sys
 import sysconfig
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "OWN_DIRECTORY",
@@ -27,6 +28,7 @@ __all__ = [
     "origin_of",
     "place",
     "start_tracing",
+    "traceback_of",
     "useful",
 ]
 
@@ -51,6 +53,9 @@ _OWN_FILES = frozenset(
 _SITE_DIRECTORIES = ("site-packages", "dist-packages")
 _FRAMEWORK_PACKAGES = frozenset({"_pytest", "pytest", "pluggy", "iniconfig", "execnet", "xdist", "py"})
 _SHOWN_USER_FRAMES = 4
+# Py_TPFLAGS_MANAGED_DICT of 3.11, and the size of a pointer.
+_MANAGED_DICT = 1 << 4
+_WORD_BYTES = 8 if sys.maxsize > 2**32 else 4
 _SHOWN_OTHER_FRAMES = 3
 _LARGEST_SOURCE_BYTES = 2 * 2**20
 
@@ -60,6 +65,8 @@ def start_tracing() -> bool:
     # What these import and keep must not be born while the test is watched.
     _stdlib_directories()
     _plugin_files()
+    if sys.version_info[:2] == (3, 11):
+        _traceback_at()
     if tracemalloc.is_tracing():
         return False
     tracemalloc.start(FRAMES)
@@ -71,9 +78,34 @@ def is_ours(traceback: tracemalloc.Traceback | None) -> bool:
     return traceback is not None and traceback[-1].filename in _OWN_FILES
 
 
+def traceback_of(obj: object) -> tracemalloc.Traceback | None:
+    """Return where ``obj`` was allocated, or None where that wasn't traced.
+
+    Python 3.11 asks tracemalloc for the wrong address where an instance has a ``__dict__``: it
+    leaves out the two words before it that hold the attributes. 3.10 has no such words, 3.12 counts them.
+    """
+    found = tracemalloc.get_object_traceback(obj)
+    if found is not None or sys.version_info[:2] != (3, 11) or not tracemalloc.is_tracing():
+        return found
+    if not type.__dict__["__flags__"].__get__(type(obj)) & _MANAGED_DICT:
+        return None
+    frames = _traceback_at()(0, id(obj) - 4 * _WORD_BYTES)
+    return None if frames is None else tracemalloc.Traceback(frames)
+
+
+@functools.lru_cache(maxsize=1)
+def _traceback_at() -> Callable[[int, int], Any]:
+    """Return CPython's own look-up by domain and address, of which ``get_object_traceback`` is made."""
+    import ctypes
+
+    look_up = ctypes.pythonapi._PyTraceMalloc_GetTraceback
+    look_up.restype, look_up.argtypes = ctypes.py_object, [ctypes.c_uint, ctypes.c_size_t]
+    return look_up
+
+
 def is_traced(obj: object) -> bool:
     """Return whether ``obj`` was allocated since tracing started."""
-    return tracemalloc.get_object_traceback(obj) is not None
+    return traceback_of(obj) is not None
 
 
 def frames_of(traceback: tracemalloc.Traceback | None) -> tuple[Frame, ...]:

@@ -39,6 +39,7 @@ from pytest_memalert.attribution.sites import (
     is_ours,
     is_traced,
     start_tracing,
+    traceback_of,
     useful,
 )
 from pytest_memalert.clock import elapsed_s
@@ -120,13 +121,13 @@ class _Census:
 
     def is_foreign(self, obj: object) -> bool:
         """Return whether an object is the test's doing and not ours."""
-        return not self.is_own(obj) and not is_ours(tracemalloc.get_object_traceback(obj))
+        return not self.is_own(obj) and not is_ours(traceback_of(obj))
 
     def key(self, obj: object) -> int:
         """Return a number for the type and the site of an object."""
         if not self.by_site:
             return id(type(obj))
-        return hash((id(type(obj)), self.site(tracemalloc.get_object_traceback(obj))))
+        return hash((id(type(obj)), self.site(traceback_of(obj))))
 
     def site(self, traceback: tracemalloc.Traceback | None) -> int:
         """Return a number for the useful frames of a traceback."""
@@ -320,7 +321,7 @@ def _group(
         objects=objects,
         frames=useful(frames),
         framework=is_framework(frames),
-        is_site_lent=bool(frames) and tracemalloc.get_object_traceback(objects[0]) is None,
+        is_site_lent=bool(frames) and traceback_of(objects[0]) is None,
         per_run=per_run,
         size_bytes=total / len(objects) * per_run,
         confidence=confidence,
@@ -329,12 +330,12 @@ def _group(
 
 def _frames_of_object(obj: object, new_ids: set[int]) -> tuple[Frame, ...]:
     """Return the frames of an object's allocation, or of the first of what it alone holds."""
-    frames = frames_of(tracemalloc.get_object_traceback(obj))
+    frames = frames_of(traceback_of(obj))
     if frames or is_exactly(obj, (list, tuple, dict, set)):
         return frames
     for child in referents_of(obj):
         if id(child) in new_ids or not gc.is_tracked(child):
-            frames = frames_of(tracemalloc.get_object_traceback(child))
+            frames = frames_of(traceback_of(child))
             if frames:
                 return frames
     return ()
@@ -484,7 +485,7 @@ def _untracked_groups(holder: object, added: int, runs: int) -> list[Group]:
     groups: dict[tuple[int, tuple[Frame, ...]], Group] = {}
     seen: set[int] = set()
     for obj in _newest(holder, added):
-        traceback = tracemalloc.get_object_traceback(obj)
+        traceback = traceback_of(obj)
         if traceback is None or is_ours(traceback) or gc.is_tracked(obj) or id(obj) in seen:
             continue
         frames = frames_of(traceback)

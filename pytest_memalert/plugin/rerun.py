@@ -32,7 +32,7 @@ import pytest
 from _pytest.doctest import DoctestItem, DoctestTextfile
 from _pytest.fixtures import FixtureDef
 from _pytest.junitxml import xml_key
-from _pytest.outcomes import Exit, Skipped, XFailed
+from _pytest.outcomes import Skipped, XFailed
 from _pytest.skipping import xfailed_key
 from _pytest.tmpdir import tmppath_result_key
 from _pytest.unittest import TestCaseFunction
@@ -146,7 +146,8 @@ class Rerunner:
     def run(self) -> RerunOutcome:
         """Run the item once more and return how it ended.
 
-        ``pytest.exit`` and KeyboardInterrupt pass through, as in the item's own run.
+        KeyboardInterrupt passes through, as in the item's own run. ``pytest.exit`` is a failure: the
+        session of which the item's own run didn't want an end goes on.
         """
         item = self._item
         for prepare in self._before:
@@ -192,7 +193,7 @@ def _run_phase(item: pytest.Item, phase: str, call: Callable[[], object]) -> tup
     raised: BaseException | None = None
     try:
         call()
-    except (KeyboardInterrupt, Exit):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:
         raised = error
@@ -443,6 +444,8 @@ def _temporary_directories_apart(config: pytest.Config) -> Generator[Undo]:
     """Give each re-run a base directory of its own for ``tmp_path`` and the like; yield what removes it.
 
     Its name is new each time, as the names in it would have been: a cache that is keyed by path grows.
+    Not so on Python 3.12, whose pathlib interns each new name for ever (python/cpython#113993): every test
+    that uses ``tmp_path`` would seem to leak it.
     """
     factory = getattr(config, "_tmp_path_factory", None)
     if factory is None:
@@ -453,7 +456,11 @@ def _temporary_directories_apart(config: pytest.Config) -> Generator[Undo]:
 
     def getbasetemp() -> Path:
         if not made:
-            made.append(Path(tempfile.mkdtemp(prefix="", dir=get_base())))
+            if sys.version_info[:2] == (3, 12):
+                made.append(get_base() / "rerun")
+                made[0].mkdir(mode=0o700, exist_ok=True)
+            else:
+                made.append(Path(tempfile.mkdtemp(prefix="", dir=get_base())))
         return made[0]
 
     def remove() -> None:

@@ -1,0 +1,311 @@
+"""Leaks of tests, from pytest's command line to the alert: each kind found, no clean test accused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Inner
+
+# A leak this plain shows in 40 runs; without a bound each of them would take its 1,300.
+FEW_RUNS = "import pytest\npytestmark = pytest.mark.memalert(runs=40)\n"
+
+LEAKING = (
+    FEW_RUNS
+    + """
+import asyncio, ctypes, gc, os, threading
+
+KEPT = []
+COUNTS = [0]
+LOOP = asyncio.new_event_loop()
+
+class Cyclic:
+    def __init__(self): self.me = self
+
+@pytest.fixture
+def leaks_in_setup(): KEPT.append(object())
+
+@pytest.fixture
+def leaks_in_teardown():
+    yield
+    KEPT.append(object())
+
+@pytest.fixture(scope="class")
+def of_class(): return []
+
+@pytest.fixture(scope="module")
+def of_module(): return {}
+
+def test_in_setup(leaks_in_setup): pass
+def test_in_teardown(leaks_in_teardown): pass
+def test_16_bytes(): KEPT.append(object())
+def test_1_mib(): KEPT.append(bytes(2**20))
+def test_into_a_module_fixture(of_module): of_module[len(of_module)] = object()
+
+class TestClass:
+    def test_into_a_class_fixture(self, of_class): of_class.append(object())
+
+@pytest.mark.parametrize("case", ["clean", "leaking"])
+def test_case(case):
+    if case == "leaking":
+        KEPT.append(object())
+
+@pytest.mark.memalert(runs=60)
+def test_every_second_run():
+    COUNTS[0] += 1
+    if COUNTS[0] % 2:
+        KEPT.append(object())
+
+def test_thread_left(): threading.Thread(target=threading.Event().wait, daemon=True).start()
+def test_garbage(): gc.garbage.append(Cyclic())
+
+def test_incref_without_decref():
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object([]))
+
+def test_task_left_pending():
+    async def start():
+        KEPT.append(asyncio.ensure_future(asyncio.Event().wait()))
+        await asyncio.sleep(0)
+    LOOP.run_until_complete(start())
+
+def test_descriptor(): os.dup(1)
+"""
+)
+
+CLEAN = """
+import pytest
+import functools, gc, logging, warnings
+
+@functools.lru_cache(maxsize=8)
+def cached(n): return [n]
+
+@pytest.fixture(scope="module")
+def of_module(): return []
+
+def test_cached():
+    for n in range(16):
+        cached(n)
+
+def test_cycle():
+    cycle = []
+    cycle.append(cycle)
+
+def test_fixtures(tmp_path, monkeypatch, caplog, capsys, of_module):
+    logging.getLogger().warning("noted")
+    print("said")
+    (tmp_path / "file").write_text("x")
+
+def test_warns():
+    warnings.warn("noted")
+
+def test_inspects_the_collector():
+    assert gc.get_freeze_count() == 0 and len(gc.get_objects()) > 1000
+"""
+
+#: Leak rules are on, as they are by default.
+NO_RULES = "[tool.memalert]\nfail_on = 'never'\n"
+
+
+def test_each_kind_of_leak_is_found(inner: Inner) -> None:
+    """In set-up, in teardown, in one case of several, in a wider fixture; of any size, by any holder."""
+    inner.pytester.makepyprojecttoml(NO_RULES)
+    inner.write(LEAKING)
+    # The descriptors that pytest's own capturing opens are no part of it.
+    done = inner.run_apart("--capture=sys", leaks="all")
+    done.assert_outcomes(passed=len(inner.tests()), warnings=len(inner.tests()) - 1)
+    verdicts = {name: test["leak"]["status"] for name, test in inner.tests().items()}
+    assert verdicts.pop("test_case[clean]") == "clean"
+    assert set(verdicts.values()) == {"leaking"}, verdicts
+    for name in ("test_in_setup", "test_in_teardown", "test_16_bytes", "test_case[leaking]"):
+        assert (inner.tests()[name]["leak"]["blocks_per_run"], name) == (1, name)
+    size_bytes = inner.tests()["test_1_mib"]["leak"]["bytes_per_run"]
+    assert size_bytes == pytest.approx(2**20, rel=0.01)
+    (descriptor,) = [a for a in inner.report()["alerts"] if a["nodeids"][0].endswith("test_descriptor")]
+    assert descriptor["message"].startswith(
+        "test_a.py::test_descriptor: leaks +1 open descriptor per run, over "
+    )
+    assert inner.tests()["test_every_second_run"]["leak"]["blocks_per_run"] == pytest.approx(0.5, rel=0.1)
+
+
+def test_clean_tests_are_not_accused(inner: Inner) -> None:
+    """What pytest keeps of a run isn't theirs; what behaves otherwise while frozen is run unfrozen."""
+    inner.pytester.makepyprojecttoml(NO_RULES)
+    inner.write(CLEAN)
+    inner.run_apart("-Wignore", leaks="all").assert_outcomes(passed=5)
+    verdicts = {name: test["leak"]["status"] for name, test in inner.tests().items()}
+    assert set(verdicts.values()) == {"clean"}, verdicts
+    assert inner.report()["alerts"] == []
+
+
+def test_default_finds_a_leak_of_300_blocks_and_runs_no_other_test_again(inner: Inner) -> None:
+    """The first run's figures say who is suspect."""
+    inner.pytester.makepyprojecttoml(NO_RULES)
+    inner.write(
+        FEW_RUNS
+        + """
+KEPT = []
+
+@pytest.mark.parametrize("n", range(10))
+def test_clean(n): pass
+
+def test_leaking(): KEPT.append([object() for _ in range(300)])
+
+def test_last(): pass
+"""
+    )
+    inner.run_apart(leaks=None).assert_outcomes(passed=12, warnings=1)
+    tests = inner.tests()
+    assert tests.pop("test_leaking")["leak"]["status"] == "leaking"
+    assert {test["leak"]["runs"] for test in tests.values()} == {0}
+
+
+def test_one_leak_in_several_tests_is_one_alert(serial: Inner) -> None:
+    """It lists them, and says where it was made, what holds it, and what to do."""
+    serial.pytester.makepyprojecttoml(NO_RULES)
+    serial.write(
+        FEW_RUNS
+        + """
+class Order: pass
+
+ORDERS = []
+
+def place(): ORDERS.append(Order())
+
+def test_one(): place()
+def test_two(): place()
+def test_other(): pass
+"""
+    )
+    done = serial.run_apart(leaks="all")
+    (alert,) = [alert for alert in serial.report()["alerts"] if alert["inhibited_by"] is None]
+    assert alert["nodeids"] == ["test_a.py::test_one", "test_a.py::test_two"]
+    (survivor,) = alert["survivors"]
+    assert (survivor["type"], survivor["count"]) == ("test_a.Order", 1)
+    assert survivor["allocated_at"][0].endswith("in place")
+    assert survivor["held_by"][0] == "module test_a"
+    done.stdout.fnmatch_lines(["*bound or clear `test_a.ORDERS` (list)*"])
+
+
+def test_marker_opts_a_test_out(inner: Inner) -> None:
+    """It is never run again, even where all others are."""
+    inner.write(
+        """
+        import pytest
+
+        RUNS = []
+
+        @pytest.mark.memalert(leaks="off", reason="writes rows")
+        def test_once():
+            RUNS.append(1)
+            assert len(RUNS) == 1
+
+        def test_it_ran_once():
+            assert len(RUNS) <= 1
+        """
+    )
+    inner.run("--dist=loadfile" if inner.distributed else "-q", leaks="all").assert_outcomes(passed=2)
+    assert inner.tests()["test_once"]["leak"]["status"] == "unchecked"
+
+
+def test_tests_that_do_not_pass_are_not_run_again(inner: Inner) -> None:
+    """Nor is one that is skipped, or expected to fail."""
+    inner.write(
+        """
+        import pytest
+
+        RUNS = []
+
+        def test_failing():
+            RUNS.append("failing")
+            assert RUNS.count("failing") > 1
+
+        def test_skipping():
+            RUNS.append("skipping")
+            if RUNS.count("skipping") == 1:
+                pytest.skip("not now")
+
+        @pytest.mark.xfail
+        def test_xfailing():
+            RUNS.append("xfailing")
+            assert RUNS.count("xfailing") > 1
+        """
+    )
+    done = inner.run(leaks="all")
+    done.assert_outcomes(failed=1, skipped=1, xfailed=1)
+    assert inner.report()["totals"]["reruns"] == 0
+
+
+@pytest.mark.parametrize(
+    ("deed", "told"),
+    [
+        ("assert False", "call: AssertionError"),
+        ("pytest.skip('used up')", "call: Skipped: used up"),
+        ("pytest.exit('enough')", "call: Exit: enough"),
+    ],
+)
+def test_rerun_that_ends_otherwise_is_unclear_and_changes_nothing(inner: Inner, deed: str, told: str) -> None:
+    """The test passed, the session goes on; the reason is in the report."""
+    inner.write(
+        f"""
+        import pytest
+
+        RUNS = []
+
+        def test_one_shot():
+            RUNS.append(1)
+            if len(RUNS) > 1:
+                {deed}
+
+        def test_after(): pass
+        """
+    )
+    done = inner.run(leaks="all")
+    done.assert_outcomes(passed=2, warnings=0)
+    assert done.ret == pytest.ExitCode.OK
+    leak = inner.tests()["test_one_shot"]["leak"]
+    assert leak["status"] == "unclear"
+    assert told in leak["reason"]
+
+
+def test_interrupt_in_a_rerun_keeps_the_tests_own_outcome(serial: Inner) -> None:
+    """Ctrl-C while a test is repeated: it passed, and that is reported, with all before it."""
+    serial.write(
+        """
+        RUNS = []
+
+        def test_before(): pass
+
+        def test_interrupted():
+            RUNS.append(1)
+            if len(RUNS) == 5:
+                raise KeyboardInterrupt
+
+        def test_never(): pass
+        """
+    )
+    done = serial.run_apart(leaks="all")
+    done.assert_outcomes(passed=2)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    assert "test_before" in serial.tests()
+
+
+def test_budget_gives_every_test_its_turn_over_several_sessions(serial: Inner) -> None:
+    """Never checked goes first; what was checked is remembered in pytest's cache."""
+    serial.write(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_it(n):
+            sum(range(20_000))
+        """
+    )
+    checked: list[str] = []
+    for _ in range(6):
+        serial.run("--memalert-budget=1%", leaks="all")
+        checked += [name for name, test in serial.tests().items() if test["leak"]["runs"]]
+        if len(set(checked)) == 3:
+            break
+    assert sorted(set(checked)) == ["test_it[0]", "test_it[1]", "test_it[2]"]
