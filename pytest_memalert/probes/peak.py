@@ -117,7 +117,7 @@ class KernelMark:
     """The kernel's own mark (Linux).
 
     getrusage() tells it in 1 us, against 8 us for /proc/self/status (benchmarks/readings.py), but with
-    two flaws. It lags behind the present level by up to 64 pages for each processor, since the kernel
+    two flaws. It lags behind the present level by up to 32 pages for each processor, since the kernel
     counts pages by processor; so the present level is read as well. And it is never less than
     what the process had reached that was replaced when this one was executed, most often its parent:
     it is trusted from the least value on at which the file said no less.
