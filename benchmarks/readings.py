@@ -119,12 +119,15 @@ def _readings() -> dict[str, tuple[Callable[[], object], Callable[[], object] | 
         "`gc.collect()`": (gc.collect, None),
     }
     if sys.platform == "linux":
+        from resource import RUSAGE_SELF, getrusage
+
         from pytest_memalert.probes.procfs import ProcFile, reset_high_water_mark
 
         statm = ProcFile("statm", size_bytes=96)
         status = ProcFile("status", size_bytes=4096)
         readings["`/proc/self/statm` by `pread`"] = (statm.read, None)
         readings["`/proc/self/status` by `pread` (`VmHWM`)"] = (status.read, None)
+        readings["`getrusage()` (`ru_maxrss`)"] = (lambda: getrusage(RUSAGE_SELF).ru_maxrss, None)
         readings["writing to `/proc/self/clear_refs`"] = (reset_high_water_mark, None)
         readings["listing `/proc/self/fd`"] = (lambda: list(Path("/proc/self/fd").iterdir()), None)
     if hasattr(psutil, "heap_info"):

@@ -85,8 +85,9 @@ _TABLE = (
         unit="bytes",
         formula="highest resident memory from before set-up to after teardown, "
         "without the set-up of wider fixtures",
-        blind_spots="Linux: none down to a page; elsewhere: spikes shorter than the sampling interval",
-        cost="10 us (Linux); elsewhere a sampling thread",
+        blind_spots="Linux: 128 KiB for each processor, which the kernel may count late; "
+        "elsewhere: spikes shorter than the sampling interval",
+        cost="4 to 9 us (Linux); elsewhere a sampling thread",
         reading="peak",
     ),
     Metric(

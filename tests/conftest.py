@@ -14,6 +14,9 @@ import pytest
 # Imported once, not anew in each inner run: pytester forgets what an inner run has imported.
 import pytest_memalert.plugin.controller
 import pytest_memalert.plugin.fixture
+import pytest_memalert.plugin.phases
+import pytest_memalert.plugin.rerun
+import pytest_memalert.plugin.turn_cache
 import pytest_memalert.plugin.worker  # noqa: F401
 
 pytest_plugins = "pytester"

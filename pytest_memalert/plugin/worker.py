@@ -422,7 +422,7 @@ class Worker:
         ended = self._conclude(attempt, torn_down_well=attempt.reports["teardown"].passed)
         if ended is not None and ended.excinfo is not None:
             # The wider scopes' teardown belongs to this test's teardown, and so does its failure.
-            item.ihook.pytest_runtest_makereport(item=item, call=ended)
+            attempt.reports["teardown"] = item.ihook.pytest_runtest_makereport(item=item, call=ended)
         self.tell(attempt, attempt.reports["teardown"])
 
     def _conclude(self, attempt: Attempt, *, torn_down_well: bool) -> pytest.CallInfo[None] | None:

@@ -117,10 +117,10 @@ class KernelMark:
     """The kernel's own mark (Linux).
 
     getrusage() tells it in 1 us, against 8 us for /proc/self/status (benchmarks/readings.py), but with
-    two flaws. It lags behind the present level by up to 64 pages for each processor, since the kernel
+    two flaws. It lags behind the present level by up to 32 pages for each processor, since the kernel
     counts pages by processor; so the present level is read as well. And it is never less than
-    what the process had reached that was replaced when this one was executed, most often its parent.
-    ``_floor_bytes``, the least that was ever seen, is at least that: what is above it is the mark.
+    what the process had reached that was replaced when this one was executed, most often its parent:
+    it is trusted from the least value on at which the file said no less.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class KernelMark:
     ) -> None:
         self._read_rss = read_rss
         self._read_most_kib = read_most_kib or _open_most_reader()
-        self._floor_bytes = sys.maxsize
+        self._trusted_from_bytes = sys.maxsize
         self._status = ProcFile("status", size_bytes=4096)
 
     def reset(self) -> None:
@@ -138,10 +138,12 @@ class KernelMark:
     def read(self) -> int | None:
         """Return the highest resident memory since the last reset, in bytes."""
         seen_bytes = self._read_most_kib() * 1024
-        if seen_bytes > self._floor_bytes:
+        if seen_bytes >= self._trusted_from_bytes:
             return max(seen_bytes, self._read_rss() or 0)
-        self._floor_bytes = seen_bytes
-        return self.read_exactly()
+        highest_bytes = self.read_exactly()
+        if highest_bytes is not None and seen_bytes <= highest_bytes:
+            self._trusted_from_bytes = seen_bytes
+        return highest_bytes
 
     def read_exactly(self) -> int | None:
         """Return the mark as /proc/self/status has it."""

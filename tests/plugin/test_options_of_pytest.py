@@ -184,3 +184,25 @@ def test_forked_child_is_not_measured(serial: Inner) -> None:
     done = serial.run_apart()
     done.assert_outcomes(passed=2, warnings=0)
     assert serial.report()["totals"]["tests"] == 2
+
+
+def test_modules_are_loaded_from_the_bytecode_they_came_with(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pytest may not keep what it compiles, rewriting their assertions would take 0.3 s each time."""
+    serial.write(
+        "def test_it(): pass",
+        conftest="""
+        import sys
+
+        def pytest_terminal_summary(terminalreporter):
+            for name in ("model", "plugin.worker"):
+                loader = sys.modules[f"pytest_memalert.{name}"].__spec__.loader
+                terminalreporter.write_line(f"{name} by {type(loader).__name__}")
+        """,
+    )
+    # By this name pytest marks the whole package, as it does for an entry point that it finds by itself.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p pytest_memalert.plugin")
+    result = serial.run_apart()
+    result.stdout.fnmatch_lines(["model by SourceFileLoader", "plugin.worker by SourceFileLoader"])
+    result.assert_outcomes(passed=1)
