@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from array import array
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from statistics import median
+from types import FrameType
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
@@ -238,6 +240,7 @@ class _Hunt:
         last = _COUNT_FROM + step.runs
         at = self._used * _WIDTH
         over = False
+        _make_frames()
         for index in range(_COUNT_FROM, last + 1):
             if index > _COUNT_FROM:
                 began_s = elapsed_s()
@@ -385,6 +388,17 @@ class _Hunt:
             rate_bytes_per_hour=rate,
             growth=growth,
         )
+
+
+def _make_frames() -> None:
+    """Have the running functions' frame objects made now, and not by an operation that walks the stack.
+
+    From Python 3.11 on they are made when somebody asks, and live as long as their function runs: the
+    first run of each batch of a test that looks at its callers would seem to leave one.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        frame = frame.f_back
 
 
 def _adapt(policy: Policy, *, runs: int | None, budget_s: float | None) -> Policy:
