@@ -103,6 +103,8 @@ def investigate(
 
     def recognise(kinds: Kinds, times: int, blocks: float) -> Known | None:
         nonlocal explanation, left
+        if blocks > _BLOCKS_PER_OBJECT * times * sum(count for _, count in kinds):
+            return None  # what has a name of its own is the lesser part of it
         left = (kinds, times, blocks)
         familiar = known.by_kinds.get(kinds)
         if familiar is None or abs(blocks - times * familiar.blocks) > max(1.0, _SAME * blocks):
