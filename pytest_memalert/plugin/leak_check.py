@@ -26,7 +26,7 @@ __all__ = ["LeakCheck"]
 _CLEARING_SHARE, _CLEARING_S = 0.03, 0.2
 # Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
 # long: so they are given to the first tests, and from then on while they take no more than this share.
-_LOOKING_SHARE, _LOOKING_S, _LOOK_S, _LOOK_RUNS = 0.2, 1.5, 0.02, 24
+_LOOKING_SHARE, _LOOKING_S = 0.2, 1.5
 # A hunt to the end takes a second or two. A suspect is promised to be found with 300 blocks or
 # 10 KiB per run; less is pursued to the end only while that stays this share of the tests' time.
 _PURSUIT_SHARE, _PURSUIT_S = 0.03, 0.5
@@ -95,7 +95,7 @@ class LeakCheck:
             reason = "a suspect, but running it again would take too much of the suite's time"
             return LeakAnalysis(status="unchecked", reason=f"{reason}; --memalert-leaks=all does it")
         pursuing = asked_for or self._has_time_to_pursue()
-        looking = asked_for and self._has_time_to_look(limits, first_run_s)
+        looking = asked_for and self._has_time_to_look(limits)
         stopwatch = Stopwatch()
         analysis = self._investigate(
             item,
@@ -144,12 +144,13 @@ class LeakCheck:
     def _has_time_to_pursue(self) -> bool:
         return self._pursuit_s + _PURSUIT_S <= _PURSUIT_SHARE * self._tests_s
 
-    def _has_time_to_look(self, limits: MarkerLimits, first_run_s: float) -> bool:
+    def _has_time_to_look(self, limits: MarkerLimits) -> bool:
         """Return whether a test may be run for some time before it is called flat."""
         if self._turns is not None or limits.leaks == "all":
             return True  # the price is fixed, or asked for by name
-        cost_s = max(_LOOK_S, _LOOK_RUNS * first_run_s)
-        return self._looking_s + cost_s <= _LOOKING_S + _LOOKING_SHARE * self._tests_s
+        # Not by its own first run, which may have been slow for what it imported: a look at a quick test
+        # takes 20 ms, and at a slow one no more runs than without.
+        return self._looking_s <= _LOOKING_S + _LOOKING_SHARE * self._tests_s
 
     @staticmethod
     def _policy(*, asked_for: bool, pursuing: bool, looking: bool) -> Policy:
