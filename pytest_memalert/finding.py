@@ -6,13 +6,13 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_memalert.attribution import Explanation, explain
-from pytest_memalert.attribution.composition import Composition, compose
+from pytest_memalert.attribution.composition import Composition, Kinds, compose
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.hunting import Operation, hunt
+from pytest_memalert.hunting import Known, Operation, hunt
 from pytest_memalert.leaks import Policy, Signal
 from pytest_memalert.model import LeakAnalysis, Survivor
 from pytest_memalert.units import format_size
@@ -23,9 +23,26 @@ __all__ = ["Explained", "assert_no_leaks", "describe_analysis", "find_leaks", "i
 # four blocks: itself, its attributes, its buffer, its spare room.
 _MOST = 0.5
 _BLOCKS_PER_OBJECT = 4
+# How far the blocks of a run may be off those of the leak that it is recognised as.
+_SAME = 0.1
 
-#: The leaks explained so far, by what they leave behind.
-Explained = dict[Composition, Explanation]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Familiar:
+    """Hold what a leak costs each time that a test does what leaks."""
+
+    explanation: Explanation
+    blocks: float
+    bytes: float | None
+    harmless: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Hold the leaks explained so far, by what they leave behind: with its places, or by types alone."""
+
+    by_composition: dict[Composition, Explanation] = field(default_factory=dict)
+    by_kinds: dict[Kinds, _Familiar] = field(default_factory=dict)
 
 
 def find_leaks(
@@ -81,20 +98,33 @@ def investigate(
     """
     explanation: Explanation | None = None
     composition: Composition = frozenset()
-    known: Explained = {} if explained is None else explained
+    left: tuple[Kinds, int, float] = (frozenset(), 0, 0.0)
+    known = Explained() if explained is None else explained
+
+    def recognise(kinds: Kinds, times: int, blocks: float) -> Known | None:
+        nonlocal explanation, left
+        if blocks > _BLOCKS_PER_OBJECT * times * sum(count for _, count in kinds):
+            return None  # what has a name of its own is the lesser part of it
+        left = (kinds, times, blocks)
+        familiar = known.by_kinds.get(kinds)
+        if familiar is None or abs(blocks - times * familiar.blocks) > max(1.0, _SAME * blocks):
+            return None
+        explanation = familiar.explanation
+        size_bytes = None if familiar.bytes is None else times * familiar.bytes
+        return Known(bytes_per_run=size_bytes, harmless=familiar.harmless)
 
     def is_known() -> bool:
         nonlocal explanation, composition
         composition = compose(run)
-        explanation = known.get(composition)
+        explanation = known.by_composition.get(composition)
         return explanation is not None
 
     def bounded(lost: Mapping[Signal, float]) -> str | None:
         nonlocal explanation
         if explanation is None:
             explanation = explain(run)
-            if explained is not None and (left := composition or compose(run)):
-                known[left] = explanation
+            if explained is not None and (left_behind := composition or compose(run)):
+                known.by_composition[left_behind] = explanation
         frameworks = explanation.framework and (
             explanation.native or _accounts_for(explanation.framework_survivors, lost)
         )
@@ -111,9 +141,12 @@ def investigate(
         budget_s=budget_s,
         first_run_s=first_run_s,
         policy=policy,
-        is_known=is_known if known else None,
+        recognise=recognise if explained is not None else None,
+        is_known=is_known if known.by_composition else None,
         bounded=bounded,
     )
+    if explanation is not None and left[0] not in known.by_kinds:
+        _remember(known, analysis, explanation, *left)
     if analysis.status != "leaking" or explanation is None:
         return analysis
     return replace(
@@ -124,6 +157,30 @@ def investigate(
         signature=explanation.signature,
         grown_at=explanation.grown_at,
         recommendations=explanation.recommendations,
+    )
+
+
+def _remember(
+    known: Explained,
+    analysis: LeakAnalysis,
+    explanation: Explanation,
+    kinds: Kinds,
+    times: int,
+    blocks: float,
+) -> None:
+    """Keep a leak, or what pytest itself leaves behind, so that it is recognised after two runs."""
+    leaks = analysis.status == "leaking" and explanation.survivors
+    # What is bounded below its bound today may be at a bound of another's tomorrow: not kept.
+    harmless = analysis.status == "clean" and explanation.framework
+    paces = analysis.blocks_per_run is not None and abs(analysis.blocks_per_run - blocks) <= _SAME * blocks
+    if not kinds or not (harmless or (leaks and paces)):
+        return
+    size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / times
+    known.by_kinds[kinds] = _Familiar(
+        explanation=explanation,
+        blocks=blocks / times,
+        bytes=size_bytes,
+        harmless=analysis.reason if harmless else None,
     )
 
 

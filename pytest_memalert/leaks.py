@@ -89,7 +89,9 @@ _IRREGULAR = 3
 class Policy:
     """Say how much evidence to gather, and what it may cost.
 
-    A hunt is flat no sooner than after ``quick_s`` of runs. A leak must grow for
+    A hunt is flat no sooner than after ``quick_s`` of runs; where it is ``brief``, the first run that
+    leaves nothing on top of what the one before it left is enough. ``follows_creep`` asks to go on
+    while the heap rises by less than its noise. A leak must grow for
     ``leak_runs`` runs at least, and for ``shape_runs`` where ``budget_s`` and
     ``most_growth_bytes`` allow it: 1,300 is beyond ``re``'s cache of 512 and the
     customary ring buffer of 1,000. ``shape_s`` is spent even when those took less. A test too
@@ -100,6 +102,8 @@ class Policy:
     """
 
     quick_s: float = 0.02
+    brief: bool = False
+    follows_creep: bool = True
     budget_s: float = 2.0
     slow_budget_s: float = 60.0
     slow_runs: int = 14
@@ -215,8 +219,10 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     if runs == 0:
         return Step(action="run", runs=1)
     run_s = last.elapsed_s / runs
+    if policy.brief and runs < _WEAK_KNOWN_AFTER and _left_nothing(readings[-2], last):
+        return Step(action="clean")
     shapes = _shapes(readings, run_s)
-    moving = _moving(shapes, run_s, patient=policy.quick_s > 0)
+    moving = _moving(shapes, run_s, patient=policy.follows_creep)
     least = 1 if run_s >= _LONG_RUN_S else 2
     if policy.quick_s > 0 and run_s < _SLOW_RUN_S:
         least = _QUICK_RUNS
@@ -243,7 +249,21 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         return Step(action="leaking", signals=leaking, suspected=True)
     if ended:
         return _give_up(shapes, moving, runs, ended, policy)
-    return _run_more(last, run_s, policy, suspected=any(shapes[signal].records >= 3 for signal in moving))
+    # The proof begins with full collections of the whole heap: not for what won't be pursued.
+    is_weak_known = runs >= _WEAK_KNOWN_AFTER or not policy.weak_bytes
+    suspected = is_weak_known and any(shapes[signal].records >= 3 for signal in moving)
+    return _run_more(last, run_s, policy, suspected=suspected)
+
+
+def _left_nothing(before: Reading, after: Reading) -> bool:
+    """Return whether not one block, descriptor or thread was left or let go, and no heap taken."""
+    signals: tuple[Signal, ...] = (*EXACT_SIGNALS, "heap")
+    steps = {
+        signal: after.levels[signal] - before.levels[signal]
+        for signal in signals
+        if signal in after.levels and signal in before.levels
+    }
+    return steps.pop("heap", 0.0) <= 0 and not any(steps.values())
 
 
 def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy: Policy) -> str | None:

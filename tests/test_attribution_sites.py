@@ -85,3 +85,33 @@ def test_a_site_without_its_source_is_told_by_line() -> None:
 def test_a_component_is_the_package_of_the_site() -> None:
     assert sites.component_of((LIBRARY, USER)) == "library"
     assert sites.component_of(()) == ""
+
+
+def test_the_function_around_a_line_is_named_with_what_it_is_defined_in(tmp_path: Path) -> None:
+    source = """\
+LINE_1 = 1
+class Shop:
+    NAME = "line 3"
+    @property
+    def shelf(self):
+        def inner():
+            return [x
+                    for x in (8,)]
+        return inner
+async def serve():
+    return lambda: (
+        12
+    )
+"""
+    file = tmp_path / "shop.py"
+    file.write_text(source, encoding="utf-8")
+    named = {line: sites.place((str(file), line)).rpartition(" in ")[2] for line in (1, 3, 5, 8, 9, 11, 12)}
+    assert named == {
+        1: "<module>",
+        3: "<module>",
+        5: "Shop.shelf",
+        8: "Shop.shelf.inner",
+        9: "Shop.shelf",
+        11: "serve",
+        12: "serve",
+    }

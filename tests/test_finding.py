@@ -21,6 +21,10 @@ class Order:
         self.number = number
 
 
+class Receipt:
+    pass
+
+
 def keep_order(number: int = 1) -> None:
     KEPT.append(Order(number))
 
@@ -126,9 +130,53 @@ def test_a_bound_that_a_native_leak_happens_beside_does_not_excuse_it() -> None:
 
 def test_a_leak_explained_before_is_recognised() -> None:
     """It costs fewer runs, and has the same signature."""
-    explained: Explained = {}
+    explained = Explained()
     first = investigate(keep_order, explained=explained)
     again = investigate(keep_order, explained=explained)
     assert first.signature == again.signature is not None
-    assert len(explained) == 1
-    assert again.runs < first.runs
+    assert len(explained.by_composition) == len(explained.by_kinds) == 1
+    assert (again.status, again.runs) == ("leaking", 2)
+    assert again.bytes_per_run == first.bytes_per_run
+    assert again.reason is not None
+    assert again.reason.endswith("of a leak that was confirmed before")
+
+
+def test_a_test_that_leaks_the_same_twice_is_recognised_with_twice_the_size() -> None:
+    explained = Explained()
+
+    def keep_two_orders() -> None:
+        keep_order()
+        keep_order()
+
+    first = investigate(keep_order, explained=explained)
+    twice = investigate(keep_two_orders, explained=explained)
+    assert first.bytes_per_run is not None
+    assert twice.bytes_per_run == 2 * first.bytes_per_run
+    assert twice.blocks_per_run == 2 * (first.blocks_per_run or 0)
+    assert twice.signature == first.signature
+
+
+def test_another_leak_is_not_taken_for_a_known_one() -> None:
+    """Neither by its type, nor where the type is the same and as much again is lost beside it."""
+    explained = Explained()
+    investigate(keep_order, explained=explained)
+
+    def keep_receipt() -> None:
+        KEPT.append(Receipt())
+
+    def keep_order_and_text() -> None:
+        keep_order()
+        KEPT.extend([bytes(100), bytes(200), bytes(300), bytes(400)])
+
+    for other in (keep_receipt, keep_order_and_text):
+        analysis = investigate(other, explained=explained)
+        assert analysis.status == "leaking"
+        assert analysis.runs > 8
+        assert "confirmed before" not in (analysis.reason or "")
+
+
+def test_what_has_no_type_of_its_own_is_not_recognised_by_it() -> None:
+    """Lists are everywhere: one kept here is no evidence about one kept there."""
+    explained = Explained()
+    investigate(lambda: KEPT.append([1, 2]), explained=explained)
+    assert explained.by_kinds == {}

@@ -13,6 +13,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -340,3 +341,47 @@ def test_live_traces_count_allocations_by_line_and_size(kept: list[object]) -> N
     finally:
         tracemalloc.stop()
     assert counts[777 + sys.getsizeof(b"")] == 5
+
+
+def test_operation_that_walks_the_stack_leaves_no_frame() -> None:
+    """From 3.11 on a frame becomes an object when it is asked for, and stays one while it runs."""
+
+    def walk() -> None:
+        frame = sys._getframe()
+        while frame.f_back is not None:
+            frame = frame.f_back
+
+    analysis = hunted(walk, policy=Policy(quick_s=0.0, brief=True))
+    assert (analysis.status, analysis.runs) == ("clean", 1)
+
+
+def test_what_dies_in_a_full_collection_is_dismissed() -> None:
+    """Each run drops what the last one made, which by then is frozen and in a cycle."""
+
+    slots: dict[int, object] = {}
+    count = itertools.count()
+
+    class Knot:
+        def __init__(self) -> None:
+            self.me = self
+
+    def replace_last() -> None:
+        # Only what is frozen while it is alive, and dies later, goes unnoticed by a frozen collection.
+        gc.freeze()
+        slots[0] = [Knot(), next(count)]
+
+    # Without a warm-up: what is frozen before a hunt begins is left alone.
+    analysis = hunt(replace_last, first_run_s=0.001, policy=BRIEF)
+    gc.unfreeze()
+    assert analysis.status == "clean"
+    assert analysis.reason == "what it leaves behind dies in a full collection"
+
+
+@on_linux
+def test_hunts_share_one_descriptor() -> None:
+    """A suite has thousands of tests, and a process 1,024 descriptors."""
+    hunted(lambda: None)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        hunted(lambda: None)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -353,3 +353,41 @@ def test_a_heap_whose_growth_fades_is_not_a_leak() -> None:
     level = accumulate([float(size) for size in stretches for _ in range(60)])
     step, _ = follow(heap(level), run_s=0.005, policy=Policy(quick_s=0.0))
     assert step.action != "leaking"
+
+
+# -------------------------------------------------------------- a brief look
+
+
+def test_a_brief_look_ends_with_the_first_run_that_leaves_nothing() -> None:
+    brief = Policy(quick_s=0.0, brief=True)
+    assert follow(blocks(lambda n: 0.0), policy=brief) == (Step(action="clean"), 1)
+    assert follow(blocks(lambda n: 7.0 * (n > 0)), policy=brief) == (Step(action="clean"), 2)
+    # Memory given back is nothing left; blocks given back may hide what was left.
+    assert follow(heap(lambda n: -48.0 * n), policy=brief) == (Step(action="clean"), 1)
+    assert follow(blocks(lambda n: -5.0 * (n > 0)), policy=brief) == (Step(action="clean"), 2)
+
+
+@pytest.mark.parametrize("signal", ["blocks", "heap", "descriptors", "threads"])
+def test_a_brief_look_goes_on_while_every_run_leaves_something(signal: Signal) -> None:
+    size = 32.0 if signal == "heap" else 1.0
+
+    def level_after(n: int) -> Levels:
+        return {"blocks": 0.0, "heap": 0.0, "resident": 0.0, "mapped": 0.0, signal: size * n}
+
+    step, runs = follow(level_after, policy=Policy(quick_s=0.0, brief=True))
+    assert (step.action, step.signals) == ("leaking", (signal,))
+    assert runs >= 300
+
+
+def test_growth_that_is_not_pursued_is_not_proven() -> None:
+    """A proof collects the whole heap: seconds, on a large one."""
+    policy = Policy(quick_s=0.0, weak_blocks=200.0, weak_bytes=8192.0)
+    weak = [
+        Reading(runs=n, elapsed_s=n * QUICK_S, levels={"blocks": 18.0 * n, "heap": 0.0}) for n in range(5)
+    ]
+    assert [next_step(weak[: n + 1], policy).suspected for n in range(1, 5)] == [False] * 4
+    assert next_step(weak, policy).action == "unclear"
+    strong = [
+        Reading(runs=n, elapsed_s=n * QUICK_S, levels={"blocks": 400.0 * n, "heap": 0.0}) for n in range(5)
+    ]
+    assert next_step(strong, policy).suspected

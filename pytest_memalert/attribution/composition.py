@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from math import gcd
 
@@ -13,15 +13,39 @@ from pytest_memalert.attribution import sites
 from pytest_memalert.attribution.objects import type_name
 from pytest_memalert.attribution.repetition import attempt
 
-__all__ = ["Composition", "compose"]
+__all__ = ["Composition", "Kinds", "compose", "count_kinds", "kinds_of_run"]
 
 #: Each kind of survivor with the place of its allocation, and in what proportion they occur.
 Composition = frozenset[tuple[str, str, int]]
+
+#: The types of what a run leaves behind, in what proportion they occur.
+Kinds = frozenset[tuple[str, int]]
 
 _FRAMEWORKS = ("_pytest.", "pytest.", "pluggy.", "pytest_memalert.", "weakref.", "functools.")
 
 #: More objects than this are looked at by ``explain`` alone.
 _MOST_OBJECTS = 20_000
+
+
+def count_kinds() -> dict[str, int]:
+    """Return how many objects of each type there are that the collector tracks and that aren't frozen.
+
+    Without those of types that anything may be made of (lists, dicts, functions), by which no leak can
+    be told from another; and a plain dict, so that it is itself none of what is counted the next time.
+    """
+    found = gc.get_objects()
+    if len(found) > _MOST_OBJECTS:
+        return {}
+    names = [(type_name(kind), count) for kind, count in Counter(map(type, found)).items()]
+    return {name: count for name, count in names if "." in name and not name.startswith(_FRAMEWORKS)}
+
+
+def kinds_of_run(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Kinds, int]:
+    """Return what one run left behind, and how many times over; of no kind where nothing tells."""
+    grown = {name: count - before.get(name, 0) for name, count in after.items()}
+    counts = {name: count for name, count in grown.items() if count > 0}
+    times = reduce(gcd, counts.values(), 0)
+    return frozenset((name, count // times) for name, count in counts.items()), times
 
 
 def compose(run: Callable[[], str | None]) -> Composition:

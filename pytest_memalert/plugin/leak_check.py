@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.clock import elapsed_s
+from pytest_memalert.clock import Stopwatch
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.settings import LeakChecks
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LeakCheck"]
 
-# Suspects that turn out to be clean may take this share of the tests' own time, or this long
-# where that is more; leaks that are found take what they take.
-_CLEARING_SHARE, _CLEARING_S = 0.05, 1.5
+# Suspects that turn out to be clean may take this share of the tests' own time, and this long at
+# the start, where most suspects are; leaks that are found take what they take.
+_CLEARING_SHARE, _CLEARING_S = 0.03, 0.2
+# Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
+# long: so they are given to the first tests, and from then on while they take no more than this share.
+_LOOKING_SHARE, _LOOKING_S = 0.2, 1.5
 # A hunt to the end takes a second or two. A suspect is promised to be found with 300 blocks or
 # 10 KiB per run; less is pursued to the end only while that stays this share of the tests' time.
 _PURSUIT_SHARE, _PURSUIT_S = 0.03, 0.5
@@ -41,8 +44,9 @@ class LeakCheck:
         self._leaks = leaks
         self._turns = turns
         self._floor = Floor()
-        self._explained: Explained = {}
-        self._tests_s = self._clearing_s = self._pursuit_s = 0.0
+        # Made with the engine, which is loaded for the first test that is checked: most sessions have none.
+        self._explained: Explained | None = None
+        self._tests_s = self._clearing_s = self._pursuit_s = self._looking_s = 0.0
 
     def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
         """Return whether a test with these figures is to be checked."""
@@ -64,7 +68,7 @@ class LeakCheck:
         if self._clearing_s == 0.0 and first_run_s <= _FIRST_S:
             return True  # a first run may have been slow for what it imported
         cost_s = first_run_s * (1 if first_run_s >= _LONG_RUN_S else 2)
-        return self._clearing_s + cost_s <= max(_CLEARING_S, _CLEARING_SHARE * self._tests_s)
+        return self._clearing_s + cost_s <= _CLEARING_S + _CLEARING_SHARE * self._tests_s
 
     def learn(self, values: Mapping[str, float]) -> None:
         """Take in the figures of a test, as part of what the suite retains anyway."""
@@ -92,12 +96,20 @@ class LeakCheck:
             reason = "a suspect, but running it again would take too much of the suite's time"
             return LeakAnalysis(status="unchecked", reason=f"{reason}; --memalert-leaks=all does it")
         pursuing = asked_for or self._has_time_to_pursue()
-        began_s = elapsed_s()
+        looking = asked_for and self._has_time_to_look(limits)
+        stopwatch = Stopwatch()
         analysis = self._investigate(
-            item, limits, self._policy(asked_for, pursuing), first_run_s=first_run_s, budget_s=budget_s
+            item,
+            limits,
+            self._policy(asked_for=asked_for, pursuing=pursuing, looking=looking),
+            first_run_s=first_run_s,
+            budget_s=budget_s,
         )
+        # Beside other programs a re-run takes longer, and costs no more.
+        seconds = stopwatch.worked_s()
+        if looking and analysis.status != "leaking":
+            self._looking_s += seconds
         if not asked_for:
-            seconds = elapsed_s() - began_s
             if analysis.status != "leaking":
                 self._clearing_s += seconds
             if pursuing:
@@ -113,9 +125,11 @@ class LeakCheck:
         first_run_s: float,
         budget_s: float | None,
     ) -> LeakAnalysis:
-        from pytest_memalert.finding import investigate
+        from pytest_memalert.finding import Explained, investigate
         from pytest_memalert.plugin.rerun import Rerunner
 
+        if self._explained is None:
+            self._explained = Explained()
         with Rerunner(item) as rerunner:
 
             def run() -> str | None:
@@ -134,17 +148,27 @@ class LeakCheck:
     def _has_time_to_pursue(self) -> bool:
         return self._pursuit_s + _PURSUIT_S <= _PURSUIT_SHARE * self._tests_s
 
+    def _has_time_to_look(self, limits: MarkerLimits) -> bool:
+        """Return whether a test may be run for some time before it is called flat."""
+        if self._turns is not None or limits.leaks == "all":
+            return True  # the price is fixed, or asked for by name
+        # Not by its own first run, which may have been slow for what it imported: a look at a quick test
+        # takes 20 ms, and at a slow one no more runs than without.
+        return self._looking_s <= _LOOKING_S + _LOOKING_SHARE * self._tests_s
+
     @staticmethod
-    def _policy(asked_for: bool, pursuing: bool) -> Policy:
+    def _policy(*, asked_for: bool, pursuing: bool, looking: bool) -> Policy:
         """Return how thoroughly a test is checked."""
         from pytest_memalert.leaks import Policy
 
         if asked_for:
-            return Policy()
-        # A suspect is dismissed by its first two flat re-runs: what made it one, it left in its
-        # first run. Checking on request is for the small and the lumpy leaks too, so it looks longer.
+            return Policy() if looking else Policy(quick_s=0.0, brief=True)
+        # A suspect is dismissed by its first flat re-run: what made it one, it left in its first run.
+        # Checking on request is for the small and the lumpy leaks too, so it looks longer.
         return Policy(
             quick_s=0.0,
+            brief=True,
+            follows_creep=False,
             budget_s=1.0,
             wide_budget_s=2.0,
             weak_blocks=_ANY_BLOCKS if pursuing else _WEAK_BLOCKS,

@@ -97,8 +97,8 @@ class Rerunner:
             first = rerunner.run()
             second = rerunner.run()
 
-    From the second re-run on, ``run`` neither allocates anything that outlives it (but for what it
-    returns) nor frees anything that was there before.
+    ``run`` neither allocates anything that outlives it (but for what it returns) nor frees anything
+    that was there before.
     """
 
     def __init__(self, item: pytest.Item) -> None:
@@ -135,6 +135,11 @@ class Rerunner:
                 forget_unraisable,
             )
             self._before = (forget_unraisable, refresh_item, _renew_doctest_namespace(item))
+            # What the first re-run would leave of all this, it finds: then it is as exact as the others.
+            for node in item.listchain():
+                item.session.gethookproxy(node.path)
+            for undo in self._undos:
+                undo()
             self._whole = stack.pop_all()
         return self
 

@@ -9,6 +9,7 @@ import sysconfig
 import tracemalloc
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from time import sleep
 
 from pytest_memalert.clock import elapsed_s
@@ -29,6 +30,10 @@ _DEAR_S = 0.0003
 _THREAD_GRACE_S = 0.1
 # Python 3.12 freezes what its own start-up made, about 400 objects; nobody freezes so few on purpose.
 _FROZEN_AT_START = 2000
+
+# One for all hunts: it never closes its descriptor, and a suite has thousands of tests.
+_STATM = ProcFile("statm", size_bytes=96) if sys.platform == "linux" else None
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if _STATM is not None else 1
 
 
 def refusal() -> str | None:
@@ -74,12 +79,16 @@ class ExactReader:
         self.freezing = freezing and gc.get_freeze_count() <= _FROZEN_AT_START
         self._heap = open_heap_reader()
         self._heap_is_dear = _cost_s(self._heap) > _DEAR_S
-        self._statm = ProcFile("statm", size_bytes=96) if sys.platform == "linux" else None
-        self._page_bytes = os.sysconf("SC_PAGE_SIZE") if self._statm is not None else 1
+        self._statm = _STATM
+        self._page_bytes = _PAGE_BYTES
         self._grace_s = _THREAD_GRACE_S
         self._most_threads = _count_entries("/proc/self/task")
 
     def __enter__(self) -> ExactReader:
+        if self._statm is not None:
+            # It opens the file, and what it keeps would be a block of the first reading.
+            with suppress(OSError):
+                self._statm.read()
         self.freeze()
         return self
 

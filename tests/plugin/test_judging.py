@@ -572,3 +572,29 @@ def test_duration_limit_is_judged(serial: Inner) -> None:
 
 def _dedented(source: str) -> str:
     return source.replace("\n    ", "\n")
+
+
+def test_a_suspect_is_dismissed_by_its_first_flat_re_run(serial: Inner) -> None:
+    """A re-run leaves nothing of pytest's or ours, the first one included."""
+    serial.write(
+        """
+        TABLE = {}
+
+        def test_fills_a_table(monkeypatch):
+            if not TABLE:
+                TABLE.update((n, [n]) for n in range(2000))
+
+        class TestMethods:
+            OTHER = {}
+
+            def test_fills_another(self):
+                if not self.OTHER:
+                    self.OTHER.update((n, [n]) for n in range(2000))
+        """
+    )
+    # Apart: pytester writes down every call of a hook in this process, and seems to leak.
+    assert serial.run_apart(leaks="suspects").ret == 0
+    for name in ("test_fills_a_table", "test_fills_another"):
+        leak = serial.tests()[name]["leak"]
+        assert (leak["status"], leak["reason"]) == ("clean", None)
+        assert 1 <= leak["runs"] <= 2
