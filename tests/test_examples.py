@@ -65,7 +65,6 @@ NUMBERS = (
     (r"\b(dict|list|set|deque)\s+of\s+\d+(,\d{3})*", r"\1 of <n>"),
     (r"\balert [0-9a-f]{12}\b", "alert <id>"),
     (r"\b[0-9a-f]{12}\b", "<id>"),
-    (r"\b\d{4}-\d{2}-\d{2}\b( \d{2}:\d{2}\b)?", "<date>"),
     (r"\(\d+ inhibited\)", "(<n> inhibited)"),
     (r"(\d tests?)\s+measured", r"\1"),
     (r"resident\s+peak\s+<size>(\s+\(\w+\))?", "resident peak <size>"),
@@ -75,6 +74,7 @@ NUMBERS = (
     # pytest cuts the reason where the line ends.
     (r"(?m)^(FAILED \S+) - .*", r"\1"),
     (r"(?m)^run of \d.*", "run of <time and place>"),
+    (r"\b\d{4}-\d{2}-\d{2}\b( \d{2}:\d{2}\b)?", "<date>"),
 )
 
 
