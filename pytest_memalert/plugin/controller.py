@@ -221,7 +221,7 @@ class Controller:
         )
         run = note_idle_acknowledgments(self._config, self._given, run)
         try:
-            return note_trends(self._config, self._given, run, warn=self._warn)
+            return note_trends(self._config, self._given, run)
         except Exception as trouble:
             self._warn(f"memalert can't look for trends ({type(trouble).__name__}: {trouble})")
             return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,11 +32,14 @@ _MOST_CANDIDATES = 50
 _MOST_NOTES = 20
 
 
-def note_trends(config: pytest.Config, given: Given, run: Run, *, warn: Callable[[str], None]) -> Run:
-    """Return the run with a note for each trend that is news, the largest change first."""
+def note_trends(config: pytest.Config, given: Given, run: Run) -> Run:
+    """Return the run with a note for each trend that is news, the largest change first.
+
+    A history that can't be read is told by who writes it next, at the end of the same session.
+    """
     notes: list[Note] = []
     if run.tests:
-        with reading_history(config, given, purpose="can't look for trends", warn=warn) as history:
+        with reading_history(config, given, purpose="", warn=lambda _: None) as history:
             if history is not None:
                 notes = _find_news(history, given, run)
     return replace(run, notes=(*run.notes, *notes)) if notes else run
