@@ -7,6 +7,7 @@ again three times, and writes down how each re-run ended and what a watched expr
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
