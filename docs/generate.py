@@ -110,7 +110,9 @@ def command_table(name: str) -> str:
             default = option.default if option.show_default else None
             rows.append(
                 (
-                    _code(f"{', '.join(option.opts)} {_click_values(option, context)}".rstrip()),
+                    _code(
+                        f"{', '.join([*option.opts, *option.secondary_opts])} {_click_values(option, context)}".rstrip()
+                    ),
                     "" if default is None else _code(str(default)),
                     _cell(option.help or ""),
                 )
