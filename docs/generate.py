@@ -108,11 +108,10 @@ def command_table(name: str) -> str:
     for option in main_command.commands[name].get_params(context):
         if isinstance(option, click.Option) and "--help" not in option.opts:
             default = option.default if option.show_default else None
+            written = ", ".join([*option.opts, *option.secondary_opts])
             rows.append(
                 (
-                    _code(
-                        f"{', '.join([*option.opts, *option.secondary_opts])} {_click_values(option, context)}".rstrip()
-                    ),
+                    _code(f"{written} {_click_values(option, context)}".rstrip()),
                     "" if default is None else _code(str(default)),
                     _cell(option.help or ""),
                 )

@@ -262,7 +262,8 @@ def make_alert(
         observed=breach.observed,
         limit=rule.threshold,
         condition=rule.condition,
-        message="\n".join((headline, *evidence)),
+        # The headline of a leak that takes no bytes is its evidence.
+        message="\n".join((headline, *(each for each in evidence if not headline.endswith(each)))),
         recommendations=(*recommendations, *rule.recommendations),
         survivors=tuple(survivors),
         raised_at=raised_at,
