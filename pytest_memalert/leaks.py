@@ -256,14 +256,15 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
 
 
 def _left_nothing(before: Reading, after: Reading) -> bool:
-    """Return whether not one block, descriptor or thread was left or let go, and no heap taken."""
-    signals: tuple[Signal, ...] = (*EXACT_SIGNALS, "heap")
-    steps = {
+    """Return whether a run left or let go not one block, descriptor or thread, and took no memory."""
+    steps: dict[Signal, float] = {
         signal: after.levels[signal] - before.levels[signal]
-        for signal in signals
+        for signal in (*EXACT_SIGNALS, *NOISY_SIGNALS)
         if signal in after.levels and signal in before.levels
     }
-    return steps.pop("heap", 0.0) <= 0 and not any(steps.values())
+    # What bypasses malloc is mapped and touched; either alone is the allocator's.
+    bypassed = min(steps.pop("resident", 0.0), steps.pop("mapped", 0.0))
+    return steps.pop("heap", 0.0) <= 0 and bypassed <= 0 and not any(steps.values())
 
 
 def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy: Policy) -> str | None:

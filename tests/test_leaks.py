@@ -379,6 +379,18 @@ def test_a_brief_look_goes_on_while_every_run_leaves_something(signal: Signal) -
     assert runs >= 300
 
 
+def test_a_brief_look_sees_what_bypasses_malloc() -> None:
+    """It is mapped and touched; either alone is the allocator's own affair."""
+    brief = Policy(quick_s=0.0, brief=True)
+    step, _ = follow(
+        lambda n: {"blocks": 0.0, "heap": 0.0, "resident": 65536.0 * n, "mapped": 65536.0 * n}, policy=brief
+    )
+    assert step.action == "leaking"
+    assert follow(
+        lambda n: {"blocks": 0.0, "heap": 0.0, "resident": 4096.0 * n, "mapped": 0.0}, policy=brief
+    ) == (Step(action="clean"), 1)
+
+
 def test_growth_that_is_not_pursued_is_not_proven() -> None:
     """A proof collects the whole heap: seconds, on a large one."""
     policy = Policy(quick_s=0.0, weak_blocks=200.0, weak_bytes=8192.0)
