@@ -560,6 +560,17 @@ def test_nothing_stays_frozen_or_traced() -> None:
     assert not tracemalloc.is_tracing()
 
 
+def test_what_was_there_before_is_not_counted_where_the_user_traces() -> None:
+    """It has a trace then, as what the runs left."""
+    tracemalloc.start()
+    try:
+        KEEP.extend(bytearray(100_000) for _ in range(10))
+        found = explained(lambda: KEEP.append(bytearray(100_000)))
+    finally:
+        tracemalloc.stop()
+    assert [(each.type, each.count) for each in found.survivors] == [("bytearray", 1)]
+
+
 def test_a_run_that_raises_is_told_as_the_reason() -> None:
     def run() -> None:
         raise ValueError("no")
