@@ -13,6 +13,7 @@ import threading
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -463,6 +464,16 @@ def test_two_tests_with_one_leak_have_one_signature() -> None:
 def test_the_signature_has_no_count_and_no_line() -> None:
     signature = explained(lambda: KEEP.append([1])).signature
     assert not re.search(r":\d|\bof \d", signature)
+
+
+def test_the_signature_is_the_same_from_every_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).parent.parent
+    here = explain(lambda: KEEP.append([1]), root=root).signature
+    monkeypatch.chdir(tmp_path)
+    assert explain(lambda: KEEP.append([1]), root=root).signature == here
+    assert "tests/test_attribution.py in " in here
 
 
 def test_leaks_held_elsewhere_have_another_signature() -> None:
