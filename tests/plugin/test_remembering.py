@@ -111,6 +111,7 @@ def test_leak_is_the_same_one_wherever_pytest_is_started(
     serial: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it is accepted in the project's root alone."""
+    serial.pytester.makepyprojecttoml("[tool.pytest.ini_options]")  # with leak rules
     serial.write("KEPT = []\n\n\ndef test_leaking():\n    KEPT.append(bytearray(400_000))\n")
     serial.run_apart(leaks=None)
     below = serial.pytester.mkdir("below")
