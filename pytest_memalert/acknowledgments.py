@@ -19,7 +19,7 @@ from pytest_memalert.errors import ConfigurationError, MemalertError
 from pytest_memalert.limits import collecting, read_text, refuse_unknown
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertCondition, Note, PerformanceAlert, Run
-from pytest_memalert.units import Unit, format_quantity, format_size, parse_quantity, parse_size
+from pytest_memalert.units import TIMED_UNITS, Unit, format_quantity, format_size, parse_quantity, parse_size
 
 __all__ = [
     "ENTRY_KEYS",
@@ -109,7 +109,7 @@ def most_accepted(accepted: float, metric: str, unit: Unit, *, condition: AlertC
         slack = 0.05 * accepted
     elif unit == "bytes":
         slack = max(0.1 * accepted, 256 * 1024)
-    elif unit in ("bytes/s", "bytes/hour", "seconds"):
+    elif unit in TIMED_UNITS:
         slack = accepted
     else:
         slack = 0.05 if unit == "ratio" else 0.1 * accepted

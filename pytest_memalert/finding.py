@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from pytest_memalert.attribution import Explanation, explain
@@ -90,11 +91,13 @@ def investigate(
     first_run_s: float | None = None,
     policy: Policy | None = None,
     explained: Explained | None = None,
+    root: Path | None = None,
 ) -> LeakAnalysis:
     """Return whether an operation leaks, with the explanation where it does.
 
     ``explained`` has the leaks explained before, and takes this one in: a leak that is
-    recognised costs fewer runs. The other parameters are those of ``hunting.hunt``.
+    recognised costs fewer runs. Its signature names files from ``root``. The other parameters
+    are those of ``hunting.hunt``.
     """
     explanation: Explanation | None = None
     composition: Composition = frozenset()
@@ -122,7 +125,7 @@ def investigate(
     def bounded(lost: Mapping[Signal, float]) -> str | None:
         nonlocal explanation
         if explanation is None:
-            explanation = explain(run)
+            explanation = explain(run, root=root)
             if explained is not None and (left_behind := composition or compose(run)):
                 known.by_composition[left_behind] = explanation
         frameworks = explanation.framework and (

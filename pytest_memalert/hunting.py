@@ -351,7 +351,11 @@ class _Hunt:
             tracemalloc.stop()
 
     def _trace_total(self) -> TracedGrowth | None:
-        """Return the sizes where somebody else is tracing: as a total, all of it taken for small blocks."""
+        """Return the sizes where somebody else is tracing: as a total, which the heap may have grown by.
+
+        How much of it came from malloc isn't known. Taken for large blocks it never counts twice, as part
+        of the heap's growth as well; native memory that a leak keeps beside small objects may be missed.
+        """
         self._reader.settle()
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(_FEWEST_TRACED):
@@ -360,7 +364,7 @@ class _Hunt:
         self._reader.settle()
         after, _ = tracemalloc.get_traced_memory()
         return TracedGrowth(
-            small_bytes=max(0, after - before) / _FEWEST_TRACED, large_bytes=0, large_count=0, traces=0
+            small_bytes=0, large_bytes=max(0, after - before) / _FEWEST_TRACED, large_count=0, traces=0
         )
 
     def _duration_s(self) -> float | None:

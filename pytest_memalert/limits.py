@@ -75,7 +75,7 @@ _ADVICE: dict[AlertCategory, tuple[str, ...]] = {
             "Look at what survives and at what holds it: bound or clear that container, "
             "or release the object in the teardown of the test or fixture that made it."
         ),
-        "If it is meant to stay, allow it: @pytest.mark.memalert(leak='64 B', reason='...').",
+        "If it is meant to stay, allow it: @pytest.mark.memalert(leak='SIZE', reason='...').",
     ),
     AlertCategory.MEMORY_GROWTH: (
         (

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pytest_memalert.digest import MESSAGE_KINDS, Digest, Message, MessageKind, Sent
+from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertCondition, AlertLife, AlertSeverity, PerformanceAlert
 from pytest_memalert.routes import Notify, Route, takes
+from pytest_memalert.units import TIMED_UNITS
 
 __all__ = ["Dispatch", "address", "begin_lives", "find_due", "values_told"]
 
@@ -129,8 +131,11 @@ def _news_of(life: AlertLife, seen: Collection[str], pace: Notify, now: datetime
 def _is_worse(alert: PerformanceAlert, before: float, worse_by: float) -> bool:
     """Return whether the value left what was told by more than a share of it, to the wrong side.
 
-    So is one that has crossed the limit which now speaks: a warning that became critical.
+    So is one that has crossed the limit which now speaks: a warning that became critical. What has time
+    in it differs by a factor between runs of the same code, and is worse from its double on.
     """
+    if alert.metric in METRICS and METRICS[alert.metric].unit in TIMED_UNITS:
+        worse_by = 0.5 if alert.condition is AlertCondition.LESS_THAN else max(worse_by, 1.0)
     if alert.condition is AlertCondition.LESS_THAN:
         beyond = alert.observed < before - worse_by * abs(before)
     elif alert.condition is AlertCondition.GREATER_THAN:

@@ -247,9 +247,13 @@ def make_alert(
     ``signature`` is the leak's, by which the alert is then known instead of by its test.
     """
     rule = breach.rule
-    headline = rule.message or describe(breach, measurement.nodeid, metrics=metrics)
+    headline = describe(breach, measurement.nodeid, metrics=metrics)
     if rule.metric in LEAK_METRICS:
-        headline = rule.message or describe_leak(breach, measurement)
+        headline = describe_leak(breach, measurement)
+    if rule.message:
+        # What a rule says of every test doesn't say of which, how much and against what.
+        figures = headline.removeprefix(f"{measurement.nodeid}: ")
+        headline = f"{measurement.nodeid}: {rule.message} ({figures})"
     return PerformanceAlert(
         id=id,
         fingerprint=fingerprint(rule, signature or measurement.nodeid),

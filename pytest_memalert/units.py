@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 __all__ = [
+    "TIMED_UNITS",
     "UNIT_EXAMPLES",
     "Unit",
     "format_duration",
@@ -18,6 +19,9 @@ __all__ = [
 ]
 
 Unit = Literal["bytes", "bytes/s", "bytes/hour", "seconds", "ratio", "count"]
+
+#: Durations and paces: between runs of the same code on a busy machine they differ by a factor.
+TIMED_UNITS: frozenset[Unit] = frozenset({"bytes/s", "bytes/hour", "seconds"})
 
 #: What to write for a quantity of each unit; error messages end in it.
 UNIT_EXAMPLES: dict[Unit, str] = {

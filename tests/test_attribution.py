@@ -13,6 +13,7 @@ import threading
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -465,6 +466,16 @@ def test_the_signature_has_no_count_and_no_line() -> None:
     assert not re.search(r":\d|\bof \d", signature)
 
 
+def test_the_signature_is_the_same_from_every_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).parent.parent
+    here = explain(lambda: KEEP.append([1]), root=root).signature
+    monkeypatch.chdir(tmp_path)
+    assert explain(lambda: KEEP.append([1]), root=root).signature == here
+    assert "tests/test_attribution.py in " in here
+
+
 def test_leaks_held_elsewhere_have_another_signature() -> None:
     def leak(container: list[object]) -> None:
         container.append([1])
@@ -558,6 +569,17 @@ def test_nothing_stays_frozen_or_traced() -> None:
     explained(lambda: KEEP.append([1]))
     assert gc.get_freeze_count() <= before
     assert not tracemalloc.is_tracing()
+
+
+def test_what_was_there_before_is_not_counted_where_the_user_traces() -> None:
+    """It has a trace then, as what the runs left."""
+    tracemalloc.start()
+    try:
+        KEEP.extend(bytearray(100_000) for _ in range(10))
+        found = explained(lambda: KEEP.append(bytearray(100_000)))
+    finally:
+        tracemalloc.stop()
+    assert [(each.type, each.count) for each in found.survivors] == [("bytearray", 1)]
 
 
 def test_a_run_that_raises_is_told_as_the_reason() -> None:

@@ -339,6 +339,7 @@ def test_ack_of_the_pace_of_a_leak_accepts_its_size(folder: Path) -> None:
     said("ack", "abd", "--reason", "known")
     entry = entries(folder)[LEAK.fingerprint]
     assert (entry.metric, entry.accepted) == ("leak_bytes_per_run", 1536)
+    assert "up to 1.5 KiB: known" in said("show", LEAK.fingerprint)
 
 
 def test_ack_takes_value_author_and_day_of_ones_own(folder: Path) -> None:

@@ -127,6 +127,8 @@ def test_every_page_is_in_the_navigation() -> None:
     docs = ROOT / "docs"
     pages = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
     assert pages == set(re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    # Who reads on GitHub has the first page alone.
+    assert pages - {"index.md"} == set(re.findall(r"\]\((\S+\.md)\)", (docs / "index.md").read_text("utf-8")))
 
 
 def test_readme_marks_the_two_commands_that_ci_runs() -> None:

@@ -62,6 +62,8 @@ NUMBERS = (
     (r"\b\d[\d,.]*\s+(us|ms|s|min)\b(\s+\d+\s+s\b)?", "<time>"),
     (r"\bin \d[\d.]*s\b( \(\d+:\d+:\d+\))?", "in <time>"),
     (r"\b\d[\d,.]*\s+(block|re-run|further run)s?\b", r"<n> \1s"),
+    # Where one further run was enough.
+    (r"\bin\s+the\s+further\s+run\b", "in each of <n> further runs"),
     (r"\b(dict|list|set|deque)\s+of\s+\d+(,\d{3})*", r"\1 of <n>"),
     (r"\balert [0-9a-f]{12}\b", "alert <id>"),
     (r"\b[0-9a-f]{12}\b", "<id>"),

@@ -308,6 +308,19 @@ def test_tracing_by_the_user_goes_on(kept: list[object]) -> None:
     assert analysis.bytes_per_run == pytest.approx(133, rel=0.2)
 
 
+def test_large_object_traced_by_the_user_counts_once(kept: list[object]) -> None:
+    """It is part of the traced total and of the heap's growth."""
+    was_tracing = tracemalloc.is_tracing()
+    tracemalloc.start(1)
+    try:
+        analysis = hunted(lambda: kept.append(bytearray(100_000)))
+    finally:
+        if not was_tracing:
+            tracemalloc.stop()
+    assert analysis.status == "leaking"
+    assert analysis.bytes_per_run == pytest.approx(100_057, rel=0.1)
+
+
 def test_gc_that_keeps_all_garbage_is_refused() -> None:
     flags = gc.get_debug()
     gc.set_debug(gc.DEBUG_SAVEALL)

@@ -74,6 +74,13 @@ def test_alert_is_worse_beyond_a_share_of_what_was_told(observed: float, expecte
     assert kind_of(a_life(an_alert(observed=observed), **told(100.0))) == expected
 
 
+@pytest.mark.parametrize("metric", ["leak_rate_bytes_per_hour", "growth_rate_bytes_per_s", "duration_s"])
+def test_what_has_time_in_it_is_worse_from_its_double_on(metric: str) -> None:
+    """A busy machine halves the pace of the same leak."""
+    assert kind_of(a_life(an_alert(metric=metric, observed=199.0), **told(100.0))) is None
+    assert kind_of(a_life(an_alert(metric=metric, observed=201.0), **told(100.0))) == "worse"
+
+
 def test_worse_is_lower_where_the_rule_forbids_low_values() -> None:
     low = an_alert(observed=0.3, limit=0.5, condition=AlertCondition.LESS_THAN)
     assert kind_of(a_life(low, **told(0.45))) == "worse"

@@ -320,7 +320,9 @@ def test_own_message_and_recommendations_of_a_rule_are_used() -> None:
         evidence=["seen twice"],
         recommendations=["Look here."],
     )
-    assert found.message == "too much\nseen twice"
+    first, *evidence = found.message.split("\n")
+    assert first == f"{NODEID}: too much (growth 2 MiB is over the limit of 1 MiB)"
+    assert evidence == ["seen twice"]
     assert found.recommendations == ("Look here.", "Less.")
     assert found.component == "storage"
     assert found.nodeids == (NODEID,)

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 from pytest_memalert.attribution import advice, sites
@@ -107,25 +108,31 @@ def explain(
     runs: int = 4,
     bytes_per_run: float | None = None,
     search_limit_s: float = 1.5,
+    root: Path | None = None,
 ) -> Explanation:
     """Return what each call of ``run`` leaves behind, and why.
 
     ``run`` runs the test once and returns None, or the reason why this run is no evidence.
     It is called ``runs`` times (at least 3), traced; where no object is found, ``runs`` + 3
     times more. ``bytes_per_run`` is the growth already proven, if any: what the survivors
-    don't account for is told as native. ``search_limit_s`` bounds the search for holders.
+    don't account for is told as native. ``search_limit_s`` bounds the search for holders. The
+    signature names files from ``root``, else from the current directory.
 
     Do not call it while tracemalloc traces for another purpose: it then has only the frames
     that tracing was started with.
     """
     try:
-        return _explain(run, max(runs, 3), bytes_per_run, search_limit_s)
+        return _explain(run, max(runs, 3), bytes_per_run, search_limit_s, root)
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
 
 
 def _explain(
-    run: Callable[[], str | None], runs: int, bytes_per_run: float | None, search_limit_s: float
+    run: Callable[[], str | None],
+    runs: int,
+    bytes_per_run: float | None,
+    search_limit_s: float,
+    root: Path | None,
 ) -> Explanation:
     seen = watch(run, runs=runs)
     if seen.reason is not None and seen.runs < 2:
@@ -134,7 +141,7 @@ def _explain(
         seen = watch(run, runs=runs, frozen=False)
         if seen.runs < 2:
             return Explanation(reason=seen.reason or reason, runs=seen.runs)
-    explanation = _from_objects(seen, bytes_per_run, search_limit_s)
+    explanation = _from_objects(seen, bytes_per_run, search_limit_s, root)
     del seen
     if explanation.confidence >= _SURE or explanation.framework:
         return explanation
@@ -142,13 +149,15 @@ def _explain(
     found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
-    return _from_heap(growth, explanation)
+    return _from_heap(growth, explanation, root)
 
 
 # --------------------------------------------------------------- Python objects
 
 
-def _from_objects(seen: Watch, bytes_per_run: float | None, search_limit_s: float) -> Explanation:
+def _from_objects(
+    seen: Watch, bytes_per_run: float | None, search_limit_s: float, root: Path | None
+) -> Explanation:
     """Return the explanation by what survived; empty where no object did."""
     groups = seen.groups
     heads = _heads(groups)[:_MOST_HEADS]
@@ -175,7 +184,7 @@ def _from_objects(seen: Watch, bytes_per_run: float | None, search_limit_s: floa
         framework_survivors=tuple(
             _survivor(group, found.get(id(group))) for group in framework[:_SHOWN_SURVIVORS]
         ),
-        signature=_signature(leading or framework, {**found, **paths}),
+        signature=_signature(leading or framework, {**found, **paths}, root),
         recommendations=advice.recommend(_finding(group, paths.get(id(group)), seen) for group in leading),
         component=sites.component_of(leading[0].frames) if leading else "",
         native_bytes_per_run=native_bytes,
@@ -341,11 +350,11 @@ def _survivor(group: Group, holder: Holder | None) -> Survivor:
     )
 
 
-def _signature(leading: list[Group], paths: dict[int, Holder | None]) -> str:
+def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path | None) -> str:
     """Return what survives, allocated where and held by what; lines and counts are left out."""
     parts = set()
     for group in leading:
-        where = sites.place(group.frames[0]) if group.frames else "an unknown place"
+        where = sites.place(group.frames[0], root) if group.frames else "an unknown place"
         holder = paths.get(id(group))
         held = f" held by {holder.identity}" if holder is not None else ""
         parts.add(f"{group.type} from {where}{held}")
@@ -355,7 +364,7 @@ def _signature(leading: list[Group], paths: dict[int, Holder | None]) -> str:
 # ----------------------------------------------------------------- native memory
 
 
-def _from_heap(growth: NativeGrowth, seen: Explanation) -> Explanation:
+def _from_heap(growth: NativeGrowth, seen: Explanation, root: Path | None) -> Explanation:
     """Return the explanation of growth that no Python object accounts for."""
     if growth.bytes_per_run is None or growth.bytes_per_run < _LEAST_NATIVE_BYTES:
         return Explanation(
@@ -364,7 +373,7 @@ def _from_heap(growth: NativeGrowth, seen: Explanation) -> Explanation:
             traced_bytes_per_run=seen.traced_bytes_per_run,
         )
     grown_at = tuple(sites.describe(frame) for frame in growth.frames)
-    place = sites.place(growth.frames[0]) if growth.frames else "an unknown place"
+    place = sites.place(growth.frames[0], root) if growth.frames else "an unknown place"
     package = _package_of_file(growth.frames[0][0]) if growth.frames else None
     during = f"in {growth.function} " if growth.function else ""
     where = f"; it grew {during}at {grown_at[0]}" if grown_at else ""

@@ -171,10 +171,13 @@ def describe(frame: Frame) -> str:
     return f"{_short(filename)}:{line}" + (f" in {function}" if function else "")
 
 
-def place(frame: Frame) -> str:
-    """Return ``file in function``: what stays the same when lines are added above."""
+def place(frame: Frame, root: Path | None = None) -> str:
+    """Return ``file in function``: what stays the same when lines are added above.
+
+    Files below ``root`` are named from there, not from the current directory, which a test may change.
+    """
     filename, line = frame
-    return f"{_short(filename)} in {_function_at(filename, line) or '?'}"
+    return f"{_short(filename, root)} in {_function_at(filename, line) or '?'}"
 
 
 def component_of(frames: tuple[Frame, ...]) -> str:
@@ -196,13 +199,13 @@ def _inside_site(filename: str) -> str | None:
     return None
 
 
-def _short(filename: str) -> str:
-    """Return a path as a reader knows it: below site-packages, below the current directory."""
+def _short(filename: str, root: Path | None = None) -> str:
+    """Return a path as a reader knows it: below site-packages, below ``root`` or the current directory."""
     inside = _inside_site(filename)
     if inside is not None:
         return inside
     try:
-        return Path(filename).relative_to(Path.cwd()).as_posix()
+        return Path(filename).relative_to(root or Path.cwd()).as_posix()
     except (OSError, ValueError):
         pass
     for directory in _stdlib_directories():

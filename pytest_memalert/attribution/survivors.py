@@ -450,6 +450,14 @@ def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[i
         candidates += _untracked_dicts()
     before = [length(obj) or 0 for obj in candidates]
     started_tracing = start_tracing()
+    # Where somebody else has been tracing, elements from before these runs have traces as well.
+    known = (
+        frozenset()
+        if started_tracing
+        else frozenset(
+            id(old) for obj, count in zip(candidates, before, strict=True) for old in _newest(obj, count)
+        )
+    )
     try:
         gc.freeze()
         gc.collect()
@@ -460,7 +468,7 @@ def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[i
         for obj, count in zip(candidates, before, strict=True):
             added = (length(obj) or 0) - count
             if added > 0 and done >= 2:
-                groups = _untracked_groups(obj, added, done)
+                groups = _untracked_groups(obj, added, done, known)
                 result.groups.extend(groups)
                 if groups and not any(grown is obj for grown, _ in result.grown):
                     result.grown.append((obj, added / done))
@@ -480,13 +488,18 @@ def _untracked_share(holder: object, new_ids: set[int], per_run: float) -> float
     return per_run
 
 
-def _untracked_groups(holder: object, added: int, runs: int) -> list[Group]:
-    """Return the untracked objects among those that a container took in, by type and site."""
+def _untracked_groups(holder: object, added: int, runs: int, known: frozenset[int]) -> list[Group]:
+    """Return the untracked objects among those that a container took in, by type and site.
+
+    ``known`` are the identities of those that were in it before.
+    """
     groups: dict[tuple[int, tuple[Frame, ...]], Group] = {}
     seen: set[int] = set()
     for obj in _newest(holder, added):
         traceback = traceback_of(obj)
         if traceback is None or is_ours(traceback) or gc.is_tracked(obj) or id(obj) in seen:
+            continue
+        if id(obj) in known:
             continue
         frames = frames_of(traceback)
         key = (id(type(obj)), useful(frames))

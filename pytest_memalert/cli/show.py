@@ -73,9 +73,9 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
     for text in _life_texts(life):
         echo_wrapped(text)
     if entry is not None:
-        up_to = (
-            "" if entry.accepted is None else f", up to {observed_text(entry.accepted, life.alert.metric)}"
-        )
+        # Of a leak's pace the size per run is accepted: another metric than the alert's.
+        metric = entry.metric or life.alert.metric
+        up_to = "" if entry.accepted is None else f", up to {observed_text(entry.accepted, metric)}"
         by = f" by {escape_controls(entry.author)}" if entry.author else ""
         reason = escape_controls(entry.reason)
         echo_wrapped(f"acknowledged{by} until {entry.until}{up_to}: {reason}")

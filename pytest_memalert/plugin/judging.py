@@ -460,7 +460,8 @@ class Judge:
             least = format_quantity(breach.observed, metric.unit)
             evidence.append(
                 f"first run {format_quantity(measurement.values[metric.name], metric.unit)}; "
-                f"{least} or worse in each of {breach.repeated} further runs"
+                f"{least} or worse in "
+                + ("the further run" if breach.repeated == 1 else f"each of {breach.repeated} further runs")
             )
         advice = []
         phases = {phase: size for phase, size in measurement.phases.items() if size >= 2**20}

@@ -143,6 +143,7 @@ class LeakCheck:
                 first_run_s=first_run_s,
                 policy=policy,
                 explained=self._explained,
+                root=item.config.rootpath,
             )
 
     def _has_time_to_pursue(self) -> bool:

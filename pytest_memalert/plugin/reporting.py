@@ -75,6 +75,9 @@ def append_summary(run: Run, environ: Mapping[str, str]) -> str | None:
             stream.write(text.encode("utf-8", errors="backslashreplace"))
     except OSError as problem:
         return f"memalert could not add to the summary of the job: {problem}"
+    except Exception as problem:
+        # As with the files: what is ours to get right must not break the end of the session.
+        return f"memalert could not make the summary of the job ({type(problem).__name__}: {problem})"
     return None
 
 

@@ -415,7 +415,7 @@ def test_rule_speaks_its_own_message_and_recommendations(serial: Inner) -> None:
     done.stdout.fnmatch_lines(
         [
             "WARNING general  test_a.py::test_growing",
-            "  the registry keeps what it is given",
+            "  the registry keeps what it is given (growth * is over the limit of 1 MiB)",
             "  -> Call registry.clear().",
         ]
     )

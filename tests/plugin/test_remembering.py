@@ -107,6 +107,20 @@ def test_history_is_the_same_one_wherever_pytest_is_started(
     assert (serial.pytester.path / DEFAULT).exists()
 
 
+def test_leak_is_the_same_one_wherever_pytest_is_started(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it is accepted in the project's root alone."""
+    serial.pytester.makepyprojecttoml("[tool.pytest.ini_options]")  # with leak rules
+    serial.write("KEPT = []\n\n\ndef test_leaking():\n    KEPT.append(bytearray(400_000))\n")
+    serial.run_apart(leaks=None)
+    below = serial.pytester.mkdir("below")
+    monkeypatch.chdir(below)
+    serial.run_apart("..", leaks=None)
+    with read_history(serial.pytester.path / DEFAULT) as history:
+        assert [life.times for life in history.lives()] == [2]
+
+
 @pytest.mark.parametrize("way", ["--memalert-history=none", "-omemalert_history=none"])
 def test_history_that_is_off_writes_nothing(inner: Inner, way: str) -> None:
     inner.write(FAT.format(size=40))

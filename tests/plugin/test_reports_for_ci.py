@@ -6,13 +6,14 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from click.testing import CliRunner
 
 from pytest_memalert.cli import main
-from pytest_memalert.plugin.reporting import SUMMARY_BYTES
+from pytest_memalert.model import Run
+from pytest_memalert.plugin.reporting import SUMMARY_BYTES, append_summary
 
 if TYPE_CHECKING:
     from tests.conftest import Inner
@@ -276,3 +277,12 @@ def test_shards_are_merged_and_judged_as_a_whole(inner: Inner, monkeypatch: pyte
     assert status == 1, told
     assert "CRITICAL memory_regression  test_b.py::test_four" in told
     assert "test_b.py::test_three" in told
+
+
+def test_summary_of_the_job_that_cannot_be_made_is_told_and_breaks_nothing(tmp_path: Path) -> None:
+    """Whatever it is in the run that a report can't take."""
+    summary = tmp_path / "summary.md"
+    trouble = append_summary(cast(Run, None), {"GITHUB_STEP_SUMMARY": str(summary)})
+    assert trouble is not None
+    assert trouble.startswith("memalert could not make the summary of the job (AttributeError: ")
+    assert summary.read_bytes() == b""
