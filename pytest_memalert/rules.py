@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
+from operator import methodcaller
 
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
@@ -73,38 +75,50 @@ class Screen:
     It says no for nearly every test; ``find_breaches`` and ``find_gaps`` say the rest.
     """
 
-    __slots__ = ("_limits", "_line_bytes", "_needed")
+    __slots__ = ("_guarded", "_line_bytes", "_needed", "_tops", "_unlike")
 
     def __init__(self, rules: Iterable[AlertRule]) -> None:
-        self._limits: list[tuple[str, AlertCondition, float, str, int | None]] = []
+        # Of rules that differ in how much they allow alone, the one that allows least decides.
+        tops: dict[tuple[str | None, float, str], float] = {}
+        self._unlike: list[tuple[str, AlertCondition, float, str, int | None]] = []
         self._needed: set[str] = set()
         self._line_bytes = float("inf")
         for rule in rules:
-            self._limits.append(
-                (rule.metric, rule.condition, rule.threshold, _guarding(rule), rule.min_growth)
-            )
+            guard, least = _guarding(rule), rule.min_growth
+            if rule.condition is AlertCondition.GREATER_THAN:
+                key = (None, 0.0, rule.metric) if least is None else (guard, float(least), rule.metric)
+                tops[key] = min(rule.threshold, tops.get(key, rule.threshold))
+            else:
+                self._unlike.append((rule.metric, rule.condition, rule.threshold, guard, least))
             if rule.origin != "default":
                 self._needed.add(rule.metric)
             if rule.metric in _CARRIED:
                 self._line_bytes = min(self._line_bytes, rule.threshold)
+        self._tops = [(metric, most) for (guarded, _, metric), most in tops.items() if guarded is None]
+        self._guarded = [
+            (guarded, least, metric, most)
+            for (guarded, least, metric), most in tops.items()
+            if guarded is not None
+        ]
 
     def stops(self, values: Mapping[str, float], *, rss_before_bytes: float | None) -> bool:
         """Return whether the figures have to be looked at more closely."""
         if rss_before_bytes is not None and rss_before_bytes > self._line_bytes:
             return True
-        for metric, condition, threshold, guard, least in self._limits:
-            value = values.get(metric)
-            # A rate is over its threshold in every quick test that takes one page: the guard decides first.
-            if value is None or (least is not None and values.get(guard, 0.0) <= least):
-                continue
-            # The one comparison nearly all rules have, without a call.
-            if (
-                value > threshold
-                if condition is AlertCondition.GREATER_THAN
-                else condition.holds(value, threshold)
-            ):
+        value_of = values.get
+        for metric, most in self._tops:
+            if value_of(metric, most) > most:
                 return True
-        return not self._needed <= values.keys()
+        # A rate is over its threshold in every quick test that takes one page: the guard decides first.
+        for guard, least, metric, most in self._guarded:
+            if value_of(guard, 0.0) > least and value_of(metric, most) > most:
+                return True
+        for metric, condition, threshold, guard, small in self._unlike:
+            if small is not None and value_of(guard, 0.0) <= small:
+                continue
+            if metric in values and condition.holds(values[metric], threshold):
+                return True
+        return bool(self._needed) and not self._needed <= values.keys()
 
 
 def rules_for_test(
@@ -391,15 +405,16 @@ def session_values(tests: Sequence[Measurement], metrics: Mapping[str, Metric] =
     ``Metric.session`` says how each is made. The two rates are made from the sums.
     """
     values: dict[str, float] = {}
-    # One pass over the tests, of which there may be 60,000, not one for each metric.
-    all_series: dict[str, list[float]] = {}
-    for test in tests:
-        for name, value in test.values.items():
-            all_series.setdefault(name, []).append(value)
-    for name, series in all_series.items():
+    all_values = [test.values for test in tests]
+    # In the order in which the metrics first come up. No loop of ours goes over the values of each test, of
+    # which there may be 60,000.
+    for name in dict.fromkeys(chain.from_iterable(all_values)):
         metric = metrics.get(name)
         if metric is None:
             continue
+        series = list(map(methodcaller("get", name), all_values))
+        if None in series:
+            series = [value for value in series if value is not None]
         if metric.session == "last":
             values[name] = series[-1]
         elif metric.session == "sum":

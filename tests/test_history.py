@@ -231,6 +231,15 @@ def test_series_is_of_one_environment(path: Path) -> None:
     assert values(path, environment=other) == [2]
 
 
+def test_runs_are_counted_by_environment(path: Path) -> None:
+    """Those of another Python are of no use to a series."""
+    remember(path, make_run("r1", [make_test(peak_bytes=1)]))
+    remember(path, make_run("r2", [make_test(peak_bytes=2)]))
+    with read_history(path) as history:
+        assert history.count_runs(HERE) == 2
+        assert history.count_runs(replace(HERE, machine="another")) == 0
+
+
 def test_series_of_the_session_has_whole_sessions_alone(path: Path) -> None:
     all_tests = [make_test(f"{NODEID}[{number}]") for number in range(10)]
     remember(path, make_run("r1", all_tests), session={"rss_bytes": 10})

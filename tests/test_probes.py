@@ -39,7 +39,7 @@ class ScriptedMark:
         """Begin anew."""
         self.highest = self.level
 
-    def read(self) -> int | None:
+    def read(self, level_bytes: int | None = None) -> int | None:
         """Return the highest since."""
         return self.highest
 
@@ -47,7 +47,7 @@ class ScriptedMark:
 class BrokenMark(ScriptedMark):
     """A mark that can't be read any more."""
 
-    def read(self) -> int | None:
+    def read(self, level_bytes: int | None = None) -> int | None:
         """Fail as a closed descriptor does."""
         raise OSError("gone")
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.metrics import LEAST_CHANGES, LeastChange
 from pytest_memalert.model import SeriesPoint
+from pytest_memalert.plugin.trending import FEWEST_REMEMBERED
 from pytest_memalert.trends import (
     MINIMUM_RUNS,
     Search,
@@ -136,6 +137,11 @@ def test_values_that_repeat_exactly_are_judged_without_dividing_by_their_spread(
     assert trend_of([5 * MIB] * 20).kind == "steady"
     assert trend_of([5 * MIB] * 15 + [6 * MIB] * 5).kind == "step"
     assert trend_of([0.0] * 20).kind == "steady"
+
+
+def test_session_looks_for_trends_once_there_are_runs_enough() -> None:
+    """This one counts as well."""
+    assert FEWEST_REMEMBERED + 1 == MINIMUM_RUNS
 
 
 @pytest.mark.parametrize("runs", range(MINIMUM_RUNS))

@@ -26,7 +26,7 @@ from pytest_memalert.history.rows import (
     life_of,
     life_row,
     number_named,
-    numbers_text,
+    numbers_texts,
     plain,
     text_of,
     time_of,
@@ -273,6 +273,13 @@ class History:
             for run_id, started_at, duration_s, commit, environment, tests, leaks, report in rows
         )
 
+    def count_runs(self, environment: Environment) -> int:
+        """Return how many runs of an environment are remembered."""
+        rows = self._connection.execute(
+            "SELECT count(*) FROM runs WHERE environment = ?", (environment_key(environment),)
+        )
+        return int(rows.fetchone()[0])
+
     def most_tests(self) -> int:
         """Return the number of tests of the largest run remembered."""
         return self._connection.execute("SELECT max(tests) FROM runs").fetchone()[0] or 0
@@ -334,8 +341,9 @@ class History:
         number = cursor.lastrowid or 0
         failed_by_us = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
         numbers = self._number_tests([SESSION, *(plain(test.nodeid) for test in run.tests)])
+        texts = numbers_texts([session, *(test.values for test in run.tests)], names)
         rows = [
-            (number, numbers[SESSION], "", 1, "", numbers_text(session, names)),
+            (number, numbers[SESSION], "", 1, "", texts[0]),
             *(
                 (
                     number,
@@ -343,9 +351,9 @@ class History:
                     test.outcome,
                     test.outcome == "passed" or test.nodeid in failed_by_us,
                     test.leak.status,
-                    numbers_text(test.values, names),
+                    text,
                 )
-                for test in run.tests
+                for test, text in zip(run.tests, texts[1:], strict=True)
             ),
         ]
         rows.sort(key=lambda row: row[1])  # appended where they belong

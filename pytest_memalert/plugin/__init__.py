@@ -49,13 +49,21 @@ def pytest_configure(config: pytest.Config) -> None:
         given = read_given(config, config.hook.pytest_memalert_probes(config=config))
     except ConfigurationError as wrong:
         raise pytest.UsageError(f"memalert: {wrong}") from None
-    from pytest_memalert.plugin.controller import Controller
-    from pytest_memalert.plugin.worker import Worker
-
+    worker = None
     if not config.getoption("setuponly", False):
-        config.pluginmanager.register(Worker(config, given), "memalert-worker")
+        from pytest_memalert.plugin.worker import Worker
+
+        worker = Worker(config, given)
+        config.pluginmanager.register(worker, "memalert-worker")
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Controller(config, given), "memalert-controller")
+        from pytest_memalert.plugin.controller import Controller
+
+        controller = Controller(config, given, hear_report=worker.hear_report if worker else None)
+        config.pluginmanager.register(controller, "memalert-controller")
+    elif worker is not None:
+        from pytest_memalert.plugin.phases import Logged
+
+        config.pluginmanager.register(Logged(worker), "memalert-logged")
 
 
 def _load_as_installed(config: pytest.Config) -> None:

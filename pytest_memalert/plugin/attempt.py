@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,52 +20,30 @@ __all__ = ["Attempt"]
 class Attempt:
     """One run of one item: what was sampled so far, and the reports it has got."""
 
-    __slots__ = (
-        "after_call_rss",
-        "alerts",
-        "before",
-        "before_call_rss",
-        "call_ended",
-        "call_logged",
-        "children",
-        "comparisons",
-        "entry",
-        "failed_part",
-        "held",
-        "item",
-        "measurement",
-        "notes",
-        "parts",
-        "renamed_from",
-        "reports",
-        "reruns",
-        "reruns_s",
-        "screening_s",
-        "window",
-    )
+    # What most attempts never change is the class' own: to set each of these anew costs 1 us a test.
+    window: PeakWindow | None = None
+    before: Sample | None = None
+    before_call_rss: int | None = None
+    after_call_rss: int | None = None
+    children: Mapping[str, float] = {}
+    call_ended = False
+    call_logged = False
+    failed_part = False
+    parts = 0
+    held: HeldScopes | None = None
+    measurement: Measurement | None = None
+    alerts: Sequence[PerformanceAlert] = ()
+    notes: Sequence[Note] = ()
+    reruns = 0
+    reruns_s = 0.0
+    screening_s = 0.0
+    comparisons: Sequence[Comparison] = ()
+    entry: Entry | None = None
+    renamed_from: str | None = None
 
     def __init__(self, item: pytest.Item) -> None:
         self.item = item
-        self.window: PeakWindow | None = None
-        self.before: Sample | None = None
-        self.before_call_rss: int | None = None
-        self.after_call_rss: int | None = None
-        self.children: dict[str, float] = {}
-        self.call_ended = False
-        self.call_logged = False
-        self.failed_part = False
-        self.parts = 0
         self.reports: dict[str, pytest.TestReport] = {}
-        self.held = HeldScopes()
-        self.measurement: Measurement | None = None
-        self.alerts: Sequence[PerformanceAlert] = ()
-        self.notes: Sequence[Note] = ()
-        self.reruns = 0
-        self.reruns_s = 0.0
-        self.screening_s = 0.0
-        self.comparisons: Sequence[Comparison] = ()
-        self.entry: Entry | None = None
-        self.renamed_from: str | None = None
 
     def outcome(self, *, torn_down_well: bool) -> str:
         """Return how the test itself went, in pytest's words, before any alert."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +53,12 @@ __all__ = ["Controller"]
 class Controller:
     """The hooks of the session, in the process that the user started."""
 
-    def __init__(self, config: pytest.Config, given: Given) -> None:
+    def __init__(
+        self, config: pytest.Config, given: Given, *, hear_report: Callable[[pytest.TestReport], None] | None
+    ) -> None:
         self._config = config
+        # The worker's in this process: a hook of its own costs each of three reports a microsecond.
+        self._hear_report = hear_report
         self._given = given
         self._started_at = utc_now()
         self._started_s = elapsed_s()
@@ -81,6 +85,8 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a worker found off the last report of a test."""
+        if self._hear_report is not None:
+            self._hear_report(report)
         facts = report.__dict__.pop(FACTS, None)
         if facts is None:
             return

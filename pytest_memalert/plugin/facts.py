@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_memalert.baseline import Entry, Figure
 from pytest_memalert.codec import (
     decode_alert,
     decode_comparison,
@@ -20,6 +19,9 @@ from pytest_memalert.codec import (
     encode_note,
 )
 from pytest_memalert.model import Comparison, FixtureGrowth, Measurement, Note, PerformanceAlert
+
+if TYPE_CHECKING:
+    from pytest_memalert.baseline import Entry
 
 __all__ = [
     "FACTS",
@@ -112,6 +114,8 @@ def encode_entry(entry: Entry) -> dict[str, object]:
 
 def decode_entry(entry: Mapping[str, Any]) -> Entry:
     """Return what was measured for the baseline, from such a dict."""
+    from pytest_memalert.baseline import Entry, Figure
+
     return Entry(
         figures={
             metric: Figure(median=median, spread=spread)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from pytest_memalert.baseline import RETAINED
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import NO_RESIDUE, discount
@@ -24,7 +23,6 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.repeating import Repeater
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.sampler import Sampler, collect_all, trim_heap
 from pytest_memalert.rules import (
@@ -49,11 +47,14 @@ if TYPE_CHECKING:
     from pytest_memalert.baseline import Entry
     from pytest_memalert.plugin.gating import Finding, Gate
     from pytest_memalert.plugin.past import PastOfTests
+    from pytest_memalert.plugin.repeating import Repeater
 
 __all__ = ["NO_LIMITS", "Judge", "Judgement"]
 
 NO_LIMITS = MarkerLimits()
 
+# Who brought this much may be named when a line is crossed.
+_MUCH_BYTES = 2**20
 # Growth that resident memory tells of.
 _GROWN = ("growth_bytes", "growth_rate_bytes_per_s", "rss_growth_bytes")
 # Growth of which the leak engine has the last word, where it has looked.
@@ -78,6 +79,8 @@ class Judgement:
         """Return whether each further run has left something behind, as far as is known."""
         if not self.reruns:
             return False
+        from pytest_memalert.baseline import RETAINED
+
         known = self.entry is not None and any(self.entry.figures.get(metric) for metric in RETAINED)
         return known or self.measurement.leak.status == "leaking" or bool(self.comparisons)
 
@@ -114,7 +117,8 @@ class Judge:
         self._given = given
         self._past = past
         self._sampler = sampler
-        self._repeater = Repeater(sampler, fixtures, given.probes)
+        self._fixtures = fixtures
+        self._made_repeater: Repeater | None = None
         self._rules = tuple(r for r in given.settings.rules if r.enabled and r.scope == "test")
         self._same_for_all = not any(rule.tests or rule.component for rule in self._rules)
         self._screen = Screen(self._rules)
@@ -132,9 +136,18 @@ class Judge:
             self._gate = Gate(given.gate, self._repeater, traces_all=given.settings.trace)
 
     @property
+    def _repeater(self) -> Repeater:
+        """Return what runs a test again, made for the first: in most sessions there is none."""
+        if self._made_repeater is None:
+            from pytest_memalert.plugin.repeating import Repeater
+
+            self._made_repeater = Repeater(self._sampler, self._fixtures, self._given.probes)
+        return self._made_repeater
+
+    @property
     def tracing_left_bytes(self) -> int:
         """Return what tracing single runs has left behind in this process so far."""
-        return self._repeater.tracing_left_bytes
+        return 0 if self._made_repeater is None else self._made_repeater.tracing_left_bytes
 
     def learn_collected(self, nodeids: Collection[str]) -> None:
         """Take in the ids of all tests that there are; only a gate has a use for them."""
@@ -156,6 +169,27 @@ class Judge:
         breaches = find_breaches(self._rules_for(nodeid, component, limits), values)
         return any(self._is_repeatable(breach) for breach in breaches)
 
+    def sees_nothing(self, measurement: Measurement, limits: MarkerLimits) -> bool:
+        """Return whether there is nothing to say of a test, as of nearly every one: seen in 2 us.
+
+        The measurement is a discounted one. It is learnt from; ``judge`` is for all others.
+        """
+        values = measurement.values
+        if (
+            not self._same_for_all
+            or limits.rules
+            or self._past is not None
+            or self._gate is not None
+            or self._crossed
+            or self._screen.stops(values, rss_before_bytes=measurement.rss_before_bytes)
+            or values.get("rss_growth_bytes", 0) >= _MUCH_BYTES
+            or self._leak_check.is_wanted(measurement.nodeid, values, limits)
+        ):
+            return False
+        self._tests_s += values["duration_s"]
+        self._leak_check.learn(values)
+        return True
+
     def judge(
         self, measurement: Measurement, item: pytest.Item, limits: MarkerLimits, *, passed: bool
     ) -> Judgement:
@@ -166,9 +200,6 @@ class Judge:
         self._tests_s += measurement.values["duration_s"]
         self._remember_growth(measurement)
         rules = self._rules_for(measurement.nodeid, measurement.component, limits)
-        if self._is_unremarkable(measurement, rules, limits):
-            self._leak_check.learn(measurement.values)
-            return Judgement(measurement=measurement)
         notes = self._note_lines_crossed_before(rules, measurement, limits)
         if self._past is not None:
             unresolved = self._in_force(measurement.nodeid, measurement.component, limits)
@@ -232,20 +263,6 @@ class Judge:
     def discounted(self, measurement: Measurement) -> Measurement:
         """Return the measurement without what the re-runs of earlier tests left resident."""
         return discount(measurement, self._residue)
-
-    def _is_unremarkable(
-        self, measurement: Measurement, rules: Sequence[AlertRule], limits: MarkerLimits
-    ) -> bool:
-        """Return whether there is nothing to say of a test, as of nearly every one: seen in 2 us."""
-        values = measurement.values
-        return (
-            rules is self._rules
-            and self._past is None
-            and self._gate is None
-            and not self._crossed
-            and not self._screen.stops(values, rss_before_bytes=measurement.rss_before_bytes)
-            and not self._leak_check.is_wanted(measurement.nodeid, values, limits)
-        )
 
     # ------------------------------------------------------------------ the leak
 
@@ -358,7 +375,7 @@ class Judge:
     def _remember_growth(self, measurement: Measurement) -> None:
         """Keep the three tests that brought most to this process."""
         growth_bytes = measurement.values.get("rss_growth_bytes", 0)
-        if growth_bytes < 2**20:
+        if growth_bytes < _MUCH_BYTES:
             return
         self._growers.append(measurement)
         self._growers.sort(key=lambda test: -test.values["rss_growth_bytes"])

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_memalert.plugin.worker import Worker
 
-__all__ = ["Phases"]
+__all__ = ["Logged", "Phases"]
 
 
 class Phases:
@@ -70,3 +70,14 @@ class Phases:
         if call.when != "call" or attempt.call_ended:  # before that it is a subtest's
             attempt.reports[call.when] = report
         return report
+
+
+class Logged:
+    """Tell the worker of the reports that are logged, where there is no controller beside it to do so."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Pass the report on."""
+        self._worker.hear_report(report)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprFileLocation, ReprTraceback
 from _pytest.runner import call_and_report, runtestprotocol
+from _pytest.scope import Scope
 
 __all__ = [
     "HeldScopes",
     "PhaseEar",
     "fail_report",
     "hold_wider_scopes",
+    "is_of_one_test",
     "kept_output_bytes",
     "run_phases",
     "run_phases_heard",
@@ -80,6 +82,12 @@ def fail_report(report: pytest.TestReport, item: pytest.Item, *, headline: str, 
     traceback = ReprTraceback([entry], None, style="value")
     report.outcome = "failed"
     report.longrepr = ExceptionChainRepr([(traceback, where, None)])
+
+
+def is_of_one_test(definition: pytest.FixtureDef[Any]) -> bool:
+    """Return whether a fixture's scope is the function."""
+    # Its public name, ``scope``, is a property over a property: 1 us for each fixture of each test.
+    return definition._scope is Scope.Function
 
 
 def kept_output_bytes(item: pytest.Item) -> int:

@@ -17,7 +17,7 @@ from pytest_memalert.rules import values_of_worst
 if TYPE_CHECKING:
     from pytest_memalert.history import History
 
-__all__ = ["note_trends"]
+__all__ = ["FEWEST_REMEMBERED", "note_trends"]
 
 _OF_TESTS = ("peak_bytes", "traced_peak_bytes")
 _OF_SESSION = ("rss_peak_bytes",)
@@ -30,6 +30,9 @@ _SERIES_COST = 25
 #: More tests than this are never looked at closely.
 _MOST_CANDIDATES = 50
 _MOST_NOTES = 20
+#: With fewer runs remembered, this one is not enough for any trend (``trends.MINIMUM_RUNS``), and that
+#: module isn't loaded.
+FEWEST_REMEMBERED = 9
 
 
 def note_trends(config: pytest.Config, given: Given, run: Run) -> Run:
@@ -40,7 +43,7 @@ def note_trends(config: pytest.Config, given: Given, run: Run) -> Run:
     notes: list[Note] = []
     if run.tests:
         with reading_history(config, given, purpose="", warn=lambda _: None) as history:
-            if history is not None:
+            if history is not None and history.count_runs(run.environment) >= FEWEST_REMEMBERED:
                 notes = _find_news(history, given, run)
     return replace(run, notes=(*run.notes, *notes)) if notes else run
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,9 @@ from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, encode_facts
 from pytest_memalert.plugin.judging import NO_LIMITS, Judge
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
+    HeldScopes,
     hold_wider_scopes,
+    is_of_one_test,
     kept_output_bytes,
     run_phases,
     run_phases_heard,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
+# Where a marker stands, and what it says.
+_Layer = tuple[str, Mapping[str, Any], tuple[Any, ...]]
 _LIMITS = pytest.StashKey[MarkerLimits]()
 
 _REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_bytes": 32768}
@@ -90,11 +93,14 @@ class Worker:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Read every marker; refuse the session if any of them is wrong."""
         problems: list[str] = []
+        parent: pytest.Collector | None = None
+        above: list[_Layer] = []
         for item in items:
-            layers = [
-                (node.nodeid or "the session", mark.kwargs, mark.args)
-                for node, mark in item.iter_markers_with_node("memalert")
-            ]
+            if item.parent is not parent:  # whose markers are the same for all of its items
+                parent = item.parent
+                above = [] if parent is None else list(_layers(parent))
+            marks = [mark for mark in item.own_markers if getattr(mark, "name", None) == "memalert"]
+            layers = [*((item.nodeid, mark.kwargs, mark.args) for mark in marks), *above] if marks else above
             if not layers:
                 continue
             try:
@@ -158,8 +164,8 @@ class Worker:
             answer = owner.function(*(arguments[name] for name in owner.argnames))
             if answer is not None:
                 return answer
-        hook = item.ihook
-        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        hook, nodeid, location = item.ihook, item.nodeid, item.location
+        hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
         self.owned = True
         try:
             if self._hears_by_hooks:
@@ -174,10 +180,10 @@ class Worker:
             if attempt is not None and attempt.item is item:
                 for report in attempt.reports.values():
                     hook.pytest_runtest_logreport(report=report)
-        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
         return True
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def hear_report(self, report: pytest.TestReport) -> None:
         """Notice which reports are out, and whether a subtest failed."""
         attempt = self._attempt
         if attempt is None or self._repeating:
@@ -195,7 +201,7 @@ class Worker:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Measure the set-up of a fixture wider than the test."""
-        if fixturedef.scope == "function" or self._fixtures is None:
+        if self._fixtures is None or is_of_one_test(fixturedef):
             return (yield)
         self._fixtures.begin_setup(fixturedef)
         try:
@@ -206,12 +212,14 @@ class Worker:
     @pytest.hookimpl(trylast=True)
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Measure the teardown of a fixture wider than the test."""
-        if fixturedef.scope != "function" and self._fixtures is not None:
+        if self._fixtures is not None and not is_of_one_test(fixturedef):
             self._fixtures.end_teardown(fixturedef)
 
     def pytest_sessionfinish(self) -> None:
         """Stop what was started."""
         if self._started_tracing:
+            import tracemalloc
+
             tracemalloc.stop()
 
     # -------------------------------------------------------------- for others
@@ -271,7 +279,7 @@ class Worker:
             return
         attempt.after_call_rss = sampler.read_rss()
         if sampler.reads_children:
-            attempt.children.update(sampler.read_children())
+            attempt.children = sampler.read_children()
         attempt.call_ended = True
 
     def after_phase(self, report: pytest.TestReport) -> None:
@@ -292,7 +300,8 @@ class Worker:
             return None
         if self._whole is None and not judge.may_repeat(self._limits(item)):
             return None
-        return hold_wider_scopes(item, attempt.held, suspect=lambda: self._stands_out(attempt))
+        attempt.held = held = HeldScopes()
+        return hold_wider_scopes(item, held, suspect=lambda: self._stands_out(attempt))
 
     def conclude_for_others(self, attempt: Attempt, call: pytest.CallInfo[None]) -> None:
         """Conclude an attempt that another plugin runs, before the report of its teardown is made."""
@@ -326,6 +335,8 @@ class Worker:
             readings.update(("blocks", "peak"))
         if settings.trace:
             readings.add("traced")
+            import tracemalloc
+
             if not tracemalloc.is_tracing():
                 tracemalloc.start()
                 self._started_tracing = True
@@ -347,14 +358,18 @@ class Worker:
         age_all()
         return sampler
 
-    def _measure(self, attempt: Attempt) -> dict[str, float]:
-        """Return the metrics of the attempt as of now."""
+    def _measure(self, attempt: Attempt, *, has_ended: bool = True) -> dict[str, float]:
+        """Return the metrics of the attempt as of now; end its window if it has ended."""
         sampler, fixtures, before = self._sampler, self._fixtures, attempt.before
         assert sampler is not None
         assert fixtures is not None
         assert before is not None
         traced_peak_bytes = sampler.read_traced_peak()
         self._last = after = sampler.take()
+        window = attempt.window
+        if has_ended and window is not None and sampler.peaks is not None:
+            # With the level that the sample has read already: to read it costs 2 us.
+            sampler.peaks.close(window, level_bytes=after.rss_bytes)
         if attempt.children:
             after = replace(after, extra={**after.extra, **attempt.children})
         deduction = fixtures.deduction
@@ -369,8 +384,8 @@ class Worker:
         return measure_test(
             before,
             after,
-            rss_peak_bytes=attempt.window.highest_bytes if attempt.window else None,
-            own_peak_bytes=attempt.window.own_highest_bytes if attempt.window else None,
+            rss_peak_bytes=window.highest_bytes if window is not None else None,
+            own_peak_bytes=window.own_highest_bytes if window is not None else None,
             traced_peak_bytes=traced_peak_bytes,
             deduction=deduction,
             probes=self._probe_kinds,
@@ -379,6 +394,7 @@ class Worker:
     def _measure_collected(self, attempt: Attempt) -> dict[str, float]:
         """Return the metrics of the attempt without the garbage it made."""
         if self._whole is not None:
+            self._close_window(attempt)
             collect_young()
             # What malloc holds free would hide the next test's peak, which a baseline is held against.
             trim_heap()
@@ -388,8 +404,14 @@ class Worker:
             # Suspicion counts single blocks; without it, garbage matters where it is large.
             if values.get("growth_bytes", 0.0) <= _LARGE_GARBAGE_BYTES:
                 return values
+        self._close_window(attempt)
         collect_young()
         return self._measure(attempt)
+
+    def _close_window(self, attempt: Attempt) -> None:
+        """End the window over the attempt's peak, if it hasn't yet: what is done next isn't the test's."""
+        if self._sampler is not None and self._sampler.peaks is not None and attempt.window is not None:
+            self._sampler.peaks.close(attempt.window)
 
     def _stands_out(self, attempt: Attempt) -> bool:
         """Return whether the test, its own teardown just done, is about to be repeated."""
@@ -402,7 +424,7 @@ class Worker:
             self._sampler.peaks.peek(attempt.window)
         collect_young()
         try:
-            values = self._measure(attempt)
+            values = self._measure(attempt, has_ended=False)
             # Its last report is yet to be made: what that takes must not make it stand out later.
             for metric, margin in _REPORT_MARGIN.items():
                 if metric in values:
@@ -435,9 +457,10 @@ class Worker:
             self._report_trouble(trouble)
         finally:
             self._repeating = False
-            if attempt.held.held or attempt.reruns or attempt.measurement is None:
+            holds = attempt.held is not None and attempt.held.held
+            if holds or attempt.reruns or attempt.measurement is None:
                 self._last = None
-            if attempt.held.held:
+            if attempt.held is not None and holds:
                 ended = attempt.held.release(attempt.item)
                 if self._fixtures is not None:
                     self._fixtures.end_test()
@@ -450,13 +473,12 @@ class Worker:
             return
         if self._fixtures is not None:
             self._fixtures.end_test()
-        if sampler.peaks is not None and attempt.window is not None:
-            sampler.peaks.close(attempt.window)
         outcome = attempt.outcome(torn_down_well=torn_down_well)
         if outcome == "skipped":
+            self._close_window(attempt)
             return
         values = self._measure_collected(attempt)
-        attempt.measurement = measurement = Measurement(
+        measurement = Measurement(
             nodeid=item.nodeid,
             worker=self._name,
             outcome=outcome,
@@ -465,13 +487,16 @@ class Worker:
             values=values,
             phases=attempt.phases(values.get("rss_bytes")),
         )
+        attempt.measurement = judge.discounted(measurement)
         if outcome not in ("passed", "failed", "error"):
-            attempt.measurement = judge.discounted(measurement)
             return  # an expected failure, and a pass that wasn't expected, are told as such
         if self._whole is not None:
             self._whole.note_test(values)
+        limits = self._limits(item)
+        if judge.sees_nothing(attempt.measurement, limits):
+            return
         self._repeating = True
-        judgement = judge.judge(measurement, item, self._limits(item), passed=outcome == "passed")
+        judgement = judge.judge(measurement, item, limits, passed=outcome == "passed")
         self._repeating = False
         if self._whole is not None and judgement.reruns:
             self._whole.note_reruns(
@@ -553,6 +578,12 @@ class Worker:
         nodeid = self._attempt.item.nodeid if self._attempt else ""
         text = f"memalert could not judge a test ({kind}); the test itself is not affected"
         record_warning(self._config, MemalertWarning(text), nodeid=nodeid, path=__file__, line=1)
+
+
+def _layers(node: pytest.Collector) -> Iterator[_Layer]:
+    """Yield what the markers of a node and those above it say, the closest first."""
+    for each, mark in node.iter_markers_with_node("memalert"):
+        yield each.nodeid or "the session", mark.kwargs, mark.args
 
 
 def _add_properties(report: pytest.TestReport, measurement: Measurement) -> None:

@@ -22,8 +22,11 @@ class _Mark(Protocol):
     def reset(self) -> None:
         """Begin anew from the current resident memory."""
 
-    def read(self) -> int | None:
-        """Return the highest resident memory since the last reset, in bytes."""
+    def read(self, level_bytes: int | None = None) -> int | None:
+        """Return the highest resident memory since the last reset, in bytes.
+
+        ``level_bytes`` is what it is now, where the caller has just read it.
+        """
 
 
 class PeakWindow:
@@ -64,10 +67,15 @@ class PeakWindows:
         self._open.append(window)
         return window
 
-    def close(self, window: PeakWindow, *, shift_bytes: int = 0) -> PeakWindow:
-        """End a window and return it; ``shift_bytes`` is what it added, not on the others' account."""
+    def close(
+        self, window: PeakWindow, *, shift_bytes: int = 0, level_bytes: int | None = None
+    ) -> PeakWindow:
+        """End a window and return it; ``shift_bytes`` is what it added, not on the others' account.
+
+        ``level_bytes`` is the resident memory now, where the caller has just read it.
+        """
         if window in self._open:
-            self._settle()
+            self._settle(level_bytes)
             self._open.remove(window)
             self._raise_level(shift_bytes)
         return window
@@ -88,12 +96,12 @@ class PeakWindows:
                 window.shift_bytes += level_bytes
             self._reset()
 
-    def _settle(self) -> None:
+    def _settle(self, level_bytes: int | None = None) -> None:
         """Give the mark reached so far to every window that it belongs to."""
         if not self._open:
             return
         try:
-            highest = self._mark.read()
+            highest = self._mark.read(level_bytes)
         except (OSError, ValueError):
             return
         if highest is None:
@@ -135,11 +143,11 @@ class KernelMark:
         """Begin anew from the current resident memory."""
         reset_high_water_mark()
 
-    def read(self) -> int | None:
+    def read(self, level_bytes: int | None = None) -> int | None:
         """Return the highest resident memory since the last reset, in bytes."""
         seen_bytes = self._read_most_kib() * 1024
         if seen_bytes >= self._trusted_from_bytes:
-            return max(seen_bytes, self._read_rss() or 0)
+            return max(seen_bytes, level_bytes or self._read_rss() or 0)
         highest_bytes = self.read_exactly()
         if highest_bytes is not None and seen_bytes <= highest_bytes:
             self._trusted_from_bytes = seen_bytes
@@ -176,8 +184,8 @@ class _SampledMark:
     def reset(self) -> None:
         self._highest_bytes = self._read_rss() or 0
 
-    def read(self) -> int | None:
-        highest = max(self._highest_bytes, self._read_rss() or 0)
+    def read(self, level_bytes: int | None = None) -> int | None:
+        highest = max(self._highest_bytes, level_bytes or self._read_rss() or 0)
         return highest or None
 
     def _watch(self) -> None:

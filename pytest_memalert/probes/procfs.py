@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from os import O_RDONLY, O_WRONLY, close, write
 from os import open as open_fd
+from weakref import WeakSet
 
 if sys.platform != "win32":
     from os import O_CLOEXEC, pread, register_at_fork
@@ -14,16 +15,17 @@ __all__ = ["ProcFile", "reset_high_water_mark"]
 # The functions are kept from import on: tests that patch `os` change nothing here. Only Linux has
 # the files; elsewhere this module is imported and not used.
 
-_forks = 0
+_read: WeakSet[ProcFile] = WeakSet()
 
 
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
+def _forget_descriptors() -> None:
+    """Have a forked child open its own files: the descriptors that it inherits tell of its parent."""
+    for file in _read:
+        file.forget()
 
 
 if sys.platform != "win32":
-    register_at_fork(after_in_child=_count_fork)
+    register_at_fork(after_in_child=_forget_descriptors)
 
 
 class ProcFile:
@@ -38,20 +40,20 @@ class ProcFile:
     def __init__(self, name: str, *, size_bytes: int) -> None:
         self._path = f"/proc/self/{name}"
         self._size_bytes = size_bytes
-        self._fd = -1
-        self._opened_after_forks = -1
+        self.forget()
+        _read.add(self)
 
     def read(self) -> bytes:
         """Return the file's content now; OSError where it can't be read."""
-        if self._opened_after_forks != _forks:
-            # The first time, and in a forked child, whose descriptor is its parent's.
-            self.reopen()
-            self._opened_after_forks = _forks
         try:
             return pread(self._fd, self._size_bytes, 0)
         except OSError:
             self.reopen()
             return pread(self._fd, self._size_bytes, 0)
+
+    def forget(self) -> None:
+        """Leave the descriptor as it is, and open the file for the next reading."""
+        self._fd = -1
 
     def reopen(self) -> None:
         """Open the file again, leaving the old descriptor's number alone."""

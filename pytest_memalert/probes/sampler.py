@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import tracemalloc
 from collections.abc import Callable, Iterable, Mapping
 
 from pytest_memalert.clock import elapsed_s
@@ -80,14 +79,19 @@ class Sampler:
 
     def reset_traced_peak(self) -> None:
         """Begin tracemalloc's peak anew; nothing when it isn't tracing."""
-        if self.traced and tracemalloc.is_tracing():
-            tracemalloc.reset_peak()
+        if self.traced:
+            import tracemalloc
+
+            if tracemalloc.is_tracing():
+                tracemalloc.reset_peak()
 
     def read_traced_peak(self) -> int | None:
         """Return tracemalloc's peak since the last reset, in bytes; None when it isn't tracing."""
-        if self.traced and tracemalloc.is_tracing():
-            return tracemalloc.get_traced_memory()[1]
-        return None
+        if not self.traced:
+            return None
+        import tracemalloc
+
+        return tracemalloc.get_traced_memory()[1] if tracemalloc.is_tracing() else None
 
     def _read_extra(self) -> Mapping[str, float]:
         extra: dict[str, float] = {}
