@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import click
 import pytest
 
 from pytest_memalert.attribution import Explanation, bounded_holder, explain
@@ -288,6 +289,16 @@ def test_a_missing_decref_has_no_python_referrer() -> None:
     assert found.survivors[0].type == f"{__name__}.Entry"
     assert found.survivors[0].held_by[0] == "no Python referrer: a missing decref, or held from C"
     assert "decref" in found.recommendations[0]
+
+
+def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:
+    def leak() -> None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(click.Command("hello").params))
+
+    found = explained(leak)
+    assert re.search(r"click/core\.py:\d+ in ", found.survivors[0].allocated_at[0])
+    assert "look for a C extension called here that lacks a decref" in found.recommendations[0]
+    assert "click/core.py" in found.recommendations[0]
 
 
 def test_a_missing_decref_of_an_untracked_object_is_found_by_its_trace() -> None:

@@ -400,7 +400,7 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
         extension = _package_of_extension(type_module(kind))
     if extension is None:
         # A built-in type made by a library: the library whose frame is the deepest.
-        extension = _package_of_file(group.frames[0][0]) if group.frames else None
+        extension = _compiled_package_of_file(group.frames[0][0]) if group.frames else None
     return Finding(
         type=group.type,
         bases=bases,
@@ -427,9 +427,21 @@ def _package_of_extension(name: str) -> Package | None:
     if not is_kind(module, ModuleType):
         return None
     filename = module_dict(module).get("__file__")  # type: ignore[arg-type]
-    if type(filename) is not str or not filename.endswith((".so", ".pyd", ".dll", ".dylib")):
-        return None
-    return _package_of_file(filename)
+    return _package_of_file(filename) if _is_compiled(filename) else None
+
+
+def _compiled_package_of_file(filename: str) -> Package | None:
+    """Return the installed package of a file, if modules of it that are loaded are compiled."""
+    top = sites.component_of(((filename, 0),))
+    for name, module in tuple(sys.modules.items()):
+        if name.partition(".")[0] == top and is_kind(module, ModuleType):
+            if _is_compiled(module_dict(module).get("__file__")):
+                return _package_of_file(filename)
+    return None
+
+
+def _is_compiled(filename: object) -> bool:
+    return type(filename) is str and filename.endswith((".so", ".pyd", ".dll", ".dylib"))
 
 
 @functools.lru_cache(maxsize=256)

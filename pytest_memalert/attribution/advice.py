@@ -41,7 +41,8 @@ class Finding:
     """Hold what is known of one kind of survivor.
 
     ``bases`` are the names of the type and of all it derives from. ``package`` is the package
-    of the root that holds it, if installed; ``extension`` that of the compiled code which made it.
+    of the root that holds it, if installed; ``extension`` that of the compiled code which made it,
+    or of the code that called it where that package has some.
     """
 
     type: str
@@ -56,7 +57,11 @@ class Finding:
 def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
     """Return what to do about these survivors, each recommendation once, the most specific first."""
     texts: dict[str, None] = {}
+    findings = tuple(findings)
+    held = {finding.site for finding in findings if finding.holder and finding.holder.root != "none"}
     for finding in findings:
+        if finding.holder is not None and finding.holder.root == "none" and finding.site in held - {None}:
+            continue  # a part of what is held, by an object that doesn't tell of its parts: a stream's decoder
         for text in _for_one(finding):
             texts.setdefault(text)
     return tuple(texts)
