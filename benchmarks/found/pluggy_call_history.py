@@ -1,6 +1,6 @@
 """Show, without the plugin, that pluggy keeps every call of a historic hook (seen in pluggy 1.7.0).
 
-``pytest_plugin_registered`` is one: a fixture that unregisters a plugin and registers it again adds a call each time.
+``pytest_plugin_registered`` is one: a fixture that takes a plugin out and registers it again adds a call.
 """
 
 import gc

@@ -433,11 +433,9 @@ def _package_of_extension(name: str) -> Package | None:
 def _compiled_package_of_file(filename: str) -> Package | None:
     """Return the installed package of a file, if modules of it that are loaded are compiled."""
     top = sites.component_of(((filename, 0),))
-    for name, module in tuple(sys.modules.items()):
-        if name.partition(".")[0] == top and is_kind(module, ModuleType):
-            if _is_compiled(module_dict(module).get("__file__")):
-                return _package_of_file(filename)
-    return None
+    parts = [m for name, m in tuple(sys.modules.items()) if name == top or name.startswith(f"{top}.")]
+    compiled = any(_is_compiled(module_dict(m).get("__file__")) for m in parts if is_kind(m, ModuleType))
+    return _package_of_file(filename) if compiled else None
 
 
 def _is_compiled(filename: object) -> bool:

@@ -61,7 +61,7 @@ def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
     held = {finding.site for finding in findings if finding.holder and finding.holder.root != "none"}
     for finding in findings:
         if finding.holder is not None and finding.holder.root == "none" and finding.site in held - {None}:
-            continue  # a part of what is held, by an object that doesn't tell of its parts: a stream's decoder
+            continue  # a part of what is held, such as a stream's decoder: the stream doesn't tell of it
         for text in _for_one(finding):
             texts.setdefault(text)
     return tuple(texts)
