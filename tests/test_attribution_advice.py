@@ -41,18 +41,6 @@ def test_a_c_extension_is_named_with_its_version() -> None:
     assert "upgrade fastlib" in text
 
 
-def test_a_part_of_what_is_held_is_not_taken_for_a_missing_decref() -> None:
-    stream = Finding(type="lib.Stream", site="lib/io.py:1 in open", holder=in_module("lib", "STREAMS"))
-    decoder = Finding(type="lib.Decoder", site="lib/io.py:1 in open", holder=Holder(root="none"))
-    assert recommend([stream, decoder]) == recommend([decoder, stream]) == recommend([stream])
-
-
-def test_a_missing_decref_beside_another_leak_is_still_told() -> None:
-    held = Finding(type="lib.Stream", site="lib/io.py:1 in open", holder=in_module("lib", "STREAMS"))
-    lost = Finding(type="dict", site="app.py:7 in load", holder=Holder(root="none"))
-    assert "lacks a decref" in recommend([held, lost])[1]
-
-
 def test_a_bounded_lru_cache_is_not_told_to_get_a_bound() -> None:
     text = only(Finding(type="list", holder=Holder(root="module", root_name="app", lru_cache="app.f")))
     assert "maxsize" not in text

@@ -176,7 +176,9 @@ def _from_objects(seen: Watch, bytes_per_run: float | None, search_limit_s: floa
             _survivor(group, found.get(id(group))) for group in framework[:_SHOWN_SURVIVORS]
         ),
         signature=_signature(leading or framework, {**found, **paths}),
-        recommendations=advice.recommend(_finding(group, paths.get(id(group)), seen) for group in leading),
+        recommendations=advice.recommend(
+            _finding(group, paths.get(id(group)), seen) for group in _without_parts(leading, shown, paths)
+        ),
         component=sites.component_of(leading[0].frames) if leading else "",
         native_bytes_per_run=native_bytes,
         framework=bool(framework) and not users,
@@ -186,6 +188,17 @@ def _from_objects(seen: Watch, bytes_per_run: float | None, search_limit_s: floa
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _without_parts(leading: list[Group], shown: list[Group], paths: dict[int, Holder | None]) -> list[Group]:
+    """Leave out what only seems unheld, made in the same line as what is held.
+
+    A stream doesn't tell the collector of its decoder: that is no missing decref.
+    """
+    holders = {id(group): paths[id(group)] for group in shown}
+    unheld = {number for number, holder in holders.items() if holder is not None and holder.root == "none"}
+    held = {g.frames[0] for g in shown if g.frames and holders[id(g)] and id(g) not in unheld}
+    return [g for g in leading if id(g) not in unheld or not g.frames or g.frames[0] not in held]
 
 
 def _heads(groups: list[Group]) -> list[Group]:

@@ -57,11 +57,7 @@ class Finding:
 def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
     """Return what to do about these survivors, each recommendation once, the most specific first."""
     texts: dict[str, None] = {}
-    findings = tuple(findings)
-    held = {finding.site for finding in findings if finding.holder and finding.holder.root != "none"}
     for finding in findings:
-        if finding.holder is not None and finding.holder.root == "none" and finding.site in held - {None}:
-            continue  # a part of what is held, such as a stream's decoder: the stream doesn't tell of it
         for text in _for_one(finding):
             texts.setdefault(text)
     return tuple(texts)
