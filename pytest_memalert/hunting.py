@@ -227,7 +227,8 @@ class _Hunt:
         """Return the verdict on what was recognised."""
         if known.harmless is not None:
             return self._conclude("clean", reason=known.harmless)
-        found = self._conclude("leaking", signals=("blocks",))
+        # The first run may have filled a cache as well: what the last one left is what was recognised.
+        found = self._conclude("leaking", signals=("blocks",), since_run=self._runs - 1)
         size_bytes, duration_s = known.bytes_per_run, found.duration_s
         return replace(
             found,

@@ -461,6 +461,8 @@ def describe_growth(growth: Sequence[SignalGrowth]) -> str:
     runs = max(item.runs for item in growth)
     every = all(item.every_run for item in growth)
     when = f"in each of {runs:,} runs" if every else f"per run, over {runs:,} runs"
+    if runs == 1:
+        when = "in the last run"
     return f"{' and '.join(parts)} {when}"
 
 

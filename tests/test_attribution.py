@@ -7,6 +7,7 @@ import atexit
 import ctypes
 import functools
 import gc
+import io
 import logging
 import re
 import threading
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import click
 import pytest
 
 from pytest_memalert.attribution import Explanation, bounded_holder, explain
+from pytest_memalert.attribution.holders import NO_REFERRER
 from pytest_memalert.attribution.objects import referents_of
 
 KEEP: list[Any] = []
@@ -289,6 +292,24 @@ def test_a_missing_decref_has_no_python_referrer() -> None:
     assert found.survivors[0].type == f"{__name__}.Entry"
     assert found.survivors[0].held_by[0] == "no Python referrer: a missing decref, or held from C"
     assert "decref" in found.recommendations[0]
+
+
+def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:
+    def leak() -> None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(click.Command("hello").params))
+
+    found = explained(leak)
+    assert re.search(r"click/core\.py:\d+ in ", found.survivors[0].allocated_at[0])
+    assert "look for a C extension called here that lacks a decref" in found.recommendations[0]
+    assert "click/core.py" in found.recommendations[0]
+
+
+def test_the_decoder_of_a_kept_stream_is_not_taken_for_a_missing_decref() -> None:
+    found = explained(lambda: KEEP.append(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")))
+    unheld = [one for one in found.survivors if one.held_by[:1] == (NO_REFERRER,)]
+    assert [one.type for one in unheld] == ["encodings.utf_8.IncrementalDecoder"]
+    assert [text for text in found.recommendations if "decref" in text] == []
+    assert any("KEEP" in text for text in found.recommendations)
 
 
 def test_a_missing_decref_of_an_untracked_object_is_found_by_its_trace() -> None:

@@ -156,6 +156,24 @@ def test_a_test_that_leaks_the_same_twice_is_recognised_with_twice_the_size() ->
     assert twice.signature == first.signature
 
 
+def test_what_the_first_run_of_a_recognised_leak_leaves_once_is_no_part_of_it() -> None:
+    explained = Explained()
+    first = investigate(keep_order, explained=explained)
+    once = [Order(5)]
+
+    def keep_order_and_fill_a_cache() -> None:
+        keep_order()
+        if once:
+            once.clear()
+            KEPT.append([bytes(100), bytes(200), bytes(300)])
+
+    again = investigate(keep_order_and_fill_a_cache, warmups=0, explained=explained)
+    assert again.runs == 2
+    assert again.blocks_per_run == first.blocks_per_run
+    assert again.reason is not None
+    assert again.reason.endswith("in the last run, of a leak that was confirmed before")
+
+
 def test_another_leak_is_not_taken_for_a_known_one() -> None:
     """Neither by its type, nor where the type is the same and as much again is lost beside it."""
     explained = Explained()

@@ -185,7 +185,9 @@ def _from_objects(
             _survivor(group, found.get(id(group))) for group in framework[:_SHOWN_SURVIVORS]
         ),
         signature=_signature(leading or framework, {**found, **paths}, root),
-        recommendations=advice.recommend(_finding(group, paths.get(id(group)), seen) for group in leading),
+        recommendations=advice.recommend(
+            _finding(group, paths.get(id(group)), seen) for group in _without_parts(leading, shown, paths)
+        ),
         component=sites.component_of(leading[0].frames) if leading else "",
         native_bytes_per_run=native_bytes,
         framework=bool(framework) and not users,
@@ -195,6 +197,17 @@ def _from_objects(
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _without_parts(leading: list[Group], shown: list[Group], paths: dict[int, Holder | None]) -> list[Group]:
+    """Leave out what only seems unheld, made in the same line as what is held.
+
+    A stream doesn't tell the collector of its decoder: that is no missing decref.
+    """
+    holders = {id(group): paths[id(group)] for group in shown}
+    unheld = {number for number, holder in holders.items() if holder is not None and holder.root == "none"}
+    held = {g.frames[0] for g in shown if g.frames and holders[id(g)] and id(g) not in unheld}
+    return [g for g in leading if id(g) not in unheld or not g.frames or g.frames[0] not in held]
 
 
 def _heads(groups: list[Group]) -> list[Group]:
@@ -409,7 +422,7 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
         extension = _package_of_extension(type_module(kind))
     if extension is None:
         # A built-in type made by a library: the library whose frame is the deepest.
-        extension = _package_of_file(group.frames[0][0]) if group.frames else None
+        extension = _compiled_package_of_file(group.frames[0][0]) if group.frames else None
     return Finding(
         type=group.type,
         bases=bases,
@@ -436,9 +449,19 @@ def _package_of_extension(name: str) -> Package | None:
     if not is_kind(module, ModuleType):
         return None
     filename = module_dict(module).get("__file__")  # type: ignore[arg-type]
-    if type(filename) is not str or not filename.endswith((".so", ".pyd", ".dll", ".dylib")):
-        return None
-    return _package_of_file(filename)
+    return _package_of_file(filename) if _is_compiled(filename) else None
+
+
+def _compiled_package_of_file(filename: str) -> Package | None:
+    """Return the installed package of a file, if modules of it that are loaded are compiled."""
+    top = sites.component_of(((filename, 0),))
+    parts = [m for name, m in tuple(sys.modules.items()) if name == top or name.startswith(f"{top}.")]
+    compiled = any(_is_compiled(module_dict(m).get("__file__")) for m in parts if is_kind(m, ModuleType))
+    return _package_of_file(filename) if compiled else None
+
+
+def _is_compiled(filename: object) -> bool:
+    return type(filename) is str and filename.endswith((".so", ".pyd", ".dll", ".dylib"))
 
 
 @functools.lru_cache(maxsize=256)

@@ -41,7 +41,8 @@ class Finding:
     """Hold what is known of one kind of survivor.
 
     ``bases`` are the names of the type and of all it derives from. ``package`` is the package
-    of the root that holds it, if installed; ``extension`` that of the compiled code which made it.
+    of the root that holds it, if installed; ``extension`` that of the compiled code which made it,
+    or of the code that called it where that package has some.
     """
 
     type: str
