@@ -36,6 +36,7 @@ class Attempt:
         "measurement",
         "notes",
         "parts",
+        "passed",
         "renamed_from",
         "reports",
         "reruns",
@@ -55,6 +56,7 @@ class Attempt:
         self.call_logged = False
         self.failed_part = False
         self.parts = 0
+        self.passed = False
         self.reports: dict[str, pytest.TestReport] = {}
         self.held = HeldScopes()
         self.measurement: Measurement | None = None

@@ -455,6 +455,7 @@ class Worker:
         outcome = attempt.outcome(torn_down_well=torn_down_well)
         if outcome == "skipped":
             return
+        attempt.passed = outcome == "passed"
         values = self._measure_collected(attempt)
         attempt.measurement = measurement = Measurement(
             nodeid=item.nodeid,
@@ -471,7 +472,7 @@ class Worker:
         if self._whole is not None:
             self._whole.note_test(values)
         self._repeating = True
-        judgement = judge.judge(measurement, item, self._limits(item), passed=outcome == "passed")
+        judgement = judge.judge(measurement, item, self._limits(item), passed=attempt.passed)
         self._repeating = False
         if self._whole is not None and judgement.reruns:
             self._whole.note_reruns(
@@ -516,6 +517,7 @@ class Worker:
             comparisons=attempt.comparisons,
             entry=attempt.entry,
             renamed_from=attempt.renamed_from,
+            passed=attempt.passed,
         )
 
     def _limits(self, item: pytest.Item) -> MarkerLimits:
