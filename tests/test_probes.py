@@ -156,8 +156,24 @@ def test_mark_that_a_larger_parent_hides_is_read_from_the_file() -> None:
 def test_mark_is_never_below_the_present_level() -> None:
     """The kernel counts pages by processor: what getrusage() tells is a little late."""
     mark = KernelMark(lambda: 900 * 1024, iter((100, 300)).__next__)
-    mark.read()
     assert mark.read() == 900 * 1024
+
+
+@on_linux
+def test_inherited_mark_is_not_taken_for_a_peak_once_it_was_reached() -> None:
+    """A worker is about as large as its controller: one peak reaches what the controller had needed."""
+    read_rss = open_rss_reader()
+    level = read_rss() or 0
+    inherited_kib = level // 1024 + 4096
+    mark = KernelMark(read_rss, lambda: inherited_kib)
+    mark.reset()
+    spike = mmap.mmap(-1, 8 * MIB)
+    for page in range(0, 8 * MIB, 4096):
+        spike[page] = 1
+    spike.close()
+    assert (mark.read() or 0) > inherited_kib * 1024
+    mark.reset()
+    assert (mark.read() or 0) < inherited_kib * 1024
 
 
 # ----------------------------------------------------------------- readings

@@ -30,6 +30,7 @@ class Attempt:
     call_logged = False
     failed_part = False
     parts = 0
+    passed = False
     held: HeldScopes | None = None
     measurement: Measurement | None = None
     alerts: Sequence[PerformanceAlert] = ()

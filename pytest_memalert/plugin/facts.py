@@ -51,6 +51,7 @@ class Facts:
     ``source`` identifies the code of a test that took its turn in being checked for leaks.
     ``comparisons`` with the baseline are those that confirming runs gave, ``entry`` is what a session
     that saves has measured for the baseline, ``renamed_from`` the id that the baseline knows the test by.
+    ``passed`` says whether the test passed by itself, whatever its alerts made of that.
     """
 
     measurement: Measurement | None = None
@@ -64,6 +65,7 @@ class Facts:
     comparisons: Sequence[Comparison] = ()
     entry: Entry | None = None
     renamed_from: str | None = None
+    passed: bool = False
 
 
 def encode_facts(facts: Facts) -> dict[str, object]:
@@ -76,6 +78,7 @@ def encode_facts(facts: Facts) -> dict[str, object]:
         "reruns_s": facts.reruns_s,
         "source": facts.source,
         "screening_s": facts.screening_s,
+        "passed": facts.passed,
     }
     if facts.comparisons:
         entry["comparisons"] = [encode_comparison(comparison) for comparison in facts.comparisons]
@@ -103,6 +106,7 @@ def decode_facts(entry: Mapping[str, Any]) -> Facts:
         comparisons=[decode_comparison(comparison) for comparison in entry.get("comparisons", ())],
         entry=None if entry.get("entry") is None else decode_entry(entry["entry"]),
         renamed_from=entry.get("renamed_from"),
+        passed=entry.get("passed", False),
     )
 
 

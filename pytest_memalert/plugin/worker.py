@@ -477,6 +477,7 @@ class Worker:
         if outcome == "skipped":
             self._close_window(attempt)
             return
+        attempt.passed = outcome == "passed"
         values = self._measure_collected(attempt)
         measurement = Measurement(
             nodeid=item.nodeid,
@@ -496,7 +497,7 @@ class Worker:
         if judge.sees_nothing(attempt.measurement, limits):
             return
         self._repeating = True
-        judgement = judge.judge(measurement, item, limits, passed=outcome == "passed")
+        judgement = judge.judge(measurement, item, limits, passed=attempt.passed)
         self._repeating = False
         if self._whole is not None and judgement.reruns:
             self._whole.note_reruns(
@@ -541,6 +542,7 @@ class Worker:
             comparisons=attempt.comparisons,
             entry=attempt.entry,
             renamed_from=attempt.renamed_from,
+            passed=attempt.passed,
         )
 
     def _limits(self, item: pytest.Item) -> MarkerLimits:

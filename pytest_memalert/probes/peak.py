@@ -127,8 +127,10 @@ class KernelMark:
     getrusage() tells it in 1 us, against 8 us for /proc/self/status (benchmarks/readings.py), but with
     two flaws. It lags behind the present level by up to 32 pages for each processor, since the kernel
     counts pages by processor; so the present level is read as well. And it is never less than
-    what the process had reached that was replaced when this one was executed, most often its parent:
-    it is trusted from the least value on at which the file said no less.
+    what the process had reached that was replaced when this one was executed, most often its parent.
+    That is constant, and no more than what is told at the start: what is more than that is this
+    process' own. (That /proc/self/status says no less is no sign: at the peak of one test the two may be
+    equal, and a worker of pytest-xdist is about as large as the controller that executed it.)
     """
 
     def __init__(
@@ -136,7 +138,7 @@ class KernelMark:
     ) -> None:
         self._read_rss = read_rss
         self._read_most_kib = read_most_kib or _open_most_reader()
-        self._trusted_from_bytes = sys.maxsize
+        self._inherited_most_bytes = self._read_most_kib() * 1024
         self._status = ProcFile("status", size_bytes=4096)
 
     def reset(self) -> None:
@@ -146,12 +148,9 @@ class KernelMark:
     def read(self, level_bytes: int | None = None) -> int | None:
         """Return the highest resident memory since the last reset, in bytes."""
         seen_bytes = self._read_most_kib() * 1024
-        if seen_bytes >= self._trusted_from_bytes:
+        if seen_bytes > self._inherited_most_bytes:
             return max(seen_bytes, level_bytes or self._read_rss() or 0)
-        highest_bytes = self.read_exactly()
-        if highest_bytes is not None and seen_bytes <= highest_bytes:
-            self._trusted_from_bytes = seen_bytes
-        return highest_bytes
+        return self.read_exactly()
 
     def read_exactly(self) -> int | None:
         """Return the mark as /proc/self/status has it."""

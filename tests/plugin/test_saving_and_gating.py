@@ -180,6 +180,15 @@ def test_test_that_fails_by_itself_keeps_its_own_failure(serial: Inner) -> None:
     done.stdout.no_fnmatch_line("*over the baseline*")
 
 
+def test_test_that_fails_by_another_alert_is_compared_all_the_same(inner: Inner) -> None:
+    """A leak or a limit is no reason not to hold the session against the baseline."""
+    inner.write(BEFORE.replace("def test_peak", '@pytest.mark.memalert(peak="1 MiB")\n    def test_peak'))
+    inner.run("--memalert-save")
+    done = inner.run("--memalert-gate")
+    done.assert_outcomes(passed=2, failed=1)
+    done.stdout.fnmatch_lines(["gate: 3 tests compared with *, 0 worse, 0 better"])
+
+
 def test_fail_on_never_makes_a_regression_a_warning(serial: Inner) -> None:
     """As any other alert."""
     serial.write(BEFORE)
