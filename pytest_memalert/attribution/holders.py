@@ -49,7 +49,7 @@ from pytest_memalert.attribution.objects import (
     type_name,
 )
 from pytest_memalert.attribution.sites import OWN_DIRECTORY, describe, origin_of
-from pytest_memalert.clock import elapsed_s
+from pytest_memalert.clock import Stopwatch
 
 __all__ = ["NO_REFERRER", "Holder", "HolderSearch", "bounded_holder"]
 
@@ -166,7 +166,7 @@ class HolderSearch:
     ) -> None:
         self._survivors = survivors
         self._growth = {id(obj): per_run for obj, per_run in grown}
-        self._until_s = elapsed_s() + limit_s
+        self._watch, self._limit_s = Stopwatch(), limit_s
         self._modules = _module_roots()
         self._threads = {id(thread) for thread in threading.enumerate()}
         self._locals: dict[int, tuple[str | None, str]] | None = None
@@ -214,7 +214,7 @@ class HolderSearch:
                     roots[node] = root
                     resolved |= leads[node]
             frontier = [node for node in frontier if node not in roots and leads[node] & ~resolved]
-            if not frontier or elapsed_s() > self._until_s:
+            if not frontier or self._watch.worked_s() > self._limit_s:
                 break
             frontier = self._expand(frontier[:_WIDTH], leads, ends, without)
         found = enumerate(map(id, targets))
