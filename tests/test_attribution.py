@@ -307,7 +307,11 @@ def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:
 def test_the_decoder_of_a_kept_stream_is_not_taken_for_a_missing_decref() -> None:
     found = explained(lambda: KEEP.append(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")))
     unheld = [one for one in found.survivors if one.held_by[:1] == (NO_REFERRER,)]
-    assert [one.type for one in unheld] == ["encodings.utf_8.IncrementalDecoder"]
+    # Where the parts of a stream show what they hold to the collector, the decoder's holder is found.
+    shown = any(
+        type(held).__name__ == "IncrementalDecoder" for held in gc.get_referents(*gc.get_referents(KEEP[-1]))
+    )
+    assert [one.type for one in unheld] == ([] if shown else ["encodings.utf_8.IncrementalDecoder"])
     assert [text for text in found.recommendations if "decref" in text] == []
     assert any("KEEP" in text for text in found.recommendations)
 

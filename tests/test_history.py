@@ -9,7 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -451,8 +452,14 @@ def test_failing_write_leaves_no_part_of_a_run(path: Path) -> None:
 # ----------------------------------------------------------------- migrations
 
 
-def test_migrations_are_run_in_order_and_once() -> None:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    """Return a database in memory; from Python 3.13 on one that isn't closed is a warning."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        yield connection
+
+
+def test_migrations_are_run_in_order_and_once(connection: sqlite3.Connection) -> None:
     steps = ["CREATE TABLE a (x); -- not; the end\nINSERT INTO a VALUES (1);", "UPDATE a SET x = x + 1;"]
     migrate(connection, steps[:1])
     migrate(connection, steps)
@@ -462,17 +469,15 @@ def test_migrations_are_run_in_order_and_once() -> None:
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
 
 
-def test_migration_that_fails_changes_nothing() -> None:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+def test_migration_that_fails_changes_nothing(connection: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.OperationalError):
         migrate(connection, ["CREATE TABLE a (x);\nINSERT INTO nowhere VALUES (1);"])
     assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
     assert connection.execute("PRAGMA user_version").fetchone() == (0,)
 
 
-def test_every_table_is_documented() -> None:
+def test_every_table_is_documented(connection: sqlite3.Connection) -> None:
     page = (ROOT / "docs" / "reference" / "history.md").read_text(encoding="utf-8")
-    connection = sqlite3.connect(":memory:", isolation_level=None)
     migrate(connection, MIGRATIONS)
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     assert tables
