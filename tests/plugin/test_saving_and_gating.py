@@ -132,7 +132,10 @@ def test_regression_is_found_with_the_search_for_leaks_on(serial: Inner) -> None
     done = serial.run("--memalert-gate", leaks="suspects")
     done.assert_outcomes(passed=2, failed=1)
     done.stdout.fnmatch_lines(
-        ["test_a.py::test_small: leak per run 6? KiB is 6? KiB over *", "each run leaves 1 bytearray, *"]
+        [
+            "test_a.py::test_small: leak per run 6[4-7]* KiB is 6[4-7]* KiB over *",
+            "each run leaves 1 bytearray, *",
+        ]
     )
 
 
