@@ -17,7 +17,7 @@ from pytest_memalert.model import Probe
 from pytest_memalert.probes.demand import DEMAND_READINGS
 from pytest_memalert.probes.memory import Rationed, open_heap_reader, open_rss_reader
 from pytest_memalert.probes.peak import KernelMark, PeakWindows, open_peak_windows
-from pytest_memalert.probes.procfs import ProcFile
+from pytest_memalert.probes.procfs import STATM, ProcFile
 from pytest_memalert.probes.sampler import Sampler, collect_young
 
 MIB = 2**20
@@ -205,10 +205,9 @@ def test_reading_survives_its_closed_descriptor() -> None:
 @on_linux
 def test_reading_survives_a_descriptor_that_became_another_file() -> None:
     """And leaves that file alone."""
-    before = statm_descriptors()
     read_rss = open_rss_reader()
     assert read_rss()
-    (ours,) = statm_descriptors() - before
+    ours = STATM._fd
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, ours)
     assert read_rss()
@@ -217,16 +216,14 @@ def test_reading_survives_a_descriptor_that_became_another_file() -> None:
     os.close(null)
 
 
-def statm_descriptors() -> set[int]:
-    """Return the descriptors of this process that are /proc/self/statm."""
-    found = set()
-    for path in list(Path("/proc/self/fd").iterdir()):
-        try:
-            if path.readlink().name == "statm":
-                found.add(int(path.name))
-        except OSError:  # that of the listing itself
-            continue
-    return found
+@on_linux
+def test_samplers_share_their_descriptors() -> None:
+    """They are never closed: a process in which a thousand sessions run would have none left."""
+    Sampler(["peak"]).take()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        Sampler(["peak"]).take()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_expensive_reading_is_rationed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from time import sleep
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.probes.memory import open_heap_reader
-from pytest_memalert.probes.procfs import ProcFile
+from pytest_memalert.probes.procfs import STATM
 
 __all__ = ["SIGNALS", "ExactReader", "live_traces", "refusal"]
 
@@ -31,8 +31,7 @@ _THREAD_GRACE_S = 0.1
 # Python 3.12 freezes what its own start-up made, about 400 objects; nobody freezes so few on purpose.
 _FROZEN_AT_START = 2000
 
-# One for all hunts: it never closes its descriptor, and a suite has thousands of tests.
-_STATM = ProcFile("statm", size_bytes=96) if sys.platform == "linux" else None
+_STATM = STATM if sys.platform == "linux" else None
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if _STATM is not None else 1
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.probes.procfs import ProcFile
+from pytest_memalert.probes.procfs import STATM
 
 __all__ = ["Rationed", "open_blocks_reader", "open_heap_reader", "open_rss_reader"]
 
@@ -63,17 +63,16 @@ def open_rss_reader() -> Reader:
 def _open_statm_reader() -> Reader:
     from os import sysconf
 
-    statm = ProcFile("statm", size_bytes=96)
     page_bytes = sysconf("SC_PAGE_SIZE")
 
     def read() -> int | None:
         try:
-            return int(statm.read().split(None, 2)[1]) * page_bytes
+            return int(STATM.read().split(None, 2)[1]) * page_bytes
         except (OSError, ValueError, IndexError):
             pass
         try:  # the descriptor's number may have become another file's
-            statm.reopen()
-            return int(statm.read().split(None, 2)[1]) * page_bytes
+            STATM.reopen()
+            return int(STATM.read().split(None, 2)[1]) * page_bytes
         except (OSError, ValueError, IndexError):
             return None
 

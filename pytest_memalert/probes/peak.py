@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from pytest_memalert.probes.procfs import ProcFile, reset_high_water_mark
+from pytest_memalert.probes.procfs import STATUS, reset_high_water_mark
 
 __all__ = ["KernelMark", "PeakWindow", "PeakWindows", "open_peak_windows"]
 
@@ -139,7 +139,6 @@ class KernelMark:
         self._read_rss = read_rss
         self._read_most_kib = read_most_kib or _open_most_reader()
         self._inherited_most_bytes = self._read_most_kib() * 1024
-        self._status = ProcFile("status", size_bytes=4096)
 
     def reset(self) -> None:
         """Begin anew from the current resident memory."""
@@ -154,10 +153,10 @@ class KernelMark:
 
     def read_exactly(self) -> int | None:
         """Return the mark as /proc/self/status has it."""
-        text = self._status.read()
+        text = STATUS.read()
         at = text.find(b"VmHWM:")
         if at < 0:
-            self._status.reopen()
+            STATUS.reopen()
             return None
         return int(text[at + 6 : text.index(b"kB", at)]) * 1024
 

@@ -10,7 +10,7 @@ from weakref import WeakSet
 if sys.platform != "win32":
     from os import O_CLOEXEC, pread, register_at_fork
 
-__all__ = ["ProcFile", "reset_high_water_mark"]
+__all__ = ["STATM", "STATUS", "ProcFile", "reset_high_water_mark"]
 
 # The functions are kept from import on: tests that patch `os` change nothing here. Only Linux has
 # the files; elsewhere this module is imported and not used.
@@ -58,6 +58,12 @@ class ProcFile:
     def reopen(self) -> None:
         """Open the file again, leaving the old descriptor's number alone."""
         self._fd = open_fd(self._path, O_RDONLY | O_CLOEXEC)
+
+
+# One of each for the process, opened when first read: descriptors are never closed, so a process in
+# which many sessions run one after another, as in tests of plugins, would run out of them.
+STATM = ProcFile("statm", size_bytes=96)
+STATUS = ProcFile("status", size_bytes=4096)
 
 
 def reset_high_water_mark() -> None:
