@@ -304,16 +304,38 @@ def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:
     assert "click/core.py" in found.recommendations[0]
 
 
-def test_the_decoder_of_a_kept_stream_is_not_taken_for_a_missing_decref() -> None:
-    found = explained(lambda: KEEP.append(io.TextIOWrapper(io.BytesIO(), encoding="utf-8")))
-    unheld = [one for one in found.survivors if one.held_by[:1] == (NO_REFERRER,)]
-    # Where the parts of a stream show what they hold to the collector, the decoder's holder is found.
-    shown = any(
-        type(held).__name__ == "IncrementalDecoder" for held in gc.get_referents(*gc.get_referents(KEEP[-1]))
-    )
-    assert [one.type for one in unheld] == ([] if shown else ["encodings.utf_8.IncrementalDecoder"])
+class _Stream(io.TextIOWrapper):
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8")
+
+
+@pytest.mark.parametrize("make", [lambda: io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), _Stream])
+def test_the_decoder_of_a_kept_stream_is_not_taken_for_a_missing_decref(make: Callable[[], object]) -> None:
+    """It is made in the stream's own line, or in its class' constructor."""
+    found = explained(lambda: KEEP.append(make()))
+    assert any("Decoder" in one.type for one in found.survivors)
+    assert [one.type for one in found.survivors if one.held_by[:1] == (NO_REFERRER,)] == []
     assert [text for text in found.recommendations if "decref" in text] == []
     assert any("KEEP" in text for text in found.recommendations)
+
+
+def test_survivors_of_one_place_are_told_together_whoever_called_it() -> None:
+    def make() -> None:
+        KEEP.append(Entry())
+
+    def leak() -> None:
+        make()
+        make()
+        make()
+
+    (found,) = (one for one in explained(leak).survivors if one.type.endswith("Entry"))
+    assert found.count == 3
+    lines = [int(place.split(":")[1].split()[0]) for place in found.allocated_at]
+    first = leak.__code__.co_firstlineno
+    assert (lines[0], sorted(lines[1:])) == (
+        make.__code__.co_firstlineno + 1,
+        [first + 1, first + 2, first + 3],
+    )
 
 
 def test_a_missing_decref_of_an_untracked_object_is_found_by_its_trace() -> None:

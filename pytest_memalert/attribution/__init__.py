@@ -14,8 +14,9 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -39,6 +40,10 @@ __all__ = ["Explanation", "bounded_holder", "explain"]
 
 #: Kinds of survivors that are told; a leak of more is still told by those at its head.
 _SHOWN_SURVIVORS = 12
+
+#: Groups of survivors that are named, alike ones together; and the calls told of such.
+_NAMED_GROUPS = 48
+_SHOWN_CALLERS = 4
 
 #: The share of runs in which survivors must have grown in number to be the whole story.
 _SURE = 0.6
@@ -167,9 +172,12 @@ def _from_objects(
     users.sort(key=lambda group: (group not in heads, -group.size_bytes))
     new = {id(obj) for group in groups for obj in group.objects}
     found = {id(group): holder for group, holder in zip(heads, holders, strict=True)}
-    shown = users[:_SHOWN_SURVIVORS]
-    paths = {id(group): found.get(id(group)) or _owner(group, heads, found, new) for group in shown}
-    survivors = [_survivor(group, paths[id(group)]) for group in shown]
+    named = users[:_NAMED_GROUPS]
+    paths = {id(group): found.get(id(group)) or _owner(group, heads, found, new) for group in named}
+    for part in _unheld_parts(named, paths):
+        paths[id(part)] = None
+        users.remove(part)
+    survivors = _survivors(named, paths)[:_SHOWN_SURVIVORS]
     if not users and not framework:
         survivors, users, paths = _without_objects(seen)
     leading = [group for group in users if group in heads] or users[:1]
@@ -181,13 +189,9 @@ def _from_objects(
         native_bytes = bytes_per_run - python_bytes
     return Explanation(
         survivors=tuple(survivors),
-        framework_survivors=tuple(
-            _survivor(group, found.get(id(group))) for group in framework[:_SHOWN_SURVIVORS]
-        ),
+        framework_survivors=tuple(_survivors(framework[:_SHOWN_SURVIVORS], found)),
         signature=_signature(leading or framework, {**found, **paths}, root),
-        recommendations=advice.recommend(
-            _finding(group, paths.get(id(group)), seen) for group in _without_parts(leading, shown, paths)
-        ),
+        recommendations=advice.recommend(_finding(group, paths.get(id(group)), seen) for group in leading),
         component=sites.component_of(leading[0].frames) if leading else "",
         native_bytes_per_run=native_bytes,
         framework=bool(framework) and not users,
@@ -199,15 +203,27 @@ def _from_objects(
     )
 
 
-def _without_parts(leading: list[Group], shown: list[Group], paths: dict[int, Holder | None]) -> list[Group]:
-    """Leave out what only seems unheld, made in the same line as what is held.
+def _unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> list[Group]:
+    """Return what only seems unheld, being part of what is held.
 
-    A stream doesn't tell the collector of its decoder: that is no missing decref.
+    It was made in the same line, or as often by the same calls. A stream doesn't tell the collector of
+    its decoder: that is no missing decref.
     """
-    holders = {id(group): paths[id(group)] for group in shown}
-    unheld = {number for number, holder in holders.items() if holder is not None and holder.root == "none"}
-    held = {g.frames[0] for g in shown if g.frames and holders[id(g)] and id(g) not in unheld}
-    return [g for g in leading if id(g) not in unheld or not g.frames or g.frames[0] not in held]
+    held: set[object] = set()
+    unheld = []
+    for group in groups:
+        holder = paths[id(group)]
+        if holder is None or not group.frames:
+            continue
+        if holder.root == "none":
+            unheld.append(group)
+        else:
+            held |= {group.frames[0], (group.frames[1:], group.per_run)}
+    return [
+        group
+        for group in unheld
+        if group.frames[0] in held or (group.frames[1:] and (group.frames[1:], group.per_run) in held)
+    ]
 
 
 def _heads(groups: list[Group]) -> list[Group]:
@@ -346,21 +362,36 @@ def _without_objects(
             )
             groups.append(group)
             paths[id(group)] = holder
-        return [_survivor(group, paths[id(group)]) for group in groups], groups, paths
+        return _survivors(groups, paths), groups, paths
     kept = steady[:_SHOWN_SURVIVORS]
     unheld = Holder(root="none", root_name=NO_REFERRER, hops=(NO_REFERRER,), identity="none")
     paths = {id(group): unheld for group in kept}
-    return [_survivor(group, unheld) for group in kept], kept, paths
+    return _survivors(kept, paths), kept, paths
 
 
-def _survivor(group: Group, holder: Holder | None) -> Survivor:
-    return Survivor(
-        type=group.type,
-        count=max(1, round(group.per_run)),
-        size_bytes=round(group.size_bytes),
-        allocated_at=tuple(sites.describe(frame) for frame in group.frames),
-        held_by=holder.hops if holder is not None else (),
-    )
+def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None]) -> list[Survivor]:
+    """Return what to tell of groups; those of one type, place and holder that differ by the calls as one."""
+    alike: dict[object, list[Group]] = {}
+    for group in groups:
+        holder = paths.get(id(group))
+        key = (group.type, group.frames[:1], holder.hops if holder is not None else ())
+        alike.setdefault(key, []).append(group)
+    survivors = []
+    for same in alike.values():
+        frames, holder = same[0].frames, paths.get(id(same[0]))
+        if len(same) > 1:
+            callers = dict.fromkeys(frame for group in same for frame in group.frames[1:2])
+            frames = (*frames[:1], *islice(callers, _SHOWN_CALLERS))
+        survivors.append(
+            Survivor(
+                type=same[0].type,
+                count=max(1, round(sum(group.per_run for group in same))),
+                size_bytes=round(sum(group.size_bytes for group in same)),
+                allocated_at=tuple(sites.describe(frame) for frame in frames),
+                held_by=holder.hops if holder is not None else (),
+            )
+        )
+    return survivors
 
 
 def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path | None) -> str:

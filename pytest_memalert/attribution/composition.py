@@ -58,22 +58,22 @@ def compose(run: Callable[[], str | None]) -> Composition:
     gc.freeze()
     # Frozen it costs little; it clears the free lists, objects from which would have no trace.
     gc.collect()
-    counts: Counter[tuple[str, str]] = Counter()
+    traced: list[tuple[type, tracemalloc.Traceback | None]] = []
     try:
         problem = attempt(run) or attempt(run)
         gc.collect()
         found = gc.get_objects()
         if problem is None and len(found) <= _MOST_OBJECTS:
-            for obj in found:
-                if (described := _describe(obj)) is not None:
-                    counts[described] += 1
+            traced = [(type(obj), sites.traceback_of(obj)) for obj in found]
         found.clear()
     finally:
         gc.unfreeze()
         if started_tracing:
             tracemalloc.stop()
+    # Only now, since tracing makes whatever is made cost many times as much: to name a place, files are read.
+    described = Counter(_describe(kind, traceback) for kind, traceback in traced)
     # What is there once dies with the next run, as the last result of a function does.
-    counts = Counter({kind: count for kind, count in counts.items() if count > 1})
+    counts = {kind: count for kind, count in described.items() if kind is not None and count > 1}
     if not counts:
         return frozenset()
     # A test that does it twice leaves twice as much of the same.
@@ -81,10 +81,10 @@ def compose(run: Callable[[], str | None]) -> Composition:
     return frozenset((kind, place, count // shared) for (kind, place), count in counts.items())
 
 
-def _describe(obj: object) -> tuple[str, str] | None:
+def _describe(cls: type, traceback: tracemalloc.Traceback | None) -> tuple[str, str] | None:
     """Return the kind of an object and where it was allocated; None for what isn't the user's."""
-    kind = type_name(type(obj))
-    frames = sites.frames_of(sites.traceback_of(obj))
+    kind = type_name(cls)
+    frames = sites.frames_of(traceback)
     if any(sites.origin_of(filename) in ("user", "library") for filename, _ in frames):
         return kind, sites.place(sites.useful(frames)[0])
     # Python 3.11 allocates instances that have a __dict__ in a way that leaves no trace. A class

@@ -161,6 +161,10 @@ def referents_of(obj: object) -> list[object]:
 def length(obj: object) -> int | None:
     """Return how many elements a built-in container, or one derived from it, holds."""
     kind = type(obj)
+    if (
+        kind is dict or kind is list or kind is set
+    ):  # most are; and no iterator is made, which tracing would see
+        return len(obj)  # type: ignore[arg-type]
     for base in _SIZED:
         if issubclass(kind, base):
             return base.__len__(obj)  # type: ignore[arg-type]

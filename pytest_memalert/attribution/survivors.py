@@ -154,12 +154,13 @@ class _Census:
         if not tracemalloc.is_tracing() or tracemalloc.get_traced_memory()[0] > _MOST_TRACED_BYTES:
             return
         blocks, sizes = self.blocks[run], self.bytes[run]
-        for trace in tracemalloc.take_snapshot().traces:
-            if is_ours(trace.traceback):
+        # By traceback, of which there are few: an object made for each trace would itself be traced.
+        for statistic in tracemalloc.take_snapshot().statistics("traceback"):
+            if is_ours(statistic.traceback):
                 continue
-            number = self.site(trace.traceback)
-            blocks[number] = blocks.get(number, 0) + 1
-            sizes[number] = sizes.get(number, 0) + trace.size
+            number = self.site(statistic.traceback)
+            blocks[number] = blocks.get(number, 0) + statistic.count
+            sizes[number] = sizes.get(number, 0) + statistic.size
 
 
 def watch(run: Callable[[], str | None], *, runs: int, frozen: bool = True) -> Watch:
@@ -573,10 +574,10 @@ def _hidden_groups(census: _Census, runs: int) -> tuple[list[Group], float]:
     if not growth or not tracemalloc.is_tracing():
         return [], total
     frames: dict[int, tuple[Frame, ...]] = {}
-    for trace in tracemalloc.take_snapshot().traces:
-        number = census.site(trace.traceback)
+    for statistic in tracemalloc.take_snapshot().statistics("traceback"):
+        number = census.site(statistic.traceback)
         if number in growth and number not in frames:
-            frames[number] = frames_of(trace.traceback)
+            frames[number] = frames_of(statistic.traceback)
     hidden = [
         Group(
             type="object unknown to the collector",

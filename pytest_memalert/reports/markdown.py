@@ -171,7 +171,7 @@ def _survivors(alert: PerformanceAlert) -> Iterator[str]:
             row += f"; held by {_steps(survivor.held_by)}"
         yield row
     if (more := len(alert.survivors) - _SURVIVORS_TOLD) > 0:
-        yield f"and {more:,} more kinds of objects"
+        yield f"and {more:,} more {'kind' if more == 1 else 'kinds'} of objects"
 
 
 def _steps(steps: Sequence[str]) -> str:

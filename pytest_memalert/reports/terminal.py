@@ -168,8 +168,8 @@ def _body(alert: PerformanceAlert, *, without: str = "") -> Iterator[str]:
             yield f"  and {len(alert.nodeids) - _TESTS_SHOWN} more"
     for survivor in alert.survivors[:_SURVIVORS_SHOWN]:
         yield from _survivor_rows(survivor)
-    if len(alert.survivors) > _SURVIVORS_SHOWN:
-        yield f"and {len(alert.survivors) - _SURVIVORS_SHOWN} more kinds of objects"
+    if (more := len(alert.survivors) - _SURVIVORS_SHOWN) > 0:
+        yield f"and {more} more {'kind' if more == 1 else 'kinds'} of objects"
     for recommendation in alert.recommendations:
         first, *others = recommendation.split("\n")
         yield f"-> {escape_controls(first)}"
