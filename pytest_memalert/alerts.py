@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import threading
-import uuid
 import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +15,7 @@ from pytest_memalert.acknowledgments import most_accepted
 from pytest_memalert.channels import AlertChannel
 from pytest_memalert.channels.bounded import complete, explain
 from pytest_memalert.clock import utc_now
-from pytest_memalert.errors import ConfigurationError, MemalertError, MemalertWarning
+from pytest_memalert.errors import ConfigurationError, MemalertError, MemalertWarning, nearest
 from pytest_memalert.limits import DEFAULT_RULES
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
@@ -29,6 +27,7 @@ from pytest_memalert.model import (
     LeakAnalysis,
     Measurement,
     PerformanceAlert,
+    make_id,
 )
 from pytest_memalert.notify import find_due
 from pytest_memalert.routes import Notify
@@ -186,7 +185,7 @@ class AlertManager:
         return self._raise(
             make_alert(
                 breach,
-                id=uuid.uuid4().hex[:12],
+                id=make_id(),
                 measurement=measurement,
                 raised_at=self._clock(),
                 evidence=("the check before showed such growth as well",) if breach.repeated else (),
@@ -230,7 +229,7 @@ class AlertManager:
                 replace(breach, rule=replace(breach.rule, recommendations=()))
                 if analysis.recommendations and breach.rule.origin == "default"
                 else breach,
-                id=uuid.uuid4().hex[:12],
+                id=make_id(),
                 measurement=measurement,
                 raised_at=self._clock(),
                 evidence=evidence,
@@ -416,9 +415,9 @@ class AlertManager:
         keys = [key for key in self._rules if key[0] == name and severity in (None, key[1])]
         if not keys:
             names = sorted({key[0] for key in self._rules})
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            near = nearest(name, names, cutoff=0.5)
             of = f" of severity {severity.value!r}" if severity else ""
-            hint = f"did you mean {near[0]!r}?" if near and near[0] != name else f"there are {names}"
+            hint = f"did you mean {near!r}?" if near and near != name else f"there are {names}"
             raise MemalertError(f"no rule {name!r}{of}; {hint}")
         return keys
 

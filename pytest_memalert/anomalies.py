@@ -33,7 +33,7 @@ FEWEST_RUNS = 5
 # Judged from so many runs on, unless the threshold says otherwise ("p99 of 5 to 30 runs").
 _USUAL_MINIMUM = 10
 _USUAL_RUNS = 30
-# A trend has bounds of its own: see trends.MINIMUM_RUNS and LONGEST_SERIES.
+# A trend has bounds of its own: see trends.MINIMUM_RUNS and metrics.LONGEST_SERIES.
 _TREND_MINIMUM, _TREND_MAXIMUM = 10, 60
 _MOST_RUNS = 1000
 

@@ -1,4 +1,4 @@
-"""Every exception and warning of the package."""
+"""Every exception and warning of the package, and what they suggest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ __all__ = [
     "MemalertError",
     "MemalertWarning",
     "MemoryAlertWarning",
+    "nearest",
 ]
 
 
@@ -47,3 +48,10 @@ class MemalertWarning(UserWarning):
 
 class MemoryAlertWarning(UserWarning):
     """Carry a memory alert that doesn't fail its test."""
+
+
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return what somebody meant who wrote ``word``, if it is like any of the ``known``."""
+    import difflib  # 1 ms, where something is wrong
+
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)

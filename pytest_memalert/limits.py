@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
 from pytest_memalert.anomalies import is_of_history, parse_history_threshold, refuse_misuse
-from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.errors import ConfigurationError, nearest
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
     AlertCategory,
@@ -276,8 +275,8 @@ def collecting(problems: list[str], place: str) -> Iterator[None]:
 
 def refuse_unknown(noun: str, word: str, known: Collection[str]) -> ValueError:
     """Return the error for a ``word`` that isn't known, naming the nearest that is."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    advice = f"did you mean {near[0]!r}?" if near else f"write one of {', '.join(map(repr, known))}"
+    near = nearest(word, known, cutoff=0.5)
+    advice = f"did you mean {near!r}?" if near else f"write one of {', '.join(map(repr, known))}"
     return ValueError(f"unknown {noun} {word!r}; {advice}")
 
 
@@ -285,8 +284,8 @@ def read_choice(value: object, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``; raises ValueError, naming them, if not."""
     if isinstance(value, str) and value in choices:
         return value
-    near = difflib.get_close_matches(str(value).lower(), choices, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(str(value).lower(), choices)
+    hint = f"; did you mean {near!r}?" if near else ""
     raise ValueError(f"{value!r} is not one of {', '.join(map(repr, choices))}{hint}")
 
 
@@ -421,8 +420,8 @@ def _missing(
         if not lacking:
             return None
         defaults = {rule.name for rule in DEFAULT_RULES}
-        near = difflib.get_close_matches(name, sorted(defaults), n=1, cutoff=0.5)
-        hint = f"; did you mean the default rule {near[0]!r}?" if near else ""
+        near = nearest(name, sorted(defaults), cutoff=0.5)
+        hint = f"; did you mean the default rule {near!r}?" if near else ""
         return f"{name!r} is a new rule and lacks {' and '.join(lacking)}{hint}"
     severities = [rule.severity for rule in namesakes]
     is_pair = len(namesakes) > 1

@@ -11,7 +11,15 @@ from typing import Literal
 
 from pytest_memalert.units import Unit
 
-__all__ = ["LEAST_CHANGES", "METRICS", "LeastChange", "Metric", "SessionValue", "readings_for"]
+__all__ = [
+    "LEAST_CHANGES",
+    "LONGEST_SERIES",
+    "METRICS",
+    "LeastChange",
+    "Metric",
+    "SessionValue",
+    "readings_for",
+]
 
 #: How the value of a session is made from those of its tests, in each process;
 #: the process with the largest is the one judged.
@@ -54,6 +62,9 @@ class LeastChange:
         """Return the least change of a level, in its own unit."""
         return max(self.absolute, self.share * abs(level))
 
+
+#: Runs that trends are looked for in, the latest: what was so before them is no news.
+LONGEST_SERIES = 60
 
 #: The least change by unit. For sizes see ``benchmarks/trends.py --reports`` and its table in
 #: ``docs/reference/trends.md``: what the peaks of real tests scatter over runs. Times scatter by far more.

@@ -7,6 +7,7 @@ means "not known", never "zero". Quantities end in their unit.
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -40,6 +41,7 @@ __all__ = [
     "SeriesPoint",
     "SignalGrowth",
     "Survivor",
+    "make_id",
 ]
 
 # ------------------------------------------------------------------ the words
@@ -105,6 +107,11 @@ LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
 LeakChecks = Literal["off", "suspects", "all"]
 
 # ----------------------------------------------------------------- measured
+
+
+def make_id(size_bytes: int = 6) -> str:
+    """Return a new identifier, in hexadecimal digits, two for each byte of chance."""
+    return os.urandom(size_bytes).hex()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

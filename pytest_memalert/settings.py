@@ -60,8 +60,9 @@ class Budget:
 class Settings:
     """Hold the value of every option, and the rules in force, disabled ones included.
 
-    ``fail_on`` is None where no alert fails a test, ``allowances`` where the gate's own hold. ``origins``
-    says, for each option by name, where its value was written; a rule has its own ``origin``.
+    ``fail_on`` is None where no alert fails a test, ``allowances`` where the gate's own hold,
+    ``notify`` where nobody is told of alerts. ``origins`` says, for each option by name, where its
+    value was written; a rule has its own ``origin``.
     """
 
     leaks: LeakChecks
@@ -73,7 +74,7 @@ class Settings:
     history_max_age_s: float
     history_max_runs: int
     history_max_bytes: int
-    notify: Notify
+    notify: Notify | None
     sample_interval_s: float
     rules: tuple[AlertRule, ...]
     origins: Mapping[str, str]
@@ -104,9 +105,6 @@ def load_settings(
     notifications are looked at, which may name variables. Raises ConfigurationError with every
     problem there is.
     """
-    # Imported here: this module is loaded in every pytest run, settings only where they count.
-    from pytest_memalert.routes import read_notify
-
     table = dict(pyproject or {})
     rules, wrong_rules = read_rules(
         table.pop("rules", ()), place=f"{pyproject_name}: tool.memalert.rules", metrics=metrics
@@ -119,11 +117,17 @@ def load_settings(
         allowances, wrong_allowances = read_allowances(
             table.pop("gate"), place=f"{pyproject_name}: tool.memalert.gate"
         )
-    notify, urls, wrong_notify = read_notify(
-        table.pop("notify", {}), place=f"{pyproject_name}: tool.memalert.notify"
-    )
-    if urls is not None:
-        table["notify"] = urls
+    notify: Notify | None = None
+    wrong_notify: list[str] = []
+    if "notify" in table:
+        # Imported here: this module is loaded in every pytest run, and most of them notify nobody.
+        from pytest_memalert.routes import read_notify
+
+        notify, urls, wrong_notify = read_notify(
+            table.pop("notify"), place=f"{pyproject_name}: tool.memalert.notify"
+        )
+        if urls is not None:
+            table["notify"] = urls
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     names = [*(option.name for option in OPTIONS), "rules"]
@@ -250,10 +254,10 @@ def _read_path(value: object, option: Option) -> Path | None:
 
 def _read_baseline_path(value: object, option: Option) -> Path | None:
     """Return the path of a baseline; True means the one by default."""
-    from pytest_memalert.baseline import DEFAULT_NAME
-
     if value is None or value is False:
         return None
+    from pytest_memalert.baseline import DEFAULT_NAME
+
     if value is True:
         return Path(DEFAULT_NAME)
     path = Path(read_text(value))
@@ -312,17 +316,20 @@ def _read_budget(value: object, option: Option) -> Budget | None:
 
 
 def _read_urls(value: object, option: Option) -> tuple[str, ...] | None:
+    if value is None:
+        return None
     from pytest_memalert.routes import read_urls
 
-    return None if value is None else read_urls(value)
+    return read_urls(value)
 
 
-def _with_urls(notify: Notify, urls: tuple[str, ...] | None, origin: str) -> Notify:
+def _with_urls(notify: Notify | None, urls: tuple[str, ...] | None, origin: str) -> Notify | None:
     """Return what a file says about notifications, with the addresses that the last layer names."""
-    from pytest_memalert.routes import Route
-
     if urls is None:
         return notify
+    from pytest_memalert.routes import Notify, Route
+
+    notify = notify or Notify()
     if "none" in urls:
         return replace(notify, routes=())
     place = f"{origin}.urls" if origin.endswith(".notify") else origin
@@ -330,13 +337,15 @@ def _with_urls(notify: Notify, urls: tuple[str, ...] | None, origin: str) -> Not
     return replace(notify, routes=(*numbered, *notify.routes))
 
 
-def _unusable_addresses(notify: Notify, environ: Mapping[str, str] | None) -> list[str]:
+def _unusable_addresses(notify: Notify | None, environ: Mapping[str, str] | None) -> list[str]:
+    problems: list[str] = []
+    if notify is None or environ is None:
+        return problems
     from pytest_memalert.targets import read_target
 
-    problems: list[str] = []
-    for route in notify.routes if environ is not None else ():
+    for route in notify.routes:
         with collecting(problems, route.origin):
-            read_target(route.channel, environ or {})
+            read_target(route.channel, environ)
     return problems
 
 

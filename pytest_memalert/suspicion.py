@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from statistics import median
+from collections.abc import Collection, Mapping
 
 __all__ = ["Floor"]
 
@@ -46,8 +45,8 @@ class Floor:
         self._seen += 1
         if self._seen >= _LEARNT_FROM and self._seen % _RELEARN_EACH == 0:
             # A median: half of the tests would have to leak before the floor hid it.
-            self.blocks = max(0.0, median(self._blocks)) if self._blocks else _BLOCKS
-            self.heap_bytes = max(0.0, median(self._heap_bytes)) if self._heap_bytes else _HEAP_BYTES
+            self.blocks = max(0.0, _middle(self._blocks)) if self._blocks else _BLOCKS
+            self.heap_bytes = max(0.0, _middle(self._heap_bytes)) if self._heap_bytes else _HEAP_BYTES
 
     def stands_out(self, values: Mapping[str, float]) -> bool:
         """Return whether a test's first run left clearly more behind than the suite's tests do."""
@@ -60,3 +59,8 @@ class Floor:
             or resident_bytes - max(heap_bytes, 0.0) - _BLOCK_BYTES * max(blocks, 0.0)
             > _SUSPECT_RESIDENT_BYTES
         )
+
+
+def _middle(values: Collection[float]) -> float:
+    """Return the median; importing ``statistics`` takes longer than all that is done here in a session."""
+    return sorted(values)[len(values) // 2]

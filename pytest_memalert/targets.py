@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from pytest_memalert.errors import nearest
 from pytest_memalert.escaping import escape_controls
 
 __all__ = ["Target", "TargetKind", "interpolate", "read_target", "redact"]
@@ -91,8 +91,8 @@ def read_target(written: str, environ: Mapping[str, str]) -> Target:
         return Target(kind="terminal", address="", shown="terminal")
     scheme = _SCHEME.match(url)
     if scheme is None:
-        near = difflib.get_close_matches(url.lower(), _WORDS, n=1, cutoff=0.7)
-        advice = f"did you mean {near[0]!r}?" if near else f"write one such as {_EXAMPLES}"
+        near = nearest(url.lower(), _WORDS, cutoff=0.7)
+        advice = f"did you mean {near!r}?" if near else f"write one such as {_EXAMPLES}"
         raise ValueError(f"{shown!r} is not an address; {advice}")
     name, rest = scheme[1].lower(), url[scheme.end() :]
     shown = redact(url)

@@ -16,12 +16,11 @@ from statistics import median
 from typing import Literal
 
 from pytest_memalert.errors import MemalertError
-from pytest_memalert.metrics import LEAST_CHANGES, METRICS, LeastChange, Metric
+from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES, METRICS, LeastChange, Metric
 from pytest_memalert.model import SeriesPoint
 from pytest_memalert.units import Unit, format_quantity
 
 __all__ = [
-    "LONGEST_SERIES",
     "MINIMUM_RUNS",
     "Search",
     "Trend",
@@ -37,8 +36,6 @@ Search = Literal["standard", "ruptures"]
 
 #: Of fewer runs nothing is said.
 MINIMUM_RUNS = 10
-#: Older runs are not looked at: what was so before them is no news.
-LONGEST_SERIES = 60
 #: A level is one that this many runs had: before a change, and after it.
 _LEAST_BEFORE, _LEAST_AFTER = 5, 3
 #: How likely chance may be to bring about what is told, over all the places where it could have. For steps

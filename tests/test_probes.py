@@ -6,6 +6,7 @@ import mmap
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -286,6 +287,23 @@ def test_probe_of_others_is_read_and_its_trouble_is_no_data() -> None:
         (), probes=[probe("good", lambda: 3), probe("bad", lambda: 1 / 0), probe("odd", lambda: "3")]
     )
     assert sampler.take().extra == {"good": 3}
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_fresh_sample_stands_for_the_one_before_the_next_test(exact: bool) -> None:
+    """Where a millisecond hasn't passed, unless every block counts."""
+    sampler = Sampler(["blocks"], exact=exact)
+    last = sampler.take()
+    kept = [object() for _ in range(100)]
+    now = sampler.take(since=last)
+    assert now.blocks is not None
+    assert last.blocks is not None
+    if now.at_s - last.at_s < 0.0005:
+        assert (now.blocks == last.blocks) is not exact
+    time.sleep(0.002)
+    later = sampler.take(since=last).blocks
+    assert later is not None
+    assert later >= last.blocks + len(kept)
 
 
 def test_cyclic_garbage_is_gone_after_the_screening_collection() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.model import AlertCategory, AlertCondition, AlertSeverity, PerformanceAlert
 from pytest_memalert.routes import Notify, Route, read_notify, takes
-from pytest_memalert.settings import Settings, load_settings
+from pytest_memalert.settings import load_settings
 
 PLACE = "pyproject.toml: tool.memalert.notify"
 
@@ -36,16 +36,18 @@ def an_alert(
     )
 
 
-def settings_of(
+def notify_of(
     table: dict[str, object], *, ini: dict[str, str] | None = None, command_line: object = None
-) -> Settings:
-    return load_settings(
+) -> Notify:
+    settings = load_settings(
         pyproject={"notify": table},
         pyproject_name="pyproject.toml",
         ini=ini or {},
         ini_name="pytest.ini",
         command_line={"notify": command_line},
     )
+    assert settings.notify is not None
+    return settings.notify
 
 
 def test_route_takes_what_is_severe_enough() -> None:
@@ -119,7 +121,7 @@ def test_table_that_is_none_is_refused_unseen(table: object) -> None:
 
 
 def test_addresses_and_routes_of_a_file_are_all_in_force() -> None:
-    settings = settings_of(
+    notify = notify_of(
         {
             "urls": ["jsonl:a.jsonl", "terminal"],
             "remind_every": "2 days",
@@ -127,32 +129,32 @@ def test_addresses_and_routes_of_a_file_are_all_in_force() -> None:
             "routes": [{"channel": "logging:x", "severity": "critical"}],
         }
     )
-    assert [(route.shown, route.origin) for route in settings.notify.routes] == [
+    assert [(route.shown, route.origin) for route in notify.routes] == [
         ("jsonl:a.jsonl", f"{PLACE}.urls[0]"),
         ("terminal", f"{PLACE}.urls[1]"),
         ("logging:x", f"{PLACE}.routes[0]"),
     ]
-    assert settings.notify.remind_every_s == 2 * 86400
-    assert settings.notify.max_shown == 3
+    assert notify.remind_every_s == 2 * 86400
+    assert notify.max_shown == 3
 
 
 def test_later_layer_replaces_the_addresses_and_leaves_the_routes() -> None:
     table: dict[str, object] = {"urls": ["terminal"], "routes": [{"channel": "logging:x"}]}
-    by_ini = settings_of(table, ini={"memalert_notify": "jsonl:b.jsonl\nlogging:y"})
-    assert [route.shown for route in by_ini.notify.routes] == ["jsonl:b.jsonl", "logging:y", "logging:x"]
-    by_hand = settings_of(table, ini={"memalert_notify": "logging:y"}, command_line=["jsonl:c.jsonl"])
-    assert by_hand.notify.routes[0].origin == "--memalert-notify[0]"
-    assert [route.shown for route in by_hand.notify.routes] == ["jsonl:c.jsonl", "logging:x"]
+    by_ini = notify_of(table, ini={"memalert_notify": "jsonl:b.jsonl\nlogging:y"})
+    assert [route.shown for route in by_ini.routes] == ["jsonl:b.jsonl", "logging:y", "logging:x"]
+    by_hand = notify_of(table, ini={"memalert_notify": "logging:y"}, command_line=["jsonl:c.jsonl"])
+    assert by_hand.routes[0].origin == "--memalert-notify[0]"
+    assert [route.shown for route in by_hand.routes] == ["jsonl:c.jsonl", "logging:x"]
 
 
 def test_none_sends_nothing_anywhere() -> None:
     """Routes included: whoever runs tests at home wants no message in the team's channel."""
     table: dict[str, object] = {"urls": ["terminal"], "routes": [{"channel": "logging:x"}]}
-    assert settings_of(table, command_line=["none"]).notify.routes == ()
+    assert notify_of(table, command_line=["none"]).routes == ()
 
 
 def test_nothing_is_sent_unless_somebody_says_where() -> None:
-    assert settings_of({}).notify == Notify()
+    assert notify_of({}) == Notify()
 
 
 def test_problems_of_notifications_are_told_with_all_others() -> None:

@@ -98,7 +98,7 @@ def test_nothing_written_gives_the_defaults() -> None:
         history_max_age_s=180 * 24 * 3600,
         history_max_runs=500,
         history_max_bytes=200 * 2**20,
-        notify=Notify(),
+        notify=None,
         sample_interval_s=0.01,
         rules=DEFAULT_RULES,
         origins={option.name: "default" for option in OPTIONS},

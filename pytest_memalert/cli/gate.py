@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from pytest_memalert.cli.console import (
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.gate import compare
-from pytest_memalert.model import AlertCategory, GateResult, Run
+from pytest_memalert.model import AlertCategory, GateResult, Run, make_id
 from pytest_memalert.regressions import judge
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports import terminal
@@ -94,7 +93,7 @@ def gate(
         if alert.category is AlertCategory.MEMORY_REGRESSION
         for nodeid in alert.nodeids
     }
-    found = judge(result, raised_at=utc_now(), make_id=lambda: uuid.uuid4().hex[:12], skip=known)
+    found = judge(result, raised_at=utc_now(), make_id=make_id, skip=known)
     judged = replace(run, gate=result, alerts=(*run.alerts, *found))
     if output is not None:
         write_output(json_report.render(judged), output)

@@ -172,5 +172,5 @@ def _options_entry(table: Mapping[str, object], settings: Settings) -> dict[str,
 def _value(option: Option, table: Mapping[str, object], settings: Settings) -> object:
     """Return an option's value as it was written; of addresses, what may be shown."""
     if option.name == "notify":
-        return [route.shown for route in settings.notify.routes] or None
+        return [route.shown for route in settings.notify.routes] if settings.notify else None
     return table.get(option.name, option.default)

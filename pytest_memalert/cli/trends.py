@@ -16,10 +16,10 @@ from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.history import SESSION, read_history
 from pytest_memalert.limits import refuse_unknown
-from pytest_memalert.metrics import METRICS
+from pytest_memalert.metrics import LONGEST_SERIES, METRICS
 from pytest_memalert.model import SeriesPoint
 from pytest_memalert.rules import matches
-from pytest_memalert.trends import LONGEST_SERIES, MINIMUM_RUNS, Search, Trend, describe_trend, find_trend
+from pytest_memalert.trends import MINIMUM_RUNS, Search, Trend, describe_trend, find_trend
 
 __all__ = ["TRENDS_FORMAT", "print_trends"]
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from pytest_memalert.digest import Sent
 from pytest_memalert.history.opening import connected_for_reading, work_on
 from pytest_memalert.history.rows import (
     LIFE_COLUMNS,
@@ -25,6 +24,7 @@ from pytest_memalert.history.rows import (
     header_text,
     life_of,
     life_row,
+    number_at,
     number_named,
     numbers_texts,
     plain,
@@ -32,6 +32,9 @@ from pytest_memalert.history.rows import (
     time_of,
 )
 from pytest_memalert.model import AlertLife, Environment, LeakChecks, PerformanceAlert, Run, SeriesPoint
+
+if TYPE_CHECKING:
+    from pytest_memalert.digest import Sent
 
 __all__ = [
     "SESSION",
@@ -220,26 +223,34 @@ class History:
                 "SELECT nodeid, numbers FROM figures JOIN tests ON id = test WHERE run = ? AND ran_through",
                 (number,),
             ):
-                value = json.loads(numbers)[index]
+                value = number_at(index, numbers)
                 if value is not None:
                     point = SeriesPoint(run_id=run_id, started_at=when, commit=commit, value=value)
                     found.setdefault(nodeid, []).append(point)
         return {nodeid: tuple(points) for nodeid, points in found.items()}
 
     def samples(
-        self, metric: str, *, ages: Sequence[int], environment: Environment
+        self,
+        metric: str,
+        *,
+        ages: Sequence[int],
+        environment: Environment,
+        nodeids: Collection[str] | None = None,
     ) -> tuple[dict[str, float], ...]:
         """Return the values of a metric, by node id, in single runs: those so many whole runs back.
 
-        The latest is 0 back. Empty for a run that there isn't.
+        The latest is 0 back. Empty for a run that there isn't. ``nodeids`` are the tests that are
+        wanted, by default all.
         """
         runs = self._connection.execute(
             "SELECT id, metrics FROM runs WHERE environment = ? AND tests >= ? ORDER BY id DESC LIMIT ?",
             (self._environment(environment), WHOLE_SHARE * self.most_tests(), max(ages, default=0) + 1),
         ).fetchall()
-        return tuple(self._values_in(runs[age], metric) if age < len(runs) else {} for age in ages)
+        return tuple(self._values_in(runs[age], metric, nodeids) if age < len(runs) else {} for age in ages)
 
-    def _values_in(self, run: tuple[int, str], metric: str) -> dict[str, float]:
+    def _values_in(
+        self, run: tuple[int, str], metric: str, nodeids: Collection[str] | None
+    ) -> dict[str, float]:
         number, names = run
         known: list[str] = json.loads(names)
         if metric not in known:
@@ -249,8 +260,12 @@ class History:
             "SELECT nodeid, numbers FROM figures JOIN tests ON id = test WHERE run = ? AND ran_through",
             (number,),
         )
-        values = ((nodeid, json.loads(numbers)[index]) for nodeid, numbers in rows)
-        return {nodeid: value for nodeid, value in values if value is not None}
+        return {
+            nodeid: value
+            for nodeid, numbers in rows
+            if nodeids is None or nodeid in nodeids
+            if (value := number_at(index, numbers)) is not None
+        }
 
     def runs(self, *, since: datetime | None = None) -> tuple[RememberedRun, ...]:
         """Return the runs remembered, the latest first."""
@@ -294,6 +309,8 @@ class History:
     def sent_since(self, moment: datetime) -> tuple[Sent, ...]:
         """Return the digests sent since then; those of a day are remembered."""
         rows = self._connection.execute("SELECT at, route FROM sent WHERE at >= ?", (text_of(moment),))
+        from pytest_memalert.digest import Sent
+
         return tuple(Sent(at=time_of(at), route=route) for at, route in rows)
 
     def occurrences(self, fingerprint: str) -> tuple[tuple[RememberedRun, PerformanceAlert], ...]:

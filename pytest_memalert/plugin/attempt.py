@@ -61,12 +61,17 @@ class Attempt:
         return "xpassed" if hasattr(decisive, "wasxfail") else "passed"
 
     def phases(self, rss_after_bytes: float | None) -> dict[str, int]:
-        """Return how much resident memory each phase added, in bytes, as far as it is known."""
+        """Return how much resident memory each phase added, in bytes, as far as it is known.
+
+        What has nothing to set up has but a call.
+        """
         assert self.before is not None
         before, called, returned = self.before.rss_bytes, self.before_call_rss, self.after_call_rss
         phases = {}
         if before is not None and called is not None:
             phases["setup"] = called - before
+        elif before is not None and rss_after_bytes is not None and self.call_ended:
+            phases["call"] = int(rss_after_bytes - before)
         if called is not None and returned is not None:
             phases["call"] = returned - called
         if returned is not None and rss_after_bytes is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from pytest_memalert.model import (
     Overhead,
     PerformanceAlert,
     Run,
+    make_id,
 )
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
@@ -206,7 +206,7 @@ class Controller:
         settings = self._given.settings
         ended_s = elapsed_s()
         run = Run(
-            run_id=uuid.uuid4().hex,
+            run_id=make_id(16),
             started_at=self._started_at,
             duration_s=ended_s - self._started_s,
             environment=this_environment(traced=settings.trace),
@@ -275,7 +275,7 @@ class Controller:
             for breach in find_breaches(rules, whole.values):
                 alert = make_alert(
                     breach,
-                    id=uuid.uuid4().hex[:12],
+                    id=make_id(),
                     measurement=whole,
                     raised_at=utc_now(),
                     # Which process was worst off changes from run to run; the alert is the same.

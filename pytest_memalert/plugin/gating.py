@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +22,7 @@ from pytest_memalert.gate import (
     settle,
 )
 from pytest_memalert.limits import MarkerLimits
-from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert
+from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert, make_id
 from pytest_memalert.plugin.gate_given import GateGiven
 from pytest_memalert.plugin.repeating import Again, Repeater
 from pytest_memalert.plugin.rerun import can_rerun
@@ -313,7 +312,7 @@ class Gate:
         return judge(
             result,
             raised_at=utc_now(),
-            make_id=lambda: uuid.uuid4().hex[:12],
+            make_id=make_id,
             components={measurement.nodeid: measurement.component},
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +19,7 @@ from pytest_memalert.model import (
     Measurement,
     Note,
     PerformanceAlert,
+    make_id,
 )
 from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.options import Given
@@ -309,7 +309,7 @@ class Judge:
                 replace(breach, rule=replace(breach.rule, recommendations=()))
                 if analysis.recommendations and breach.rule.origin == "default"
                 else breach,
-                id=uuid.uuid4().hex[:12],
+                id=make_id(),
                 measurement=case.measurement,
                 raised_at=utc_now(),
                 evidence=evidence,
@@ -491,7 +491,7 @@ class Judge:
             advice.append(tell_crossing(self._growers))
         return make_alert(
             breach,
-            id=uuid.uuid4().hex[:12],
+            id=make_id(),
             measurement=measurement,
             raised_at=utc_now(),
             evidence=evidence,

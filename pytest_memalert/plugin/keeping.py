@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +20,7 @@ from pytest_memalert.clock import utc_now
 from pytest_memalert.comparisons import COLLECTION, SESSION, is_whole
 from pytest_memalert.files import locked, replace_text
 from pytest_memalert.gate import compare, compare_whole, keep_written, why_unlike
-from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert
+from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert, make_id
 from pytest_memalert.plugin.facts import WHOLE, Facts
 from pytest_memalert.plugin.gate_given import GateGiven, read_saved
 from pytest_memalert.regressions import judge
@@ -140,7 +139,7 @@ class Keeper:
                 self.notes.append(Note(kind="no_data", nodeid=None, text=text))
         whole = replace(result, comparisons=tuple(comparisons), new=())
         result = replace(result, comparisons=(*result.comparisons, *comparisons))
-        return result, judge(whole, raised_at=utc_now(), make_id=lambda: uuid.uuid4().hex[:12])
+        return result, judge(whole, raised_at=utc_now(), make_id=make_id)
 
     # ------------------------------------------------------------------ saving
 

@@ -31,6 +31,8 @@ def tell_news(
     known of what was told before. ``warn`` is told of trouble, which changes nothing else.
     """
     now, pace = utc_now(), given.settings.notify
+    if pace is None:
+        return ()
     lives, sent = _remembered(history, lives, now)
     due = find_due(lives, seen={alert.fingerprint for alert in run.alerts}, pace=pace, now=now)
     routes = [each.route for each in given.opened]

@@ -94,12 +94,13 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         problems += report_problems(config, settings)
     opened: tuple[Opened, ...] = ()
     terminal = io.StringIO()
-    if settings is not None and settings.notify.routes and not hasattr(config, "workerinput"):
+    notify = settings.notify if settings is not None else None
+    if notify is not None and notify.routes and not hasattr(config, "workerinput"):
         # Now, not at the end: whoever waits for a run shall not learn then that nothing can be sent.
         from pytest_memalert.delivery import open_routes
 
         base = config.invocation_params.dir
-        opened, unusable = open_routes(settings.notify, os.environ, base=base, terminal=terminal)
+        opened, unusable = open_routes(notify, os.environ, base=base, terminal=terminal)
         problems.extend(unusable)
     acknowledgments: tuple[Acknowledgment, ...] = ()
     try:

@@ -15,6 +15,7 @@ __all__ = [
     "HeldScopes",
     "PhaseEar",
     "fail_report",
+    "has_fixtures",
     "hold_wider_scopes",
     "is_of_one_test",
     "kept_output_bytes",
@@ -88,6 +89,15 @@ def is_of_one_test(definition: pytest.FixtureDef[Any]) -> bool:
     """Return whether a fixture's scope is the function."""
     # Its public name, ``scope``, is a property over a property: 1 us for each fixture of each test.
     return definition._scope is Scope.Function
+
+
+def has_fixtures(item: pytest.Item) -> bool:
+    """Return whether anything is set up for an item, parameters apart; True where that isn't known."""
+    names = getattr(item, "fixturenames", None)
+    if names is None:
+        return True
+    callspec = getattr(item, "callspec", None)
+    return len(names) > (0 if callspec is None else len(callspec.params))
 
 
 def kept_output_bytes(item: pytest.Item) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.metrics import LEAST_CHANGES
+from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES
 from pytest_memalert.model import Note, Run, SeriesPoint
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.past import reading_history
@@ -22,9 +23,10 @@ __all__ = ["FEWEST_REMEMBERED", "note_trends"]
 _OF_TESTS = ("peak_bytes", "traced_peak_bytes")
 _OF_SESSION = ("rss_peak_bytes",)
 
-#: The runs that are looked at of all tests, counted back from the latest: two of now, and some of before
-#: what is news. Reading seven takes 24 us a test, reading 30 takes 159 (``benchmarks/trends.py``).
-_RECENT_AGES, _EARLIER_AGES = (0, 1), (8, 13, 18, 23, 28)
+#: The runs that are looked at of all tests, counted back from the latest: one of now, and one of before
+#: what is news; and the others, of those tests alone whose value differs in these two.
+_RECENT_AGE, _EARLIER_AGE = 0, 13
+_RECENT_AGES, _EARLIER_AGES = (1,), (8, 18, 23, 28)
 #: Reading the series of one test takes as long as sampling those of 25, of which all are sampled at once.
 _SERIES_COST = 25
 #: More tests than this are never looked at closely.
@@ -50,12 +52,16 @@ def note_trends(config: pytest.Config, given: Given, run: Run) -> Run:
 
 def _find_news(history: History, given: Given, run: Run) -> list[Note]:
     from pytest_memalert.history import SESSION, WHOLE_SHARE
-    from pytest_memalert.trends import LONGEST_SERIES, describe_trend, find_trend, is_news
 
     found: list[tuple[float, Note]] = []
 
     def look(nodeid: str, subject: str, metric: str, value: float) -> None:
         past = history.series(nodeid, metric, limit=LONGEST_SERIES - 1, environment=run.environment)
+        levels = [value, *(point.value for point in past)]
+        if max(levels) - min(levels) < 0.5 * LEAST_CHANGES["bytes"].of(min(levels)):
+            return  # no trend is told of so little; it is so nearly always, and that module isn't loaded
+        from pytest_memalert.trends import describe_trend, find_trend, is_news
+
         now = SeriesPoint(run_id=run.run_id, started_at=run.started_at, commit=run.commit, value=value)
         trend = find_trend([*past, now], metric=metric, metrics=given.metrics)
         if trend is not None and is_news(trend):
@@ -86,20 +92,38 @@ def _candidates(history: History, run: Run, metric: str, values: Mapping[str, fl
     """Return the tests whose level seems to have changed, judged by few of their values; the most first."""
     if len(values) * _SERIES_COST <= history.most_tests():
         return list(values)
-    ages = (*_RECENT_AGES, *_EARLIER_AGES)
-    samples = history.samples(metric, ages=ages, environment=run.environment)
-    recent, earlier = samples[: len(_RECENT_AGES)], samples[len(_RECENT_AGES) :]
+    sample = partial(history.samples, metric, environment=run.environment)
     least = LEAST_CHANGES["bytes"]
-    moved = []
-    for nodeid, value in values.items():
-        before = sorted(sample[nodeid] for sample in earlier if nodeid in sample)
+
+    def change(before: Sequence[float], after: Sequence[float]) -> float:
+        """Return how far the middle of the values moved, in changes that are worth telling."""
         if not before:
-            continue
-        after = sorted((value, *(sample[nodeid] for sample in recent if nodeid in sample)))
-        level = before[len(before) // 2]
-        change = abs(after[len(after) // 2] - level) / least.of(level)
-        # A drift has come but half of its way between the two.
-        if change > 0.5:
-            moved.append((change, nodeid))
+            return 0.0
+        level = sorted(before)[len(before) // 2]
+        return abs(sorted(after)[len(after) // 2] - level) / least.of(level)
+
+    latest, earlier = sample(ages=(_RECENT_AGE, _EARLIER_AGE))
+    if not earlier:
+        (earlier,) = sample(ages=(_EARLIER_AGES[0],))
+    # A drift has come but half of its way between the two.
+    differing = {
+        nodeid
+        for nodeid, value in values.items()
+        if nodeid in earlier
+        and (
+            change([earlier[nodeid]], [value]) > 0.5
+            or change([earlier[nodeid]], [latest.get(nodeid, value)]) > 0.5
+        )
+    }
+    if not differing:
+        return []
+    others = sample(ages=(*_RECENT_AGES, *_EARLIER_AGES), nodeids=differing)
+    recent, before = (latest, *others[: len(_RECENT_AGES)]), (earlier, *others[len(_RECENT_AGES) :])
+    moved = []
+    for nodeid in differing:
+        now = [values[nodeid], *(found[nodeid] for found in recent if nodeid in found)]
+        then = [found[nodeid] for found in before if nodeid in found]
+        if (moved_by := change(then, now)) > 0.5:
+            moved.append((moved_by, nodeid))
     moved.sort(reverse=True)
     return [nodeid for _, nodeid in moved[:_MOST_CANDIDATES]]

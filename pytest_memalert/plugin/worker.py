@@ -21,6 +21,7 @@ from pytest_memalert.plugin.judging import NO_LIMITS, Judge
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
+    has_fixtures,
     hold_wider_scopes,
     is_of_one_test,
     kept_output_bytes,
@@ -268,16 +269,18 @@ class Worker:
             self._report_trouble(trouble)
 
     def before_call(self) -> None:
-        """Read the resident memory before the call."""
-        if self._attempt is not None and self._sampler is not None:
-            self._attempt.before_call_rss = self._sampler.read_rss()
+        """Read the resident memory before the call of a test that has something to set up."""
+        attempt = self._attempt
+        if attempt is not None and self._sampler is not None and has_fixtures(attempt.item):
+            attempt.before_call_rss = self._sampler.read_rss()
 
     def after_call(self) -> None:
         """Read the resident memory after the call; look at child processes while they are there."""
         attempt, sampler = self._attempt, self._sampler
         if attempt is None or sampler is None:
             return
-        attempt.after_call_rss = sampler.read_rss()
+        if attempt.before_call_rss is not None:
+            attempt.after_call_rss = sampler.read_rss()
         if sampler.reads_children:
             attempt.children = sampler.read_children()
         attempt.call_ended = True
@@ -329,6 +332,8 @@ class Worker:
         settings = self._given.settings
         in_force = [rule for rule in (*settings.rules, *self._limit_rules) if rule.enabled]
         readings = set(readings_for(rule.metric for rule in in_force))
+        # For suspicion alone a few blocks more or less don't matter: it learns what the suite keeps anyway.
+        exact = "blocks" in readings or self._whole is not None
         if settings.leaks != "off":
             readings.add("blocks")
         if self._whole is not None:
@@ -343,7 +348,10 @@ class Worker:
         else:
             readings.discard("traced")
         self._sampler = sampler = Sampler(
-            readings, interval_s=settings.sample_interval_s, probes=self._given.probes
+            readings,
+            interval_s=settings.sample_interval_s,
+            probes=self._given.probes,
+            exact=exact,
         )
         self._fixtures = WiderFixtures(sampler, worker=self._name, rootpath=self._config.rootpath)
         past = None

@@ -19,6 +19,9 @@ from pytest_memalert.probes.peak import PeakWindows, open_peak_windows
 
 __all__ = ["Sampler", "age_all", "collect_all", "collect_young", "trim_heap"]
 
+# pytest logs a test's reports and begins the next test in a quarter of this time, and hardly allocates.
+_FRESH_S = 0.001
+
 _FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 _NOTHING: Mapping[str, float] = {}
 
@@ -26,11 +29,18 @@ _NOTHING: Mapping[str, float] = {}
 class Sampler:
     """Take samples with the readings that the metrics in force need, and no others.
 
-    ``missing`` says why a reading that was asked for is not to be had here.
+    ``missing`` says why a reading that was asked for is not to be had here. ``exact`` asks for
+    a reading of its own before each test, where a limit is on so little that what pytest itself does between
+    two tests would count.
     """
 
     def __init__(
-        self, readings: Iterable[str], *, interval_s: float = 0.01, probes: Iterable[Probe] = ()
+        self,
+        readings: Iterable[str],
+        *,
+        interval_s: float = 0.01,
+        probes: Iterable[Probe] = (),
+        exact: bool = True,
     ) -> None:
         wanted = frozenset(readings)
         self.read_rss = open_rss_reader()
@@ -43,6 +53,7 @@ class Sampler:
         self._children = readers.pop("children", None)
         self._demand = tuple(readers.values())
         self._probes = tuple(probes)
+        self._keeps_fresh = not (exact or self._demand or self._probes)
         self.peaks: PeakWindows | None = None
         if "peak" in wanted:
             self.peaks = open_peak_windows(self.read_rss, interval_s=interval_s)
@@ -51,11 +62,18 @@ class Sampler:
     def take(self, *, since: Sample | None = None) -> Sample:
         """Return a sample of everything that is wanted.
 
-        ``since`` is a sample after which only pytest has been at work. Where resident memory is
-        what it was then, so is the heap, near enough: its reading costs 10 to 40 us once the heap
-        has holes, ten times the others (benchmarks/readings.py), and is not taken again.
+        ``since`` is a sample after which only pytest has been at work. Where it is no older than a
+        millisecond, nothing is read again unless ``exact`` samples are wanted: in between two tests, with
+        cold caches, each reading costs three to five times what it does in a loop (benchmarks/readings.py).
+        Where resident memory is what it was then, so is the heap, near enough: its reading costs 10 to 40 us
+        once the heap has holes.
         """
-        at_s, rss_bytes = elapsed_s(), self.read_rss()
+        at_s = elapsed_s()
+        if since is not None and self._keeps_fresh and at_s - since.at_s < _FRESH_S:
+            return Sample(
+                at_s=at_s, rss_bytes=since.rss_bytes, heap_bytes=since.heap_bytes, blocks=since.blocks
+            )
+        rss_bytes = self.read_rss()
         if since is not None and since.heap_bytes is not None and since.rss_bytes == rss_bytes:
             heap_bytes: int | None = since.heap_bytes
         else:

@@ -63,10 +63,17 @@ def test_phases_say_where_a_test_grew(serial: Inner) -> None:
         @pytest.mark.memalert(growth="1 MiB")
         def test_growing(kept):
             KEPT.append(b"x" * 2 * 2**20)
+
+        @pytest.mark.parametrize("size", [3])
+        def test_alone(size):
+            KEPT.append(b"x" * size * 2**20)
         """
     )
     done = serial.run_apart()
-    done.assert_outcomes(failed=1)
+    done.assert_outcomes(failed=1, passed=1)
+    alone = serial.tests()["test_alone[3]"]["phases"]
+    assert alone["call_growth_bytes"] == pytest.approx(3 * MIB, rel=0.2)
+    assert (alone["setup_growth_bytes"], alone["teardown_growth_bytes"]) == (None, None)
     phases = serial.tests()["test_growing"]["phases"]
     assert phases["setup_growth_bytes"] == pytest.approx(6 * MIB, rel=0.2)
     assert phases["call_growth_bytes"] == pytest.approx(2 * MIB, rel=0.4)
