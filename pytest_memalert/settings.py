@@ -45,6 +45,7 @@ __all__ = [
     "load_settings",
     "parse_marker",
     "read_pyproject",
+    "read_settings",
 ]
 
 
@@ -94,16 +95,38 @@ def load_settings(
     ini: Mapping[str, str],
     ini_name: str,
     command_line: Mapping[str, object],
+) -> Settings:
+    """Return the settings as ``read_settings`` does; raise ConfigurationError with every problem there is."""
+    settings, problems = read_settings(
+        pyproject=pyproject,
+        pyproject_name=pyproject_name,
+        ini=ini,
+        ini_name=ini_name,
+        command_line=command_line,
+    )
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def read_settings(
+    *,
+    pyproject: Mapping[str, object] | None,
+    pyproject_name: str,
+    ini: Mapping[str, str],
+    ini_name: str,
+    command_line: Mapping[str, object],
     metrics: Mapping[str, Metric] = METRICS,
     environ: Mapping[str, str] | None = None,
-) -> Settings:
-    """Return the settings; a later layer wins over an earlier one, option by option.
+) -> tuple[Settings, list[str]]:
+    """Return the settings, and every problem there is: what is wrong is as if it weren't written.
+
+    A later layer wins over an earlier one, option by option.
 
     ``pyproject`` is the parsed ``[tool.memalert]`` table; ``ini`` has ini keys; ``command_line`` has
     options by name, None where one was not given; a blank ini value counts as not given either.
     ``metrics`` has those that plugins add, too. With ``environ``, the environment, the addresses of
-    notifications are looked at, which may name variables. Raises ConfigurationError with every
-    problem there is.
+    notifications are looked at, which may name variables.
     """
     table = dict(pyproject or {})
     rules, wrong_rules = read_rules(
@@ -147,9 +170,7 @@ def load_settings(
                 origins[option.name] = origin
     notify = _with_urls(notify, values["notify"], origins["notify"])
     problems += [*wrong_rules, *wrong_allowances, *wrong_notify, *_unusable_addresses(notify, environ)]
-    if problems:
-        raise ConfigurationError(problems)
-    return Settings(
+    settings = Settings(
         leaks=values["leaks"],
         budget=values["budget"],
         trace=values["trace"],
@@ -171,6 +192,7 @@ def load_settings(
         markdown=values["markdown"],
         gitlab=values["gitlab"],
     )
+    return settings, problems
 
 
 def read_pyproject(path: Path) -> dict[str, object]:

@@ -24,9 +24,9 @@ from pytest_memalert.settings import (
     MarkerLimits,
     Option,
     Settings,
-    load_settings,
     parse_marker,
     read_pyproject,
+    read_settings,
 )
 from pytest_memalert.units import format_quantity
 
@@ -41,7 +41,7 @@ def load(
     command_line: Mapping[str, object] | None = None,
     metrics: Mapping[str, Metric] = METRICS,
 ) -> Settings:
-    return load_settings(
+    settings, problems = read_settings(
         pyproject=table,
         pyproject_name="pyproject.toml",
         ini=ini or {},
@@ -49,6 +49,9 @@ def load(
         command_line=command_line or {},
         metrics=metrics,
     )
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
 
 
 def problems_of(

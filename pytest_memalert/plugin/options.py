@@ -15,7 +15,7 @@ from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
 from pytest_memalert.plugin.reporting import report_problems
-from pytest_memalert.settings import OPTIONS, Settings, load_settings, read_pyproject
+from pytest_memalert.settings import OPTIONS, Settings, read_pyproject, read_settings
 
 if TYPE_CHECKING:
     from pytest_memalert.acknowledgments import Acknowledgment
@@ -68,46 +68,44 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
             table = read_pyproject(path)
     except ConfigurationError as wrong:
         problems.extend(wrong.problems)
-    settings = None
-    try:
-        settings = load_settings(
-            pyproject=table,
-            pyproject_name="pyproject.toml",
-            ini=_written_ini(config),
-            ini_name=config.inipath.name if config.inipath else "the command line's -o",
-            command_line={option.name: config.getoption(f"memalert_{option.name}") for option in OPTIONS},
-            metrics=metrics,
-            # Variables are for the process that sends; a worker may run elsewhere, and have others.
-            environ=None if hasattr(config, "workerinput") else os.environ,
-        )
-    except ConfigurationError as wrong:
-        problems.extend(wrong.problems)
+    is_worker = hasattr(config, "workerinput")
+    settings, wrong_settings = read_settings(
+        pyproject=table,
+        pyproject_name="pyproject.toml",
+        ini=_written_ini(config),
+        ini_name=config.inipath.name if config.inipath else "the command line's -o",
+        command_line={option.name: config.getoption(f"memalert_{option.name}") for option in OPTIONS},
+        metrics=metrics,
+        # Variables are for the process that sends; a worker may run elsewhere, and have others.
+        environ=None if is_worker else os.environ,
+    )
+    # What is right of them is looked into all the same, so that everything is told at once.
+    problems.extend(wrong_settings)
     gate = None
-    if settings is not None and (settings.save or settings.gate) is not None:
+    if (settings.save or settings.gate) is not None:
         from pytest_memalert.plugin.gate_given import read_gate_given
 
         try:
             gate = read_gate_given(config, settings)
         except ConfigurationError as wrong:
             problems.extend(wrong.problems)
-    if settings is not None and not hasattr(config, "workerinput"):
-        problems += report_problems(config, settings)
     opened: tuple[Opened, ...] = ()
     terminal = io.StringIO()
-    notify = settings.notify if settings is not None else None
-    if notify is not None and notify.routes and not hasattr(config, "workerinput"):
-        # Now, not at the end: whoever waits for a run shall not learn then that nothing can be sent.
-        from pytest_memalert.delivery import open_routes
+    if not is_worker:
+        problems += report_problems(config, settings)
+        if settings.notify is not None and settings.notify.routes:
+            # Now, not at the end: whoever waits for a run shall not learn then that nothing can be sent.
+            from pytest_memalert.delivery import open_routes
 
-        base = config.invocation_params.dir
-        opened, unusable = open_routes(notify, os.environ, base=base, terminal=terminal)
-        problems.extend(unusable)
+            base = config.invocation_params.dir
+            opened, unusable = open_routes(settings.notify, os.environ, base=base, terminal=terminal)
+            problems.extend(problem for problem in unusable if problem not in problems)
     acknowledgments: tuple[Acknowledgment, ...] = ()
     try:
         acknowledgments = _read_acknowledgments(config, metrics)
     except ConfigurationError as wrong:
         problems.extend(wrong.problems)
-    if problems or settings is None:
+    if problems:
         raise ConfigurationError(problems)
     return Given(
         settings=settings,

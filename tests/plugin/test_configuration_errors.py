@@ -161,6 +161,31 @@ def test_wrong_markers_are_listed_at_once(inner: Inner) -> None:
     assert told.count("'2 megs'") == 1
 
 
+def test_what_else_is_wrong_is_told_with_the_settings(serial: Inner) -> None:
+    """Paths, addresses, the baseline and the acknowledgments: once each, in one go."""
+    serial.write(PASSING)
+    serial.configure(
+        options="""
+        budget = "ten"
+        notify.urls = ["slak://token@channel"]
+        """
+    )
+    (serial.pytester.path / "memalert.lock.json").write_text("<<<<<<< ours", encoding="utf-8")
+    (serial.pytester.path / "memalert.acks.toml").write_text("[[acknowledged]]", encoding="utf-8")
+    done = serial.run("--memalert-json=test_a.py/report.json", "--memalert-gate")
+    assert_refused(
+        serial,
+        done,
+        "tool.memalert.budget: 'ten' is neither a duration nor a share",
+        "--memalert-json: '",
+        "memalert.lock.json",
+        "memalert.acks.toml",
+        "tool.memalert.notify.urls[0]",
+    )
+    told = "\n".join(done.errlines + done.outlines)
+    assert told.count("notify.urls[0]") == told.count("tool.memalert.budget") == 1
+
+
 def test_directory_as_report_path_is_refused(inner: Inner) -> None:
     """Before the first test, not after the last."""
     inner.write(PASSING)
