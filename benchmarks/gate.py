@@ -67,7 +67,7 @@ def _try_suite(options: argparse.Namespace, suite: str, folder: Path) -> tuple[s
     path.unlink(missing_ok=True)
     plain = _run(options, suite, ["-q"], install=False)
     # Modules that are compiled only in the first run would make it unlike all others.
-    _run(options, suite, ["--collect-only", "-q", "--memalert"])
+    _run(options, suite, ["-q", "--memalert"])
     saving = _run(options, suite, ["--memalert", f"--memalert-save={path}"])
     (entries,) = json.loads(path.read_text(encoding="utf-8"))["environments"].values()
     details, alarmed, cpu_s = [], 0, []

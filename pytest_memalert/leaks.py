@@ -80,6 +80,8 @@ _SLOW_RUN_S = 0.005
 _HARD_GROWTH = 4
 # Runs after which the pace of growth is known well enough not to pursue it.
 _WEAK_KNOWN_AFTER = 4
+# What grows by so much per run does so, whatever the noise.
+_PLAIN_BYTES = 40_000
 # A block of pymalloc's is 16 to 512 bytes; those of the real leaks of the zoo have this middle.
 _TYPICAL_BLOCK_BYTES = 96
 _IRREGULAR = 3
@@ -271,10 +273,7 @@ def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy
     """Return what growth there is where the policy doesn't pursue so little; else None."""
     if "descriptors" in moving or "threads" in moving:
         return None
-    # The first run may still have filled a cache.
-    pace = {
-        signal: _rate(points[1], points[-1]) for signal in moving if (points := _points(readings, signal))
-    }
+    pace = {signal: _pace(points[1:]) for signal in moving if (points := _points(readings, signal))}
     blocks = pace.pop("blocks", 0.0)
     size_bytes = max(pace.values(), default=0.0)
     size_bytes += _TYPICAL_BLOCK_BYTES * max(blocks, 0.0)
@@ -284,6 +283,16 @@ def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy
         f"grows by about {blocks:,.0f} blocks and {size_bytes:,.0f} bytes per run: less than is pursued "
         "in a suspect; --memalert-leaks=all decides"
     )
+
+
+def _pace(points: Sequence[tuple[int, float]]) -> float:
+    """Return the growth per run of a few runs; the first before them may still have filled a cache.
+
+    Where that is little, one run's noise could be most of it, and whether a small leak is pursued be chance.
+    """
+    mean = _rate(points[0], points[-1])
+    steps = _single_increments(points)
+    return min(mean, median(steps)) if steps and mean < _PLAIN_BYTES else mean
 
 
 def shape_of(points: Sequence[tuple[int, float]], *, tolerance: float = 0.0) -> Shape:

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_memalert import assert_no_leaks, find_leaks
 from pytest_memalert.finding import Explained, investigate
+from pytest_memalert.leaks import Policy
 
 KEPT: list[object] = []
 LATEST: deque[object] = deque(maxlen=50)
@@ -139,6 +140,18 @@ def test_a_leak_explained_before_is_recognised() -> None:
     assert again.bytes_per_run == first.bytes_per_run
     assert again.reason is not None
     assert again.reason.endswith("of a leak that was confirmed before")
+
+
+def test_a_suspect_is_not_told_of_for_a_little_of_a_known_leak() -> None:
+    """Whether it is a suspect at all is chance: each run of a suite would tell of other tests."""
+    explained = Explained()
+    investigate(keep_order, explained=explained)
+    suspect = investigate(
+        keep_order, explained=explained, policy=Policy(weak_blocks=200.0, weak_bytes=8704.0)
+    )
+    assert (suspect.status, suspect.runs) == ("unclear", 2)
+    assert suspect.reason is not None
+    assert "of a leak found in another test" in suspect.reason
 
 
 def test_a_test_that_leaks_the_same_twice_is_recognised_with_twice_the_size() -> None:

@@ -337,6 +337,19 @@ def test_what_a_suspect_is_promised_to_be_found_with_is_pursued(per_run: float) 
     assert (step.action, step.signals) == ("leaking", ("blocks",))
 
 
+def test_noise_of_the_heap_does_not_decide_whether_a_suspect_is_pursued() -> None:
+    """90 blocks per run are too few; one run of three in which the heap rises by 20 KB changes nothing."""
+    noise = [0.0, 0.0, 20_000.0, 20_000.0, 20_000.0]
+    step, runs = follow(lambda n: {"blocks": 88.0 * n, "heap": noise[min(n, 4)]}, policy=SUSPECT)
+    assert (step.action, runs) == ("unclear", 4)
+
+
+def test_a_lumpy_leak_is_pursued_where_it_is_large() -> None:
+    """1 MiB in every other run."""
+    step, _ = follow(heap(lambda n: 2.0**20 * (n // 2)), policy=SUSPECT)
+    assert step.action == "leaking"
+
+
 def test_a_large_native_leak_of_a_suspect_is_pursued() -> None:
     step, _ = follow(heap(lambda n: 10_240.0 * n), policy=SUSPECT)
     assert (step.action, step.signals) == ("leaking", ("heap",))
