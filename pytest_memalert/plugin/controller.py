@@ -11,7 +11,7 @@ import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.commit import read_commit
-from pytest_memalert.errors import MemalertError, MemalertWarning
+from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
@@ -31,7 +31,7 @@ from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decod
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.remembering import history_path, note_idle_acknowledgments, remember
 from pytest_memalert.plugin.reporting import append_summary, is_on_github, locate, write_reports
-from pytest_memalert.plugin.telling import accept_known, let_others_modify, record_warning
+from pytest_memalert.plugin.telling import accept_known, let_others_modify, tell_trouble
 from pytest_memalert.plugin.trending import note_trends
 from pytest_memalert.reports import terminal
 from pytest_memalert.rules import (
@@ -125,8 +125,33 @@ class Controller:
         """Judge the session, let others see the run, write the report, decide the exit status."""
         if self._config.getoption("collectonly", False) or session.exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
+        try:
+            self._conclude(session)
+        except Exception as trouble:
+            self._warn(f"memalert could not conclude the session ({type(trouble).__name__}: {trouble})")
+        run = self._run
+        # A gate that could not be judged has not been passed.
+        failed = self._failed_to_save or (run is None and self._given.gate is not None)
+        failed |= run is not None and any(run.fails(alert) for alert in run.alerts)
+        if session.exitstatus == pytest.ExitCode.OK and failed:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Write the summary."""
+        if self._run is None:
+            return
+        try:
+            self._summarize(terminalreporter, self._run)
+        except Exception as trouble:
+            terminalreporter.write_line(f"memalert: no summary ({type(trouble).__name__})")
+
+    # --------------------------------------------------------------- the steps
+
+    def _conclude(self, session: pytest.Session) -> None:
+        """Judge the session, remember and tell it."""
         began_s = elapsed_s()
-        run = self._finish(began_s, session)
+        self._run = run = self._finish(began_s, session)
         lives = remember(self._config, self._given, run, warn=self._warn)
         self._run = run = note_resolved(run, lives)
         self._news = self._tell_news(run, lives, session.exitstatus)
@@ -143,15 +168,9 @@ class Controller:
             from pytest_memalert.turns import update
 
             write_turns(self._config, update(read_turns(self._config), self._checked))
-        failed = self._failed_to_save or any(run.fails(alert) for alert in run.alerts)
-        if session.exitstatus == pytest.ExitCode.OK and failed:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write the summary."""
-        if self._run is None:
-            return
+    def _summarize(self, terminalreporter: pytest.TerminalReporter, run: Run) -> None:
+        """Write the lines of the summary."""
         on_github = is_on_github(os.environ)
 
         def say(text: str, **markup: bool) -> None:
@@ -162,9 +181,9 @@ class Controller:
             say(escape_controls(text))
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
-        lines = terminal.render(self._run, verbosity=verbosity, width=width)
+        lines = terminal.render(run, verbosity=verbosity, width=width)
         if len(lines) > 1:
-            told = any(alert.inhibited_by is None for alert in self._run.alerts)
+            told = any(alert.inhibited_by is None for alert in run.alerts)
             terminalreporter.write_sep("=", "memory alerts" if told else "memory")
         for line in lines:
             say(line.text, **line.markup)
@@ -173,10 +192,8 @@ class Controller:
         if on_github:
             from pytest_memalert.reports import github
 
-            for command in github.render(self._run).splitlines():
+            for command in github.render(run).splitlines():
                 terminalreporter.write_line(command)
-
-    # --------------------------------------------------------------- the steps
 
     def _gather(self, nodeid: str, facts: Facts) -> None:
         if facts.measurement is not None:
@@ -323,5 +340,4 @@ class Controller:
 
     def _warn(self, trouble: str) -> None:
         """Warn of trouble that isn't the tests'."""
-        warning = MemalertWarning(f"{trouble}; the run itself is not affected")
-        record_warning(self._config, warning, nodeid="", path=__file__, line=1)
+        tell_trouble(self._config, f"{trouble}; the run itself is not affected")

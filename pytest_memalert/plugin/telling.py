@@ -14,7 +14,7 @@ from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import fail_report
 from pytest_memalert.reports.terminal import render_alert
 
-__all__ = ["accept_known", "fail_test", "let_others_modify", "record_warning", "warn_of"]
+__all__ = ["accept_known", "fail_test", "let_others_modify", "record_warning", "tell_trouble", "warn_of"]
 
 
 def let_others_modify(
@@ -28,8 +28,7 @@ def let_others_modify(
         config.hook.pytest_memalert_modify_alerts(config=config, alerts=modified)
     except Exception as trouble:
         text = f"pytest_memalert_modify_alerts failed ({type(trouble).__name__}: {trouble})"
-        warning = MemalertWarning(f"{text}; the alerts stay as they were")
-        record_warning(config, warning, nodeid=alerts[0].nodeids[0], path=__file__, line=1)
+        tell_trouble(config, f"{text}; the alerts stay as they were", nodeid=alerts[0].nodeids[0])
         return tuple(alerts)
     return tuple(modified)
 
@@ -62,6 +61,11 @@ def warn_of(config: pytest.Config, item: pytest.Item, alert: PerformanceAlert) -
     _, line, _ = item.location
     warning = MemoryAlertWarning(f"{alert.severity.value} {alert.category.value}: {headline}")
     record_warning(config, warning, nodeid=item.nodeid, path=str(item.path), line=(line or 0) + 1)
+
+
+def tell_trouble(config: pytest.Config, text: str, *, nodeid: str = "") -> None:
+    """Warn of trouble that isn't the tests'; no line of anybody's code is shown with it."""
+    record_warning(config, MemalertWarning(text), nodeid=nodeid, path="pytest-memalert", line=1)
 
 
 def record_warning(config: pytest.Config, warning: Warning, *, nodeid: str, path: str, line: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.errors import ConfigurationError, MemalertWarning
+from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import MarkerLimits, parse_marker
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.metrics import readings_for
@@ -33,7 +33,7 @@ from pytest_memalert.plugin.telling import (
     accept_known,
     fail_test,
     let_others_modify,
-    record_warning,
+    tell_trouble,
     warn_of,
 )
 from pytest_memalert.probes.peak import PeakWindows
@@ -577,7 +577,7 @@ class Worker:
 
     def _warn(self, text: str) -> None:
         """Warn of trouble that isn't the tests'."""
-        record_warning(self._config, MemalertWarning(text), nodeid="", path=__file__, line=1)
+        tell_trouble(self._config, text)
 
     def _report_trouble(self, trouble: Exception) -> None:
         """Warn of our own trouble, once for each kind of it."""
@@ -587,7 +587,7 @@ class Worker:
         self._told_trouble.add(kind)
         nodeid = self._attempt.item.nodeid if self._attempt else ""
         text = f"memalert could not judge a test ({kind}); the test itself is not affected"
-        record_warning(self._config, MemalertWarning(text), nodeid=nodeid, path=__file__, line=1)
+        tell_trouble(self._config, text, nodeid=nodeid)
 
 
 def _layers(node: pytest.Collector) -> Iterator[_Layer]:

@@ -341,3 +341,48 @@ def assert_teardown_fails_once(inner: Inner, scope: str) -> None:
         ]
     )
     assert done.stdout.str().count("teardown was reached\n") == 1
+
+
+# ------------------------------------------------------- trouble of our own
+
+
+def raise_trouble(*_: object, **__: object) -> None:
+    """Stand in for any part of ours that has a defect."""
+    raise LookupError("our own")
+
+
+@pytest.mark.parametrize("part", ["remember", "write_reports", "append_summary"])
+def test_trouble_at_the_end_of_the_session_changes_no_outcome(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """It is a warning, which shows no line of our code; what fails by an alert of the session does so."""
+    monkeypatch.setattr(f"pytest_memalert.plugin.controller.{part}", raise_trouble)
+    serial.write("def test_fine(): pass")
+    done = serial.run()
+    done.assert_outcomes(passed=1, warnings=1)
+    assert done.ret == pytest.ExitCode.OK
+    done.stdout.fnmatch_lines(
+        [
+            "pytest-memalert:1",
+            "*MemalertWarning: memalert could not conclude the session (LookupError: our own); the run*",
+        ]
+    )
+    assert "def " not in done.stdout.str()
+
+
+def test_trouble_with_the_summary_is_a_line_of_it(serial: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_memalert.reports.terminal.render", raise_trouble)
+    serial.write("def test_fine(): pass")
+    done = serial.run()
+    assert done.ret == pytest.ExitCode.OK
+    done.stdout.fnmatch_lines(["memalert: no summary (LookupError)"])
+
+
+def test_gate_that_could_not_be_judged_is_not_passed(serial: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A green gate says that somebody looked."""
+    serial.write("def test_fine(): pass")
+    serial.run("--memalert-save")
+    monkeypatch.setattr("pytest_memalert.plugin.controller.Controller._finish", raise_trouble)
+    done = serial.run("--memalert-gate")
+    done.assert_outcomes(passed=1, warnings=1)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
