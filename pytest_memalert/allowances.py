@@ -39,7 +39,9 @@ _KIB = 2**10
 # session lay up to 10 % apart, and what measuring itself leaves behind can be deducted only to a megabyte.
 _OF_TESTS: dict[str, Allowance] = {
     "peak_bytes": Allowance(share=0.05, floor=512 * _KIB),
-    "traced_peak_bytes": Allowance(share=0.02, floor=32 * _KIB),
+    # More than the 64 KiB that one read from a socket takes: where a server runs in a thread, it is chance
+    # whether its buffer and the client's are there at once. And less than 10 % of 1 MiB.
+    "traced_peak_bytes": Allowance(share=0.02, floor=96 * _KIB),
     "growth_bytes": Allowance(share=0.10, floor=16 * _KIB),
     "blocks_growth": Allowance(share=0.10, floor=200),
     "leak_bytes_per_run": Allowance(share=0.10, floor=1 * _KIB),
