@@ -53,6 +53,8 @@ SESSION = "session"
 #: A session counts as whole when it measured this share of the tests of the largest one remembered:
 #: what a part of the suite took is no point in the series of the whole.
 WHOLE_SHARE = 0.8
+# Tests whose figures are written in one go.
+_WRITTEN_AT_ONCE = 1000
 
 _T = TypeVar("_T")
 
@@ -358,23 +360,29 @@ class History:
         number = cursor.lastrowid or 0
         failed_by_us = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
         numbers = self._number_tests([SESSION, *(plain(test.nodeid) for test in run.tests)])
-        texts = numbers_texts([session, *(test.values for test in run.tests)], names)
-        rows = [
-            (number, numbers[SESSION], "", 1, "", texts[0]),
-            *(
+        insert = "INSERT OR REPLACE INTO figures VALUES (?, ?, ?, ?, ?, ?)"
+        self._connection.execute(
+            insert, (number, numbers[SESSION], "", 1, "", numbers_texts([session], names)[0])
+        )
+        # Appended where they belong; some at a time, or they would be in memory once more.
+        tests = sorted(run.tests, key=lambda test: numbers[plain(test.nodeid)])
+        for start in range(0, len(tests), _WRITTEN_AT_ONCE):
+            part = tests[start : start + _WRITTEN_AT_ONCE]
+            texts = numbers_texts([test.values for test in part], names)
+            self._connection.executemany(
+                insert,
                 (
-                    number,
-                    numbers[plain(test.nodeid)],
-                    test.outcome,
-                    test.outcome == "passed" or test.nodeid in failed_by_us,
-                    test.leak.status,
-                    text,
-                )
-                for test, text in zip(run.tests, texts[1:], strict=True)
-            ),
-        ]
-        rows.sort(key=lambda row: row[1])  # appended where they belong
-        self._connection.executemany("INSERT OR REPLACE INTO figures VALUES (?, ?, ?, ?, ?, ?)", rows)
+                    (
+                        number,
+                        numbers[plain(test.nodeid)],
+                        test.outcome,
+                        test.outcome == "passed" or test.nodeid in failed_by_us,
+                        test.leak.status,
+                        text,
+                    )
+                    for test, text in zip(part, texts, strict=True)
+                ),
+            )
         return number
 
     def _number_tests(self, nodeids: Iterable[str]) -> dict[str, int]:
