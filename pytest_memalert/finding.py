@@ -24,6 +24,9 @@ __all__ = ["Explained", "assert_no_leaks", "describe_analysis", "find_leaks", "i
 # four blocks: itself, its attributes, its buffer, its spare room.
 _MOST = 0.5
 _BLOCKS_PER_OBJECT = 4
+# How much more than the objects with a name of their own a leak may take, to be known by them.
+_MOST_BESIDE = 4.0
+_LEAST_NAMED_BYTES = 512
 # How far the blocks of a run may be off those of the leak that it is recognised as.
 _SAME = 0.1
 
@@ -177,6 +180,12 @@ def _remember(
     harmless = analysis.status == "clean" and explanation.framework
     paces = analysis.blocks_per_run is not None and abs(analysis.blocks_per_run - blocks) <= _SAME * blocks
     if not kinds or not (harmless or (leaks and paces)):
+        return
+    # A large buffer lost beside them has no type that tells: by these alone it would be charged to all
+    # who leave such objects behind.
+    named = {name for name, _ in kinds}
+    named_bytes = sum(survivor.size_bytes for survivor in explanation.survivors if survivor.type in named)
+    if leaks and (analysis.bytes_per_run or 0.0) > _MOST_BESIDE * max(named_bytes, _LEAST_NAMED_BYTES):
         return
     size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / times
     known.by_kinds[kinds] = _Familiar(

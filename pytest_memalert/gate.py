@@ -312,7 +312,16 @@ def compare(
         environment=key,
         compared=sum(entry is not None and nodeid not in unheld for nodeid, entry in measured.items()),
         comparisons=tuple(confirmed),
-        new=tuple(sorted(nodeid for nodeid, entry in measured.items() if entry is None)),
+        # What failed, or was expected to, is saved by no session: it would be new for ever.
+        new=tuple(
+            sorted(
+                test.nodeid
+                for test in tests
+                if measured[test.nodeid] is None
+                and test.nodeid not in uncompared
+                and test.outcome != "xfailed"
+            )
+        ),
         missing=() if partial else tuple(sorted(nodeid for nodeid in entries if nodeid not in seen)),
         renamed=tuple(sorted(renamed)),
         uncompared=tuple(sorted(unheld)),

@@ -187,6 +187,26 @@ def test_what_the_first_run_of_a_recognised_leak_leaves_once_is_no_part_of_it() 
     assert again.reason.endswith("in the last run, of a leak that was confirmed before")
 
 
+def test_a_buffer_lost_beside_is_not_charged_to_who_leaves_the_same_objects_behind() -> None:
+    """By its blocks it is hardly more: one or two."""
+    explained = Explained()
+
+    def keep_orders() -> None:
+        for _ in range(10):
+            keep_order()
+
+    def keep_orders_and_a_buffer() -> None:
+        keep_orders()
+        KEPT.append(bytearray(2**16))
+
+    first = investigate(keep_orders_and_a_buffer, explained=explained)
+    then = investigate(keep_orders, explained=explained)
+    assert first.bytes_per_run is not None
+    assert then.bytes_per_run is not None
+    assert first.bytes_per_run > 2**16
+    assert then.bytes_per_run < 2**13
+
+
 def test_another_leak_is_not_taken_for_a_known_one() -> None:
     """Neither by its type, nor where the type is the same and as much again is lost beside it."""
     explained = Explained()

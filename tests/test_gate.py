@@ -239,6 +239,13 @@ def test_test_that_was_skipped_or_failed_is_neither_missing_nor_compared() -> No
     assert (result.compared, result.missing, result.uncompared) == (1, (), ("a::gone", "a::two"))
 
 
+def test_test_that_no_session_saves_is_not_new_for_ever() -> None:
+    """What is expected to fail, or fails by itself: beside new tests the session would not be compared."""
+    failing, expected = measurement("a::fails", "failed"), measurement("a::known", "xfailed")
+    result = run(measurement("a::one"), failing, expected, uncompared=["a::fails"])
+    assert (result.new, result.uncompared) == ((), ())
+
+
 def test_nothing_is_missing_from_a_part_of_the_suite() -> None:
     """The rest was not asked for."""
     assert run(measurement("a::one"), partial=True).missing == ()
