@@ -509,7 +509,10 @@ class Worker:
         self._repeating = False
         if self._whole is not None and judgement.reruns:
             self._whole.note_reruns(
-                self._last, retains=judgement.retains, tracing_left_bytes=judge.tracing_left_bytes
+                self._last,
+                runs=judgement.reruns,
+                retains=judgement.retains,
+                tracing_left_bytes=judge.tracing_left_bytes,
             )
         attempt.comparisons = judgement.comparisons
         attempt.entry, attempt.renamed_from = judgement.entry, judgement.renamed_from

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_memalert.plugin.whole import WholeProcess
+
 if TYPE_CHECKING:
     from tests.conftest import Inner
 
@@ -214,6 +216,20 @@ def test_gate_is_in_the_json_report(inner: Inner) -> None:
     assert (comparison["nodeid"], comparison["status"]) == ("test_a.py::test_peak", "regression")
     assert comparison["observed"] == pytest.approx(5 * 2**20, rel=0.02)
     assert len(comparison["further"]) == 2
+
+
+@pytest.mark.parametrize(("runs", "peak_bytes"), [(3, 9e9), (300, 5e9)])
+def test_resident_memory_of_a_session_is_not_told_after_a_leak_followed_for_long(
+    pytestconfig: pytest.Config, runs: int, peak_bytes: float
+) -> None:
+    """It has left a heap full of holes; what is in the heap is told."""
+    whole = WholeProcess(pytestconfig)
+    whole.note_test({"rss_peak_bytes": 5e9})
+    whole.note_reruns(None, runs=runs, retains=True, tracing_left_bytes=0)
+    whole.note_test({"rss_peak_bytes": 9e9})
+    session = whole.sum_up()["session"]
+    assert session["rss_peak_bytes"] == peak_bytes
+    assert ("rss_bytes" in session) is (runs == 3)
 
 
 def test_traced_session_has_entries_of_its_own(serial: Inner) -> None:
