@@ -364,6 +364,8 @@ class Worker:
             self._judge.learn_collected(self._whole.nodeids)
         self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
         age_all()
+        # What malloc holds free would hide the peaks of the first tests.
+        trim_heap()
         return sampler
 
     def _measure(self, attempt: Attempt, *, has_ended: bool = True) -> dict[str, float]:

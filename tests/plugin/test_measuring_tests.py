@@ -170,6 +170,26 @@ def test_what_a_test_gives_back_is_not_its_growth(serial: Inner, source: str) ->
     assert serial.report()["alerts"] == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what glibc's malloc does")
+def test_peak_shows_where_malloc_held_memory_free_when_the_session_began(serial: Inner) -> None:
+    """As it does after a large collection; glibc keeps up to 64 MiB at the top of its heap."""
+    large = b"x" * (31 * MIB)
+    del large  # from now on what is smaller comes from the heap
+    blocks = [b"x" * MIB for _ in range(56)]
+    blocks.clear()
+    serial.write(
+        """
+        import pytest
+
+        @pytest.mark.memalert(peak="1 MiB")
+        def test_fat():
+            assert not (b"x" * (40 * 2**20)).endswith(b"y")
+        """
+    )
+    serial.run().assert_outcomes(failed=1)
+    assert serial.tests()["test_fat"]["peak_bytes"] == pytest.approx(40 * MIB, rel=0.1)
+
+
 def test_traced_peak_is_exact(inner: Inner) -> None:
     """To the byte, but for what Python itself needs."""
     inner.write(
