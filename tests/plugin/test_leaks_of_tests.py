@@ -114,7 +114,7 @@ NO_RULES = "[tool.memalert]\nfail_on = 'never'\n"
 
 @pytest.mark.xfail(
     sys.version_info[:2] == (3, 13),
-    reason="Python 3.13.0 gives a block back now and then, so that paces are off (0.39 for 0.5 blocks per run): "
+    reason="Python 3.13.0 gives a block back now and then, so that paces are off (0.39 blocks for 0.5): "
     "8 of 10 runs; why has not been found",
     strict=False,
 )
