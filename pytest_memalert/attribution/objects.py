@@ -161,9 +161,8 @@ def referents_of(obj: object) -> list[object]:
 def length(obj: object) -> int | None:
     """Return how many elements a built-in container, or one derived from it, holds."""
     kind = type(obj)
-    if (
-        kind is dict or kind is list or kind is set
-    ):  # most are; and no iterator is made, which tracing would see
+    # Most are one of these; and no iterator is made, which tracing would see.
+    if kind is dict or kind is list or kind is set:
         return len(obj)  # type: ignore[arg-type]
     for base in _SIZED:
         if issubclass(kind, base):

@@ -310,9 +310,9 @@ class History:
 
     def sent_since(self, moment: datetime) -> tuple[Sent, ...]:
         """Return the digests sent since then; those of a day are remembered."""
-        rows = self._connection.execute("SELECT at, route FROM sent WHERE at >= ?", (text_of(moment),))
         from pytest_memalert.digest import Sent
 
+        rows = self._connection.execute("SELECT at, route FROM sent WHERE at >= ?", (text_of(moment),))
         return tuple(Sent(at=time_of(at), route=route) for at, route in rows)
 
     def occurrences(self, fingerprint: str) -> tuple[tuple[RememberedRun, PerformanceAlert], ...]:

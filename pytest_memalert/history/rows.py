@@ -25,6 +25,7 @@ __all__ = [
     "header_text",
     "life_of",
     "life_row",
+    "number_at",
     "number_named",
     "numbers_texts",
     "plain",
