@@ -24,7 +24,8 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.scopes import WiderFixtures
-from pytest_memalert.probes.sampler import Sampler, collect_all, trim_heap
+from pytest_memalert.probes.malloc import trim_heap
+from pytest_memalert.probes.sampler import Sampler, collect_all
 from pytest_memalert.rules import (
     LEAK_METRICS,
     REARM_SHARE,

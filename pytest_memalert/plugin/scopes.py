@@ -12,8 +12,9 @@ import pytest
 
 from pytest_memalert.measurement import NOTHING_TO_DEDUCT, Deduction, fold
 from pytest_memalert.model import FixtureGrowth, Sample
+from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.peak import PeakWindow
-from pytest_memalert.probes.sampler import Sampler, collect_young, trim_heap
+from pytest_memalert.probes.sampler import Sampler, collect_young
 
 __all__ = ["WiderFixtures"]
 

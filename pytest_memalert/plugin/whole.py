@@ -14,8 +14,9 @@ from pytest_memalert.baseline import COMPILED
 from pytest_memalert.clock import utc_now
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
+from pytest_memalert.probes.malloc import fix_thresholds, trim_heap
 from pytest_memalert.probes.memory import open_heap_reader, open_rss_reader
-from pytest_memalert.probes.sampler import collect_all, trim_heap
+from pytest_memalert.probes.sampler import collect_all
 
 __all__ = ["WholeProcess"]
 
@@ -37,6 +38,8 @@ class WholeProcess:
         import pytest_memalert.finding
         import pytest_memalert.plugin.gating  # noqa: F401
 
+        # Else the peak of a test depends on what was freed before it, in this run or that.
+        fix_thresholds()
         self._config = config
         self._read_rss = open_rss_reader()
         self._read_heap = open_heap_reader() or _unknown

@@ -36,8 +36,9 @@ from pytest_memalert.plugin.telling import (
     tell_trouble,
     warn_of,
 )
+from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.peak import PeakWindows
-from pytest_memalert.probes.sampler import Sampler, age_all, collect_young, trim_heap
+from pytest_memalert.probes.sampler import Sampler, age_all, collect_young
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.whole import WholeProcess

@@ -17,7 +17,7 @@ from pytest_memalert.probes.memory import (
 )
 from pytest_memalert.probes.peak import PeakWindows, open_peak_windows
 
-__all__ = ["Sampler", "age_all", "collect_all", "collect_young", "trim_heap"]
+__all__ = ["Sampler", "age_all", "collect_all", "collect_young"]
 
 # pytest logs a test's reports and begins the next test in a quarter of this time, and hardly allocates.
 _FRESH_S = 0.001
@@ -161,15 +161,3 @@ def collect_all() -> None:
     """Collect everything that can be collected: twice, since finalizers make garbage too."""
     gc.collect()
     gc.collect()
-
-
-def trim_heap() -> None:
-    """Give free memory back to the system where the C library can, so that a new peak shows."""
-    import psutil
-
-    trim = getattr(psutil, "heap_trim", None)
-    if trim is not None:
-        try:
-            trim()
-        except (OSError, RuntimeError, psutil.Error):
-            pass
