@@ -30,10 +30,11 @@ from pytest_memalert.regressions import judge
 
 __all__ = ["Finding", "Gate"]
 
-# What is saved of a test is the median of so many further runs; a long one gets fewer.
-_SAVED_RUNS = 3
+# What is saved of a test is the median of so many further runs. A long one gets fewer, and is not traced: that
+# makes a test of nothing but Python twelve times as long.
+_SAVED_RUNS, _SAVED_RUNS_OF_LONG = 3, 2
 _SAVED_TRACES = 2
-_LONG_S = 1.0
+_LONG_S = 2.0
 # A peak is claimed when it is over in the test's own run and in so many further ones.
 _PEAK_RUNS = 2
 # Growth is claimed when it came back in each further run; a pool of a few entries takes some to fill.
@@ -148,12 +149,15 @@ class Gate:
             return Finding(entry=_once(values))
         leak = {name: values[name] for name in RETAINED[:1] if name in values}
         runs = _Runs(figures=[], traced=[])
-        is_long = values["duration_s"] > _LONG_S
+        known = self._entries.get(measurement.nodeid)
+        # About as long as before is treated as before: else the file would change from save to save.
+        was_traced = known is not None and known.figure("traced_peak_bytes") is not None
+        is_long = values["duration_s"] > _LONG_S * (2 if was_traced else 1)
         with self._repeater.again(item) as again:
             reason = None
-            for _ in range(_SAVED_RUNS - is_long):
+            for _ in range(_SAVED_RUNS_OF_LONG if is_long else _SAVED_RUNS):
                 reason = reason or self._run(again, runs, traced=False)
-            for _ in range(_SAVED_TRACES - is_long):
+            for _ in range(0 if is_long else _SAVED_TRACES):
                 reason = reason or self._run(again, runs, resident=False)
         if reason is not None:
             return Finding(entry=_once(values), reruns=runs.count)
@@ -240,10 +244,11 @@ class Gate:
         evidence, if they aren't.
         """
         began_s = elapsed_s()
+        was_traced = entry.figure("traced_peak_bytes") is not None
         peaks: tuple[Comparison, ...] = ()
         left = {each.metric: each for each in excesses}
         while True:
-            reason = self._run(again, runs, traced=odd)
+            reason = self._run(again, runs, traced=odd and was_traced)
             if reason is not None:
                 return (), tuple(left.values()), reason
             if odd:

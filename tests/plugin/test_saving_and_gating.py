@@ -234,6 +234,37 @@ def test_resident_memory_of_a_session_is_not_told_after_a_leak_followed_for_long
     assert ("rss_bytes" in session) is (runs == 3)
 
 
+def test_long_test_is_not_traced_and_held_against_its_resident_peak(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it was traced the last time and takes not even twice as long as a test may that is."""
+    monkeypatch.setattr("pytest_memalert.plugin.gating._LONG_S", 0.1)
+    source = """
+        import time
+
+        def test_long():
+            block = bytearray({size} * 2**20)
+            time.sleep(0.3)
+
+        def test_quick():
+            block = bytearray({size} * 2**20)
+    """
+    serial.write(source.format(size=4))
+    serial.run("--memalert-save").assert_outcomes(passed=2)
+    entries = saved(serial)
+    assert "traced_peak_bytes" not in entries["test_a.py::test_long"]
+    assert "traced_peak_bytes" in entries["test_a.py::test_quick"]
+    serial.write(source.format(size=6))
+    done = serial.run("--memalert-gate")
+    done.assert_outcomes(failed=2)
+    done.stdout.fnmatch_lines(["FAILED test_a.py::test_long - peak [56]* MiB is *"])
+    monkeypatch.setattr("pytest_memalert.plugin.gating._LONG_S", 0.5)
+    serial.run("--memalert-save").assert_outcomes(passed=2)
+    monkeypatch.setattr("pytest_memalert.plugin.gating._LONG_S", 0.2)
+    serial.run("--memalert-save").assert_outcomes(passed=2)
+    assert "traced_peak_bytes" in saved(serial)["test_a.py::test_long"]
+
+
 def test_traced_session_has_entries_of_its_own(serial: Inner) -> None:
     """It is another environment: tracing changes every figure."""
     serial.write(BEFORE)
