@@ -30,8 +30,8 @@ from pytest_memalert.regressions import judge
 
 __all__ = ["Finding", "Gate"]
 
-# What is saved of a test is the median of so many further runs. A long one gets fewer, and is not traced: that
-# makes a test of nothing but Python twelve times as long.
+# What is saved of a test is the median of so many further runs. A long one gets fewer, and is not traced:
+# that makes a test of nothing but Python twelve times as long.
 _SAVED_RUNS, _SAVED_RUNS_OF_LONG = 3, 2
 _SAVED_TRACES = 2
 _LONG_S = 2.0
