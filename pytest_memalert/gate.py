@@ -25,6 +25,7 @@ __all__ = [
     "compare_whole",
     "decide_peaks",
     "find_excesses",
+    "has_leak",
     "is_leak_known",
     "is_peak_odd",
     "keep_written",
@@ -216,6 +217,19 @@ def is_leak_known(entry: Entry, *, bytes_per_run: float, blocks_per_run: float) 
         block_bytes = min(_LARGEST_BLOCK_BYTES, bytes_per_run / blocks_per_run)
         known_bytes = max(known_bytes, blocks.median * block_bytes)
     return bytes_per_run <= known_bytes * _KNOWN_SHARE
+
+
+def has_leak(entry: Entry, *, bytes_per_run: float, blocks_per_run: float) -> bool:
+    """Return whether the baseline has a leak: recorded as one, or seen in what each run left.
+
+    One that takes no bytes, of descriptors or threads, no baseline has.
+    """
+    recorded = entry.figure("leak_bytes_per_run")
+    if recorded is not None and 0 < bytes_per_run <= recorded.median * _KNOWN_SHARE:
+        return True
+    return bytes_per_run > 0 and is_leak_known(
+        entry, bytes_per_run=bytes_per_run, blocks_per_run=blocks_per_run
+    )
 
 
 def retains_less(

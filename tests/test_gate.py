@@ -17,6 +17,7 @@ from pytest_memalert.gate import (
     compare_whole,
     decide_peaks,
     find_excesses,
+    has_leak,
     is_leak_known,
     is_peak_odd,
     keep_written,
@@ -190,6 +191,15 @@ def test_leak_that_the_baseline_saw_in_its_blocks_is_no_news() -> None:
     assert not is_leak_known(known, bytes_per_run=65_600, blocks_per_run=1)
     assert is_leak_known(entry(growth_bytes=4096), bytes_per_run=4096, blocks_per_run=0)
     assert not is_leak_known(entry(peak_bytes=1), bytes_per_run=64, blocks_per_run=1)
+
+
+def test_leak_that_the_baseline_has_is_known_up_to_a_tenth_more() -> None:
+    """As a leak or by what each run left; descriptors and threads that leak take no bytes."""
+    known = entry(leak_bytes_per_run=1000)
+    assert has_leak(known, bytes_per_run=1090, blocks_per_run=20)
+    assert not has_leak(known, bytes_per_run=1110, blocks_per_run=20)
+    assert has_leak(entry(blocks_growth=18), bytes_per_run=1500, blocks_per_run=18)
+    assert not has_leak(known, bytes_per_run=0.0, blocks_per_run=0.0)
 
 
 def test_few_blocks_of_the_measuring_itself_are_not_written() -> None:

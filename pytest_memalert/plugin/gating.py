@@ -15,6 +15,7 @@ from pytest_memalert.gate import (
     compare_figure,
     decide_peaks,
     find_excesses,
+    has_leak,
     is_leak_known,
     is_peak_odd,
     match_renamed,
@@ -100,6 +101,16 @@ class Gate:
             return False
         allowances = self._allowances(nodeid, entry, limits)
         return is_peak_odd(entry, values) or bool(find_excesses(nodeid, entry, allowances, values))
+
+    def why_accepted(self, nodeid: str, leak: LeakAnalysis) -> str | None:
+        """Return why a leak is no news: the baseline that was reviewed has it; None where it doesn't."""
+        entry = self._entry(nodeid)
+        if self._given.saves or entry is None:
+            return None
+        known = has_leak(
+            entry, bytes_per_run=leak.bytes_per_run or 0.0, blocks_per_run=leak.blocks_per_run or 0.0
+        )
+        return f"{self._given.name} has this leak" if known else None
 
     def examine(
         self,

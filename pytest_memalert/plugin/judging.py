@@ -304,12 +304,16 @@ class Judge:
             ]
         evidence = [analysis.reason] if analysis.reason else []
         evidence += [f"native memory, grown at {place}" for place in analysis.grown_at[:1]]
-        return [
-            make_alert(
+        nodeid = case.measurement.nodeid
+        accepted = self._gate.why_accepted(nodeid, analysis) if self._gate is not None else None
+        alerts = []
+        for breach in found:
+            is_default = breach.rule.origin == "default"
+            if analysis.recommendations and is_default:
                 # What is known of this leak says more than what the rule says of any.
-                replace(breach, rule=replace(breach.rule, recommendations=()))
-                if analysis.recommendations and breach.rule.origin == "default"
-                else breach,
+                breach = replace(breach, rule=replace(breach.rule, recommendations=()))
+            alert = make_alert(
+                breach,
                 id=make_id(),
                 measurement=case.measurement,
                 raised_at=utc_now(),
@@ -319,8 +323,9 @@ class Judge:
                 signature=analysis.signature,
                 metrics=self._given.metrics,
             )
-            for breach in found
-        ]
+            # A limit that somebody wrote holds whatever the baseline says.
+            alerts.append(replace(alert, acknowledged=accepted) if is_default else alert)
+        return alerts
 
     # ------------------------------------------------------------ which rules
 

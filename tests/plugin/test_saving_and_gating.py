@@ -143,6 +143,37 @@ def test_regression_is_found_with_the_search_for_leaks_on(serial: Inner) -> None
     )
 
 
+def test_leak_that_the_baseline_has_is_no_news(serial: Inner) -> None:
+    """It was reviewed with the file; what is larger, and a limit that somebody wrote, fails all the same."""
+    serial.pytester.makepyprojecttoml(f'{OFF}\ncollection = "off"')
+    source = """
+        import pytest
+
+        KEPT = []
+
+        def test_leaking():
+            KEPT.append([object() for _ in range({count})])
+    """
+    serial.write(source.format(count=400))
+    serial.run_apart("--memalert-save", leaks="suspects").assert_outcomes(failed=1)
+    done = serial.run_apart("--memalert-gate", leaks="suspects")
+    done.assert_outcomes(passed=1)
+    assert done.ret == pytest.ExitCode.OK
+    leaks = [alert for alert in serial.report()["alerts"] if alert["category"] == "memory_leak"]
+    assert {alert["acknowledged"] for alert in leaks} == {f"{NAME} has this leak"}
+    done.stdout.fnmatch_lines(["0 alerts (2 acknowledged)"])
+
+    serial.write(source.format(count=600))
+    done = serial.run_apart("--memalert-gate", leaks="suspects")
+    done.assert_outcomes(failed=1)
+    assert None in {alert["acknowledged"] for alert in serial.report()["alerts"]}
+
+    serial.write(
+        source.format(count=400).replace("def test", "@pytest.mark.memalert(leak='1 KiB')\n        def test")
+    )
+    serial.run_apart("--memalert-gate", leaks="suspects").assert_outcomes(failed=1)
+
+
 def test_improvement_is_told_with_the_command_that_keeps_it(inner: Inner) -> None:
     """It fails nothing."""
     inner.write(BEFORE)
