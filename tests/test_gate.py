@@ -25,6 +25,7 @@ from pytest_memalert.gate import (
     merge_results,
     settle,
     why_unlike,
+    without_fragments,
 )
 from pytest_memalert.model import AlertSeverity, Comparison, GateResult, Measurement
 from pytest_memalert.regressions import judge
@@ -200,6 +201,30 @@ def test_leak_that_the_baseline_has_is_known_up_to_a_tenth_more() -> None:
     assert not has_leak(known, bytes_per_run=1110, blocks_per_run=20)
     assert has_leak(entry(blocks_growth=18), bytes_per_run=1500, blocks_per_run=18)
     assert not has_leak(known, bytes_per_run=0.0, blocks_per_run=0.0)
+
+
+@pytest.mark.parametrize(
+    ("resident", "heap", "blocks", "peak", "growth"),
+    [
+        (7 * MIB, 4 * KIB, 300, 85 * MIB, 4 * KIB),  # arenas in pieces, after 98 MiB of small objects
+        (MIB, 0, 0, MIB, MIB),  # mapped by the test itself, and kept
+        (64 * KIB, 0, 2000, 20 * MIB, 64 * KIB),  # small objects
+        (MIB, MIB, 1, 20 * MIB, MIB),  # a large one
+        (-MIB, -2 * MIB, 0, MIB, -MIB),
+    ],
+)
+def test_resident_memory_that_nothing_explains_is_no_growth_where_it_is_little_of_the_peak(
+    resident: int, heap: int, blocks: int, peak: int, growth: int
+) -> None:
+    """Else it is: it may be mapped behind malloc's back."""
+    values = {
+        "rss_growth_bytes": resident,
+        "heap_growth_bytes": heap,
+        "blocks_growth": blocks,
+        "peak_bytes": peak,
+        "growth_bytes": max(resident, heap),
+    }
+    assert without_fragments(values)["growth_bytes"] == growth
 
 
 def test_few_blocks_of_the_measuring_itself_are_not_written() -> None:

@@ -21,6 +21,7 @@ from pytest_memalert.gate import (
     match_renamed,
     retains_less,
     settle,
+    without_fragments,
 )
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert, make_id
@@ -100,7 +101,8 @@ class Gate:
         if entry is None or entry.once:
             return False
         allowances = self._allowances(nodeid, entry, limits)
-        return is_peak_odd(entry, values) or bool(find_excesses(nodeid, entry, allowances, values))
+        excesses = find_excesses(nodeid, entry, allowances, without_fragments(values))
+        return bool(excesses) or is_peak_odd(entry, values)
 
     def why_accepted(self, nodeid: str, leak: LeakAnalysis) -> str | None:
         """Return why a leak is no news: the baseline that was reviewed has it; None where it doesn't."""
@@ -185,7 +187,7 @@ class Gate:
                 return reason
             if not self._traces_all:
                 values.pop("traced_peak_bytes", None)
-            runs.figures.append(values)
+            runs.figures.append(without_fragments(values))
             if self._traces_all and "traced_peak_bytes" in values:
                 runs.traced.append(values["traced_peak_bytes"])
         if traced and not self._traces_all:
@@ -209,7 +211,7 @@ class Gate:
         surely: bool = False,
     ) -> Finding:
         """Return how a test compares; ``surely`` has it run again, however like its first run is."""
-        nodeid, values = measurement.nodeid, measurement.values
+        nodeid, values = measurement.nodeid, without_fragments(measurement.values)
         allowances = self._allowances(nodeid, entry, limits)
         if entry.once or limits.leaks == "off":
             return self._hold_once(measurement, entry, allowances)
