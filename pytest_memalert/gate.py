@@ -14,6 +14,7 @@ from pytest_memalert.comparisons import is_whole
 from pytest_memalert.model import (
     Comparison,
     GateResult,
+    LeakAnalysis,
     Measurement,
 )
 
@@ -24,9 +25,9 @@ __all__ = [
     "compare_figure",
     "compare_whole",
     "decide_peaks",
+    "figures_of_leak",
     "find_excesses",
     "has_leak",
-    "is_leak_known",
     "is_peak_odd",
     "keep_written",
     "match_renamed",
@@ -208,21 +209,6 @@ def find_excesses(
     return tuple(found)
 
 
-def is_leak_known(entry: Entry, *, bytes_per_run: float, blocks_per_run: float) -> bool:
-    """Return whether the baseline's other figures show a leak as large as the one now proven.
-
-    Which suspects are searched for leaks depends on the time there is: a leak may have been there all
-    along, seen in the blocks or bytes that each run left, though nobody had proven it. Blocks are
-    taken to be as large as those of the leak that is now proven.
-    """
-    growth, blocks = entry.figure("growth_bytes"), entry.figure("blocks_growth")
-    known_bytes = float(growth.median) if growth is not None else 0.0
-    if blocks is not None and blocks_per_run > 0:
-        block_bytes = min(_LARGEST_BLOCK_BYTES, bytes_per_run / blocks_per_run)
-        known_bytes = max(known_bytes, blocks.median * block_bytes)
-    return bytes_per_run <= known_bytes * _KNOWN_SHARE
-
-
 def without_fragments(values: Mapping[str, float]) -> dict[str, float]:
     """Return a run's figures, with resident memory that no allocation explains left out of its growth.
 
@@ -240,16 +226,32 @@ def without_fragments(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def has_leak(entry: Entry, *, bytes_per_run: float, blocks_per_run: float) -> bool:
-    """Return whether the baseline has a leak: recorded as one, or seen in what each run left.
+    """Return whether the baseline has a leak as large: recorded as one, or seen in what each run left.
 
-    One that takes no bytes, of descriptors or threads, no baseline has.
+    Which suspects are searched for leaks depends on the time there is: a leak may have been there all
+    along, though nobody had proven it. Blocks are taken to be as large as those of the leak that is now
+    proven. A leak of descriptors or threads takes no bytes, and no baseline has it.
     """
-    recorded = entry.figure("leak_bytes_per_run")
-    if recorded is not None and 0 < bytes_per_run <= recorded.median * _KNOWN_SHARE:
-        return True
-    return bytes_per_run > 0 and is_leak_known(
-        entry, bytes_per_run=bytes_per_run, blocks_per_run=blocks_per_run
-    )
+    recorded, growth = entry.figure("leak_bytes_per_run"), entry.figure("growth_bytes")
+    known_bytes = float(max(figure.median if figure is not None else 0 for figure in (recorded, growth)))
+    blocks = entry.figure("blocks_growth")
+    if blocks is not None and blocks_per_run > 0:
+        block_bytes = min(_LARGEST_BLOCK_BYTES, bytes_per_run / blocks_per_run)
+        known_bytes = max(known_bytes, blocks.median * block_bytes)
+    return 0 < bytes_per_run <= known_bytes * _KNOWN_SHARE
+
+
+def figures_of_leak(leak: LeakAnalysis, entry: Entry) -> dict[str, float]:
+    """Return what a search for leaks says a test retains, as the figures of a run.
+
+    Of a leak that the baseline has, its blocks alone: its bytes include small objects, which the growth of
+    a run doesn't show where an arena had room for them.
+    """
+    bytes_per_run, blocks_per_run = leak.bytes_per_run or 0.0, leak.blocks_per_run or 0.0
+    figures = {"blocks_growth": blocks_per_run}
+    if not has_leak(entry, bytes_per_run=bytes_per_run, blocks_per_run=blocks_per_run):
+        figures |= {"growth_bytes": bytes_per_run, "leak_bytes_per_run": bytes_per_run}
+    return figures
 
 
 def retains_less(

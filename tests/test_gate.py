@@ -16,9 +16,9 @@ from pytest_memalert.gate import (
     compare_figure,
     compare_whole,
     decide_peaks,
+    figures_of_leak,
     find_excesses,
     has_leak,
-    is_leak_known,
     is_peak_odd,
     keep_written,
     match_renamed,
@@ -27,7 +27,7 @@ from pytest_memalert.gate import (
     why_unlike,
     without_fragments,
 )
-from pytest_memalert.model import AlertSeverity, Comparison, GateResult, Measurement
+from pytest_memalert.model import AlertSeverity, Comparison, GateResult, LeakAnalysis, Measurement
 from pytest_memalert.regressions import judge
 
 KIB, MIB = 2**10, 2**20
@@ -187,11 +187,11 @@ def test_test_that_retains_more_is_found_by_each_metric() -> None:
 def test_leak_that_the_baseline_saw_in_its_blocks_is_no_news() -> None:
     """It was there when the baseline was saved, though nobody had the time to prove it."""
     known = entry(blocks_growth=18)
-    assert is_leak_known(known, bytes_per_run=1500, blocks_per_run=18)
-    assert not is_leak_known(known, bytes_per_run=6000, blocks_per_run=72)
-    assert not is_leak_known(known, bytes_per_run=65_600, blocks_per_run=1)
-    assert is_leak_known(entry(growth_bytes=4096), bytes_per_run=4096, blocks_per_run=0)
-    assert not is_leak_known(entry(peak_bytes=1), bytes_per_run=64, blocks_per_run=1)
+    assert has_leak(known, bytes_per_run=1500, blocks_per_run=18)
+    assert not has_leak(known, bytes_per_run=6000, blocks_per_run=72)
+    assert not has_leak(known, bytes_per_run=65_600, blocks_per_run=1)
+    assert has_leak(entry(growth_bytes=4096), bytes_per_run=4096, blocks_per_run=0)
+    assert not has_leak(entry(peak_bytes=1), bytes_per_run=64, blocks_per_run=1)
 
 
 def test_leak_that_the_baseline_has_is_known_up_to_a_tenth_more() -> None:
@@ -201,6 +201,15 @@ def test_leak_that_the_baseline_has_is_known_up_to_a_tenth_more() -> None:
     assert not has_leak(known, bytes_per_run=1110, blocks_per_run=20)
     assert has_leak(entry(blocks_growth=18), bytes_per_run=1500, blocks_per_run=18)
     assert not has_leak(known, bytes_per_run=0.0, blocks_per_run=0.0)
+
+
+def test_small_objects_of_a_known_leak_are_no_growth_of_bytes() -> None:
+    """Runs that found room for them in an arena showed 4 KiB; that is no rise to 54."""
+    leak = LeakAnalysis(status="leaking", bytes_per_run=54_990, blocks_per_run=593)
+    known = entry(growth_bytes=3728, blocks_growth=667)
+    assert find_excesses("a::test", known, OF_TESTS, figures_of_leak(leak, known)) == ()
+    (found, *_) = find_excesses("a::test", entry(), OF_TESTS, figures_of_leak(leak, entry()))
+    assert found.status == "regression"
 
 
 @pytest.mark.parametrize(

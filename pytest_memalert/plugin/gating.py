@@ -14,9 +14,9 @@ from pytest_memalert.comparisons import tell
 from pytest_memalert.gate import (
     compare_figure,
     decide_peaks,
+    figures_of_leak,
     find_excesses,
     has_leak,
-    is_leak_known,
     is_peak_odd,
     match_renamed,
     retains_less,
@@ -222,7 +222,7 @@ class Gate:
         if leak is not None and leak.status in ("clean", "leaking"):
             # The search for leaks has repeated the test already, and more often than is done here.
             if excesses:
-                proven = find_excesses(nodeid, entry, allowances, _as_hunted(leak, entry))
+                proven = find_excesses(nodeid, entry, allowances, figures_of_leak(leak, entry))
             excesses = ()
         if not odd and not excesses:
             return self._conclude(measurement, (*proven, *less), leak)
@@ -339,12 +339,3 @@ def _once(values: Mapping[str, float]) -> Entry:
     """Return the entry of a test that can't be run again: what it retained may have been a first use."""
     peaks = {metric: values[metric] for metric in ("peak_bytes", "traced_peak_bytes") if metric in values}
     return summarise([peaks], once=True)
-
-
-def _as_hunted(leak: LeakAnalysis, entry: Entry) -> dict[str, float]:
-    """Return what a search for leaks says a test retains, as the figures of a run."""
-    bytes_per_run, blocks_per_run = leak.bytes_per_run or 0.0, leak.blocks_per_run or 0.0
-    hunted = {"growth_bytes": bytes_per_run, "blocks_growth": blocks_per_run}
-    if not is_leak_known(entry, bytes_per_run=bytes_per_run, blocks_per_run=blocks_per_run):
-        hunted["leak_bytes_per_run"] = bytes_per_run
-    return hunted
