@@ -225,13 +225,14 @@ def without_fragments(values: Mapping[str, float]) -> dict[str, float]:
     return {**values, "growth_bytes": heap_bytes}  # blocks are a figure of their own
 
 
-def has_leak(entry: Entry, *, bytes_per_run: float, blocks_per_run: float) -> bool:
+def has_leak(entry: Entry, leak: LeakAnalysis) -> bool:
     """Return whether the baseline has a leak as large: recorded as one, or seen in what each run left.
 
     Which suspects are searched for leaks depends on the time there is: a leak may have been there all
     along, though nobody had proven it. Blocks are taken to be as large as those of the leak that is now
     proven. A leak of descriptors or threads takes no bytes, and no baseline has it.
     """
+    bytes_per_run, blocks_per_run = leak.bytes_per_run or 0.0, leak.blocks_per_run or 0.0
     recorded, growth = entry.figure("leak_bytes_per_run"), entry.figure("growth_bytes")
     known_bytes = float(max(figure.median if figure is not None else 0 for figure in (recorded, growth)))
     blocks = entry.figure("blocks_growth")
@@ -247,10 +248,9 @@ def figures_of_leak(leak: LeakAnalysis, entry: Entry) -> dict[str, float]:
     Of a leak that the baseline has, its blocks alone: its bytes include small objects, which the growth of
     a run doesn't show where an arena had room for them.
     """
-    bytes_per_run, blocks_per_run = leak.bytes_per_run or 0.0, leak.blocks_per_run or 0.0
-    figures = {"blocks_growth": blocks_per_run}
-    if not has_leak(entry, bytes_per_run=bytes_per_run, blocks_per_run=blocks_per_run):
-        figures |= {"growth_bytes": bytes_per_run, "leak_bytes_per_run": bytes_per_run}
+    figures = {"blocks_growth": leak.blocks_per_run or 0.0}
+    if not has_leak(entry, leak):
+        figures |= dict.fromkeys(("growth_bytes", "leak_bytes_per_run"), leak.bytes_per_run or 0.0)
     return figures
 
 

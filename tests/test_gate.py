@@ -40,6 +40,11 @@ def entry(**medians: int) -> Entry:
     return Entry(figures={metric: Figure(median=median) for metric, median in medians.items()})
 
 
+def leaking(bytes_per_run: float, blocks_per_run: float) -> LeakAnalysis:
+    """Return what a search says of a test that leaves so much behind in each run."""
+    return LeakAnalysis(status="leaking", bytes_per_run=bytes_per_run, blocks_per_run=blocks_per_run)
+
+
 def measurement(nodeid: str, outcome: str = "passed", **values: float) -> Measurement:
     """Return a test's own run."""
     return Measurement(
@@ -187,25 +192,25 @@ def test_test_that_retains_more_is_found_by_each_metric() -> None:
 def test_leak_that_the_baseline_saw_in_its_blocks_is_no_news() -> None:
     """It was there when the baseline was saved, though nobody had the time to prove it."""
     known = entry(blocks_growth=18)
-    assert has_leak(known, bytes_per_run=1500, blocks_per_run=18)
-    assert not has_leak(known, bytes_per_run=6000, blocks_per_run=72)
-    assert not has_leak(known, bytes_per_run=65_600, blocks_per_run=1)
-    assert has_leak(entry(growth_bytes=4096), bytes_per_run=4096, blocks_per_run=0)
-    assert not has_leak(entry(peak_bytes=1), bytes_per_run=64, blocks_per_run=1)
+    assert has_leak(known, leaking(1500, 18))
+    assert not has_leak(known, leaking(6000, 72))
+    assert not has_leak(known, leaking(65_600, 1))
+    assert has_leak(entry(growth_bytes=4096), leaking(4096, 0))
+    assert not has_leak(entry(peak_bytes=1), leaking(64, 1))
 
 
 def test_leak_that_the_baseline_has_is_known_up_to_a_tenth_more() -> None:
     """As a leak or by what each run left; descriptors and threads that leak take no bytes."""
     known = entry(leak_bytes_per_run=1000)
-    assert has_leak(known, bytes_per_run=1090, blocks_per_run=20)
-    assert not has_leak(known, bytes_per_run=1110, blocks_per_run=20)
-    assert has_leak(entry(blocks_growth=18), bytes_per_run=1500, blocks_per_run=18)
-    assert not has_leak(known, bytes_per_run=0.0, blocks_per_run=0.0)
+    assert has_leak(known, leaking(1090, 20))
+    assert not has_leak(known, leaking(1110, 20))
+    assert has_leak(entry(blocks_growth=18), leaking(1500, 18))
+    assert not has_leak(known, leaking(0.0, 0.0))
 
 
 def test_small_objects_of_a_known_leak_are_no_growth_of_bytes() -> None:
     """Runs that found room for them in an arena showed 4 KiB; that is no rise to 54."""
-    leak = LeakAnalysis(status="leaking", bytes_per_run=54_990, blocks_per_run=593)
+    leak = leaking(54_990, 593)
     known = entry(growth_bytes=3728, blocks_growth=667)
     assert find_excesses("a::test", known, OF_TESTS, figures_of_leak(leak, known)) == ()
     (found, *_) = find_excesses("a::test", entry(), OF_TESTS, figures_of_leak(leak, entry()))

@@ -103,18 +103,15 @@ class Gate:
         if nodeid in self._renamed:
             return True  # only further runs make it certain that it is the same test
         allowances = self._allowances(nodeid, entry, limits)
-        excesses = find_excesses(nodeid, entry, allowances, without_fragments(values))
-        return bool(excesses) or is_peak_odd(entry, values)
+        figures = without_fragments(values)
+        return is_peak_odd(entry, figures) or bool(find_excesses(nodeid, entry, allowances, figures))
 
     def why_accepted(self, nodeid: str, leak: LeakAnalysis) -> str | None:
         """Return why a leak is no news: the baseline that was reviewed has it; None where it doesn't."""
         entry = self._entry(nodeid)
-        if self._given.saves or entry is None:
+        if self._given.saves or entry is None or not has_leak(entry, leak):
             return None
-        known = has_leak(
-            entry, bytes_per_run=leak.bytes_per_run or 0.0, blocks_per_run=leak.blocks_per_run or 0.0
-        )
-        return f"{self._given.name} has this leak" if known else None
+        return f"{self._given.name} has this leak"
 
     def examine(
         self,

@@ -342,7 +342,9 @@ def test_test_that_must_not_be_repeated_is_never_failed_by_the_gate(serial: Inne
     serial.write(once.replace("4 * 2**20", "8_388_608"))
     done = serial.run("--memalert-gate")
     done.assert_outcomes(passed=3)
-    done.stdout.fnmatch_lines(["*test_a.py::test_peak: peak [78]* MiB is *; not confirmed: *"])
+    # The kernel's mark lags by up to 32 pages for each processor.
+    told = r"note: test_a\.py::test_peak: peak (7\.[5-9]|8(\.\d)?) MiB is .*; not confirmed: the test is"
+    done.stdout.re_match_lines([told])
 
 
 # ------------------------------------------------------ new, missing and renamed
