@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pytest_memalert.errors import ConfigurationError, MemalertError
 from pytest_memalert.limits import collecting, read_text, refuse_unknown
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertCondition, Note, PerformanceAlert, Run
+from pytest_memalert.records import record
 from pytest_memalert.units import TIMED_UNITS, Unit, format_quantity, format_size, parse_quantity, parse_size
 
 __all__ = [
@@ -53,7 +54,7 @@ format = {FORMAT}
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Acknowledgment:
     """Hold one entry: which alert is accepted, why, by whom, until when (that day included) and up to what.
 

@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +30,7 @@ from pytest_memalert.model import (
     make_id,
 )
 from pytest_memalert.notify import find_due
+from pytest_memalert.records import record
 from pytest_memalert.routes import Notify
 from pytest_memalert.rules import LEAK_METRICS, Breach, find_breaches, inhibit, make_alert, rules_for_test
 
@@ -55,7 +56,7 @@ class Measured(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class _Acknowledgment:
     """Say that alerts of a fingerprint are known, up to a value and until a time."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from pytest_memalert.limits import MarkerLimits, collecting, refuse_unknown
 from pytest_memalert.metrics import METRICS
+from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.units import UNIT_EXAMPLES, Unit, parse_quantity, parse_ratio
 
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Allowance:
     """Hold how much more is allowed: the larger of a ``share`` of the baseline and a ``floor``.
 
@@ -69,7 +70,7 @@ ALLOWANCE_KEYS: dict[str, tuple[str, ...]] = {
 _SESSION_KEYS = ("session_peak", "session_rss", "session_heap", "collection")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Allowances:
     """Hold every allowance, by metric; of ``by_tests`` the last whose patterns fit a test wins."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from pytest_memalert.comparisons import is_whole
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.model import Environment
+from pytest_memalert.records import record
 
 __all__ = [
     "COMPILED",
@@ -60,7 +61,7 @@ _METRICS = (*TEST_METRICS, *WHOLE_METRICS)
 _CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: |$)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Figure:
     """Hold one metric of one test: the median of the runs that measured it, and how far they lay apart."""
 
@@ -68,7 +69,7 @@ class Figure:
     spread: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Entry:
     """Hold what one test needed, by metric.
 
@@ -86,7 +87,7 @@ class Entry:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """Hold the entries of every environment, each by node id."""
 
@@ -224,7 +225,7 @@ class _Pairs(list[tuple[str, Any]]):
     """An object of the file, with the keys that it names twice."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class _Place:
     """Where the text comes from; it finds the line of a key."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from pytest_memalert.comparisons import is_whole, unit_of
 from pytest_memalert.model import Measurement
+from pytest_memalert.records import record
 
 __all__ = ["CHANGE_METRICS", "Change", "Changes", "Figures", "find_changes", "run_figures"]
 
@@ -33,7 +33,7 @@ _BYTES_PER_BLOCK = 512
 Figures = Mapping[str, Mapping[str, float]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Change:
     """Hold one metric of one test, before and after, in its base unit."""
 
@@ -53,7 +53,7 @@ class Change:
         return self.difference / self.old if self.old > 0 else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Changes:
     """Hold every change, the largest first, and the tests that only one of the two states has."""
 

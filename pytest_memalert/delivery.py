@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -14,13 +13,14 @@ from pytest_memalert.channels.opening import open_channel
 from pytest_memalert.channels.terminal import TerminalChannel
 from pytest_memalert.digest import Digest, Sent, count_kinds
 from pytest_memalert.notify import Dispatch
+from pytest_memalert.records import record
 from pytest_memalert.routes import Notify, Route
 from pytest_memalert.targets import read_target
 
 __all__ = ["Delivery", "Opened", "deliver", "open_routes"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Opened:
     """Hold a route with its channel; ``shown`` is what may be said of where it leads."""
 
@@ -29,7 +29,7 @@ class Opened:
     shown: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """Hold what came of sending: ``told`` has the fingerprints of what somebody has been told of.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
 from pytest_memalert.model import AlertSeverity, PerformanceAlert
+from pytest_memalert.records import record
 
 __all__ = ["MESSAGE_KINDS", "Digest", "Message", "MessageKind", "Sent", "count_kinds", "worst_of"]
 
@@ -18,7 +18,7 @@ MessageKind = Literal["new", "worse", "reminder", "resolved"]
 MESSAGE_KINDS: tuple[MessageKind, ...] = get_args(MessageKind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Message:
     """Hold one thing that is worth telling: an alert that is new, worse, still there, or gone.
 
@@ -34,7 +34,7 @@ class Message:
     returned: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Digest:
     """Hold the messages for one channel, the most important first; ``more`` counts those left out.
 
@@ -47,7 +47,7 @@ class Digest:
     run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Sent:
     """Remember that a digest went to a route, by the route's key, which holds nothing secret."""
 

@@ -6,7 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting import Known, Operation, hunt
 from pytest_memalert.leaks import Policy, Signal
 from pytest_memalert.model import LeakAnalysis, Survivor
+from pytest_memalert.records import record
 from pytest_memalert.units import format_size
 
 __all__ = ["Explained", "assert_no_leaks", "describe_analysis", "find_leaks", "investigate"]
@@ -31,7 +32,7 @@ _LEAST_NAMED_BYTES = 512
 _SAME = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class _Familiar:
     """Hold what a leak costs each time that a test does what leaks."""
 
@@ -41,7 +42,7 @@ class _Familiar:
     harmless: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Explained:
     """Hold the leaks explained so far, by what they leave behind: with its places, or by types alone."""
 

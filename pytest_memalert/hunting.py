@@ -7,7 +7,7 @@ import sys
 import tracemalloc
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 from statistics import median
 from types import FrameType
@@ -29,6 +29,7 @@ from pytest_memalert.leaks import (
 )
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.probes.exact import SIGNALS, ExactReader, live_traces, refusal
+from pytest_memalert.records import record
 
 __all__ = ["Known", "hunt"]
 
@@ -59,7 +60,7 @@ _LEFT: dict[Signal, float] = {"heap": 1200.0, "resident": 65536.0, "mapped": 655
 _TRACING_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Known:
     """Hold what was found before of a leak that is met again, or why it is none."""
 

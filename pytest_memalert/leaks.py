@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import isnan
 from statistics import median
 from typing import Literal
 
 from pytest_memalert.model import SignalGrowth
+from pytest_memalert.records import record
 
 __all__ = [
     "EXACT_SIGNALS",
@@ -87,7 +87,7 @@ _TYPICAL_BLOCK_BYTES = 96
 _IRREGULAR = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Say how much evidence to gather, and what it may cost.
 
@@ -120,7 +120,7 @@ class Policy:
     weak_bytes: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Reading:
     """Hold the levels after ``runs`` runs, relative to the start; signals that weren't read are absent."""
 
@@ -129,7 +129,7 @@ class Reading:
     levels: Mapping[Signal, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Shape:
     """Describe how one signal moved over ``runs`` runs.
 
@@ -187,7 +187,7 @@ class Shape:
         return self.late_rate <= 0.1 * self.first_rate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Step:
     """Say what to do next: ``run`` so many times, or the verdict.
 
@@ -204,7 +204,7 @@ class Step:
     signals: tuple[Signal, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class TracedGrowth:
     """Hold what Python's allocators lost per run, as traced: ``small`` are those of up to 512 bytes."""
 

@@ -6,7 +6,7 @@ import enum
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args
 
 from pytest_memalert.anomalies import is_of_history, parse_history_threshold, refuse_misuse
@@ -20,6 +20,7 @@ from pytest_memalert.model import (
     HistoryThreshold,
     RuleScope,
 )
+from pytest_memalert.records import record
 from pytest_memalert.units import parse_quantity, parse_size
 
 __all__ = [
@@ -178,7 +179,7 @@ MARKER_KEYS: dict[str, str | None] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class MarkerLimits:
     """Hold what the markers of one test say; None where they are silent.
 

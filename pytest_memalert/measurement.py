@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pytest_memalert.model import Measurement, Sample
+from pytest_memalert.records import record
 
 __all__ = ["NOTHING_TO_DEDUCT", "NO_RESIDUE", "Deduction", "Residue", "discount", "fold", "measure_test"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Deduction:
     """Hold what happened during a test but isn't the test's own.
 
@@ -26,7 +27,7 @@ class Deduction:
 NOTHING_TO_DEDUCT = Deduction()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Residue:
     """Hold the resident memory that re-runs left in the process: of a leak, many times what the suite does.
 

@@ -6,9 +6,9 @@ Rules, markers, the JSON report and the documentation all read this table.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
+from pytest_memalert.records import record
 from pytest_memalert.units import Unit
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
 SessionValue = Literal["last", "largest", "sum", "smallest"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Metric:
     """One measurable quantity of a test; ``label`` is what alerts call it.
 
@@ -48,7 +48,7 @@ class Metric:
     spike: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class LeastChange:
     """Hold what is too small a change to mean anything from one run to another.
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from functools import total_ordering
 from typing import Literal
 
+from pytest_memalert.records import record
 from pytest_memalert.units import Unit
 
 __all__ = [
@@ -114,7 +115,7 @@ def make_id(size_bytes: int = 6) -> str:
     return os.urandom(size_bytes).hex()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Probe:
     """Add a reading of your own; rules can name it like any metric.
 
@@ -130,7 +131,7 @@ class Probe:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Sample:
     """Hold one reading of the process.
 
@@ -145,7 +146,7 @@ class Sample:
     extra: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class LeakVerdict:
     """Say whether a test leaks, and how that is known."""
 
@@ -160,7 +161,7 @@ class LeakVerdict:
 UNCHECKED = LeakVerdict()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """Hold what one test took: its first run's metrics, by name (see ``metrics.METRICS``).
 
@@ -178,7 +179,7 @@ class Measurement:
     leak: LeakVerdict = UNCHECKED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class FixtureGrowth:
     """Hold what one class-, module-, package- or session-scoped fixture brought.
 
@@ -198,7 +199,7 @@ class FixtureGrowth:
 # ------------------------------------------------------------------- judged
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class HistoryThreshold:
     """Say what of the values in earlier runs a rule compares with; ``text`` is as it was written.
 
@@ -215,7 +216,7 @@ class HistoryThreshold:
     is_share: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class AlertRule:
     """Say when to alert: ``metric`` ``condition`` ``threshold``, in the metric's base unit.
 
@@ -245,7 +246,7 @@ class AlertRule:
     against: HistoryThreshold | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Survivor:
     """Describe one kind of object that a leak leaves behind in each run."""
 
@@ -256,7 +257,7 @@ class Survivor:
     held_by: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class SignalGrowth:
     """Hold how one signal (``blocks``, ``heap``, ``descriptors``, ...) grew over ``runs`` runs.
 
@@ -269,7 +270,7 @@ class SignalGrowth:
     every_run: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class LeakAnalysis:
     """Hold what repeating an operation showed.
 
@@ -308,7 +309,7 @@ class LeakAnalysis:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class PerformanceAlert:
     """Hold one finding: what grew, how much, against what, and what to do.
 
@@ -345,7 +346,7 @@ class PerformanceAlert:
         return replace(self, recommendations=(*self.recommendations, *recommendations))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Note:
     """Say something that is no alert: a metric without data, growth that was one-time, ..."""
 
@@ -364,7 +365,7 @@ class Note:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class AlertLife:
     """Hold what is remembered of a fingerprint over sessions: when it was seen, how bad at its worst.
 
@@ -390,7 +391,7 @@ class AlertLife:
 # ------------------------------------------------------- compared with a baseline
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Hold one metric of one test, or of the session, beside what the baseline has for it.
 
@@ -407,7 +408,7 @@ class Comparison:
     further: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class GateResult:
     """Hold what comparing a run with a baseline gave.
 
@@ -435,7 +436,7 @@ class GateResult:
 # -------------------------------------------------------------------- a run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Environment:
     """Say where a run took place; only runs of like environments compare."""
 
@@ -448,7 +449,7 @@ class Environment:
     memalert: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Overhead:
     """Say where the time of a run went, in seconds, summed over workers."""
 
@@ -458,7 +459,7 @@ class Overhead:
     reporting_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Run:
     """Hold everything one session found; reports, channels and history read this alone.
 
@@ -492,7 +493,7 @@ class Run:
 # ------------------------------------------------------------------ over runs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class SeriesPoint:
     """Hold the value that one metric of a test, or of the session, had in one of the runs remembered.
 

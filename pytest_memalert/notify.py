@@ -6,12 +6,12 @@ Everything here is pure: the lives of alerts, the time and the routes in, messag
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pytest_memalert.digest import MESSAGE_KINDS, Digest, Message, MessageKind, Sent
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertCondition, AlertLife, AlertSeverity, PerformanceAlert
+from pytest_memalert.records import record
 from pytest_memalert.routes import Notify, Route, takes
 from pytest_memalert.units import TIMED_UNITS
 
@@ -20,7 +20,7 @@ __all__ = ["Dispatch", "address", "begin_lives", "find_due", "values_told"]
 _HOUR = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Dispatch:
     """Hold what one route is to get now: ``digest`` tells of all ``messages``.
 

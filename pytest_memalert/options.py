@@ -5,8 +5,9 @@ pytest declares them in every run, with or without ``--memalert``: this module m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from pytest_memalert.records import record
 
 __all__ = ["OPTIONS", "Option", "OptionKind"]
 
@@ -15,7 +16,7 @@ OptionKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Option:
     """Describe one option: its name in TOML, from which its flag and ini key follow, and its values.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from pytest_memalert.limits import collecting, read_choice, read_text, refuse_unknown
 from pytest_memalert.model import AlertCategory, AlertSeverity, PerformanceAlert
+from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.targets import redact
 from pytest_memalert.units import parse_duration, parse_ratio
@@ -15,7 +16,7 @@ from pytest_memalert.units import parse_duration, parse_ratio
 __all__ = ["NOTIFY_KEYS", "ROUTE_KEYS", "Notify", "Route", "read_notify", "read_urls", "takes"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Route:
     """Say which alerts go to one channel; ``channel`` is its address as written, secrets and all.
 
@@ -39,7 +40,7 @@ class Route:
         return f"{self.origin} {self.shown}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Notify:
     """Hold where notifications go, and when something is worth one.
 

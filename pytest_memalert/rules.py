@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from operator import methodcaller
@@ -23,6 +23,7 @@ from pytest_memalert.model import (
     PerformanceAlert,
     Survivor,
 )
+from pytest_memalert.records import record
 from pytest_memalert.units import format_quantity, format_size
 
 __all__ = [
@@ -60,7 +61,7 @@ _COVERED_BY = {
 REARM_SHARE = 0.9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Breach:
     """Say that a rule's limit was broken, by how much, and in how many further runs as well."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from pytest_memalert.limits import (
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertRule, AlertSeverity, LeakChecks
 from pytest_memalert.options import OPTIONS, Option, OptionKind
+from pytest_memalert.records import record
 from pytest_memalert.units import parse_duration, parse_quantity, parse_ratio, parse_size
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Hold the most time that re-runs may add: ``seconds``, or a ``share`` of the tests' own time."""
 
@@ -57,7 +58,7 @@ class Budget:
     share: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Hold the value of every option, and the rules in force, disabled ones included.
 

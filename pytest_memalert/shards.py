@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
@@ -19,6 +19,7 @@ from pytest_memalert.model import (
     PerformanceAlert,
     Run,
 )
+from pytest_memalert.records import record
 
 __all__ = ["Joined", "join"]
 
@@ -27,7 +28,7 @@ _NAMED = 3
 _NAME_LENGTH = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Joined:
     """Hold the run of the whole, and what its maker should know: ``warnings``, one sentence each."""
 

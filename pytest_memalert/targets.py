@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pytest_memalert.errors import nearest
 from pytest_memalert.escaping import escape_controls
+from pytest_memalert.records import record
 
 __all__ = ["Target", "TargetKind", "interpolate", "read_target", "redact"]
 
@@ -31,7 +32,7 @@ _EXAMPLES = "'https://example.com/hook', 'jsonl:alerts.jsonl', 'logging:memalert
 _WORDS = ("terminal", "jsonl", "file", "logging", "webhook+https", "https")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Target:
     """Hold one place that takes notifications; only ``shown`` may be printed, sent on or stored.
 

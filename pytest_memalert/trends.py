@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import Literal
@@ -18,6 +17,7 @@ from typing import Literal
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES, METRICS, LeastChange, Metric
 from pytest_memalert.model import SeriesPoint
+from pytest_memalert.records import record
 from pytest_memalert.units import Unit, format_quantity
 
 __all__ = [
@@ -52,7 +52,7 @@ _OUTLIER_DEVIATIONS = 6.0
 _NEWS_RUNS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Trend:
     """Say what became of a series; ``before`` and ``after`` are levels in the base unit of ``metric``.
 
@@ -317,7 +317,7 @@ def _chance_of_order(lower: Sequence[float], upper: Sequence[float]) -> float:
 # ---------------------------------------------------------------------- drift
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class _Line:
     """Hold a line over a series: its first and last value, and the deviations from it, summed."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 from zlib import crc32
+
+from pytest_memalert.records import record
 
 __all__ = ["Turn", "Turns", "choose", "decode_turns", "encode_turns", "source_of", "update"]
 
@@ -17,7 +18,7 @@ FORMAT = 1
 _GUESSED_COST_S = 0.05
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Turn:
     """Say when a test was last checked, what that took, and what the test's code was then.
 
@@ -30,7 +31,7 @@ class Turn:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Turns:
     """Hold the turns of a suite's tests by node id, up to and including ``session``."""
 

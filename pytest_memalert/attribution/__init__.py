@@ -15,7 +15,6 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +33,7 @@ from pytest_memalert.attribution.objects import (
 )
 from pytest_memalert.attribution.survivors import Group, Watch, watch
 from pytest_memalert.model import Survivor
+from pytest_memalert.records import record
 from pytest_memalert.units import format_size
 
 __all__ = ["Explanation", "bounded_holder", "explain"]
@@ -78,7 +78,7 @@ _PLUMBING = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Hold what is known of a leak.
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from pytest_memalert.attribution.holders import Holder
+from pytest_memalert.records import record
 
 __all__ = ["TASKS", "Finding", "Package", "recommend"]
 
@@ -25,7 +25,7 @@ _GENERATORS = frozenset({"generator", "coroutine", "async_generator"})
 TASKS = frozenset({"_asyncio.Task", "asyncio.tasks.Task", "asyncio.Task"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Package:
     """Name an installed package, or one of its modules."""
 
@@ -36,7 +36,7 @@ class Package:
         return f"{self.name} {self.version}" if self.version else self.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Hold what is known of one kind of survivor.
 

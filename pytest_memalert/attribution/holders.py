@@ -18,7 +18,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
-from dataclasses import dataclass
 from inspect import CO_OPTIMIZED
 from types import (
     AsyncGeneratorType,
@@ -50,6 +49,7 @@ from pytest_memalert.attribution.objects import (
 )
 from pytest_memalert.attribution.sites import OWN_DIRECTORY, describe, origin_of
 from pytest_memalert.clock import Stopwatch
+from pytest_memalert.records import record
 
 __all__ = ["NO_REFERRER", "Holder", "HolderSearch", "bounded_holder"]
 
@@ -79,7 +79,7 @@ _STDLIB_BOUNDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Holder:
     """Say what holds a survivor: text and types only, no object.
 
@@ -104,7 +104,7 @@ class Holder:
     thread_target: str | None = None
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class _Root:
     kind: RootKind
     name: str

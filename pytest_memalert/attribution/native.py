@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
 
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sites import Frame, origin_of, useful
+from pytest_memalert.records import record
 
 __all__ = ["NativeGrowth", "measure_native_growth"]
 
@@ -17,7 +17,7 @@ _PROFILED_RUNS = 2
 _KEPT_FRAMES = 25
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class NativeGrowth:
     """Say by how much the heap grows in each run, and where it grew most."""
 

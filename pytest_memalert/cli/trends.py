@@ -6,7 +6,6 @@ import importlib.util
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -18,6 +17,7 @@ from pytest_memalert.history import SESSION, read_history
 from pytest_memalert.limits import refuse_unknown
 from pytest_memalert.metrics import LONGEST_SERIES, METRICS
 from pytest_memalert.model import SeriesPoint
+from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.trends import MINIMUM_RUNS, Search, Trend, describe_trend, find_trend
 
@@ -32,7 +32,7 @@ _OF_SESSION = ("rss_peak_bytes",)
 _OF_TESTS = ("peak_bytes", "traced_peak_bytes")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class _Found:
     """Hold the trend of one series."""
 

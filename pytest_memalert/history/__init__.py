@@ -10,7 +10,6 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -32,6 +31,7 @@ from pytest_memalert.history.rows import (
     time_of,
 )
 from pytest_memalert.model import AlertLife, Environment, LeakChecks, PerformanceAlert, Run, SeriesPoint
+from pytest_memalert.records import record
 
 if TYPE_CHECKING:
     from pytest_memalert.digest import Sent
@@ -59,7 +59,7 @@ _WRITTEN_AT_ONCE = 1000
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Keep:
     """Say what is kept: runs of the last ``max_age_s``, ``max_runs`` of them, ``max_bytes`` of file."""
 
@@ -68,7 +68,7 @@ class Keep:
     max_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Past:
     """Hold what was remembered before a run: lives by fingerprint, and the most tests of any run."""
 
@@ -76,7 +76,7 @@ class Past:
     most_tests: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class RememberedRun:
     """Hold what is remembered of a run as a whole; ``alerts`` counts them as the report's totals do."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.codec import (
@@ -19,6 +18,7 @@ from pytest_memalert.codec import (
     encode_note,
 )
 from pytest_memalert.model import Comparison, FixtureGrowth, Measurement, Note, PerformanceAlert
+from pytest_memalert.records import record
 
 if TYPE_CHECKING:
     from pytest_memalert.baseline import Entry
@@ -44,7 +44,7 @@ USAGE_ERROR = "memalert_usage_error"
 WHOLE = "memalert_whole"
 
 
-@dataclass(slots=True, kw_only=True)
+@record(slots=True, kw_only=True)
 class Facts:
     """Hold what was found about one test, and what it took to find it.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,13 @@ from pytest_memalert.baseline import DEFAULT_NAME, Baseline, environment_key, re
 from pytest_memalert.errors import ConfigurationError, MemalertError
 from pytest_memalert.files import explain_unwritable
 from pytest_memalert.plugin.environment import this_environment
+from pytest_memalert.records import record
 from pytest_memalert.settings import Settings
 
 __all__ = ["GateGiven", "read_gate_given", "read_saved"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class GateGiven:
     """Hold the baseline of a session that saves one or is held against one.
 

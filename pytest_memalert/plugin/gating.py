@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +28,7 @@ from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurem
 from pytest_memalert.plugin.gate_given import GateGiven
 from pytest_memalert.plugin.repeating import Again, Repeater
 from pytest_memalert.plugin.rerun import can_rerun
+from pytest_memalert.records import record
 from pytest_memalert.regressions import judge
 
 __all__ = ["Finding", "Gate"]
@@ -46,7 +47,7 @@ _ENOUGH_S = 0.5
 _ENOUGH_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Hold what was found about one test; ``unclear`` says why nothing could be, if so."""
 
@@ -58,7 +59,7 @@ class Finding:
     reruns: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
+@record(slots=True, kw_only=True)
 class _Runs:
     """The further runs of a test so far: their figures, and the peaks of those that were traced."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -26,6 +26,7 @@ from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler, collect_all
+from pytest_memalert.records import record
 from pytest_memalert.rules import (
     LEAK_METRICS,
     REARM_SHARE,
@@ -62,7 +63,7 @@ _GROWN = ("growth_bytes", "growth_rate_bytes_per_s", "rss_growth_bytes")
 _HUNTED = ("growth_bytes", "growth_rate_bytes_per_s", "blocks_growth")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """Hold what became of one test's figures; ``measurement`` has the verdict on its leak as well."""
 
@@ -86,7 +87,7 @@ class Judgement:
         return known or self.measurement.leak.status == "leaking" or bool(self.comparisons)
 
 
-@dataclass(slots=True, kw_only=True)
+@record(slots=True, kw_only=True)
 class _Case:
     """What is gathered about one test while it is judged."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from pytest_memalert.gate import compare, compare_whole, keep_written, why_unlik
 from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert, make_id
 from pytest_memalert.plugin.facts import WHOLE, Facts
 from pytest_memalert.plugin.gate_given import GateGiven, read_saved
+from pytest_memalert.records import record
 from pytest_memalert.regressions import judge
 
 __all__ = ["Keeper", "Saved"]
@@ -30,7 +31,7 @@ __all__ = ["Keeper", "Saved"]
 _NAMED = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Saved:
     """Hold what saving changed."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,7 @@ from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
 from pytest_memalert.plugin.reporting import report_problems
+from pytest_memalert.records import record
 from pytest_memalert.settings import OPTIONS, Settings, read_pyproject, read_settings
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Given", "read_given"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Given:
     """Hold what a session was given: settings, probes added, all metrics by name, acknowledgments.
 

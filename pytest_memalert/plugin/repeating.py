@@ -5,7 +5,6 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from pytest_memalert.probes.exact import ExactReader
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.memory import open_heap_reader
 from pytest_memalert.probes.sampler import Sampler, collect_all
+from pytest_memalert.records import record
 from pytest_memalert.rules import Breach, find_breaches, mildest
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _ENOUGH_S = 0.5
 _ENOUGH_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Again:
     """Hold how to run one test once more.
 

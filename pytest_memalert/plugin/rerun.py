@@ -24,7 +24,6 @@ import tempfile
 import unittest
 import warnings
 from collections.abc import Callable, Generator, Iterator, MutableMapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -38,6 +37,7 @@ from _pytest.tmpdir import tmppath_result_key
 from _pytest.unittest import TestCaseFunction
 
 from pytest_memalert.clock import elapsed_s
+from pytest_memalert.records import record
 
 __all__ = ["RerunOutcome", "Rerunner", "can_rerun"]
 
@@ -47,7 +47,7 @@ Outcome = Literal["passed", "failed", "skipped"]
 Undo = Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class RerunOutcome:
     """Say how a re-run ended.
 

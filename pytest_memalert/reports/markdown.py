@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertSeverity, Comparison, GateResult, PerformanceAlert, Run
+from pytest_memalert.records import record
 from pytest_memalert.reports.words import (
     closing_text,
     counts_text,
@@ -41,7 +41,7 @@ _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 _PLAIN_CODE = re.compile(r"[^`|\\]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class _Part:
     """Hold a part of the report: of its entries as many are shown as find room."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
@@ -17,6 +17,7 @@ from pytest_memalert.model import (
     Run,
     Survivor,
 )
+from pytest_memalert.records import record
 from pytest_memalert.reports.words import closing_text, counts_text, function_name, speaking_alerts
 from pytest_memalert.units import format_size
 
@@ -54,7 +55,7 @@ _NOTE_WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, slots=True, kw_only=True)
 class Line:
     """Hold one line without its newline; ``markup`` is for pytest's terminal writer (``{"red": True}``)."""
 

@@ -158,7 +158,8 @@ def test_repeated_peak_over_its_limit_fails(inner: Inner) -> None:
     )
     done = inner.run(leaks="suspects")
     done.assert_outcomes(passed=1, failed=1)
-    done.stdout.fnmatch_lines(["*test_peaks: peak 24* MiB is over the limit of 8 MiB"])
+    # The kernel's mark may lag behind by some pages for each processor.
+    done.stdout.fnmatch_lines(["*test_peaks: peak 2[34]* MiB is over the limit of 8 MiB"])
 
 
 # ------------------------------------------------------------ default rules
@@ -281,7 +282,7 @@ def test_resident_line_blames_the_test_that_crosses_it(serial: Inner) -> None:
     done.stdout.fnmatch_lines(
         [
             "*test_crosses: resident memory after the test * crossed the limit of *",
-            "*the largest growth in this process so far: test_a.py::test_brings_most (+24 MiB)*",
+            "*the largest growth in this process so far: test_a.py::test_brings_most (+2[34]* MiB)*",
         ]
     )
 
