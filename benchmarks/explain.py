@@ -9,7 +9,7 @@ import argparse
 import gc
 import time
 
-from pytest_memalert.attribution import explain
+from pytest_memalert.attribution.explanation import explain
 
 HEAP: list[object] = []
 ITEMS: dict[str, object] = {}

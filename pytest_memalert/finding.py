@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_memalert.attribution import Explanation, explain
 from pytest_memalert.attribution.composition import Composition, Kinds, compose
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting import Known, Operation, hunt
@@ -18,6 +17,9 @@ from pytest_memalert.leaks import Policy, Signal
 from pytest_memalert.model import LeakAnalysis, Survivor
 from pytest_memalert.records import record
 from pytest_memalert.units import format_size
+
+if TYPE_CHECKING:
+    from pytest_memalert.attribution.explanation import Explanation
 
 __all__ = ["Explained", "assert_no_leaks", "describe_analysis", "find_leaks", "investigate"]
 
@@ -129,6 +131,9 @@ def investigate(
     def bounded(lost: Mapping[Signal, float]) -> str | None:
         nonlocal explanation
         if explanation is None:
+            # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
+            from pytest_memalert.attribution.explanation import explain
+
             explanation = explain(run, root=root)
             if explained is not None and (left_behind := composition or compose(run)):
                 known.by_composition[left_behind] = explanation

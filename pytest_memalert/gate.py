@@ -79,8 +79,13 @@ def compare_figure(
     observed: float,
     further: Iterable[float] = (),
 ) -> Comparison:
-    """Return one metric beside the baseline's; ``further`` are the runs that confirmed ``observed``."""
-    room = allowed(figure, allowance)
+    """Return one metric beside the baseline's; ``further`` are the runs that confirmed ``observed``.
+
+    What these runs differ by among themselves is noise as well, whatever the baseline recorded.
+    """
+    further = tuple(further)
+    noise = max(further) - min(further) if further else 0.0
+    room = max(allowed(figure, allowance), noise)
     status = "within"
     if allowance.enabled and observed > figure.median + room:
         status = "regression"
@@ -93,7 +98,7 @@ def compare_figure(
         observed=observed,
         allowance=room,
         status=status,  # type: ignore[arg-type]  # one of the three above
-        further=tuple(further),
+        further=further,
     )
 
 

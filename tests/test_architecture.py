@@ -22,6 +22,7 @@ NOUNS = frozenset(
         "clock",
         "metrics",
         "model",
+        "records",
         "codec",
         "escaping",
         "files",

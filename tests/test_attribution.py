@@ -21,7 +21,7 @@ from unittest import mock
 import click
 import pytest
 
-from pytest_memalert.attribution import Explanation, bounded_holder, explain
+from pytest_memalert.attribution.explanation import Explanation, bounded_holder, explain
 from pytest_memalert.attribution.holders import NO_REFERRER
 from pytest_memalert.attribution.objects import referents_of
 

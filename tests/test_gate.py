@@ -157,6 +157,14 @@ def test_peak_that_is_over_in_one_of_two_runs_is_not_claimed() -> None:
     assert found == "traced_peak_bytes within"
 
 
+def test_peaks_that_differ_among_themselves_by_more_than_the_excess_prove_nothing() -> None:
+    """A test whose threads hold now more and now less, though the two runs that were saved were alike."""
+    known = entry(peak_bytes=33 * MIB, traced_peak_bytes=35 * MIB)
+    assert decide(known, resident=[], traced=[94.0 * MIB, 52.0 * MIB]) == "traced_peak_bytes within"
+    assert decide(known, resident=[], traced=[54.0 * MIB, 52.0 * MIB]) == "traced_peak_bytes regression"
+    assert decide(known, resident=[], traced=[2.0 * MIB, 30.0 * MIB]) == "traced_peak_bytes within"
+
+
 def test_baseline_without_traced_peaks_is_compared_with_resident_ones() -> None:
     """Those of a test that ran once, or of a platform without tracing."""
     known = entry(peak_bytes=10 * MIB)

@@ -9,25 +9,21 @@ descriptors of ``type`` itself, lengths and sizes from methods written in C.
 from __future__ import annotations
 
 import gc
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import (
     FrameType,
     GetSetDescriptorType,
     MemberDescriptorType,
-    MethodDescriptorType,
     ModuleType,
 )
 from typing import Any, cast
 
-from pympler import asizeof
-
 __all__ = [
     "attribute_of",
     "base_names",
+    "class_attribute",
     "class_dict",
-    "flat_size",
     "instance_dict",
     "is_exactly",
     "is_kind",
@@ -44,15 +40,11 @@ _NAME_OF_TYPE: Callable[[type], object] = type.__dict__["__qualname__"].__get__
 _MODULE_OF_TYPE: Callable[[type], object] = type.__dict__["__module__"].__get__
 _MRO_OF_TYPE: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _DICT_OF_TYPE: Callable[[type], Any] = type.__dict__["__dict__"].__get__
-_FLAGS_OF_TYPE: Callable[[type], int] = type.__dict__["__flags__"].__get__
-# Py_TPFLAGS_HEAPTYPE: made by a class statement, or by C in the same way.
-_HEAP_TYPE = 1 << 9
 _DICT_OF_MODULE: Callable[[ModuleType], dict[str, object]] = (
     cast(Any, ModuleType).__dict__["__dict__"].__get__
 )
 
 _SIZED = (list, dict, set, frozenset, tuple, deque, bytearray)
-_GC_HEADER_BYTES = 16
 _KEY_LENGTH = 40
 
 
@@ -97,6 +89,15 @@ def class_dict(kind: type) -> dict[str, object]:
     return dict(_DICT_OF_TYPE(kind))
 
 
+def class_attribute(kind: type, name: str) -> object:
+    """Return what a class has by this name, itself or from the first base that defines it, else None."""
+    for base in _MRO_OF_TYPE(kind):
+        found = _DICT_OF_TYPE(base).get(name)
+        if found is not None:
+            return cast(object, found)
+    return None
+
+
 def module_dict(module: ModuleType) -> dict[str, object]:
     """Return the globals of a module, whatever its class does with attributes."""
     return _DICT_OF_MODULE(module)
@@ -107,18 +108,14 @@ def instance_dict(obj: object) -> dict[str, object] | None:
     kind = type(obj)
     if issubclass(kind, type):
         return None
-    for base in _MRO_OF_TYPE(kind):
-        descriptor = _DICT_OF_TYPE(base).get("__dict__")
-        if descriptor is None:
-            continue
-        if not is_exactly(descriptor, (GetSetDescriptorType, MemberDescriptorType)):
-            return None  # a property of that name would run code of the user's
-        try:
-            found = descriptor.__get__(obj, kind)
-        except Exception:
-            return None
-        return found if type(found) is dict else None
-    return None
+    descriptor = class_attribute(kind, "__dict__")
+    if not is_exactly(descriptor, (GetSetDescriptorType, MemberDescriptorType)):
+        return None  # a property of that name would run code of the user's
+    try:
+        found = cast(Any, descriptor).__get__(obj, kind)
+    except Exception:
+        return None
+    return found if type(found) is dict else None
 
 
 def attribute_of(holder: object, child: object) -> str | None:
@@ -168,31 +165,6 @@ def length(obj: object) -> int | None:
         if issubclass(kind, base):
             return base.__len__(obj)  # type: ignore[arg-type]
     return None
-
-
-def flat_size(obj: object) -> int:
-    """Return the size of an object in bytes, its own buffers included, what it refers to not.
-
-    A ``__sizeof__`` written in Python isn't run: the size of the instance itself is taken. Types
-    written in C are left to pympler, which knows arrays and views that report too little; it
-    looks at attributes, so it isn't shown an instance of a class that could answer by itself.
-    """
-    kind = type(obj)
-    if not _FLAGS_OF_TYPE(kind) & _HEAP_TYPE:
-        try:
-            return int(asizeof.flatsize(obj))  # type: ignore[no-untyped-call]
-        except Exception:
-            pass  # it refuses what it doesn't know
-    for base in _MRO_OF_TYPE(kind):
-        method = _DICT_OF_TYPE(base).get("__sizeof__")
-        if method is not None:
-            break
-    try:
-        if type(method) is MethodDescriptorType:
-            return sys.getsizeof(obj)
-        return object.__sizeof__(obj) + (_GC_HEADER_BYTES if gc.is_tracked(obj) else 0)
-    except Exception:
-        return 0
 
 
 def is_frame_of(obj: object, directory: str) -> bool:

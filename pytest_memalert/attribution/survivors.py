@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
 from pytest_memalert.attribution.objects import (
-    flat_size,
     instance_dict,
     is_exactly,
     is_frame_of,
@@ -42,6 +41,7 @@ from pytest_memalert.attribution.sites import (
     traceback_of,
     useful,
 )
+from pytest_memalert.attribution.sizes import own_size
 from pytest_memalert.clock import elapsed_s
 
 __all__ = ["Group", "Watch", "watch"]
@@ -316,7 +316,7 @@ def _group(
         frames = _frames_of_object(obj, new_ids)
         if frames:
             break
-    total = sum(_size(obj, new_ids, seen) for obj in objects)
+    total = sum(own_size(obj, new_ids, seen) for obj in objects)
     return Group(
         type=type_name(type(objects[0])),
         objects=objects,
@@ -340,28 +340,6 @@ def _frames_of_object(obj: object, new_ids: set[int]) -> tuple[Frame, ...]:
             if frames:
                 return frames
     return ()
-
-
-def _size(obj: object, new_ids: set[int], seen: set[int]) -> int:
-    """Return the size of a survivor with the untracked objects that are new and only its own.
-
-    What was traced was allocated during the runs; classes, modules and constants were not.
-    """
-    total = 0
-    pending = [obj]
-    while pending:
-        current = pending.pop()
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        total += flat_size(current)
-        if current is obj or is_exactly(current, (tuple, dict)):
-            pending.extend(
-                child
-                for child in referents_of(current)
-                if not gc.is_tracked(child) and id(child) not in new_ids and is_traced(child)
-            )
-    return total
 
 
 def _fold_attribute_dicts(groups: list[Group]) -> None:
@@ -517,7 +495,7 @@ def _untracked_groups(holder: object, added: int, runs: int, known: frozenset[in
             )
         group = groups[key]
         group.objects.append(obj)
-        group.size_bytes += _size(obj, set(), seen) / runs
+        group.size_bytes += own_size(obj, set(), seen) / runs
         group.per_run += 1 / runs
     # One new object in all the runs is a replaced value, not growth.
     return [group for group in groups.values() if len(group.objects) >= 2]

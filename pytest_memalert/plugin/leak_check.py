@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -83,9 +84,8 @@ class LeakCheck:
 
         ``budget_s`` is what is left of a budget that the user set.
         """
-        # The engine takes longer to load than all the rest of the plugin, so it is loaded for the first
-        # suspect: after that test, and before any time is counted.
-        import pytest_memalert.finding  # noqa: F401
+        if self._explained is None:
+            self._explained = _load_engine()
         from pytest_memalert.plugin.rerun import can_rerun
 
         reason = can_rerun(item)
@@ -125,11 +125,9 @@ class LeakCheck:
         first_run_s: float,
         budget_s: float | None,
     ) -> LeakAnalysis:
-        from pytest_memalert.finding import Explained, investigate
+        from pytest_memalert.finding import investigate
         from pytest_memalert.plugin.rerun import Rerunner
 
-        if self._explained is None:
-            self._explained = Explained()
         with Rerunner(item) as rerunner:
 
             def run() -> str | None:
@@ -175,3 +173,20 @@ class LeakCheck:
             weak_blocks=_ANY_BLOCKS if pursuing else _WEAK_BLOCKS,
             weak_bytes=_WEAK_BYTES,
         )
+
+
+def _load_engine() -> Explained:
+    """Load what checks tests, which most sessions don't need: after the first suspect, uncounted.
+
+    No garbage is collected meanwhile: a full collection takes as long as the loading, and finds nothing.
+    """
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        import pytest_memalert.plugin.rerun  # noqa: F401
+        from pytest_memalert.finding import Explained
+
+        return Explained()
+    finally:
+        if was_collecting:
+            gc.enable()

@@ -348,6 +348,8 @@ class Worker:
                 self._started_tracing = True
         else:
             readings.discard("traced")
+        # What malloc holds free would hide the peaks of the first tests.
+        trim_heap()
         self._sampler = sampler = Sampler(
             readings,
             interval_s=settings.sample_interval_s,
@@ -365,8 +367,6 @@ class Worker:
             self._judge.learn_collected(self._whole.nodeids)
         self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
         age_all()
-        # What malloc holds free would hide the peaks of the first tests.
-        trim_heap()
         return sampler
 
     def _measure(self, attempt: Attempt, *, has_ended: bool = True) -> dict[str, float]:

@@ -196,9 +196,9 @@ class _SampledMark:
 def open_peak_windows(read_rss: Callable[[], int | None], *, interval_s: float) -> PeakWindows:
     """Return the windows over the best mark there is: the kernel's, else a sampling thread's."""
     if sys.platform == "linux":
-        kernel = KernelMark(read_rss)
         try:
-            kernel.reset()
+            reset_high_water_mark()  # what imports and collection reached is no parent's
+            kernel = KernelMark(read_rss)
             if kernel.read_exactly() is not None:
                 return PeakWindows(kernel)
         except (OSError, ValueError):

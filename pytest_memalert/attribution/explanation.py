@@ -1,0 +1,515 @@
+"""Explain a confirmed leak: what survives each run, where it was allocated, what holds it.
+
+The test is run again a few times with allocations traced and the heap frozen, so that what
+the runs left behind is known by identity (``survivors``); the allocation sites are cut to the
+user's frames (``sites``); the holders are searched in the thawed heap (``holders``); memory
+that no Python object accounts for is measured apart (``native``); and what to do follows from
+all of it (``advice``). The result is text and numbers: it keeps no object of the test's alive.
+
+Trouble on the way yields fewer facts, never an exception.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+
+from pytest_memalert.attribution import advice, sites
+from pytest_memalert.attribution.advice import Finding, Package
+from pytest_memalert.attribution.holders import NO_REFERRER, Holder, HolderSearch, bounded_holder
+from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
+from pytest_memalert.attribution.objects import (
+    base_names,
+    is_kind,
+    module_dict,
+    referents_of,
+    type_module,
+    type_name,
+)
+from pytest_memalert.attribution.survivors import Group, Watch, watch
+from pytest_memalert.model import Survivor
+from pytest_memalert.records import record
+from pytest_memalert.units import format_size
+
+__all__ = ["Explanation", "bounded_holder", "explain"]
+
+#: Kinds of survivors that are told; a leak of more is still told by those at its head.
+_SHOWN_SURVIVORS = 12
+
+#: Groups of survivors that are named, alike ones together; and the calls told of such.
+_NAMED_GROUPS = 48
+_SHOWN_CALLERS = 4
+
+#: The share of runs in which survivors must have grown in number to be the whole story.
+_SURE = 0.6
+
+#: Survivors of each kind from which the search starts: any of them may be the one that a root holds.
+_TARGETS_PER_KIND = 3
+_MOST_TARGETS = 60
+
+#: Kinds whose holders are searched. More survive where a test loads modules anew in each run.
+_MOST_HEADS = 20
+
+#: Below so many bytes per run, the noise of the heap itself, nothing is called native.
+_LEAST_NATIVE_BYTES = 16
+
+#: What comes along with the real survivors: told, but not the reason for anything.
+_MINOR = frozenset(
+    (
+        "weakref.ReferenceType",
+        "weakref.KeyedRef",
+        "_thread.lock",
+        "_thread.RLock",
+        "method",
+        "cell",
+        "builtin_function_or_method",
+        "functools._lru_list_elem",
+    )
+)
+
+#: What holds together what a reader would name.
+_PLUMBING = frozenset(
+    ("dict", "list", "tuple", "set", "cell", "function", "method", "builtin_function_or_method")
+)
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Hold what is known of a leak.
+
+    ``signature`` says what survives, where it was allocated and what holds it, without a
+    number: two tests that show the same leak have the same. ``native`` says that the heap
+    grew and no Python object accounts for it; ``grown_at`` has the Python frames active then.
+    ``framework`` says that everything was allocated within pytest, pluggy or their plugins:
+    those survivors are in ``framework_survivors``, and raise nothing. ``bounded`` is set
+    where every survivor is held by something that evicts, and that is not yet full.
+    ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
+    """
+
+    survivors: tuple[Survivor, ...] = ()
+    framework_survivors: tuple[Survivor, ...] = ()
+    signature: str = "unexplained"
+    recommendations: tuple[str, ...] = ()
+    component: str = ""
+    native: bool = False
+    native_bytes_per_run: float | None = None
+    grown_at: tuple[str, ...] = ()
+    framework: bool = False
+    bounded: str | None = None
+    traced_bytes_per_run: float | None = None
+    confidence: float = 0.0
+    runs: int = 0
+    reason: str | None = None
+
+
+def explain(
+    run: Callable[[], str | None],
+    *,
+    runs: int = 4,
+    bytes_per_run: float | None = None,
+    search_limit_s: float = 1.5,
+    root: Path | None = None,
+) -> Explanation:
+    """Return what each call of ``run`` leaves behind, and why.
+
+    ``run`` runs the test once and returns None, or the reason why this run is no evidence.
+    It is called ``runs`` times (at least 3), traced; where no object is found, ``runs`` + 3
+    times more. ``bytes_per_run`` is the growth already proven, if any: what the survivors
+    don't account for is told as native. ``search_limit_s`` bounds the search for holders. The
+    signature names files from ``root``, else from the current directory.
+
+    Do not call it while tracemalloc traces for another purpose: it then has only the frames
+    that tracing was started with.
+    """
+    try:
+        return _explain(run, max(runs, 3), bytes_per_run, search_limit_s, root)
+    except Exception as error:
+        return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
+
+
+def _explain(
+    run: Callable[[], str | None],
+    runs: int,
+    bytes_per_run: float | None,
+    search_limit_s: float,
+    root: Path | None,
+) -> Explanation:
+    seen = watch(run, runs=runs)
+    if seen.reason is not None and seen.runs < 2:
+        # Some tests look at the collector themselves, and fail while the heap is frozen.
+        reason = seen.reason
+        seen = watch(run, runs=runs, frozen=False)
+        if seen.runs < 2:
+            return Explanation(reason=seen.reason or reason, runs=seen.runs)
+    explanation = _from_objects(seen, bytes_per_run, search_limit_s, root)
+    del seen
+    if explanation.confidence >= _SURE or explanation.framework:
+        return explanation
+    growth = measure_native_growth(run, runs=runs, bytes_per_run=bytes_per_run)
+    found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
+    if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
+        return explanation
+    return _from_heap(growth, explanation, root)
+
+
+# --------------------------------------------------------------- Python objects
+
+
+def _from_objects(
+    seen: Watch, bytes_per_run: float | None, search_limit_s: float, root: Path | None
+) -> Explanation:
+    """Return the explanation by what survived; empty where no object did."""
+    groups = seen.groups
+    heads = _heads(groups)[:_MOST_HEADS]
+    holders = _holders(seen, heads, search_limit_s)
+    framework = [group for group in groups if group.framework]
+    users = [group for group in groups if not group.framework]
+    users.sort(key=lambda group: (group not in heads, -group.size_bytes))
+    new = {id(obj) for group in groups for obj in group.objects}
+    found = {id(group): holder for group, holder in zip(heads, holders, strict=True)}
+    named = users[:_NAMED_GROUPS]
+    paths = {id(group): found.get(id(group)) or _owner(group, heads, found, new) for group in named}
+    for part in _unheld_parts(named, paths):
+        paths[id(part)] = None
+        users.remove(part)
+    survivors = _survivors(named, paths)[:_SHOWN_SURVIVORS]
+    if not users and not framework:
+        survivors, users, paths = _without_objects(seen)
+    leading = [group for group in users if group in heads] or users[:1]
+    leading_holders = [paths.get(id(group)) for group in leading]
+    bounds = [holder.bounded if holder is not None else None for holder in leading_holders]
+    python_bytes = sum(group.size_bytes for group in groups)
+    native_bytes = None
+    if bytes_per_run is not None and survivors and bytes_per_run > max(2 * python_bytes, python_bytes + 1024):
+        native_bytes = bytes_per_run - python_bytes
+    return Explanation(
+        survivors=tuple(survivors),
+        framework_survivors=tuple(_survivors(framework[:_SHOWN_SURVIVORS], found)),
+        signature=_signature(leading or framework, {**found, **paths}, root),
+        recommendations=advice.recommend(_finding(group, paths.get(id(group)), seen) for group in leading),
+        component=sites.component_of(leading[0].frames) if leading else "",
+        native_bytes_per_run=native_bytes,
+        framework=bool(framework) and not users,
+        bounded=bounds[0] if bounds and None not in bounds else None,
+        traced_bytes_per_run=seen.traced_bytes_per_run,
+        confidence=max((group.confidence for group in users or framework), default=0.0),
+        runs=seen.runs,
+        reason=seen.reason,
+    )
+
+
+def _unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> list[Group]:
+    """Return what only seems unheld, being part of what is held.
+
+    It was made in the same line, or as often by the same calls. A stream doesn't tell the collector of
+    its decoder: that is no missing decref.
+    """
+    held: set[object] = set()
+    unheld = []
+    for group in groups:
+        holder = paths[id(group)]
+        if holder is None or not group.frames:
+            continue
+        if holder.root == "none":
+            unheld.append(group)
+        else:
+            held |= {group.frames[0], (group.frames[1:], group.per_run)}
+    return [
+        group
+        for group in unheld
+        if group.frames[0] in held or (group.frames[1:] and (group.frames[1:], group.per_run) in held)
+    ]
+
+
+def _heads(groups: list[Group]) -> list[Group]:
+    """Return the groups that no other survivor holds; all of a cycle that nothing else holds."""
+    owner_of = {id(obj): index for index, group in enumerate(groups) for obj in group.objects}
+    holds: dict[int, set[int]] = {index: set() for index in range(len(groups))}
+    held: set[int] = set()
+    for index, group in enumerate(groups):
+        for obj in group.objects[:2000]:
+            for child in referents_of(obj):
+                # The dict of an instance's attributes is part of the instance.
+                inner = referents_of(child) if type(child) is dict and id(child) not in owner_of else ()
+                for held_object in (child, *inner):
+                    other = owner_of.get(id(held_object))
+                    if other is not None and other != index:
+                        holds[index].add(other)
+                        held.add(other)
+    # A thread or a task is in cycles with its own parts: it is what a reader would name.
+    threads = {index for index, group in enumerate(groups) if _is_thread_or_task(group)}
+    heads = [index for index in range(len(groups)) if index not in held or index in threads]
+    named = [index for index in heads if groups[index].type not in _MINOR]
+    if named:
+        held.update(index for index in heads if index not in named)
+        heads = named
+    covered: set[int] = set()
+    pending = list(heads)
+    while True:
+        while pending:
+            index = pending.pop()
+            if index not in covered:
+                covered.add(index)
+                pending.extend(holds[index])
+        left = [index for index in range(len(groups)) if index not in covered]
+        if heads:
+            left = [index for index in left if groups[index].type not in _MINOR]
+        if not left:
+            found = [groups[index] for index in heads]
+            return sorted(found, key=lambda group: (-group.confidence, -group.size_bytes))
+        # A cycle: told by what a reader would name, an instance before its plumbing.
+        chosen = min(left, key=lambda index: (groups[index].type in _PLUMBING, -groups[index].size_bytes))
+        heads.append(chosen)
+        pending.append(chosen)
+
+
+def _is_thread_or_task(group: Group) -> bool:
+    if not group.objects:
+        return False
+    return is_kind(group.objects[0], threading.Thread) or group.type in advice.TASKS
+
+
+def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | None]:
+    """Return the holder of each head, unbounded ones preferred."""
+    ours = {id(seen), id(seen.groups), id(seen.new), id(seen.grown), id(heads)}
+    ours.update(id(pair) for pair in seen.grown)
+    for group in (*seen.groups, *seen.hidden):
+        ours.update((id(group), id(group.objects)))
+    search = HolderSearch(
+        survivors={id(obj) for group in seen.groups for obj in group.objects},
+        ours=ours,
+        grown=seen.grown,
+        limit_s=limit_s,
+    )
+    holders: list[Holder | None] = [None] * len(heads)
+    chunk = max(_MOST_TARGETS // _TARGETS_PER_KIND, 1)
+    for start in range(0, len(heads), chunk):
+        part = heads[start : start + chunk]
+        targets: list[object] = []
+        origins: list[int] = []
+        for offset, group in enumerate(part):
+            # The newest is what the head of a linked list holds; the oldest is surely no last result.
+            # What the collector doesn't track has no visible referrer: its container is known instead.
+            last = len(group.objects) - 1
+            for index in sorted({0, last // 2, last}) if group.container is None else ():
+                targets.append(group.objects[index])
+                origins.append(start + offset)
+            if group.container is not None:
+                targets.append(group.container)
+                origins.append(start + offset)
+        for index, holder in zip(origins, search.find(targets), strict=True):
+            current = holders[index]
+            if holder is not None and (current is None or _rank(holder) < _rank(current)):
+                holders[index] = holder
+        targets.clear()
+    for index, holder in enumerate(holders):
+        if holder is not None and holder.bounded is not None:
+            other = search.find([heads[index].objects[0]], without=frozenset(holder.bounded_by))[0]
+            if other is not None and other.bounded is None and other.root not in ("none", "object"):
+                holders[index] = other
+    return holders
+
+
+def _rank(holder: Holder) -> tuple[int, int]:
+    order = ("module", "class", "fixture", "thread", "function", "frame", "pytest", "object", "none")
+    return order.index(holder.root), len(holder.hops)
+
+
+def _owner(group: Group, heads: list[Group], found: dict[int, Holder | None], new: set[int]) -> Holder | None:
+    """Return the holder of the head that leads to a group, the first found."""
+    wanted = {id(obj) for obj in group.objects}
+    if group.container is not None:
+        return None
+    for head in heads:
+        pending: list[object] = [head.objects[0]]
+        visited: set[int] = set()
+        while pending and len(visited) < 5000:
+            current = pending.pop()
+            if id(current) in wanted:
+                return found.get(id(head))
+            if id(current) in visited or is_kind(current, (type, ModuleType)):
+                continue
+            visited.add(id(current))
+            pending.extend(child for child in referents_of(current) if id(child) in new)
+    return None
+
+
+def _without_objects(
+    seen: Watch,
+) -> tuple[list[Survivor], list[Group], dict[int, Holder | None]]:
+    """Return what is known where no survivor was found: a container that grew, or traced memory."""
+    paths: dict[int, Holder | None] = {}
+    steady = [g for g in seen.hidden if not g.framework and g.frames and g.confidence >= _SURE]
+    if seen.grown and not steady:
+        groups = []
+        targets = [obj for obj, _ in seen.grown[:8]]
+        ours = {id(seen.grown), *(id(pair) for pair in seen.grown), id(seen.new), id(seen)}
+        search = HolderSearch(survivors=set(), ours=ours, grown=seen.grown)
+        for holder, (container, per_run) in zip(search.find(targets), seen.grown, strict=False):
+            if holder is None or holder.root in ("pytest", "none", "object"):
+                continue
+            group = Group(
+                type=f"element of {type_name(type(container))}",
+                objects=[],
+                per_run=per_run,
+                size_bytes=8 * per_run,
+                confidence=1.0,
+            )
+            groups.append(group)
+            paths[id(group)] = holder
+        return _survivors(groups, paths), groups, paths
+    kept = steady[:_SHOWN_SURVIVORS]
+    unheld = Holder(root="none", root_name=NO_REFERRER, hops=(NO_REFERRER,), identity="none")
+    paths = {id(group): unheld for group in kept}
+    return _survivors(kept, paths), kept, paths
+
+
+def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None]) -> list[Survivor]:
+    """Return what to tell of groups; those of one type, place and holder that differ by the calls as one."""
+    alike: dict[object, list[Group]] = {}
+    for group in groups:
+        holder = paths.get(id(group))
+        key = (group.type, group.frames[:1], holder.hops if holder is not None else ())
+        alike.setdefault(key, []).append(group)
+    survivors = []
+    for same in alike.values():
+        frames, holder = same[0].frames, paths.get(id(same[0]))
+        if len(same) > 1:
+            callers = dict.fromkeys(frame for group in same for frame in group.frames[1:2])
+            frames = (*frames[:1], *islice(callers, _SHOWN_CALLERS))
+        survivors.append(
+            Survivor(
+                type=same[0].type,
+                count=max(1, round(sum(group.per_run for group in same))),
+                size_bytes=round(sum(group.size_bytes for group in same)),
+                allocated_at=tuple(sites.describe(frame) for frame in frames),
+                held_by=holder.hops if holder is not None else (),
+            )
+        )
+    return survivors
+
+
+def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path | None) -> str:
+    """Return what survives, allocated where and held by what; lines and counts are left out."""
+    parts = set()
+    for group in leading:
+        where = sites.place(group.frames[0], root) if group.frames else "an unknown place"
+        holder = paths.get(id(group))
+        held = f" held by {holder.identity}" if holder is not None else ""
+        parts.add(f"{group.type} from {where}{held}")
+    return "; ".join(sorted(parts)) or "unexplained"
+
+
+# ----------------------------------------------------------------- native memory
+
+
+def _from_heap(growth: NativeGrowth, seen: Explanation, root: Path | None) -> Explanation:
+    """Return the explanation of growth that no Python object accounts for."""
+    if growth.bytes_per_run is None or growth.bytes_per_run < _LEAST_NATIVE_BYTES:
+        return Explanation(
+            runs=seen.runs,
+            reason=growth.reason or seen.reason or "nothing that survives the runs was found",
+            traced_bytes_per_run=seen.traced_bytes_per_run,
+        )
+    grown_at = tuple(sites.describe(frame) for frame in growth.frames)
+    place = sites.place(growth.frames[0], root) if growth.frames else "an unknown place"
+    package = _package_of_file(growth.frames[0][0]) if growth.frames else None
+    during = f"in {growth.function} " if growth.function else ""
+    where = f"; it grew {during}at {grown_at[0]}" if grown_at else ""
+    whose = f"upgrade {package}, or report it" if package else "look at the C code called there"
+    size = format_size(growth.bytes_per_run)
+    return Explanation(
+        signature=f"native memory from {place}",
+        recommendations=(
+            f"native memory: {size} per run and no Python object{where}: {whose}",
+            "run it under memray with --native to see the C stack",
+        ),
+        component=sites.component_of(growth.frames),
+        native=True,
+        framework=sites.is_framework(growth.frames),
+        native_bytes_per_run=growth.bytes_per_run,
+        grown_at=grown_at,
+        traced_bytes_per_run=seen.traced_bytes_per_run,
+        confidence=1.0,
+        runs=seen.runs,
+        reason=growth.reason or seen.reason,
+    )
+
+
+# ---------------------------------------------------------------- for the advice
+
+
+def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
+    bases: frozenset[str] = frozenset()
+    extension = None
+    kind = type(group.objects[0]) if group.objects else None
+    if kind is not None:
+        bases = base_names(kind)
+        extension = _package_of_extension(type_module(kind))
+    if extension is None:
+        # A built-in type made by a library: the library whose frame is the deepest.
+        extension = _compiled_package_of_file(group.frames[0][0]) if group.frames else None
+    return Finding(
+        type=group.type,
+        bases=bases,
+        site=sites.describe(group.frames[0]) if group.frames else None,
+        holder=holder,
+        package=_package_of_module(holder.root_name) if holder and holder.root == "module" else None,
+        extension=extension,
+        at_exit=bool(holder and holder.root == "none" and seen.exit_callbacks_per_run >= 0.5),
+    )
+
+
+def _package_of_module(name: str) -> Package | None:
+    """Return the installed package that a module is from; None for the user's own and the library's."""
+    module = sys.modules.get(name)
+    if not is_kind(module, ModuleType):
+        return None
+    filename = module_dict(module).get("__file__")  # type: ignore[arg-type]
+    return _package_of_file(filename) if type(filename) is str else None
+
+
+def _package_of_extension(name: str) -> Package | None:
+    """Return the installed package of a module that is compiled, or lies beside compiled ones."""
+    module = sys.modules.get(name)
+    if not is_kind(module, ModuleType):
+        return None
+    filename = module_dict(module).get("__file__")  # type: ignore[arg-type]
+    return _package_of_file(filename) if _is_compiled(filename) else None
+
+
+def _compiled_package_of_file(filename: str) -> Package | None:
+    """Return the installed package of a file, if modules of it that are loaded are compiled."""
+    top = sites.component_of(((filename, 0),))
+    parts = [m for name, m in tuple(sys.modules.items()) if name == top or name.startswith(f"{top}.")]
+    compiled = any(_is_compiled(module_dict(m).get("__file__")) for m in parts if is_kind(m, ModuleType))
+    return _package_of_file(filename) if compiled else None
+
+
+def _is_compiled(filename: object) -> bool:
+    return type(filename) is str and filename.endswith((".so", ".pyd", ".dll", ".dylib"))
+
+
+@functools.lru_cache(maxsize=256)
+def _package_of_file(filename: str) -> Package | None:
+    if sites.origin_of(filename) not in ("library", "framework"):
+        return None
+    from importlib import metadata
+
+    top = sites.component_of(((filename, 0),))
+    try:
+        return Package(name=top, version=metadata.version(top))
+    except Exception:
+        pass  # the package is called otherwise than its module
+    try:
+        names = metadata.packages_distributions().get(top)
+        if names:
+            return Package(name=names[0], version=metadata.version(names[0]))
+    except Exception:
+        pass  # broken metadata of some package
+    return Package(name=top, version=None)
