@@ -43,7 +43,6 @@ __all__ = [
     "Option",
     "OptionKind",
     "Settings",
-    "load_settings",
     "parse_marker",
     "read_pyproject",
     "read_settings",
@@ -87,27 +86,6 @@ class Settings:
     html: Path | None = None
     markdown: Path | None = None
     gitlab: Path | None = None
-
-
-def load_settings(
-    *,
-    pyproject: Mapping[str, object] | None,
-    pyproject_name: str,
-    ini: Mapping[str, str],
-    ini_name: str,
-    command_line: Mapping[str, object],
-) -> Settings:
-    """Return the settings as ``read_settings`` does; raise ConfigurationError with every problem there is."""
-    settings, problems = read_settings(
-        pyproject=pyproject,
-        pyproject_name=pyproject_name,
-        ini=ini,
-        ini_name=ini_name,
-        command_line=command_line,
-    )
-    if problems:
-        raise ConfigurationError(problems)
-    return settings
 
 
 def read_settings(

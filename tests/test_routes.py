@@ -9,7 +9,7 @@ import pytest
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.model import AlertCategory, AlertCondition, AlertSeverity, PerformanceAlert
 from pytest_memalert.routes import Notify, Route, read_notify, takes
-from pytest_memalert.settings import load_settings
+from pytest_memalert.settings import read_settings
 
 PLACE = "pyproject.toml: tool.memalert.notify"
 
@@ -39,13 +39,15 @@ def an_alert(
 def notify_of(
     table: dict[str, object], *, ini: dict[str, str] | None = None, command_line: object = None
 ) -> Notify:
-    settings = load_settings(
+    settings, problems = read_settings(
         pyproject={"notify": table},
         pyproject_name="pyproject.toml",
         ini=ini or {},
         ini_name="pytest.ini",
         command_line={"notify": command_line},
     )
+    if problems:
+        raise ConfigurationError(problems)
     assert settings.notify is not None
     return settings.notify
 
@@ -158,12 +160,11 @@ def test_nothing_is_sent_unless_somebody_says_where() -> None:
 
 
 def test_problems_of_notifications_are_told_with_all_others() -> None:
-    with pytest.raises(ConfigurationError) as refused:
-        load_settings(
-            pyproject={"notify": {"timeout": "x"}, "leaks": "x"},
-            pyproject_name="pyproject.toml",
-            ini={},
-            ini_name="",
-            command_line={},
-        )
-    assert len(refused.value.problems) == 2
+    _, problems = read_settings(
+        pyproject={"notify": {"timeout": "x"}, "leaks": "x"},
+        pyproject_name="pyproject.toml",
+        ini={},
+        ini_name="",
+        command_line={},
+    )
+    assert len(problems) == 2

@@ -16,7 +16,7 @@ from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule
-from pytest_memalert.settings import OPTIONS, Option, Settings, load_settings, read_pyproject
+from pytest_memalert.settings import OPTIONS, Option, Settings, read_pyproject, read_settings
 from pytest_memalert.units import format_quantity, format_size
 
 __all__ = ["RULES_FORMAT", "rules"]
@@ -92,10 +92,11 @@ def _settings_of(table: Mapping[str, object], name: str) -> tuple[Settings, list
     def numbered_as_written(text: str) -> str:
         return re.sub(r"\brules\[(\d+)\]", lambda found: f"rules[{kept[int(found[1])]}]", text)
 
-    try:
-        settings = load_settings(pyproject=read, pyproject_name=name, ini={}, ini_name="", command_line={})
-    except ConfigurationError as wrong:
-        raise ConfigurationError(map(numbered_as_written, wrong.problems)) from None
+    settings, problems = read_settings(
+        pyproject=read, pyproject_name=name, ini={}, ini_name="", command_line={}
+    )
+    if problems:
+        raise ConfigurationError(map(numbered_as_written, problems))
     in_force = tuple(replace(rule, origin=numbered_as_written(rule.origin)) for rule in settings.rules)
     return replace(settings, rules=in_force), aside
 

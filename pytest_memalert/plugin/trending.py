@@ -110,10 +110,7 @@ def _candidates(history: History, run: Run, metric: str, values: Mapping[str, fl
         nodeid
         for nodeid, value in values.items()
         if nodeid in earlier
-        and (
-            change([earlier[nodeid]], [value]) > 0.5
-            or change([earlier[nodeid]], [latest.get(nodeid, value)]) > 0.5
-        )
+        and any(change([earlier[nodeid]], [now]) > 0.5 for now in {value, latest.get(nodeid, value)})
     }
     if not differing:
         return []
