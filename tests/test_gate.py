@@ -104,6 +104,15 @@ def test_first_run_with_the_peak_of_the_baseline_is_not_looked_at_again() -> Non
     """That is nearly every test."""
     known = entry(peak_bytes=10 * MIB, traced_peak_bytes=10 * MIB)
     assert not is_peak_odd(known, {"peak_bytes": 10 * MIB + 100 * KIB})
+    # Most tests of little take some of what is free already.
+    known = entry(peak_bytes=0, traced_peak_bytes=200 * KIB)
+    assert not is_peak_odd(known, {"peak_bytes": 10 * KIB})
+
+
+def test_a_tenth_of_a_mebibyte_is_looked_at() -> None:
+    """Though the kernel's mark lags a little."""
+    known = entry(peak_bytes=1 * MIB, traced_peak_bytes=1 * MIB)
+    assert is_peak_odd(known, {"peak_bytes": 1 * MIB + 90 * KIB})
 
 
 @pytest.mark.parametrize("peak", [9 * MIB, 11 * MIB, int(10.5 * MIB)])
