@@ -11,6 +11,7 @@ __all__ = [
     "MemalertError",
     "MemalertWarning",
     "MemoryAlertWarning",
+    "describe_exception",
     "nearest",
 ]
 
@@ -48,6 +49,18 @@ class MemalertWarning(UserWarning):
 
 class MemoryAlertWarning(UserWarning):
     """Carry a memory alert that doesn't fail its test."""
+
+
+def describe_exception(problem: BaseException) -> str:
+    """Return an exception's type and the first line of its text, which code of anybody's may make.
+
+    Where that raises itself, this says so.
+    """
+    try:
+        first_line = next(iter(str(problem).splitlines()), "")
+    except Exception:
+        first_line = "(its message can't be read)"
+    return f"{type(problem).__name__}: {first_line}"
 
 
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.attribution.composition import Composition, Kinds, compose
+from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting import Known, Operation, hunt
 from pytest_memalert.leaks import Policy, Signal
@@ -80,11 +82,18 @@ def assert_no_leaks(
     runs: int | None = None,
     **kwargs: Any,
 ) -> LeakAnalysis:
-    """Return the analysis of ``find_leaks``; raise AssertionError, with the explanation, where it leaks."""
+    """Return the analysis of ``find_leaks``; raise AssertionError, with the explanation, where it leaks.
+
+    Where nothing can be said of it (its ``status`` is unclear), a ``MemalertWarning`` says why.
+    """
     __tracebackhide__ = True
     analysis = find_leaks(func, *args, warmups=warmups, runs=runs, **kwargs)
+    name = getattr(func, "__qualname__", "the function")
     if analysis.status == "leaking":
-        raise AssertionError(describe_analysis(analysis, getattr(func, "__qualname__", "the function")))
+        raise AssertionError(describe_analysis(analysis, name))
+    if analysis.status != "clean":
+        text = f"whether {name} leaks is {analysis.status}: {analysis.reason or 'no reason is known'}"
+        warnings.warn(MemalertWarning(escape_controls(text)), stacklevel=2)
     return analysis
 
 
@@ -233,10 +242,13 @@ def _operation(
     func: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Iterator[Operation]:
     """Provide one call of ``func`` as an operation to repeat."""
-    if not inspect.iscoroutinefunction(func):
+    if not _is_async(func):
 
         def call() -> None:
-            func(*args, **kwargs)
+            answer = func(*args, **kwargs)
+            if inspect.iscoroutine(answer):
+                answer.close()
+                raise TypeError("a coroutine was returned, and not awaited: pass the async function itself")
 
         yield call
         return
@@ -245,12 +257,26 @@ def _operation(
     loop = asyncio.new_event_loop()
 
     def run_in_loop() -> None:
-        loop.run_until_complete(func(*args, **kwargs))
+        answer: Any = func(*args, **kwargs)
+        loop.run_until_complete(answer)
 
+    def close() -> None:
+        try:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
+
+    is_apart = _is_loop_running()
     try:
-        yield _in_thread(run_in_loop) if _is_loop_running() else run_in_loop
+        yield _in_thread(run_in_loop) if is_apart else run_in_loop
     finally:
-        loop.close()
+        (_in_thread(close) if is_apart else close)()
+
+
+def _is_async(func: Callable[..., object]) -> bool:
+    """Return whether a call has to be awaited, that of an object with an async ``__call__`` too."""
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)
 
 
 def _is_loop_running() -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import TracebackType
 
+from pytest_memalert.collector import collect_young
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import Sample
 from pytest_memalert.probes.peak import PeakWindow, PeakWindows
-from pytest_memalert.probes.sampler import Sampler, collect_young
+from pytest_memalert.probes.sampler import Sampler
 
 __all__ = ["MemoryReport", "measure"]
 

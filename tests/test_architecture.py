@@ -20,6 +20,7 @@ NOUNS = frozenset(
         "errors",
         "units",
         "clock",
+        "collector",
         "metrics",
         "model",
         "records",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import sys
 from collections import deque
+from collections.abc import AsyncIterator
 
 import pytest
 
-from pytest_memalert import assert_no_leaks, find_leaks
+from pytest_memalert import MemalertWarning, assert_no_leaks, find_leaks
 from pytest_memalert.finding import Explained, investigate
 from pytest_memalert.leaks import Policy
 
@@ -61,6 +63,76 @@ def test_a_function_that_keeps_an_object_leaks_it_in_each_call() -> None:
 def test_a_function_that_keeps_nothing_is_clean() -> None:
     analysis = find_leaks(forget_order)
     assert (analysis.status, analysis.bytes_per_run) == ("clean", 0.0)
+
+
+def test_an_object_called_as_an_async_function_is_awaited() -> None:
+    class Keeper:
+        async def __call__(self) -> None:
+            await keep_order_async()
+
+    assert find_leaks(Keeper()).status == "leaking"
+
+
+def test_a_coroutine_that_nobody_awaits_is_refused() -> None:
+    """It would be clean, whatever is in it."""
+    with pytest.raises(TypeError, match="pass the async function itself"):
+        find_leaks(lambda: keep_order_async())
+
+
+def test_generators_left_open_in_the_loop_are_closed() -> None:
+    closed: list[bool] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            closed.append(True)
+
+    left = []
+
+    async def leave_open() -> None:
+        left.append(numbers())
+        async for _ in left[-1]:
+            break
+
+    find_leaks(leave_open, warmups=1, runs=2)
+    assert len(closed) == len(left)
+
+
+def test_an_assertion_that_can_say_nothing_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would pass wherever blocks aren't counted."""
+    monkeypatch.setattr("pytest_memalert.hunting.refusal", lambda: "Python doesn't count blocks here")
+    with pytest.warns(MemalertWarning, match="keep_order leaks is unclear: Python doesn't count blocks"):
+        assert_no_leaks(keep_order)
+
+
+def test_a_leak_of_a_class_that_has_no_hash_is_found() -> None:
+    """Nothing asks a metaclass for equality, or for a hash."""
+
+    class Meta(type):
+        def __eq__(cls, other: object) -> bool:
+            raise RuntimeError("asked for equality")
+
+    class Odd(metaclass=Meta):
+        def __init__(self) -> None:
+            self.data = [1, 2, 3]
+
+    analysis = investigate(lambda: KEPT.append(Odd()), explained=Explained())
+    assert analysis.status == "leaking"
+    assert any("Odd" in survivor.type for survivor in analysis.survivors)
+
+
+def test_objects_frozen_by_the_user_stay_frozen_while_a_leak_is_explained() -> None:
+    gc.collect()
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        analysis = find_leaks(keep_order)
+        assert analysis.status == "leaking"
+        assert any("Order" in survivor.type for survivor in analysis.survivors)
+        assert gc.get_freeze_count() == pytest.approx(frozen, abs=50)
+    finally:
+        gc.unfreeze()
 
 
 def test_a_bounded_container_is_no_leak() -> None:

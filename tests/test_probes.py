@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from pytest_memalert.collector import collect_young
 from pytest_memalert.model import Probe
 from pytest_memalert.probes.demand import DEMAND_READINGS
 from pytest_memalert.probes.malloc import fix_thresholds
 from pytest_memalert.probes.memory import Rationed, open_heap_reader, open_rss_reader
 from pytest_memalert.probes.peak import KernelMark, PeakWindows, open_peak_windows
 from pytest_memalert.probes.procfs import STATM, ProcFile
-from pytest_memalert.probes.sampler import Sampler, collect_young
+from pytest_memalert.probes.sampler import Sampler
 
 MIB = 2**20
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc/self is Linux's")

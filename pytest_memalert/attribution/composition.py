@@ -12,6 +12,7 @@ from math import gcd
 from pytest_memalert.attribution import sites
 from pytest_memalert.attribution.objects import type_name
 from pytest_memalert.attribution.repetition import attempt
+from pytest_memalert.collector import collect, frozen
 
 __all__ = ["Composition", "Kinds", "compose", "count_kinds", "kinds_of_run"]
 
@@ -36,7 +37,10 @@ def count_kinds() -> dict[str, int]:
     found = gc.get_objects()
     if len(found) > _MOST_OBJECTS:
         return {}
-    names = [(type_name(kind), count) for kind, count in Counter(map(type, found)).items()]
+    # By identity: a metaclass may have a hash of its own, or none.
+    kinds = {id(kind): kind for kind in map(type, found)}
+    counts = Counter(id(type(obj)) for obj in found)
+    names = [(type_name(kinds[key]), count) for key, count in counts.items()]
     return {name: count for name, count in names if "." in name and not name.startswith(_FRAMEWORKS)}
 
 
@@ -55,19 +59,18 @@ def compose(run: Callable[[], str | None]) -> Composition:
     tracks: by nothing can a leak be recognised.
     """
     started_tracing = sites.start_tracing()
-    gc.freeze()
-    # Frozen it costs little; it clears the free lists, objects from which would have no trace.
-    gc.collect()
     traced: list[tuple[type, tracemalloc.Traceback | None]] = []
     try:
-        problem = attempt(run) or attempt(run)
-        gc.collect()
-        found = gc.get_objects()
-        if problem is None and len(found) <= _MOST_OBJECTS:
-            traced = [(type(obj), sites.traceback_of(obj)) for obj in found]
-        found.clear()
+        with frozen():
+            # Frozen it costs little; it clears the free lists, objects from which would have no trace.
+            collect()
+            problem = attempt(run) or attempt(run)
+            collect()
+            found = gc.get_objects()
+            if problem is None and len(found) <= _MOST_OBJECTS:
+                traced = [(type(obj), sites.traceback_of(obj)) for obj in found]
+            found.clear()
     finally:
-        gc.unfreeze()
         if started_tracing:
             tracemalloc.stop()
     # Only now, since tracing makes whatever is made cost many times as much: to name a place, files are read.

@@ -143,7 +143,7 @@ def _explain(
     if seen.reason is not None and seen.runs < 2:
         # Some tests look at the collector themselves, and fail while the heap is frozen.
         reason = seen.reason
-        seen = watch(run, runs=runs, frozen=False)
+        seen = watch(run, runs=runs, freezing=False)
         if seen.runs < 2:
             return Explanation(reason=seen.reason or reason, runs=seen.runs)
     explanation = _from_objects(seen, bytes_per_run, search_limit_s, root)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
 
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sites import Frame, origin_of, useful
+from pytest_memalert.collector import collect, frozen
 from pytest_memalert.records import record
 
 __all__ = ["NativeGrowth", "measure_native_growth"]
@@ -40,18 +40,15 @@ def measure_native_growth(
     blocks: list[int] = [0] * (runs + 1)
     reason = None
     done = 0
-    gc.freeze()  # each collection then visits only what the runs made
-    try:
+    with frozen():  # each collection then visits only what the runs made
         for index in range(runs + 1):
             reason = attempt(run)
             if reason is not None:
                 break
-            gc.collect()
+            collect()
             readings[index] = read() if read is not None else 0
             blocks[index] = sys.getallocatedblocks()
             done = index
-    finally:
-        gc.unfreeze()
     if done < 1:
         return NativeGrowth(bytes_per_run=None, blocks_per_run=0.0, reason=reason)
     measured = (readings[done] - readings[0]) / done

@@ -43,6 +43,7 @@ from pytest_memalert.attribution.sites import (
 )
 from pytest_memalert.attribution.sizes import own_size
 from pytest_memalert.clock import elapsed_s
+from pytest_memalert.collector import can_freeze, clear_caches, collect, freeze, frozen, thaw
 
 __all__ = ["Group", "Watch", "watch"]
 
@@ -163,44 +164,46 @@ class _Census:
             sizes[number] = sizes.get(number, 0) + statistic.size
 
 
-def watch(run: Callable[[], str | None], *, runs: int, frozen: bool = True) -> Watch:
+def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) -> Watch:
     """Run ``runs`` times and return what survives of each run, with allocation sites.
 
     Not frozen, the same is found by comparing identities, slower; for tests that look at
     the collector themselves and so behave differently while the heap is frozen.
     """
+    freezing = freezing and can_freeze()
     census = _Census(runs)
     result = Watch()
     lengths = _container_lengths()
-    old = frozenset() if frozen else frozenset(map(id, gc.get_objects()))
+    old = frozenset() if freezing else frozenset(map(id, gc.get_objects()))
     exit_callbacks = _exit_callbacks()
     started_tracing = start_tracing()
     found: list[object] = []
     try:
-        if frozen:
-            gc.freeze()
+        if freezing:
+            freeze()
         # Clears the free lists: an object from there would have no trace, its memory being older.
-        gc.collect()
+        collect()
         for index in range(runs):
             began_s = elapsed_s()
             result.reason = attempt(run)
             if result.reason is not None:
                 break
-            _clear_caches()
-            gc.collect()
-            if frozen:
+            clear_caches()
+            collect()
+            if freezing:
                 census.take(index)
             result.runs = index + 1
             if elapsed_s() - began_s > _SLOW_RUN_S and result.runs >= _FEWEST_RUNS:
                 break
         if result.runs >= 2:
             found = [obj for obj in gc.get_objects() if id(obj) not in old and census.is_foreign(obj)]
-            if not frozen:
+            if not freezing:
                 _count_unfrozen(census, found, result.runs)
             result.exit_callbacks_per_run = (_exit_callbacks() - exit_callbacks) / result.runs
             _analyse(result, found, census)
     finally:
-        gc.unfreeze()
+        if freezing:
+            thaw()
         if started_tracing:
             tracemalloc.stop()
     # Whatever looks at the whole heap comes after tracing, which makes every int cost a microsecond.
@@ -211,12 +214,6 @@ def watch(run: Callable[[], str | None], *, runs: int, frozen: bool = True) -> W
         lengths.clear()
         _find_untracked(run, result, new_ids)
     return result
-
-
-def _clear_caches() -> None:
-    clear = getattr(sys, "_clear_internal_caches", None) or getattr(sys, "_clear_type_cache", None)
-    if clear is not None:
-        clear()
 
 
 def _exit_callbacks() -> int:
@@ -438,12 +435,11 @@ def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[i
         )
     )
     try:
-        gc.freeze()
-        gc.collect()
-        done = 0
-        while done < _FEWEST_RUNS and attempt(run) is None:
-            done += 1
-        gc.unfreeze()
+        with frozen():
+            collect()
+            done = 0
+            while done < _FEWEST_RUNS and attempt(run) is None:
+                done += 1
         for obj, count in zip(candidates, before, strict=True):
             added = (length(obj) or 0) - count
             if added > 0 and done >= 2:
@@ -452,7 +448,6 @@ def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[i
                 if groups and not any(grown is obj for grown, _ in result.grown):
                     result.grown.append((obj, added / done))
     finally:
-        gc.unfreeze()
         if started_tracing:
             tracemalloc.stop()
 

@@ -74,9 +74,9 @@ _Reading = tuple[str, "Callable[[], object] | None", str]
 
 def _standing_readings() -> Iterator[_Reading]:
     """Yield the readings that every test has: name, reader or None, and how or why not."""
+    from pytest_memalert.collector import collect_young
     from pytest_memalert.probes.memory import open_blocks_reader, open_heap_reader, open_rss_reader
     from pytest_memalert.probes.peak import open_peak_windows
-    from pytest_memalert.probes.sampler import collect_young
 
     rss = open_rss_reader()
     if rss() is None:

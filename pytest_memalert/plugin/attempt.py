@@ -28,6 +28,7 @@ class Attempt:
     children: Mapping[str, float] = {}
     call_ended = False
     call_logged = False
+    logged = 0
     failed_part = False
     parts = 0
     passed = False

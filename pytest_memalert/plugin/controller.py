@@ -11,7 +11,7 @@ import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.commit import read_commit
-from pytest_memalert.errors import MemalertError
+from pytest_memalert.errors import MemalertError, describe_exception
 from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
@@ -91,11 +91,15 @@ class Controller:
         if facts is None:
             return
         began_s = elapsed_s()
-        found = facts if isinstance(facts, Facts) else decode_facts(facts)
-        if found.alerts:
-            location = locate(self._config, report.location)
-            found.alerts = [replace(alert, location=location) for alert in found.alerts]
-        self._gather(report.nodeid, found)
+        try:
+            found = facts if isinstance(facts, Facts) else decode_facts(facts)
+            if found.alerts:
+                location = locate(self._config, report.location)
+                found.alerts = [replace(alert, location=location) for alert in found.alerts]
+            self._gather(report.nodeid, found)
+        except Exception as trouble:
+            name = escape_controls(report.nodeid)
+            self._warn(f"memalert lost what it found about {name} ({describe_exception(trouble)})")
         self._screening_s += elapsed_s() - began_s
 
     @pytest.hookimpl(optionalhook=True)
@@ -128,7 +132,7 @@ class Controller:
         try:
             self._conclude(session)
         except Exception as trouble:
-            self._warn(f"memalert could not conclude the session ({type(trouble).__name__}: {trouble})")
+            self._warn(f"memalert could not conclude the session ({describe_exception(trouble)})")
         run = self._run
         # A gate that could not be judged has not been passed.
         failed = self._failed_to_save or (run is None and self._given.gate is not None)
@@ -158,7 +162,7 @@ class Controller:
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as problem:
-            self._warn(f"pytest_memalert_finished failed ({type(problem).__name__}: {problem})")
+            self._warn(f"pytest_memalert_finished failed ({describe_exception(problem)})")
         for trouble in write_reports(run, self._given.settings, self._config.invocation_params.dir):
             self._warn(trouble)
         if no_summary := append_summary(run, os.environ):
@@ -246,7 +250,7 @@ class Controller:
         try:
             return note_trends(self._config, self._given, run)
         except Exception as trouble:
-            self._warn(f"memalert can't look for trends ({type(trouble).__name__}: {trouble})")
+            self._warn(f"memalert can't look for trends ({describe_exception(trouble)})")
             return run
 
     def _conclude_baseline(

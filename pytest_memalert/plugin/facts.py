@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ __all__ = [
     "encode_facts",
 ]
 
-#: The attribute of a teardown report that carries what was found. Plain data wherever the
+#: The attribute of a teardown report that carries what was found. A text wherever the
 #: report may leave the process: it passes from an xdist worker to the controller, and
 #: survives the worker's crash. The records themselves where it can't: 25 us less per test.
 FACTS = "memalert_facts"
@@ -68,8 +69,12 @@ class Facts:
     passed: bool = False
 
 
-def encode_facts(facts: Facts) -> dict[str, object]:
-    """Return the facts as a dict of JSON types, without what is empty."""
+def encode_facts(facts: Facts) -> str:
+    """Return the facts as JSON, without what is empty.
+
+    As a text, since what passes to another process must be of plain types, and hooks of anybody's
+    may have put others in.
+    """
     entry: dict[str, object] = {
         "alerts": [encode_alert(alert) for alert in facts.alerts],
         "notes": [encode_note(note) for note in facts.notes],
@@ -88,11 +93,12 @@ def encode_facts(facts: Facts) -> dict[str, object]:
         entry["renamed_from"] = facts.renamed_from
     if facts.measurement is not None:
         entry["measurement"] = encode_measurement(facts.measurement)
-    return {key: value for key, value in entry.items() if value}
+    return json.dumps({key: value for key, value in entry.items() if value})
 
 
-def decode_facts(entry: Mapping[str, Any]) -> Facts:
-    """Return the facts of such a dict; raises MemalertError."""
+def decode_facts(text: str) -> Facts:
+    """Return the facts of such a text; raises MemalertError."""
+    entry: dict[str, Any] = json.loads(text)
     measurement = entry.get("measurement")
     return Facts(
         measurement=None if measurement is None else decode_measurement(measurement),

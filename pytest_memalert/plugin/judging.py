@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.collector import collect_all
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import NO_RESIDUE, discount
 from pytest_memalert.model import (
@@ -25,7 +26,7 @@ from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.malloc import trim_heap
-from pytest_memalert.probes.sampler import Sampler, collect_all
+from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.records import record
 from pytest_memalert.rules import (
     LEAK_METRICS,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprFileLocation, ReprTraceback
-from _pytest.runner import call_and_report, runtestprotocol
+from _pytest.outcomes import OutcomeException
+from _pytest.runner import call_and_report, check_interactive_exception, runtestprotocol
 from _pytest.scope import Scope
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup  # pytest itself needs it there
 
 __all__ = [
     "HeldScopes",
@@ -19,6 +24,7 @@ __all__ = [
     "hold_wider_scopes",
     "is_of_one_test",
     "kept_output_bytes",
+    "report_teardown",
     "run_phases",
     "run_phases_heard",
     "written_ini_keys",
@@ -73,6 +79,14 @@ def run_phases_heard(item: pytest.Item, nextitem: pytest.Item | None, ear: Phase
         if has_request:
             item._request = False  # type: ignore[attr-defined]
             item.funcargs = None  # type: ignore[attr-defined]
+
+
+def report_teardown(item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
+    """Return the report of a teardown that was made to wait; its failure is shown to such as ``--pdb``."""
+    report: pytest.TestReport = item.ihook.pytest_runtest_makereport(item=item, call=call)
+    if check_interactive_exception(call, report):
+        item.ihook.pytest_exception_interact(node=item, call=call, report=report)
+    return report
 
 
 def fail_report(report: pytest.TestReport, item: pytest.Item, *, headline: str, text: str) -> None:
@@ -166,12 +180,23 @@ def hold_wider_scopes(
     tear_down_to = state.teardown_exact
 
     def tear_down_item_first(nextitem: pytest.Item | None) -> None:
-        # A collector stands in for the next item: only the chain of its parents is looked at.
-        tear_down_to(item.parent)  # type: ignore[arg-type]
-        if suspect():
+        problems: list[BaseException] = []
+        try:
+            # A collector stands in for the next item: only the chain of its parents is looked at.
+            tear_down_to(item.parent)  # type: ignore[arg-type]
+        except (OutcomeException, Exception) as problem:
+            problems.append(problem)  # which keeps nothing wider from being torn down
+        if not problems and suspect():
             scopes.hold(lambda: tear_down_to(nextitem))
-        else:
+            return
+        try:
             tear_down_to(nextitem)
+        except (OutcomeException, Exception) as problem:
+            problems.insert(0, problem)
+        if len(problems) > 1:
+            raise BaseExceptionGroup("errors during test teardown", problems)
+        if problems:
+            raise problems[0]
 
     state.teardown_exact = tear_down_item_first  # type: ignore[method-assign]
     try:

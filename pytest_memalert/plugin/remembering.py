@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import utc_now
-from pytest_memalert.errors import HistoryError
+from pytest_memalert.errors import HistoryError, describe_exception
 from pytest_memalert.model import AlertLife, Run
 from pytest_memalert.plugin.options import Given
 
@@ -68,7 +68,7 @@ def remember(
         except HistoryError as trouble:
             warn(f"memalert could not remember this run: {trouble}")
         except Exception as trouble:  # whatever it is, it is ours and not the tests'
-            warn(f"memalert could not remember this run ({type(trouble).__name__}: {trouble})")
+            warn(f"memalert could not remember this run ({describe_exception(trouble)})")
     return tuple(lives_after(Past(lives={})))
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import elapsed_s
+from pytest_memalert.collector import collect_all
 from pytest_memalert.measurement import Deduction, fold, measure_test
 from pytest_memalert.model import Probe
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.exact import ExactReader
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.memory import open_heap_reader
-from pytest_memalert.probes.sampler import Sampler, collect_all
+from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.records import record
 from pytest_memalert.rules import Breach, find_breaches, mildest
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_memalert.errors import describe_exception
 from pytest_memalert.files import explain_unwritable, replace_text
 from pytest_memalert.model import Run
 from pytest_memalert.settings import Settings
@@ -50,7 +51,7 @@ def write_reports(run: Run, settings: Settings, folder: Path) -> Iterator[str]:
             yield f"memalert could not write {target}: {problem}"
         except Exception as problem:
             # A mistake of ours or of a library's must not cost the user the other reports.
-            yield f"memalert could not make {target} ({type(problem).__name__}: {problem})"
+            yield f"memalert could not make {target} ({describe_exception(problem)})"
 
 
 def is_on_github(environ: Mapping[str, str]) -> bool:
@@ -77,7 +78,7 @@ def append_summary(run: Run, environ: Mapping[str, str]) -> str | None:
         return f"memalert could not add to the summary of the job: {problem}"
     except Exception as problem:
         # As with the files: what is ours to get right must not break the end of the session.
-        return f"memalert could not make the summary of the job ({type(problem).__name__}: {problem})"
+        return f"memalert could not make the summary of the job ({describe_exception(problem)})"
     return None
 
 

@@ -37,6 +37,7 @@ from _pytest.tmpdir import tmppath_result_key
 from _pytest.unittest import TestCaseFunction
 
 from pytest_memalert.clock import elapsed_s
+from pytest_memalert.errors import describe_exception
 from pytest_memalert.records import record
 
 __all__ = ["RerunOutcome", "Rerunner", "can_rerun"]
@@ -220,7 +221,7 @@ def _judge(item: pytest.Item, phase: str, raised: BaseException | None) -> tuple
         if expected is not None and expected.strict and phase == "call":
             return "failed", "call: passed, though it is strictly expected to fail"
         return "passed", None
-    reason = f"{phase}: {type(raised).__name__}: {_first_line(raised)}"
+    reason = f"{phase}: {describe_exception(raised)}"
     if isinstance(raised, XFailed) and not run_xfail:
         return "skipped", reason
     if isinstance(raised, (Skipped, unittest.SkipTest)):
@@ -237,14 +238,6 @@ def _is_expected(raised: BaseException, expected: Any) -> bool:
     if isinstance(expected, (type, tuple)):
         return isinstance(raised, expected)
     return bool(expected.matches(raised))  # pytest.RaisesExc and RaisesGroup, since 8.4
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of the exception's message, or what can be said where that raises itself."""
-    try:
-        return next(iter(str(error).splitlines()), "")
-    except Exception:
-        return "(its message can't be read)"
 
 
 # -------------------------------------------------------- undone at the end

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import pytest
 
+from pytest_memalert.collector import collect_young
 from pytest_memalert.measurement import NOTHING_TO_DEDUCT, Deduction, fold
 from pytest_memalert.model import FixtureGrowth, Sample
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.peak import PeakWindow
-from pytest_memalert.probes.sampler import Sampler, collect_young
+from pytest_memalert.probes.sampler import Sampler
 
 __all__ = ["WiderFixtures"]
+
+_Arguments = ParamSpec("_Arguments")
 
 # pytest makes fixtures of setup_module, setUpClass and their like; this is how it names them.
 _MADE_BY_PYTEST = re.compile(r"_?(?:xunit|unittest)_(\w+?)_fixture_(.+)")
@@ -38,14 +42,38 @@ class _Span:
         self.nested = NOTHING_TO_DEDUCT
 
 
+def _guarded(
+    step: Callable[Concatenate[WiderFixtures, _Arguments], None],
+) -> Callable[Concatenate[WiderFixtures, _Arguments], None]:
+    """Return a step whose own trouble is told, and is no trouble of the fixture's."""
+
+    @wraps(step)
+    def guarded(fixtures: WiderFixtures, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+        try:
+            step(fixtures, *args, **kwargs)
+        except Exception as trouble:
+            fixtures.give_up(trouble)
+
+    return guarded
+
+
 class WiderFixtures:
     """Measure each set-up and teardown of a class-, module-, package- or session-scoped fixture.
 
-    ``deduction`` sums up what they took since ``start_test``: it isn't the test's own.
+    ``deduction`` sums up what they took since ``start_test``: it isn't the test's own. What goes wrong here
+    is given to ``report_trouble``.
     """
 
-    def __init__(self, sampler: Sampler, *, worker: str, rootpath: Path) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        worker: str,
+        rootpath: Path,
+        report_trouble: Callable[[Exception], None],
+    ) -> None:
         self._sampler = sampler
+        self._report_trouble = report_trouble
         self._worker = worker
         self._rootpath = rootpath
         self._spans: list[_Span] = []
@@ -61,6 +89,12 @@ class WiderFixtures:
         self.deduction = NOTHING_TO_DEDUCT
         self._spans.clear()
 
+    def give_up(self, trouble: Exception) -> None:
+        """Forget what is under way, and tell of the trouble."""
+        self._spans.clear()
+        self._torn_down.clear()
+        self._report_trouble(trouble)
+
     def take_news(self) -> list[FixtureGrowth]:
         """Return what was measured since the last call: each fixture after set-up, again after teardown."""
         if not self._news:
@@ -68,14 +102,18 @@ class WiderFixtures:
         news, self._news = self._news, []
         return news
 
+    @_guarded
     def begin_setup(self, definition: pytest.FixtureDef[Any]) -> None:
         """Take note that a fixture's set-up begins."""
         peaks = self._sampler.peaks
         window = peaks.open(apart=True) if peaks else None
         self._spans.append(_Span(definition, self._sampler.take(), window))
 
+    @_guarded
     def end_setup(self, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
         """Take note that a fixture's set-up ended, well or not, and have its teardown announced."""
+        if not self._spans or self._spans[-1].definition is not definition:
+            return
         span, own = self._end()
         peak_bytes = span.window.own_highest_bytes if span.window else None
         fixture = FixtureGrowth(
@@ -98,6 +136,7 @@ class WiderFixtures:
         # after those of the fixtures that depend on it, which were added later.
         definition.addfinalizer(partial(self._begin_teardown, definition))
 
+    @_guarded
     def end_teardown(self, definition: pytest.FixtureDef[Any]) -> None:
         """Take note that a fixture's teardown ended."""
         if self._spans and self._spans[-1].definition is definition:
@@ -107,6 +146,7 @@ class WiderFixtures:
                 fixture, brought = known
                 self._torn_down.append((fixture, fold(brought, own)))
 
+    @_guarded
     def end_test(self) -> None:
         """Measure what the fixtures torn down in this test gave back, now that pytest has let go of them.
 
@@ -130,6 +170,7 @@ class WiderFixtures:
                 self._news.append(replace(fixture, growth_bytes=growth_bytes))
         self._torn_down.clear()
 
+    @_guarded
     def _begin_teardown(self, definition: pytest.FixtureDef[Any]) -> None:
         now = self._sampler.take()
         self._note_freed(now)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from pytest_memalert.clock import utc_now
-from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning
+from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning, describe_exception
 from pytest_memalert.model import PerformanceAlert
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import fail_report
@@ -27,7 +27,7 @@ def let_others_modify(
     try:
         config.hook.pytest_memalert_modify_alerts(config=config, alerts=modified)
     except Exception as trouble:
-        text = f"pytest_memalert_modify_alerts failed ({type(trouble).__name__}: {trouble})"
+        text = f"pytest_memalert_modify_alerts failed ({describe_exception(trouble)})"
         tell_trouble(config, f"{text}; the alerts stay as they were", nodeid=alerts[0].nodeids[0])
         return tuple(alerts)
     return tuple(modified)

@@ -12,11 +12,11 @@ import pytest
 
 from pytest_memalert.baseline import COMPILED
 from pytest_memalert.clock import utc_now
+from pytest_memalert.collector import collect_all
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
 from pytest_memalert.probes.malloc import fix_thresholds, trim_heap
 from pytest_memalert.probes.memory import open_heap_reader, open_rss_reader
-from pytest_memalert.probes.sampler import collect_all
 
 __all__ = ["WholeProcess"]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.collector import age_all, collect_young
+from pytest_memalert.errors import ConfigurationError, describe_exception
 from pytest_memalert.limits import MarkerLimits, parse_marker
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.metrics import readings_for
@@ -25,6 +26,7 @@ from pytest_memalert.plugin.pytest_internals import (
     hold_wider_scopes,
     is_of_one_test,
     kept_output_bytes,
+    report_teardown,
     run_phases,
     run_phases_heard,
 )
@@ -38,7 +40,7 @@ from pytest_memalert.plugin.telling import (
 )
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.peak import PeakWindows
-from pytest_memalert.probes.sampler import Sampler, age_all, collect_young
+from pytest_memalert.probes.sampler import Sampler
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.whole import WholeProcess
@@ -156,10 +158,10 @@ class Worker:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
-        """Run the item with its reports logged only when all three are made.
+        """Run the item with the report of a call that passed logged only after its teardown.
 
-        An alert is known after teardown, and must fail the *call*: so its report has to
-        wait. Another plugin that runs items itself (pytest-rerunfailures) keeps doing so.
+        An alert is known only then, and must fail the *call*: so its report has to wait. Another
+        plugin that runs items itself (pytest-rerunfailures) keeps doing so.
         """
         for owner in self._other_owners():
             arguments = {"item": item, "nextitem": nextitem}
@@ -180,7 +182,7 @@ class Worker:
         finally:  # Ctrl-C and pytest.exit() must not lose what is known already
             attempt, self._attempt, self.owned = self._attempt, None, False
             if attempt is not None and attempt.item is item:
-                for report in attempt.reports.values():
+                for report in tuple(attempt.reports.values())[attempt.logged :]:
                     hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
         return True
@@ -287,11 +289,17 @@ class Worker:
         attempt.call_ended = True
 
     def after_phase(self, report: pytest.TestReport) -> None:
-        """Keep the report of a phase."""
-        if self._attempt is not None:
-            if report.when == "call":
-                self.after_call()
-            self._attempt.reports[report.when or ""] = report
+        """Keep the report of a phase, or log it where nothing can change it any more."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        if report.when == "call":
+            self.after_call()
+        attempt.reports[report.when or ""] = report
+        # With a failure out, pytest knows before the teardown whether it was one too many (-x).
+        if report.when == "setup" or (report.when == "call" and not report.passed):
+            attempt.logged += 1
+            attempt.item.ihook.pytest_runtest_logreport(report=report)
 
     def scopes_to_hold(
         self, item: pytest.Item, nextitem: pytest.Item | None
@@ -356,7 +364,12 @@ class Worker:
             probes=self._given.probes,
             exact=exact,
         )
-        self._fixtures = WiderFixtures(sampler, worker=self._name, rootpath=self._config.rootpath)
+        self._fixtures = WiderFixtures(
+            sampler,
+            worker=self._name,
+            rootpath=self._config.rootpath,
+            report_trouble=self._report_trouble,
+        )
         past = None
         if any(rule.against is not None for rule in in_force):
             from pytest_memalert.plugin.past import read_past_of_tests
@@ -431,10 +444,10 @@ class Worker:
         call = attempt.reports.get("call")
         if call is None or not call.passed or hasattr(call, "wasxfail"):
             return False
-        if self._sampler.peaks is not None and attempt.window is not None:
-            self._sampler.peaks.peek(attempt.window)
-        collect_young()
         try:
+            if self._sampler.peaks is not None and attempt.window is not None:
+                self._sampler.peaks.peek(attempt.window)
+            collect_young()
             values = self._measure(attempt, has_ended=False)
             # Its last report is yet to be made: what that takes must not make it stand out later.
             for metric, margin in _REPORT_MARGIN.items():
@@ -455,7 +468,7 @@ class Worker:
         ended = self._conclude(attempt, torn_down_well=attempt.reports["teardown"].passed)
         if ended is not None and ended.excinfo is not None:
             # The wider scopes' teardown belongs to this test's teardown, and so does its failure.
-            attempt.reports["teardown"] = item.ihook.pytest_runtest_makereport(item=item, call=ended)
+            attempt.reports["teardown"] = report_teardown(item, ended)
         self.tell(attempt, attempt.reports["teardown"])
 
     def _conclude(self, attempt: Attempt, *, torn_down_well: bool) -> pytest.CallInfo[None] | None:
@@ -587,7 +600,7 @@ class Worker:
 
     def _report_trouble(self, trouble: Exception) -> None:
         """Warn of our own trouble, once for each kind of it."""
-        kind = f"{type(trouble).__name__}: {trouble}"
+        kind = describe_exception(trouble)
         if kind in self._told_trouble:
             return
         self._told_trouble.add(kind)

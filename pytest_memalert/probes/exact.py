@@ -13,6 +13,7 @@ from contextlib import suppress
 from time import sleep
 
 from pytest_memalert.clock import elapsed_s
+from pytest_memalert.collector import can_freeze, clear_caches, collect, freeze, thaw
 from pytest_memalert.probes.memory import open_heap_reader
 from pytest_memalert.probes.procfs import STATM
 
@@ -22,14 +23,11 @@ __all__ = ["SIGNALS", "ExactReader", "live_traces", "refusal"]
 SIGNALS = ("blocks", "heap", "resident", "mapped", "descriptors", "threads")
 _NAN = float("nan")
 # Kept from import on: tests that patch these modules change nothing here.
-_collect, _freeze, _unfreeze = gc.collect, gc.freeze, gc.unfreeze
 _listdir, _sleep = os.listdir, sleep
 # A badly fragmented heap makes heap_info() cost 8 ms: then it is read as rarely as descriptors are.
 _DEAR_S = 0.0003
 # How long threads that were told to end may take to be gone, over a whole hunt.
 _THREAD_GRACE_S = 0.1
-# Python 3.12 freezes what its own start-up made, about 400 objects; nobody freezes so few on purpose.
-_FROZEN_AT_START = 2000
 
 _STATM = STATM if sys.platform == "linux" else None
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if _STATM is not None else 1
@@ -48,22 +46,6 @@ def refusal() -> str | None:
     return None
 
 
-def _find_cache_clearer() -> Callable[[], object]:
-    """Return what empties the interpreter's own caches.
-
-    The type cache holds on to up to 4,096 attribute names made at run time: without clearing
-    it, 18 % of jinja2's tests drift by a few blocks per run.
-    """
-    for name in ("_clear_internal_caches", "_clear_type_cache"):
-        clear: Callable[[], object] | None = getattr(sys, name, None)
-        if clear is not None:
-            return clear
-    return lambda: None
-
-
-_clear_caches = _find_cache_clearer()
-
-
 class ExactReader:
     """Read what is alive in this process, exactly; use it in a ``with`` block.
 
@@ -75,7 +57,7 @@ class ExactReader:
     """
 
     def __init__(self, *, freezing: bool = True) -> None:
-        self.freezing = freezing and gc.get_freeze_count() <= _FROZEN_AT_START
+        self.freezing = freezing and can_freeze()
         self._heap = open_heap_reader()
         self._heap_is_dear = _cost_s(self._heap) > _DEAR_S
         self._statm = _STATM
@@ -97,20 +79,20 @@ class ExactReader:
     def freeze(self) -> None:
         """Set aside everything alive now, garbage included."""
         if self.freezing:
-            _freeze()
+            freeze()
 
     def thaw(self) -> None:
         """Give back what was set aside."""
         if self.freezing:
-            _unfreeze()
+            thaw()
 
     def settle(self) -> None:
         """Collect what died and empty the interpreter's caches."""
         # A finalizer may bring things back to life, or release others.
         for _ in range(3):
-            if not _collect():
+            if not collect():
                 break
-        _clear_caches()
+        clear_caches()
 
     def read(self, row: array[float], at: int, *, counts: bool = True, dear: bool = True) -> None:
         """Write a value for each of ``SIGNALS`` into ``row`` from ``at`` on; NaN where not read.

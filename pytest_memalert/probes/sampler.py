@@ -1,10 +1,10 @@
-"""Samples of the process, and the collection that makes them comparable."""
+"""Samples of the process."""
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite, nan
+from typing import Any
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.model import Probe, Sample
@@ -17,12 +17,11 @@ from pytest_memalert.probes.memory import (
 )
 from pytest_memalert.probes.peak import PeakWindows, open_peak_windows
 
-__all__ = ["Sampler", "age_all", "collect_all", "collect_young"]
+__all__ = ["Sampler"]
 
 # pytest logs a test's reports and begins the next test in a quarter of this time, and hardly allocates.
 _FRESH_S = 0.001
 
-_FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 _NOTHING: Mapping[str, float] = {}
 
 
@@ -117,10 +116,12 @@ class Sampler:
             extra.update(self._guarded(read))
         for probe in self._probes:
             try:
-                value = probe.read()
+                answer: Any = probe.read()
+                # A number of another type (numpy's, a bool) would not pass to another process or a file.
+                value = nan if isinstance(answer, str) else float(answer)
             except Exception:  # a probe is somebody's code: its trouble is "no data"
                 continue
-            if isinstance(value, int | float):
+            if isfinite(value):
                 extra[probe.name] = value
         return extra
 
@@ -132,32 +133,3 @@ class Sampler:
             return read()
         except (OSError, ValueError, AttributeError, psutil.Error):
             return _NOTHING
-
-
-def collect_young() -> None:
-    """Collect the cyclic garbage that was made since the last call.
-
-    ``gc.collect(1)`` moves what it finds alive to the oldest generation, so the next
-    call visits only what came since: 0.1 to 20 us per test, whatever the size of the
-    heap, against 40 to 500 ms for a full collection with 2 million objects
-    (benchmarks/readings.py). A free-threaded build has no generations: nothing is
-    collected there, and garbage counts as growth until a re-run clears it.
-    """
-    if not _FREE_THREADED:
-        gc.collect(1)
-
-
-def age_all() -> None:
-    """Move everything alive to the oldest generation without visiting it, once, at the start.
-
-    Nothing is done where something is frozen already: thawing it would undo the user's work.
-    """
-    if not _FREE_THREADED and gc.get_freeze_count() == 0:
-        gc.freeze()
-        gc.unfreeze()
-
-
-def collect_all() -> None:
-    """Collect everything that can be collected: twice, since finalizers make garbage too."""
-    gc.collect()
-    gc.collect()

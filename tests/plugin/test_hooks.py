@@ -78,6 +78,75 @@ def test_probe_that_raises_is_no_data(serial: Inner) -> None:
     done.stdout.fnmatch_lines(["note: *no data for mine *: the reading failed; *"])
 
 
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [("True", 1.0), ("Odd(2.5)", 2.5), ("Fraction(1, 2)", 0.5), ("float('nan')", None), ("'much'", None)],
+)
+def test_probe_may_answer_with_any_number(inner: Inner, value: str, seen: float | None) -> None:
+    """As numpy's, which derive from float; what is no number is no data."""
+    inner.pytester.makeconftest(
+        f"""
+        from fractions import Fraction
+        from pytest_memalert import Probe
+
+        class Odd(float): pass
+
+        def pytest_memalert_probes(config):
+            return [Probe(name="mine", unit="count", kind="level", read=lambda: {value})]
+        """
+    )
+    inner.write("def test_it(): pass")
+    inner.configure("[[tool.memalert.rules]]\nname = 'mine'\nmetric = 'mine'\nthreshold = 9")
+    inner.run().assert_outcomes(passed=1, warnings=0)
+    found = inner.tests()["test_it"].get("mine")
+    assert (found, type(found)) == (seen, type(seen))
+
+
+def test_alerts_may_be_given_any_number(inner: Inner) -> None:
+    """They pass to another process, and into files, all the same."""
+    inner.pytester.makeconftest(
+        """
+        from dataclasses import replace
+
+        class Odd(float): pass
+
+        def pytest_memalert_modify_alerts(config, alerts):
+            alerts[:] = [replace(alert, observed=Odd(alert.observed)) for alert in alerts]
+        """
+    )
+    inner.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_growing():
+            KEPT.append(b"x" * 4 * 2**20)
+        """
+    )
+    inner.run().assert_outcomes(failed=1, warnings=0)
+    assert inner.report()["alerts"][0]["observed"] > 3 * 2**20
+
+
+def test_exception_that_cannot_be_shown_breaks_nothing(inner: Inner) -> None:
+    """Its text is made by code of anybody's."""
+    inner.pytester.makeconftest(
+        """
+        class Mute(Exception):
+            def __str__(self):
+                raise RuntimeError("no words")
+
+        def pytest_memalert_component(item):
+            raise Mute()
+        """
+    )
+    inner.write("def test_it(): pass")
+    done = inner.run()
+    done.assert_outcomes(passed=1, warnings=1)
+    done.stdout.fnmatch_lines(["*memalert could not judge a test (Mute: (its message can't be read))*"])
+
+
 def test_probe_named_as_a_metric_is_refused(serial: Inner) -> None:
     """Before the first test."""
     serial.pytester.makeconftest(

@@ -1,0 +1,193 @@
+"""Whatever goes wrong in a test or around it ends as it does without the plugin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Inner
+
+TEARDOWNS = {
+    "the function's own": """
+        def teardown_function():
+            raise RuntimeError("own")
+        def test_last(): pass
+    """,
+    "a skip": """
+        import pytest
+        def teardown_function():
+            pytest.skip("not here")
+        def test_last(): pass
+    """,
+    "own and module's": """
+        def teardown_function():
+            raise RuntimeError("own")
+        def teardown_module():
+            raise RuntimeError("wide")
+        def test_last(): pass
+    """,
+    "own of a class": """
+        class TestAll:
+            def teardown_method(self):
+                raise RuntimeError("own")
+            def test_last(self): pass
+    """,
+    "module's after a failure": """
+        def teardown_module():
+            raise RuntimeError("wide")
+        def test_last():
+            assert False
+    """,
+}
+
+FAILING_WITHIN_A_MODULE_FIXTURE = """
+    import pytest
+
+    @pytest.fixture(scope="module")
+    def wide():
+        yield
+        raise RuntimeError("wide teardown went wrong")
+
+    def test_failing(wide):
+        assert False
+
+    def test_after(wide): pass
+"""
+
+
+def assert_as_plain(inner: Inner, *arguments: str, leaks: str = "suspects") -> dict[str, int]:
+    """Assert that a run ends as one without the plugin does; return the counts of outcomes."""
+    plain = inner.run_apart(*arguments, leaks=None, memalert=False)
+    ours = inner.run_apart(*arguments, leaks=leaks)
+    assert ours.parseoutcomes() == plain.parseoutcomes()
+    assert ours.ret == plain.ret
+    return plain.parseoutcomes()
+
+
+@pytest.mark.parametrize("leaks", ["suspects", "all"])
+@pytest.mark.parametrize("how", TEARDOWNS)
+def test_teardown_that_fails_at_the_end_of_a_module_breaks_nothing_else(
+    serial: Inner, how: str, leaks: str
+) -> None:
+    """The module and the class are torn down all the same, once."""
+    serial.write(TEARDOWNS[how], test_b="def test_other(): pass")
+    assert_as_plain(serial, leaks=leaks)
+
+
+@pytest.mark.parametrize("option", ["-x", "--maxfail=1", "--sw"])
+def test_session_that_stops_at_a_failure_tears_down_within_the_test_that_failed(
+    serial: Inner, option: str
+) -> None:
+    """Pytest knows of the failure before the teardown, and reports what goes wrong in that."""
+    serial.write(FAILING_WITHIN_A_MODULE_FIXTURE)
+    counts = assert_as_plain(serial, option)
+    assert counts["failed"] == counts["errors"] == 1
+
+
+def test_failures_are_logged_once(serial: Inner) -> None:
+    """Each phase of each test is heard of once, and in order."""
+    serial.write(
+        """
+        import pytest
+
+        @pytest.fixture
+        def broken():
+            raise RuntimeError("broken")
+
+        def test_passing(): pass
+        def test_failing(): assert False
+        def test_skipping(): pytest.skip("no")
+        def test_broken(broken): pass
+        """,
+        conftest="""
+        def pytest_runtest_logreport(report):
+            with open("log", "a") as log:
+                print(report.nodeid.rpartition("::")[2], report.when, report.outcome, file=log)
+        """,
+    )
+    log = serial.pytester.path / "log"
+    serial.run_apart(leaks=None, memalert=False)
+    plain = log.read_text(encoding="utf-8")
+    log.unlink()
+    serial.run_apart(leaks="all")
+    assert log.read_text(encoding="utf-8") == plain
+
+
+def test_teardown_that_was_made_to_wait_is_shown_to_who_looks_at_failures(serial: Inner) -> None:
+    """As to ``--pdb``."""
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.fixture(scope="module")
+        def wide():
+            yield
+            raise RuntimeError("wide teardown went wrong")
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_growing(wide):
+            KEPT.append(b"x" * 4 * 2**20)
+        """,
+        conftest="""
+        def pytest_exception_interact(call, report):
+            with open("shown", "a") as shown:
+                print(report.when, call.excinfo.value, file=shown)
+        """,
+    )
+    serial.run_apart(leaks="suspects")
+    shown = (serial.pytester.path / "shown").read_text(encoding="utf-8")
+    assert shown == "teardown wide teardown went wrong\n"
+
+
+def test_test_that_patches_the_collector_while_a_wide_fixture_is_set_up(serial: Inner) -> None:
+    """What measures the fixture doesn't call what the test patched."""
+    serial.write(
+        """
+        import gc
+        import pytest
+        from unittest import mock
+
+        @pytest.fixture(scope="module")
+        def wide(): pass
+
+        def test_patching(request):
+            with mock.patch("gc.collect") as collect, mock.patch("gc.freeze") as freeze:
+                request.getfixturevalue("wide")
+                assert collect.call_count == freeze.call_count == 0
+        """
+    )
+    serial.run_apart().assert_outcomes(passed=1)
+    serial.run_apart(leaks="all").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("part", ["_Span", "_name", "_difference", "collect_young"])
+def test_trouble_of_ours_with_a_wide_fixture_is_none_of_the_fixture(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Nor does it take the place of the user's own exception."""
+
+    def raise_trouble(*_: object) -> None:
+        raise LookupError("our own")
+
+    monkeypatch.setattr(f"pytest_memalert.plugin.scopes.{part}", raise_trouble)
+    serial.write(
+        """
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def wide(): yield 1
+
+        @pytest.fixture(scope="module")
+        def broken(wide): raise RuntimeError("the user's own")
+
+        def test_it(wide): assert wide == 1
+        def test_broken(broken): pass
+        """
+    )
+    done = serial.run()
+    done.assert_outcomes(passed=1, errors=1, warnings=1)
+    done.stdout.fnmatch_lines(["*the user's own", "*memalert could not judge a test (LookupError: our own)*"])
