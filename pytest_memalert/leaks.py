@@ -99,7 +99,8 @@ class Policy:
     customary ring buffer of 1,000. ``shape_s`` is spent even when those took less. A test too
     slow for ``leak_runs`` in the budget may have ``slow_runs``, within ``slow_budget_s``; one
     that it would cut short of ``wide_runs``, beyond the caches of 128 and 256 that ``typing``
-    and others keep, may have those within ``wide_budget_s``. Growth of less than ``weak_blocks``
+    and others keep, may have those within ``wide_budget_s``. No more than ``most_left`` descriptors, or
+    threads, are left open: other tests need some as well. Growth of less than ``weak_blocks``
     and ``weak_bytes`` per run isn't pursued.
     """
 
@@ -116,6 +117,7 @@ class Policy:
     shape_s: float = 0.1
     most_runs: int = 20_000
     most_growth_bytes: int = 64 * 2**20
+    most_left: int = 48
     weak_blocks: float = 0.0
     weak_bytes: float = 0.0
 
@@ -514,6 +516,9 @@ def _end(last: Reading, run_s: float, policy: Policy) -> str | None:
         last.runs >= policy.leak_runs or grown >= _HARD_GROWTH * policy.most_growth_bytes
     ):
         return f"they had taken {grown / 2**20:,.0f} MiB"
+    left = max(last.levels.get("descriptors", 0.0), last.levels.get("threads", 0.0))
+    if left >= policy.most_left and last.runs >= policy.leak_runs:
+        return f"they had left {left:,.0f} descriptors open, or threads"
     if last.runs >= policy.most_runs:
         return "no more were allowed"
     budget_s = max(

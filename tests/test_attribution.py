@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import ctypes
 import functools
 import gc
 import io
+import itertools
 import logging
 import re
+import sys
 import threading
 import tracemalloc
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 from unittest import mock
 
 import click
 import pytest
 
 from pytest_memalert.attribution.explanation import Explanation, bounded_holder, explain
-from pytest_memalert.attribution.holders import NO_REFERRER
+from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.objects import referents_of
 
 KEEP: list[Any] = []
@@ -33,6 +38,7 @@ RING: deque[Any] = deque(maxlen=1000)
 CALLBACKS: list[Any] = []
 MOCK = mock.MagicMock()
 CHAIN: Any = None
+_VARIABLE: contextvars.ContextVar[Any] = contextvars.ContextVar("kept_in_context")
 
 
 class Entry:
@@ -43,7 +49,7 @@ class Entry:
 
 
 class Slotted:
-    __slots__ = ("before", "text")
+    __slots__ = ("__weakref__", "before", "text")
 
     before: Any
     text: str
@@ -343,7 +349,8 @@ def test_a_missing_decref_of_an_untracked_object_is_found_by_its_trace() -> None
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(bytes(1000)))
 
     found = explained(leak)
-    assert found.survivors[0].held_by == ("no Python referrer: a missing decref, or held from C",)
+    assert found.survivors[0].held_by == (UNTRACKED,)
+    assert "a C extension that lacks a decref may, too" in found.recommendations[0]
     assert found.survivors[0].size_bytes == pytest.approx(1033, abs=100)
     assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.survivors[0].allocated_at[0])
 
@@ -356,6 +363,72 @@ def test_an_unbounded_holder_is_preferred_to_a_bounded_one() -> None:
         KEEP.append(entry)
 
     assert explained(leak).bounded is None
+
+
+def test_a_value_of_a_context_variable_is_held_by_it() -> None:
+    def leak() -> None:
+        _VARIABLE.set((*_VARIABLE.get(()), [1]))
+
+    context = contextvars.copy_context()
+    found = context.run(explained, leak)
+    assert any("context variable kept_in_context" in one.held_by for one in found.survivors)
+    assert any("reset the context variable `kept_in_context`" in advice for advice in found.recommendations)
+
+
+def test_a_module_that_is_added_is_held_by_sys_modules() -> None:
+    numbers = itertools.count()
+
+    def leak() -> None:
+        module = ModuleType(f"made_{next(numbers)}")
+        sys.modules[module.__name__] = module
+
+    try:
+        found = explained(leak)
+    finally:
+        for name in [name for name in sys.modules if name.startswith("made_")]:
+            del sys.modules[name]
+    assert any(one.held_by[0] == "module sys" for one in found.survivors if one.held_by)
+    assert any("remove from `sys.modules` in teardown" in advice for advice in found.recommendations)
+
+
+def test_a_class_that_is_registered_is_held_by_the_registry() -> None:
+    """And not by notes that pympler takes of classes."""
+
+    class Base:
+        known: ClassVar[list[type]] = []
+
+        def __init_subclass__(cls) -> None:
+            Base.known.append(cls)
+
+    def leak() -> None:
+        class Registered(Base):
+            data = bytearray(2000)
+
+    found = explained(leak)
+    assert not any("pympler" in hop for one in found.survivors for hop in one.held_by)
+    assert any("known" in advice for advice in found.recommendations)
+
+
+def test_a_finalizer_is_to_be_detached() -> None:
+    """To clear the registry would disable everybody's."""
+    anchor = Slotted()
+
+    def leak() -> None:
+        weakref.finalize(anchor, len, [1])
+
+    assert any("call detach()" in advice for advice in explained(leak).recommendations)
+
+
+def test_a_traceback_that_is_kept_leads_to_none_of_our_functions() -> None:
+    def leak() -> None:
+        try:
+            raise ValueError
+        except ValueError as problem:
+            KEEP.append(problem)
+
+    found = explained(leak)
+    told = [*(one.type for one in found.survivors), *(hop for one in found.survivors for hop in one.held_by)]
+    assert not any("pytest_memalert" in text for text in told)
 
 
 @pytest.mark.parametrize("hops", [1, 3, 6])

@@ -276,6 +276,17 @@ def test_runs_beyond_the_count_are_forgotten_the_oldest_first(path: Path) -> Non
     assert values(path) == [100, 100, 100]
 
 
+def test_names_that_no_run_has_any_more_are_forgotten(path: Path) -> None:
+    """Those of parameters that change with each run; what other runs have too stays."""
+    for number in range(6):
+        tests = [make_test(NODEID), *(make_test(f"{NODEID}[{number}-{each}]") for each in range(10))]
+        remember(path, make_run(f"r{number}", tests), keep=replace(KEEP_ALL, max_runs=2))
+    with closing(sqlite3.connect(path)) as connection:
+        names = {name for (name,) in connection.execute("SELECT nodeid FROM tests")}
+    assert names == {"session", NODEID, *(f"{NODEID}[{n}-{each}]" for n in (4, 5) for each in range(10))}
+    assert len(values(path)) == 2
+
+
 def test_runs_and_lives_beyond_the_age_are_forgotten(path: Path) -> None:
     remember(path, make_run("r1", alerts=[make_alert()]))
     later = NOON + timedelta(days=8)

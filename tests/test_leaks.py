@@ -389,7 +389,11 @@ def test_a_brief_look_goes_on_while_every_run_leaves_something(signal: Signal) -
 
     step, runs = follow(level_after, policy=Policy(quick_s=0.0, brief=True))
     assert (step.action, step.signals) == ("leaking", (signal,))
-    assert runs >= 300
+    if signal in ("descriptors", "threads"):
+        # Other tests need some as well.
+        assert runs == Policy().most_left
+    else:
+        assert runs >= 300
 
 
 def test_a_brief_look_sees_what_bypasses_malloc() -> None:

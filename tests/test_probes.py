@@ -47,6 +47,9 @@ class ScriptedMark:
         """Return the highest since."""
         return self.highest
 
+    def stop(self) -> None:
+        """Do nothing."""
+
 
 class BrokenMark(ScriptedMark):
     """A mark that can't be read any more."""
@@ -137,6 +140,38 @@ def test_sampling_thread_sees_a_spike_that_lasts(monkeypatch: pytest.MonkeyPatch
     assert read_twice.wait(30)
     level["rss"] = 100
     assert windows.close(window).highest_bytes == 900
+    windows.stop()
+    time.sleep(0.02)
+    so_far = len(reads)
+    time.sleep(0.02)
+    assert len(reads) == so_far
+
+
+def test_reading_of_the_sampling_thread_from_before_a_window_is_not_the_windows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was under way when the window began."""
+    monkeypatch.setattr(sys, "platform", "unknown")
+    here = threading.get_ident()
+    is_reading, may_go_on, has_read_again = threading.Event(), threading.Event(), threading.Event()
+
+    def read_rss() -> int:
+        if threading.get_ident() == here:
+            return 10
+        if not is_reading.is_set():
+            is_reading.set()
+            may_go_on.wait(30)
+            return 100
+        has_read_again.set()
+        return 10
+
+    windows = open_peak_windows(read_rss, interval_s=0.001)
+    assert is_reading.wait(30)
+    window = windows.open()
+    may_go_on.set()
+    assert has_read_again.wait(30)
+    assert windows.close(window).highest_bytes == 10
+    windows.stop()
 
 
 @on_linux

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pytest_memalert.attribution.holders import Holder
+from pytest_memalert.attribution.holders import UNTRACKED, Holder
 from pytest_memalert.records import record
 
 __all__ = ["TASKS", "Finding", "Package", "recommend"]
@@ -98,6 +98,11 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         yield _for_native_holder(finding)
     elif holder.root == "module" and name is not None:
         yield from _for_module(finding, holder, name)
+    elif holder.root == "context":
+        variable = f" `{holder.variable}`" if holder.variable else "s, of which there should be few,"
+        yield f"reset the context variable{variable} when done, by the token that set() returns{_at(finding)}"
+    elif holder.root_name == "weakref.finalize":
+        yield f"call detach() on the weakref.finalize that is made, or drop what it watches{_at(finding)}"
     elif holder.root == "class":
         clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""
         yield f"bound or clear `{name}` ({holder.container}), which the class keeps for every test{clear}"
@@ -150,6 +155,11 @@ def _for_native_holder(finding: Finding) -> str:
         return (
             f"{finding.extension} (a C extension) keeps {finding.type} without a Python referrer: upgrade "
             f"{finding.extension.name}, or report a missing decref{_at(finding)}"
+        )
+    if finding.holder is not None and finding.holder.root_name == UNTRACKED:
+        return (
+            f"find what keeps what is made here: bytes, strings, tuples of such; "
+            f"a C extension that lacks a decref may, too{_at(finding)}"
         )
     return f"look for a C extension called here that lacks a decref, or keeps what it is given{_at(finding)}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from math import gcd
 
@@ -55,11 +55,13 @@ def kinds_of_run(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[K
 def compose(run: Callable[[], str | None]) -> Composition:
     """Return what each call of ``run`` leaves behind, at the cost of two traced runs.
 
-    Empty when a run is no evidence, or left no object of the user's that the collector
-    tracks: by nothing can a leak be recognised.
+    What the collector doesn't track (bytes, say) stands for a leak by its places alone, where there is
+    nothing else. Empty when a run is no evidence, or left nothing of the user's: by nothing can a leak be
+    recognised.
     """
     started_tracing = sites.start_tracing()
     traced: list[tuple[type, tracemalloc.Traceback | None]] = []
+    untracked: list[tracemalloc.Traceback] = []
     try:
         with frozen():
             # Frozen it costs little; it clears the free lists, objects from which would have no trace.
@@ -70,18 +72,29 @@ def compose(run: Callable[[], str | None]) -> Composition:
             if problem is None and len(found) <= _MOST_OBJECTS:
                 traced = [(type(obj), sites.traceback_of(obj)) for obj in found]
             found.clear()
+            if problem is None and started_tracing:
+                traces = tracemalloc.take_snapshot().traces
+                untracked = [trace.traceback for trace in traces] if len(traces) <= _MOST_OBJECTS else []
     finally:
         if started_tracing:
             tracemalloc.stop()
     # Only now, since tracing makes whatever is made cost many times as much: to name a place, files are read.
-    described = Counter(_describe(kind, traceback) for kind, traceback in traced)
-    # What is there once dies with the next run, as the last result of a function does.
-    counts = {kind: count for kind, count in described.items() if kind is not None and count > 1}
+    counts = _count_alike(_describe(kind, traceback) for kind, traceback in traced)
+    counts = counts or _count_alike(_describe(object, traceback) for traceback in untracked)
     if not counts:
         return frozenset()
     # A test that does it twice leaves twice as much of the same.
     shared = reduce(gcd, counts.values())
     return frozenset((kind, place, count // shared) for (kind, place), count in counts.items())
+
+
+def _count_alike(described: Iterable[tuple[str, str] | None]) -> dict[tuple[str, str], int]:
+    """Return how many there are of each that isn't None, without what is there once.
+
+    That dies with the next run, as the last result of a function does.
+    """
+    counts = Counter(described)
+    return {kind: count for kind, count in counts.items() if kind is not None and count > 1}
 
 
 def _describe(cls: type, traceback: tracemalloc.Traceback | None) -> tuple[str, str] | None:

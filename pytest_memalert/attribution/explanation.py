@@ -21,7 +21,7 @@ from types import ModuleType
 
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding, Package
-from pytest_memalert.attribution.holders import NO_REFERRER, Holder, HolderSearch, bounded_holder
+from pytest_memalert.attribution.holders import UNTRACKED, Holder, HolderSearch, bounded_holder
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
 from pytest_memalert.attribution.objects import (
     base_names,
@@ -316,7 +316,18 @@ def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | N
 
 
 def _rank(holder: Holder) -> tuple[int, int]:
-    order = ("module", "class", "fixture", "thread", "function", "frame", "pytest", "object", "none")
+    order = (
+        "module",
+        "class",
+        "fixture",
+        "context",
+        "thread",
+        "function",
+        "frame",
+        "pytest",
+        "object",
+        "none",
+    )
     return order.index(holder.root), len(holder.hops)
 
 
@@ -364,7 +375,7 @@ def _without_objects(
             paths[id(group)] = holder
         return _survivors(groups, paths), groups, paths
     kept = steady[:_SHOWN_SURVIVORS]
-    unheld = Holder(root="none", root_name=NO_REFERRER, hops=(NO_REFERRER,), identity="none")
+    unheld = Holder(root="none", root_name=UNTRACKED, hops=(UNTRACKED,), identity="none")
     paths = {id(group): unheld for group in kept}
     return _survivors(kept, paths), kept, paths
 
@@ -461,7 +472,7 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
         holder=holder,
         package=_package_of_module(holder.root_name) if holder and holder.root == "module" else None,
         extension=extension,
-        at_exit=bool(holder and holder.root == "none" and seen.exit_callbacks_per_run >= 0.5),
+        at_exit=bool(holder and holder.root in ("none", "function") and seen.exit_callbacks_per_run >= 0.5),
     )
 
 

@@ -17,8 +17,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextvars import Context
+from contextvars import Context, ContextVar
 from inspect import CO_OPTIMIZED
+from itertools import pairwise
 from types import (
     AsyncGeneratorType,
     CellType,
@@ -51,9 +52,11 @@ from pytest_memalert.attribution.sites import OWN_DIRECTORY, describe, origin_of
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.records import record
 
-__all__ = ["NO_REFERRER", "Holder", "HolderSearch", "bounded_holder"]
+__all__ = ["NO_REFERRER", "UNTRACKED", "Holder", "HolderSearch", "bounded_holder"]
 
-RootKind = Literal["module", "class", "thread", "frame", "fixture", "pytest", "none", "function", "object"]
+RootKind = Literal[
+    "module", "class", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
+]
 
 #: Referrers followed from one level of the search to the next. Real paths are narrow; what has
 #: thousands of referrers is a shared object, which explains nothing.
@@ -62,6 +65,8 @@ _DEPTH = 14
 _SHOWN_HOPS = 10
 
 NO_REFERRER = "no Python referrer: a missing decref, or held from C"
+#: Of strings, bytes and tuples of such only the place is known, not the objects.
+UNTRACKED = "something that can't be told: the collector doesn't track such objects"
 
 _LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
 
@@ -275,14 +280,15 @@ class HolderSearch:
             return _Root("function", _function_name(obj))
         if is_passed or type(obj) is MethodType:
             return _Root("object", "the running code")
-        if type(obj) is Context:
-            return _Root("thread", "context variables of the current thread")
+        if _is_of_context(obj):
+            return _Root("context", "context variables of the current thread")
         return _Root("none", NO_REFERRER)
 
     def _root(self, obj: object) -> _Root | None:
         """Return the root that ``obj`` is, or None."""
         node = id(obj)
-        if node in self._modules:
+        # A module that the runs made is itself kept, by sys.modules.
+        if node in self._modules and node not in self._survivors:
             return _Root("module", self._modules[node])
         if node in self._threads:
             return _Root("thread", _thread_name(obj))
@@ -376,6 +382,11 @@ class HolderSearch:
             hops.append(root.name + (f" running {target}" if target else ""))
         if root.kind == "function":
             variable = _function_name(path[0])
+        elif root.kind == "context":
+            variable = _context_variable(path) or ""
+            hops.append(f"context variable {variable}" if variable else root.name)
+            while len(path) > 2 and _is_of_context(path[1]):
+                del path[0]  # the nodes of the tree that a context is
         position = 0
         if root.kind in ("none", "frame", "function", "object"):
             # The root isn't an object of its own: what it holds is the first hop.
@@ -385,7 +396,9 @@ class HolderSearch:
             container = type_name(type(path[0]))
         while position < len(path) - 1:
             holder = path[position]
-            if position == 0 and root.kind == "module":
+            if position == 0 and root.kind == "context":
+                edge, used = "its value", 1
+            elif position == 0 and root.kind == "module":
                 edge, used = (_key_of(holder, path[1]) if is_kind(holder, dict) else "its C state"), 1
             else:
                 edge, used = _edge(path[position:])
@@ -612,6 +625,23 @@ def _thread_target(thread: object) -> str | None:
     if type(target) is MethodType:
         target = target.__func__
     return _function_name(target) if type(target) is FunctionType else None
+
+
+def _is_of_context(obj: object) -> bool:
+    """Return whether an object is a context, or a node of the tree in which one keeps its variables."""
+    name = type_name(type(obj))
+    return type(obj) is Context or name == "hamt" or name.startswith("hamt_")
+
+
+def _context_variable(path: list[object]) -> str | None:
+    """Return the name of the variable whose value the path leads through."""
+    for node, value in pairwise(path):
+        if _is_of_context(node):
+            # A node visits each variable right after its value.
+            for held, variable in pairwise(referents_of(node)):
+                if held is value and type(variable) is ContextVar:
+                    return variable.name
+    return None
 
 
 def _function_name(function: object) -> str:

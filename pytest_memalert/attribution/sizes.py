@@ -50,7 +50,8 @@ def _flat_size(obj: object) -> int:
     looks at attributes, so it isn't shown an instance of a class that could answer by itself.
     """
     kind = type(obj)
-    if not _FLAGS_OF_TYPE(kind) & _HEAP_TYPE:
+    # Of a class pympler takes notes, which would keep the class alive.
+    if kind is not type and not _FLAGS_OF_TYPE(kind) & _HEAP_TYPE:
         try:
             return int(asizeof.flatsize(obj))  # type: ignore[no-untyped-call]
         except Exception:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
+from types import FunctionType
 
 from pytest_memalert.attribution.objects import (
     instance_dict,
@@ -118,6 +119,9 @@ class _Census:
         self.own |= {id(self.own)}
 
     def is_own(self, obj: object) -> bool:
+        """Return whether an object is ours: a traceback that is kept leads to our frames and functions."""
+        if type(obj) is FunctionType:
+            return obj.__code__.co_filename.startswith(OWN_DIRECTORY)
         return id(obj) in self.own or is_frame_of(obj, OWN_DIRECTORY)
 
     def is_foreign(self, obj: object) -> bool:
@@ -553,7 +557,7 @@ def _hidden_groups(census: _Census, runs: int) -> tuple[list[Group], float]:
             frames[number] = frames_of(statistic.traceback)
     hidden = [
         Group(
-            type="object unknown to the collector",
+            type="untracked object",
             objects=[],
             frames=useful(frames.get(number, ())),
             framework=is_framework(frames.get(number, ())),

@@ -424,6 +424,13 @@ class History:
 
     def _forget_runs(self, numbers: Iterable[int]) -> None:
         for number in numbers:
+            # Names that no other run has, as those of parameters that change each time.
+            self._connection.execute(
+                "DELETE FROM tests WHERE id IN (SELECT test FROM figures WHERE run = ?) AND NOT EXISTS ("
+                "SELECT 1 FROM runs CROSS JOIN figures ON figures.run = runs.id AND figures.test = tests.id "
+                "WHERE runs.id != ?)",
+                (number, number),
+            )
             for table, key in (("figures", "run"), ("alerts", "run"), ("runs", "id")):
                 self._connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (number,))
 

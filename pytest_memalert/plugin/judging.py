@@ -212,7 +212,8 @@ class Judge:
         case = _Case(measurement=measurement, item=item, limits=limits, rules=rules, notes=notes)
         if passed:
             self._look_for_leak(case)
-        self._leak_check.learn(measurement.values)
+        leaks = case.leak is not None and case.leak.status == "leaking"
+        self._leak_check.learn(measurement.values, leaks=leaks)
         breaches = [
             breach
             for breach in find_breaches(

@@ -71,11 +71,12 @@ class LeakCheck:
         cost_s = first_run_s * (1 if first_run_s >= _LONG_RUN_S else 2)
         return self._clearing_s + cost_s <= _CLEARING_S + _CLEARING_SHARE * self._tests_s
 
-    def learn(self, values: Mapping[str, float]) -> None:
-        """Take in the figures of a test, as part of what the suite retains anyway."""
+    def learn(self, values: Mapping[str, float], *, leaks: bool = False) -> None:
+        """Take in the figures of a test, as part of what the suite retains anyway unless it ``leaks``."""
         if self._leaks != "off":
-            self._floor.learn(values)
             self._tests_s += values["duration_s"]
+            if not leaks:
+                self._floor.learn(values)
 
     def check(
         self, item: pytest.Item, limits: MarkerLimits, *, first_run_s: float, budget_s: float | None

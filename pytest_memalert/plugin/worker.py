@@ -221,6 +221,8 @@ class Worker:
 
     def pytest_sessionfinish(self) -> None:
         """Stop what was started."""
+        if self._sampler is not None:
+            self._sampler.close()
         if self._started_tracing:
             import tracemalloc
 

@@ -28,6 +28,9 @@ class _Mark(Protocol):
         ``level_bytes`` is what it is now, where the caller has just read it.
         """
 
+    def stop(self) -> None:
+        """End whatever keeps the mark."""
+
 
 class PeakWindow:
     """A window of time whose highest resident memory is wanted.
@@ -90,6 +93,10 @@ class PeakWindows:
         self._settle()
         self._raise_level(level_bytes)
 
+    def stop(self) -> None:
+        """End whatever keeps the mark: no window is read after this."""
+        self._mark.stop()
+
     def _raise_level(self, level_bytes: int) -> None:
         if self._open:
             for window in self._open:
@@ -151,6 +158,9 @@ class KernelMark:
             return max(seen_bytes, level_bytes or self._read_rss() or 0)
         return self.read_exactly()
 
+    def stop(self) -> None:
+        """Do nothing: the kernel keeps its mark in any case."""
+
     def read_exactly(self) -> int | None:
         """Return the mark as /proc/self/status has it."""
         text = STATUS.read()
@@ -174,13 +184,21 @@ class _SampledMark:
         self._read_rss = read_rss
         self._interval_s = interval_s
         self._highest_bytes = 0
+        self._resets = 0
+        self._lock = _thread.allocate_lock()
         self._stop = _thread.allocate_lock()
         self._stop.acquire()
         # Not threading.Thread: tests that list the threads of the process shall not see ours.
         _thread.start_new_thread(self._watch, ())
 
     def reset(self) -> None:
-        self._highest_bytes = self._read_rss() or 0
+        with self._lock:
+            self._resets += 1
+            self._highest_bytes = self._read_rss() or 0
+
+    def stop(self) -> None:
+        if self._stop.locked():
+            self._stop.release()
 
     def read(self, level_bytes: int | None = None) -> int | None:
         highest = max(self._highest_bytes, level_bytes or self._read_rss() or 0)
@@ -188,9 +206,12 @@ class _SampledMark:
 
     def _watch(self) -> None:
         while not self._stop.acquire(timeout=self._interval_s):
+            resets = self._resets
             seen = self._read_rss() or 0
-            if seen > self._highest_bytes:  # compared last: a reset in between is not undone
-                self._highest_bytes = seen
+            with self._lock:
+                # What was read before a reset is of the time before it.
+                if resets == self._resets and seen > self._highest_bytes:
+                    self._highest_bytes = seen
 
 
 def open_peak_windows(read_rss: Callable[[], int | None], *, interval_s: float) -> PeakWindows:

@@ -94,6 +94,11 @@ class Sampler:
         """Return the resident memory of child processes, where a rule asks for it."""
         return self._guarded(self._children) if self._children else _NOTHING
 
+    def close(self) -> None:
+        """End what was begun for the readings: a thread, where the kernel keeps no mark."""
+        if self.peaks is not None:
+            self.peaks.stop()
+
     def reset_traced_peak(self) -> None:
         """Begin tracemalloc's peak anew; nothing when it isn't tracing."""
         if self.traced:

@@ -137,7 +137,7 @@ def _alert(alert: PerformanceAlert, run: Run) -> dict[str, Any]:
         "observed": _quantity(alert.observed, unit),
         "limit": f"{alert.condition.value} {_quantity(alert.limit, unit)}",
         "rule": alert.rule,
-        "id": alert.id,
+        "fingerprint": alert.fingerprint,
         "nodeids": alert.nodeids[:_TESTS_NAMED] if len(alert.nodeids) > 1 else (),
         "more_nodeids": max(len(alert.nodeids) - _TESTS_NAMED, 0),
         "survivors": [

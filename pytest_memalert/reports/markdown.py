@@ -144,6 +144,8 @@ def _detail(alert: PerformanceAlert) -> str:
     rows = [*_evidence(alert), *_survivors(alert), *_advice(alert)]
     if not rows:
         return ""
+    # What `memalert ack` takes.
+    rows.append(f"alert {code(alert.fingerprint)}")
     # Inside a summary Markdown isn't read, HTML is.
     name = html.escape(_shown(subject(alert), _NAME_LENGTH))
     what = html.escape(alert.category.value)
