@@ -155,6 +155,19 @@ def test_leaked_descriptors_are_a_leak() -> None:
     assert step.signals == ("descriptors",)
 
 
+def test_little_of_a_heap_that_falls_as_often_as_it_rises_is_unclear() -> None:
+    """Threads that take turns leave chunks here and there; a leak leaves its own in run after run."""
+    source = random.Random(1)
+    noise = [0.0, *(source.choice((-400.0, 0.0, 420.0)) for _ in range(5000))]
+    step, _ = follow(lambda n: {"blocks": 0.0, "heap": 20.0 * n + noise[n]})
+    assert step.action == "unclear"
+    assert "may be an allocator's" in (step.reason or "")
+    step, _ = follow(lambda n: {"blocks": 0.0, "heap": 16.0 * n})
+    assert step.action == "leaking"
+    step, _ = follow(lambda n: {"blocks": 0.0, "heap": 48.0 * (n // 3)})
+    assert step.action == "leaking"
+
+
 def test_slow_test_that_leaks_is_found_in_few_runs() -> None:
     step, runs = follow(blocks(lambda n: 4 * n), run_s=SLOW_S)
     assert step.action == "leaking"

@@ -424,7 +424,9 @@ def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[i
     unexplained_bytes = result.traced_bytes_per_run - found_bytes
     # A dict of numbers and text is itself not tracked: to be looked for among attributes and globals.
     wants_dicts = bool(result.hidden) and unexplained_bytes > found_bytes
-    if not candidates and not wants_dicts:
+    # What grew by our doing, as sys.modules by what we import, doesn't grow again.
+    doubted = [] if result.groups else [(obj, per_run, length(obj)) for obj, per_run in result.grown]
+    if not candidates and not wants_dicts and not doubted:
         return
     if wants_dicts:
         candidates += _untracked_dicts()
@@ -444,6 +446,10 @@ def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[i
             done = 0
             while done < _FEWEST_RUNS and attempt(run) is None:
                 done += 1
+        if done >= 2 and doubted:
+            result.grown = [
+                (obj, per_run) for obj, per_run, count in doubted if (length(obj) or 0) > (count or 0)
+            ]
         for obj, count in zip(candidates, before, strict=True):
             added = (length(obj) or 0) - count
             if added > 0 and done >= 2:
