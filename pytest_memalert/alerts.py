@@ -118,17 +118,11 @@ class AlertManager:
     def add_rule(self, rule: AlertRule) -> None:
         """Add a rule, or replace the one of its name and severity.
 
-        Raises ConfigurationError for a rule of scope ``session``: only a test session has an end.
+        Raises ConfigurationError for a rule of scope ``session`` (only a test session has an end), and for
+        one whose severity, category, condition or threshold is none.
         """
-        if rule.scope != "test":
-            raise ConfigurationError(
-                [
-                    (
-                        f"AlertManager.add_rule({rule.name!r}): scope {rule.scope!r} is judged at the end of "
-                        "a test session, which a manager doesn't see; write scope='test'"
-                    )
-                ]
-            )
+        if problems := [f"AlertManager.add_rule({rule.name!r}): {each}" for each in _problems_of(rule)]:
+            raise ConfigurationError(problems)
         # Where it was written says that it is the user's own: a default rule has that origin alone.
         if rule.origin == "default" and rule not in DEFAULT_RULES:
             rule = replace(rule, origin="add_rule")
@@ -270,6 +264,11 @@ class AlertManager:
         """
         if not reason.strip():
             raise MemalertError("acknowledge: a reason is missing; write reason='...'")
+        if until is not None and not isinstance(until, datetime):
+            raise MemalertError(
+                f"acknowledge: until={until!r} is no time; write a datetime, such as "
+                "datetime(2026, 12, 31, tzinfo=timezone.utc)"
+            )
         if until is not None and until.tzinfo is None:
             raise MemalertError(
                 f"acknowledge: until={until!r} has no zone; write it with tzinfo=timezone.utc"
@@ -426,6 +425,34 @@ class AlertManager:
         with self._lock:
             for key in self._keys(name, severity):
                 self._rules[key] = replace(self._rules[key], enabled=enabled)
+
+
+def _problems_of(rule: AlertRule) -> list[str]:
+    """Return what is wrong with a rule that is made in code: no type checker may have seen it."""
+    problems = []
+    if rule.scope != "test":
+        problems.append(
+            f"scope {rule.scope!r} is judged at the end of a test session, which a manager doesn't see; "
+            "write scope='test'"
+        )
+    enums: dict[str, type[AlertSeverity | AlertCategory | AlertCondition]] = {
+        "severity": AlertSeverity,
+        "category": AlertCategory,
+        "condition": AlertCondition,
+    }
+    for name, enum in enums.items():
+        value: object = getattr(rule, name)
+        if not isinstance(value, enum):
+            known = [member.value for member in enum]
+            meant = value if value in known else known[0]
+            problems.append(f"{name}={value!r} is no {enum.__name__}; write {enum.__name__}({meant!r})")
+    threshold: object = rule.threshold
+    is_number = isinstance(threshold, int | float) and (threshold == threshold or rule.against is not None)
+    if not is_number:
+        problems.append(
+            f"threshold={threshold!r} is no number; write it in the metric's base unit: 10 * 2**20 for 10 MiB"
+        )
+    return problems
 
 
 def _is_default_pace(rule: AlertRule) -> bool:

@@ -1,6 +1,6 @@
 """The records, in the order data flows; read this first.
 
-sample -> measurement -> verdict -> alert -> run. All are immutable. ``None``
+sample -> measurement -> verdict -> alert -> run. None is changed once made. ``None``
 means "not known", never "zero". Quantities end in their unit.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import total_ordering
 from typing import Literal
@@ -309,7 +309,8 @@ class LeakAnalysis:
         )
 
 
-@record(frozen=True, slots=True, kw_only=True)
+# Not a record: hooks of anybody's are given it, and what they set on it would be seen by all.
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PerformanceAlert:
     """Hold one finding: what grew, how much, against what, and what to do.
 

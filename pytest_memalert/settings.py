@@ -250,6 +250,8 @@ def _unknown_keys(written: Iterable[str], place: str, known: Collection[str]) ->
 def _read_path(value: object, option: Option) -> Path | None:
     if value is None or isinstance(value, Path):
         return value
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("a file is missing; write its path")
     return Path(read_text(value))
 
 

@@ -119,6 +119,34 @@ def test_removed_rule_is_gone_and_a_disabled_one_waits() -> None:
     assert [rule.name for rule in manager.rules] == ["growth"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"threshold": "10 MiB"}, r"threshold='10 MiB' is no number; write it in the metric's base unit"),
+        ({"threshold": None}, "threshold=None is no number"),
+        ({"threshold": float("nan")}, "threshold=nan is no number"),
+        (
+            {"severity": "warning"},
+            r"severity='warning' is no AlertSeverity; write AlertSeverity\('warning'\)",
+        ),
+        ({"category": "zz"}, "category='zz' is no AlertCategory"),
+        ({"condition": ">"}, r"condition='>' is no AlertCondition; write AlertCondition\('>'\)"),
+    ],
+)
+def test_rule_of_wrong_types_is_refused_when_it_is_added(changes: dict[str, Any], told: str) -> None:
+    """And not when it is judged, or never."""
+    with pytest.raises(ConfigurationError, match=told):
+        AlertManager().add_rule(a_rule(**changes))
+
+
+@pytest.mark.parametrize("until", ["30 days", timedelta(days=30)])
+def test_acknowledgment_until_something_that_is_no_time_is_refused(until: Any) -> None:
+    manager = AlertManager(rules=[a_rule()])
+    (alert,) = manager.check_memory(growth(200))
+    with pytest.raises(MemalertError, match="is no time; write a datetime"):
+        manager.acknowledge(alert.id, reason="known", until=until)
+
+
 def test_one_severity_of_a_pair_can_be_meant_alone() -> None:
     manager = AlertManager()
     manager.disable("rss", severity=WARNING)

@@ -208,7 +208,7 @@ def test_a_wrong_value_is_told_even_where_a_later_layer_wins() -> None:
         ({"trace": "yes"}, "'yes' is neither true nor false; write it as true or false"),
         ({"leaks": False}, "False is not one of 'off', 'suspects', 'all'"),
         ({"json": 3}, "3 is not a text"),
-        ({"json": ""}, "'' is not a text"),
+        ({"json": ""}, "a file is missing; write its path"),
         ({"budget": 30}, "30 is neither a duration nor a share; write it as '30s' or '10%'"),
         ({"budget": "30"}, "'30' is neither a duration nor a share; write it as '30s' or '10%'"),
         ({"budget": "much"}, "'much' is neither a duration nor a share; write it as '30s' or '10%'"),
@@ -602,7 +602,7 @@ def test_law_the_closest_marker_wins_key_by_key(layers: list[dict[str, object]])
         ({"runs": 0}, "memalert(runs=...): 0 is not a count of 1 or more"),
         ({"runs": True}, "memalert(runs=...): True is not a count of 1 or more"),
         ({"warmups": -1}, "memalert(warmups=...): -1 is not a count of 0 or more"),
-        ({"reason": ""}, "memalert(reason=...): '' is not a text"),
+        ({"reason": ""}, "memalert(reason=...): a file is missing; write its path"),
     ],
 )
 def test_a_wrong_keyword_is_told_with_place_and_remedy(keywords: dict[str, object], problem: str) -> None:
