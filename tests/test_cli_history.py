@@ -250,6 +250,19 @@ def test_history_of_the_configuration_is_read(folder: Path) -> None:
     assert listed() == [PEAK.fingerprint]
     (folder / "pyproject.toml").write_text('[tool.memalert]\nhistory = "none"\n', encoding="utf-8")
     assert "the history is off" in said("history", status=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "section"), [("pytest.ini", "pytest"), ("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")]
+)
+def test_history_of_the_ini_file_is_read(folder: Path, name: str, section: str) -> None:
+    """Where pytest itself takes it from, it wins over the table."""
+    (folder / "pyproject.toml").write_text('[tool.memalert]\nhistory = "other.db"\n', encoding="utf-8")
+    (folder / name).write_text(f"[{section}]\nmemalert_history = kept/h.db\n", encoding="utf-8")
+    remember(PEAK, path="kept/h.db")
+    assert listed() == [PEAK.fingerprint]
+    (folder / name).write_text(f"[{section}]\nmemalert_history = none\n", encoding="utf-8")
+    assert f"{name}: memalert_history" in said("history", status=2)
     assert listed("--history", "kept/h.db") == [PEAK.fingerprint]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
@@ -36,6 +37,20 @@ _DEFAULT_HISTORY = ".memalert/history.sqlite3"
 #: What makes a directory the project's: the first of these found, looking upwards.
 _SIGNS = (".memalert", FILE_NAME, "memalert.lock.json", "pyproject.toml", "pytest.ini")
 
+_INI_KEY = "memalert_history"
+#: The files of pytest's own options and their sections; the first with such a section is the one in force.
+_INI_SECTIONS = {
+    "pytest.ini": "pytest",
+    ".pytest.ini": "pytest",
+    "tox.ini": "pytest",
+    "setup.cfg": "tool:pytest",
+}
+    "pytest.ini": "pytest",
+    ".pytest.ini": "pytest",
+    "tox.ini": "pytest",
+    "setup.cfg": "tool:pytest",
+}
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -69,14 +84,29 @@ def locate_history(given: Path | None) -> Path:
         table = read_pyproject(configuration) if configuration.is_file() else {}
     except ConfigurationError as wrong:
         raise Unreadable("\n  ".join(("the configuration is wrong:", *wrong.problems))) from None
-    named = table.get("history", _DEFAULT_HISTORY)
+    named, where = _history_in_ini(project) or (
+        table.get("history", _DEFAULT_HISTORY),
+        f"{configuration}: tool.memalert.history",
+    )
     if not isinstance(named, str) or named.strip().lower() == "none":
-        raise Unreadable(
-            f"the history is off ({configuration}: tool.memalert.history); name a file with --history PATH"
-        )
+        raise Unreadable(f"the history is off ({where}); name a file with --history PATH")
     path = project / named
     # As the user would write it, where that is shorter.
     return path.relative_to(Path().resolve()) if path.is_relative_to(Path().resolve()) else path
+
+
+def _history_in_ini(project: Path) -> tuple[object, str] | None:
+    """Return what pytest's own configuration says of the history, which wins there too, and where it does."""
+    for name, section in _INI_SECTIONS.items():
+        parser = configparser.RawConfigParser(strict=False)
+        try:
+            parser.read_string((project / name).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, configparser.Error):
+            continue  # pytest tells what is wrong with it
+        if parser.has_section(section):
+            text = parser.get(section, _INI_KEY, fallback="").strip()
+            return (text, f"{project / name}: {_INI_KEY}") if text else None
+    return None
 
 
 def acknowledgments_path() -> Path:
