@@ -45,11 +45,6 @@ _INI_SECTIONS = {
     "tox.ini": "pytest",
     "setup.cfg": "tool:pytest",
 }
-    "pytest.ini": "pytest",
-    ".pytest.ini": "pytest",
-    "tox.ini": "pytest",
-    "setup.cfg": "tool:pytest",
-}
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
