@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import Frame, origin_of, useful
+from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, useful
 from pytest_memalert.collector import collect, frozen
 from pytest_memalert.records import record
 
@@ -15,6 +15,8 @@ __all__ = ["NativeGrowth", "measure_native_growth"]
 
 _PROFILED_RUNS = 2
 _KEPT_FRAMES = 25
+# What a place takes in so few runs may be so many times the growth, or that part of it.
+_NEAR = 4
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,8 @@ def _profile(
     """Read the heap at every call and return; return the stack and the C function with the growth.
 
     Memory freed elsewhere than where it was taken counts at both places: so the place nearest
-    to the expected growth is taken, not the one with the most.
+    to the expected growth is taken, not the one with the most. One of pytest's only where no other comes
+    near: it takes and frees much in each run, and with few runs some of that may look like the growth.
     """
     net: dict[tuple[str, int, str | None], int] = {}
     stacks: dict[tuple[str, int, str | None], tuple[Frame, ...]] = {}
@@ -112,12 +115,14 @@ def _profile(
                 break
     finally:
         sys.setprofile(None)
-    candidates = [key for key in stacks if net[key] > 0 and origin_of(key[0]) != "own"]
-    if not candidates or expected_bytes <= 0:
-        return (), None
-    best = min(candidates, key=lambda key: abs(net[key] - expected_bytes))
-    if net[best] < expected_bytes / 4:
+    near = [
+        key
+        for key in stacks
+        if expected_bytes / _NEAR <= net[key] <= expected_bytes * _NEAR and origin_of(key[0]) != "own"
+    ]
+    if not near or expected_bytes <= 0:
         return (), None  # spread over many places, or grown in another thread
+    best = min(near, key=lambda key: (is_framework(stacks[key]), abs(net[key] - expected_bytes)))
     return stacks[best], best[2]
 
 
