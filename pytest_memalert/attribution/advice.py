@@ -158,7 +158,7 @@ def _for_native_holder(finding: Finding) -> str:
         )
     if finding.holder is not None and finding.holder.root_name == UNTRACKED:
         return (
-            f"find what keeps what is made here: bytes, strings, tuples of such; "
+            "find what keeps what is made here: bytes, strings, tuples of such; "
             f"a C extension that lacks a decref may, too{_at(finding)}"
         )
     return f"look for a C extension called here that lacks a decref, or keeps what it is given{_at(finding)}"

@@ -291,7 +291,7 @@ class Worker:
         attempt.call_ended = True
 
     def after_phase(self, report: pytest.TestReport) -> None:
-        """Keep the report of a phase, or log it where nothing can change it any more."""
+        """Keep the report of a phase, and log it at once where nothing can change it any more."""
         attempt = self._attempt
         if attempt is None:
             return
