@@ -145,7 +145,7 @@ def investigate(
 
             explanation = explain(run, root=root)
             if explained is not None and (left_behind := composition or compose(run)):
-                known.by_composition[left_behind] = explanation
+                known.by_composition[left_behind] = _without_callers(explanation)
         frameworks = explanation.framework and (
             explanation.native or _accounts_for(explanation.framework_survivors, lost)
         )
@@ -204,11 +204,17 @@ def _remember(
         return
     size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / times
     known.by_kinds[kinds] = _Familiar(
-        explanation=explanation,
+        explanation=_without_callers(explanation),
         blocks=blocks / times,
         bytes=size_bytes,
         harmless=analysis.reason if harmless else None,
     )
+
+
+def _without_callers(explanation: Explanation) -> Explanation:
+    """Return an explanation as it holds for other tests, which come to the same place by other ways."""
+    shown = (replace(kind, allocated_at=kind.allocated_at[:1]) for kind in explanation.survivors)
+    return replace(explanation, survivors=tuple(shown))
 
 
 def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -> bool:

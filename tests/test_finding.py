@@ -214,6 +214,25 @@ def test_a_leak_explained_before_is_recognised() -> None:
     assert again.reason.endswith("of a leak that was confirmed before")
 
 
+def test_a_recognised_leak_names_no_caller_of_the_test_that_was_explained() -> None:
+    """Only the place of the allocation is the same: by which way a test comes to it is its own matter."""
+
+    def keep(size: int) -> None:
+        KEPT.append(bytearray(size))
+
+    def place_one() -> None:
+        keep(4096)
+
+    def place_another() -> None:
+        keep(4096)
+
+    explained = Explained()
+    first = investigate(place_one, explained=explained).survivors
+    again = investigate(place_another, explained=explained).survivors
+    assert [place.rpartition(".")[2] for place in first[0].allocated_at] == ["keep", "place_one"]
+    assert [survivor.allocated_at for survivor in again] == [first[0].allocated_at[:1]]
+
+
 def test_a_suspect_is_not_told_of_for_a_little_of_a_known_leak() -> None:
     """Whether it is a suspect at all is chance: each run of a suite would tell of other tests."""
     explained = Explained()

@@ -123,11 +123,11 @@ class Sampler:
             try:
                 answer: Any = probe.read()
                 # A number of another type (numpy's, a bool) would not pass to another process or a file.
-                value = nan if isinstance(answer, str) else float(answer)
+                number = nan if isinstance(answer, str) else float(answer)
             except Exception:  # a probe is somebody's code: its trouble is "no data"
                 continue
-            if isfinite(value):
-                extra[probe.name] = value
+            if isfinite(number):
+                extra[probe.name] = answer if type(answer) is int else number
         return extra
 
     @staticmethod

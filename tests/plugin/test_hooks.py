@@ -80,7 +80,15 @@ def test_probe_that_raises_is_no_data(serial: Inner) -> None:
 
 @pytest.mark.parametrize(
     ("value", "seen"),
-    [("True", 1.0), ("Odd(2.5)", 2.5), ("Fraction(1, 2)", 0.5), ("float('nan')", None), ("'much'", None)],
+    [
+        ("3", 3),
+        ("True", 1.0),
+        ("Odd(2.5)", 2.5),
+        ("Fraction(1, 2)", 0.5),
+        ("float('nan')", None),
+        ("10**400", None),
+        ("'much'", None),
+    ],
 )
 def test_probe_may_answer_with_any_number(inner: Inner, value: str, seen: float | None) -> None:
     """As numpy's, which derive from float; what is no number is no data."""
