@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from pytest_memalert.allowances import ALLOWANCE_KEYS, ALLOWANCES
+from pytest_memalert.allowances import ALLOWANCE_KEYS, ALLOWANCES, UNTRACED_PEAK
 from pytest_memalert.cli import main as main_command
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS
@@ -97,8 +97,17 @@ def allowances_table() -> str:
         floor = format_quantity(defaults[metric].floor, unit_of(metric))
         of = "the session" if metric in ALLOWANCES.of_session else "a test"
         named = ", ".join(_code(name) for name in metrics)
-        rows.append((_code(key), of, named, f"{defaults[metric].share:.0%}".replace("%", " %"), floor))
+        rows.append((_code(key), of, named, _percent(defaults[metric].share), floor))
+        if key == "peak":
+            floor = format_quantity(UNTRACED_PEAK.floor, "bytes")
+            rows.append(
+                ("", "a test that isn't traced", _code("peak_bytes"), _percent(UNTRACED_PEAK.share), floor)
+            )
     return _table(("key", "of", "metric", "share", "floor"), rows)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
 
 
 def command_table(name: str) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pytest_memalert.allowances import ALLOWANCES, Allowance
 from pytest_memalert.baseline import Baseline, Entry, Figure
 from pytest_memalert.gate import (
+    allowances_of,
     allowed,
     compare,
     compare_figure,
@@ -179,6 +180,27 @@ def test_baseline_without_traced_peaks_is_compared_with_resident_ones() -> None:
     known = entry(peak_bytes=10 * MIB)
     assert decide(known, resident=[12.0 * MIB] * 2, traced=[2.0 * MIB]) == "peak_bytes regression"
     assert decide(entry(growth_bytes=1), resident=[1.0], traced=[1.0]) == "nothing"
+
+
+@pytest.mark.parametrize(("observed", "status"), [(38.4, "within"), (42.0, "regression")])
+def test_resident_peak_alone_is_allowed_more_than_one_beside_a_traced_peak(
+    observed: float, status: str
+) -> None:
+    """From process to process it differs by what is free to reuse."""
+    known = entry(peak_bytes=36 * MIB)
+    runs = [observed * MIB] * 2
+    seen = decide_peaks("t", known, allowances_of(known, ALLOWANCES.of_tests), resident=runs, traced=[])
+    assert [comparison.status for comparison in seen] == [status]
+
+
+@pytest.mark.parametrize("figures", [{"peak_bytes": 36}, {"peak_bytes": 36, "traced_peak_bytes": 35}])
+def test_allowance_that_somebody_set_stands(figures: dict[str, int]) -> None:
+    """So does that of a test that was traced."""
+    known = entry(**figures)
+    own = {**ALLOWANCES.of_tests, "peak_bytes": Allowance(floor=5)}
+    assert allowances_of(known, own) == own
+    if len(figures) == 2:
+        assert allowances_of(known, ALLOWANCES.of_tests) == ALLOWANCES.of_tests
 
 
 @given(st.integers(min_value=2 * MIB, max_value=2**33))

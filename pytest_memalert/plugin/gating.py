@@ -12,6 +12,7 @@ from pytest_memalert.baseline import RETAINED, Entry, summarise
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.comparisons import tell
 from pytest_memalert.gate import (
+    allowances_of,
     compare_figure,
     decide_peaks,
     figures_of_leak,
@@ -41,7 +42,7 @@ _LONG_S = 2.0
 # A peak is claimed when it is over in the test's own run and in so many further ones.
 _PEAK_RUNS = 2
 # Growth is claimed when it came back in each further run; a pool of a few entries takes some to fill.
-_GROWTH_RUNS_AT_LEAST = 2
+_GROWTH_RUNS_AT_LEAST = 4
 _GROWTH_RUNS_AT_MOST = 8
 _ENOUGH_S = 0.5
 _ENOUGH_BYTES = 256 * 2**20
@@ -149,7 +150,7 @@ class Gate:
         return self._entries.get(nodeid) or self._entries.get(self._renamed.get(nodeid, ""))
 
     def _allowances(self, nodeid: str, entry: Entry, limits: MarkerLimits) -> Mapping[str, Allowance]:
-        allowances = self._given.allowances.for_test(nodeid)
+        allowances = allowances_of(entry, self._given.allowances.for_test(nodeid))
         medians = {metric: figure.median for metric in allowances if (figure := entry.figure(metric))}
         return widen_for_marker(allowances, limits, medians)
 

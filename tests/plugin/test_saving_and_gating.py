@@ -285,10 +285,10 @@ def test_long_test_is_not_traced_and_held_against_its_resident_peak(
     entries = saved(serial)
     assert "traced_peak_bytes" not in entries["test_a.py::test_long"]
     assert "traced_peak_bytes" in entries["test_a.py::test_quick"]
-    serial.write(source.format(size=6))
+    serial.write(source.format(size=8))
     done = serial.run("--memalert-gate")
     done.assert_outcomes(failed=2)
-    done.stdout.fnmatch_lines(["FAILED test_a.py::test_long - peak [56]* MiB is *"])
+    done.stdout.fnmatch_lines(["FAILED test_a.py::test_long - peak [78]* MiB is *"])
     monkeypatch.setattr("pytest_memalert.plugin.gating._LONG_S", 0.5)
     serial.run("--memalert-save").assert_outcomes(passed=2)
     monkeypatch.setattr("pytest_memalert.plugin.gating._LONG_S", 0.2)
