@@ -37,8 +37,8 @@ class Allowance:
 _KIB = 2**10
 
 # Chosen by repeated runs of real suites (docs/reference/gate.md). Traced peaks of a test lay within 5 KiB
-# in 489 of 489 tests, so that a few KiB would do for them. Resident memory of a whole session lay up to 22 % apart
-# (anyio): saving runs each test five times more, and the memory in pieces that this leaves, others use.
+# in 489 of 489 tests, so that a few KiB would do for them. Resident memory of a whole session lay up to 22 %
+# apart (anyio): saving runs each test five times more, and the memory in pieces that this leaves, others use.
 _OF_TESTS: dict[str, Allowance] = {
     "peak_bytes": Allowance(share=0.05, floor=512 * _KIB),
     # More than the 64 KiB that one read from a socket takes: where a server runs in a thread, it is chance
