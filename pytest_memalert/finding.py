@@ -67,7 +67,8 @@ def find_leaks(
     It is called as often as the evidence takes: a few times where it is clean, up to some
     thousand times, or about two seconds, where it grows. ``warmups`` calls come first (one by
     default), ``runs`` bounds the calls that are counted. An async function is awaited in an
-    event loop that lives as long as the search. An exception that it raises passes through.
+    event loop that lives as long as the search. An exception that it raises passes through; a generator
+    function, whose call runs nothing, is a TypeError.
     Don't use it while other threads allocate: what they do can't be told apart.
     """
     with _operation(func, args, kwargs) as run:
@@ -248,6 +249,8 @@ def _operation(
     func: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Iterator[Operation]:
     """Provide one call of ``func`` as an operation to repeat."""
+    if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+        raise TypeError("calling a generator function runs nothing: pass a function that goes through it")
     if not _is_async(func):
 
         def call() -> None:

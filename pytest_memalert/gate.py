@@ -32,7 +32,6 @@ __all__ = [
     "is_peak_odd",
     "keep_written",
     "match_renamed",
-    "merge_results",
     "retains_less",
     "settle",
     "why_unlike",
@@ -399,27 +398,6 @@ def _compare_first_run(test: Measurement, entry: Entry, allowances: Allowances) 
         if seen.status == "regression":
             found.append(seen)
     return found
-
-
-def merge_results(results: Sequence[GateResult], measured: Iterable[str], baseline: Baseline) -> GateResult:
-    """Return what the gates of several shards found, as one; ``measured`` are all tests of all shards."""
-    first = results[0]
-    uncompared = {nodeid for result in results for nodeid in result.uncompared}
-    renamed = {pair for result in results for pair in result.renamed}
-    entries = baseline.environments.get(first.environment, {})
-    seen = {*measured, *uncompared, *(old for old, _ in renamed), *filter(is_whole, entries)}
-    return replace(
-        first,
-        compared=sum(result.compared for result in results),
-        comparisons=tuple(comparison for result in results for comparison in result.comparisons),
-        new=tuple(sorted({nodeid for result in results for nodeid in result.new})),
-        missing=tuple(sorted(nodeid for nodeid in entries if nodeid not in seen)),
-        renamed=tuple(sorted(renamed)),
-        uncompared=tuple(sorted(uncompared)),
-        strict=any(result.strict for result in results),
-        partial=False,
-        refusal=next((result.refusal for result in results if result.refusal), None),
-    )
 
 
 def match_renamed(known: Collection[str], collected: Collection[str]) -> dict[str, str]:

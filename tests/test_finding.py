@@ -7,7 +7,7 @@ import ctypes
 import gc
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -77,6 +77,23 @@ def test_a_coroutine_that_nobody_awaits_is_refused() -> None:
     """It would be clean, whatever is in it."""
     with pytest.raises(TypeError, match="pass the async function itself"):
         find_leaks(lambda: keep_order_async())
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_generator_function_is_refused(is_async: bool) -> None:
+    """Its call runs nothing, and would always be clean."""
+
+    def keep() -> Iterator[int]:
+        KEPT.append(Order(1))
+        yield 1
+
+    async def keep_async() -> AsyncIterator[int]:
+        KEPT.append(Order(1))
+        yield 1
+
+    with pytest.raises(TypeError, match="calling a generator function runs nothing"):
+        find_leaks(keep_async if is_async else keep)
+    assert KEPT == []
 
 
 def test_generators_left_open_in_the_loop_are_closed() -> None:

@@ -23,7 +23,6 @@ from pytest_memalert.gate import (
     is_peak_odd,
     keep_written,
     match_renamed,
-    merge_results,
     settle,
     why_unlike,
     without_fragments,
@@ -388,14 +387,6 @@ def test_session_that_compiled_other_modules_is_not_compared() -> None:
     why = why_unlike(entry(heap_bytes=1, compiled_modules=40), {"compiled_modules": 0})
     assert why is not None
     assert why.startswith("0 modules were compiled in this run, and 40 in the one that was saved")
-
-
-def test_shards_are_one_result() -> None:
-    """A test is missing when no shard has it."""
-    shards = [run(measurement("a::one"), partial=True), run(measurement("a::new"), partial=True)]
-    whole = merge_results(shards, ["a::one", "a::new"], KNOWN)
-    assert (whole.compared, whole.new, whole.missing) == (1, ("a::new",), ("a::gone", "a::two"))
-    assert not whole.partial
 
 
 # -------------------------------------------------------------------- renamed

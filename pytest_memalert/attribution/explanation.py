@@ -97,11 +97,9 @@ class Explanation:
     recommendations: tuple[str, ...] = ()
     component: str = ""
     native: bool = False
-    native_bytes_per_run: float | None = None
     grown_at: tuple[str, ...] = ()
     framework: bool = False
     bounded: str | None = None
-    traced_bytes_per_run: float | None = None
     confidence: float = 0.0
     runs: int = 0
     reason: str | None = None
@@ -111,7 +109,6 @@ def explain(
     run: Callable[[], str | None],
     *,
     runs: int = 4,
-    bytes_per_run: float | None = None,
     search_limit_s: float = 1.5,
     root: Path | None = None,
 ) -> Explanation:
@@ -119,15 +116,14 @@ def explain(
 
     ``run`` runs the test once and returns None, or the reason why this run is no evidence.
     It is called ``runs`` times (at least 3), traced; where no object is found, ``runs`` + 3
-    times more. ``bytes_per_run`` is the growth already proven, if any: what the survivors
-    don't account for is told as native. ``search_limit_s`` bounds the search for holders. The
-    signature names files from ``root``, else from the current directory.
+    times more. ``search_limit_s`` bounds the search for holders. The signature names files from ``root``,
+    else from the current directory.
 
     Do not call it while tracemalloc traces for another purpose: it then has only the frames
     that tracing was started with.
     """
     try:
-        return _explain(run, max(runs, 3), bytes_per_run, search_limit_s, root)
+        return _explain(run, max(runs, 3), search_limit_s, root)
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
 
@@ -135,7 +131,6 @@ def explain(
 def _explain(
     run: Callable[[], str | None],
     runs: int,
-    bytes_per_run: float | None,
     search_limit_s: float,
     root: Path | None,
 ) -> Explanation:
@@ -146,11 +141,11 @@ def _explain(
         seen = watch(run, runs=runs, freezing=False)
         if seen.runs < 2:
             return Explanation(reason=seen.reason or reason, runs=seen.runs)
-    explanation = _from_objects(seen, bytes_per_run, search_limit_s, root)
+    explanation = _from_objects(seen, search_limit_s, root)
     del seen
     if explanation.confidence >= _SURE or explanation.framework:
         return explanation
-    growth = measure_native_growth(run, runs=runs, bytes_per_run=bytes_per_run)
+    growth = measure_native_growth(run, runs=runs)
     found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
@@ -160,9 +155,7 @@ def _explain(
 # --------------------------------------------------------------- Python objects
 
 
-def _from_objects(
-    seen: Watch, bytes_per_run: float | None, search_limit_s: float, root: Path | None
-) -> Explanation:
+def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Explanation:
     """Return the explanation by what survived; empty where no object did."""
     groups = seen.groups
     heads = _heads(groups)[:_MOST_HEADS]
@@ -183,20 +176,14 @@ def _from_objects(
     leading = [group for group in users if group in heads] or users[:1]
     leading_holders = [paths.get(id(group)) for group in leading]
     bounds = [holder.bounded if holder is not None else None for holder in leading_holders]
-    python_bytes = sum(group.size_bytes for group in groups)
-    native_bytes = None
-    if bytes_per_run is not None and survivors and bytes_per_run > max(2 * python_bytes, python_bytes + 1024):
-        native_bytes = bytes_per_run - python_bytes
     return Explanation(
         survivors=tuple(survivors),
         framework_survivors=tuple(_survivors(framework[:_SHOWN_SURVIVORS], found)),
         signature=_signature(leading or framework, {**found, **paths}, root),
         recommendations=advice.recommend(_finding(group, paths.get(id(group)), seen) for group in leading),
         component=sites.component_of(leading[0].frames) if leading else "",
-        native_bytes_per_run=native_bytes,
         framework=bool(framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
-        traced_bytes_per_run=seen.traced_bytes_per_run,
         confidence=max((group.confidence for group in users or framework), default=0.0),
         runs=seen.runs,
         reason=seen.reason,
@@ -425,7 +412,6 @@ def _from_heap(growth: NativeGrowth, seen: Explanation, root: Path | None) -> Ex
         return Explanation(
             runs=seen.runs,
             reason=growth.reason or seen.reason or "nothing that survives the runs was found",
-            traced_bytes_per_run=seen.traced_bytes_per_run,
         )
     grown_at = tuple(sites.describe(frame) for frame in growth.frames)
     place = sites.place(growth.frames[0], root) if growth.frames else "an unknown place"
@@ -443,9 +429,7 @@ def _from_heap(growth: NativeGrowth, seen: Explanation, root: Path | None) -> Ex
         component=sites.component_of(growth.frames),
         native=True,
         framework=sites.is_framework(growth.frames),
-        native_bytes_per_run=growth.bytes_per_run,
         grown_at=grown_at,
-        traced_bytes_per_run=seen.traced_bytes_per_run,
         confidence=1.0,
         runs=seen.runs,
         reason=growth.reason or seen.reason,

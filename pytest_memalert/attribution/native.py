@@ -24,22 +24,18 @@ class NativeGrowth:
     """Say by how much the heap grows in each run, and where it grew most."""
 
     bytes_per_run: float | None
-    blocks_per_run: float
     frames: tuple[Frame, ...] = ()
     function: str | None = None
     reason: str | None = None
 
 
-def measure_native_growth(
-    run: Callable[[], str | None], *, runs: int, bytes_per_run: float | None = None
-) -> NativeGrowth:
-    """Run untraced and return the growth per run of heap and blocks, with the frames active then.
+def measure_native_growth(run: Callable[[], str | None], *, runs: int) -> NativeGrowth:
+    """Run untraced and return the growth of the heap per run, with the frames active then.
 
-    ``bytes_per_run`` is what is already known; the place whose growth is nearest to it is taken.
+    Of several places, the one is taken whose growth is nearest to it.
     """
     read = _open_reader()
     readings: list[int] = [0] * (runs + 1)
-    blocks: list[int] = [0] * (runs + 1)
     reason = None
     done = 0
     with frozen():  # each collection then visits only what the runs made
@@ -49,19 +45,16 @@ def measure_native_growth(
                 break
             collect()
             readings[index] = read() if read is not None else 0
-            blocks[index] = sys.getallocatedblocks()
             done = index
     if done < 1:
-        return NativeGrowth(bytes_per_run=None, blocks_per_run=0.0, reason=reason)
+        return NativeGrowth(bytes_per_run=None, reason=reason)
     measured = (readings[done] - readings[0]) / done
     frames: tuple[Frame, ...] = ()
     function = None
     if read is not None and reason is None and sys.getprofile() is None:
-        expected = bytes_per_run if bytes_per_run is not None else measured
-        frames, function = _profile(run, read, expected * _PROFILED_RUNS)
+        frames, function = _profile(run, read, measured * _PROFILED_RUNS)
     return NativeGrowth(
         bytes_per_run=measured if read is not None else None,
-        blocks_per_run=(blocks[done] - blocks[0]) / done,
         frames=useful(frames),
         function=function,
         reason=reason,
