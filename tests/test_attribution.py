@@ -588,6 +588,16 @@ def test_the_signature_has_no_count_and_no_line() -> None:
     assert not re.search(r":\d|\bof \d", signature)
 
 
+def test_the_signature_has_no_counter_of_generated_code() -> None:
+    def made(number: int) -> Callable[[], None]:
+        generated = type(f"Wrapper_{number}", (), {"__module__": "generated"})
+        return lambda: KEEP.append(generated())
+
+    first, second = explained(made(7)).signature, explained(made(12)).signature
+    assert first == second
+    assert "generated.Wrapper_#" in first
+
+
 def test_the_signature_is_the_same_from_every_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

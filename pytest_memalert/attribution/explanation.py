@@ -12,6 +12,7 @@ Trouble on the way yields fewer facts, never an exception.
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -57,6 +58,9 @@ _MOST_HEADS = 20
 
 #: Below so many bytes per run, the noise of the heap itself, nothing is called native.
 _LEAST_NATIVE_BYTES = 16
+
+#: A number at the end of a name: "argmap_read_17", "<argmap> compilation 21".
+_COUNTER = re.compile(r"(?<=[_ ])\d+\b")
 
 #: What comes along with the real survivors: told, but not the reason for anything.
 _MINOR = frozenset(
@@ -393,14 +397,18 @@ def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None]) -> l
 
 
 def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path | None) -> str:
-    """Return what survives, allocated where and held by what; lines and counts are left out."""
+    """Return what survives, allocated where and held by what; lines and counts are left out.
+
+    Of names that end in a number the number is left out, too: generated code counts up in them, from run
+    to run with what ran before.
+    """
     parts = set()
     for group in leading:
         where = sites.place(group.frames[0], root) if group.frames else "an unknown place"
         holder = paths.get(id(group))
         held = f" held by {holder.identity}" if holder is not None else ""
         parts.add(f"{group.type} from {where}{held}")
-    return "; ".join(sorted(parts)) or "unexplained"
+    return _COUNTER.sub("#", "; ".join(sorted(parts))) or "unexplained"
 
 
 # ----------------------------------------------------------------- native memory
