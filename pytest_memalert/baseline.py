@@ -18,6 +18,7 @@ from pytest_memalert.model import Environment
 from pytest_memalert.records import record
 
 __all__ = [
+    "ALLOCATED",
     "COMPILED",
     "DEFAULT_NAME",
     "FORMAT",
@@ -52,8 +53,10 @@ TEST_METRICS = ("peak_bytes", "traced_peak_bytes", *RETAINED)
 #: How many modules a process had to compile, instead of loading them from their cache. That leaves
 #: some kilobytes each, up to a megabyte in all: only where it is the same are wholes alike.
 COMPILED = "compiled_modules"
+#: How many blocks Python has allocated when a session ends: beside the heap, they explain what is resident.
+ALLOCATED = "allocated_blocks"
 #: The metrics of a whole session, and of a collection.
-WHOLE_METRICS = ("rss_peak_bytes", "rss_bytes", "heap_bytes", "heap_growth_bytes", COMPILED)
+WHOLE_METRICS = ("rss_peak_bytes", "rss_bytes", "heap_bytes", ALLOCATED, "heap_growth_bytes", COMPILED)
 
 # The metrics that the file may have, in the order of a line.
 _METRICS = (*TEST_METRICS, *WHOLE_METRICS)

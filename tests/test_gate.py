@@ -159,6 +159,13 @@ def test_resident_peak_that_python_allocations_explain_is_no_native_one() -> Non
     assert decide(known, resident=[10.0 * MIB] * 2, traced=[10.0 * MIB] * 2) == "traced_peak_bytes within"
 
 
+def test_blocks_that_take_more_than_was_asked_for_are_no_native_memory() -> None:
+    """Of 24 bytes each, they take 32; the baseline's run found free ones. Beyond that it is native."""
+    known = entry(peak_bytes=13 * MIB, traced_peak_bytes=14 * MIB)
+    assert decide(known, resident=[16.5 * MIB] * 2, traced=[14.0 * MIB] * 2) == "traced_peak_bytes within"
+    assert decide(known, resident=[20.0 * MIB] * 2, traced=[14.0 * MIB] * 2) == "peak_bytes regression"
+
+
 def test_peak_that_is_over_in_one_of_two_runs_is_not_claimed() -> None:
     """The run nearest to the baseline speaks."""
     known = entry(peak_bytes=10 * MIB, traced_peak_bytes=10 * MIB)
@@ -371,6 +378,31 @@ def test_session_that_grew_is_worse() -> None:
     (found,) = compare_whole("session", known, ALLOWANCES, {"heap_bytes": 13 * MIB})
     assert (found.metric, found.status) == ("heap_bytes", "regression")
     assert compare_whole("session", known, ALLOWANCES, {"heap_bytes": 11 * MIB}) == ()
+
+
+@pytest.mark.parametrize(
+    ("heap", "blocks", "worse"),
+    [
+        (40 * MIB, 500_000, []),
+        (40 * MIB, 600_000, ["rss_peak_bytes", "rss_bytes"]),
+        (90 * MIB, 500_000, ["rss_peak_bytes", "rss_bytes", "heap_bytes"]),
+    ],
+)
+def test_resident_memory_in_pieces_makes_no_session_worse(heap: int, blocks: int, worse: list[str]) -> None:
+    """Only what the heap or new blocks, at their largest, explain does."""
+    session = {"rss_peak_bytes": 150 * MIB, "rss_bytes": 80 * MIB}
+    known = entry(**session, heap_bytes=40 * MIB, allocated_blocks=500_000)
+    values = {"rss_peak_bytes": 257 * MIB, "rss_bytes": 187 * MIB, "heap_bytes": heap}
+    found = compare_whole("session", known, ALLOWANCES, {**values, "allocated_blocks": blocks})
+    assert [each.metric for each in found if each.status == "regression"] == worse
+
+
+def test_blocks_of_a_session_are_written_anew_only_where_they_are_others() -> None:
+    """They are compared with nothing, and differ a little each time."""
+    written = entry(allocated_blocks=500_000)
+    assert keep_written(written, entry(allocated_blocks=501_000), ALLOWANCES.of_session) == written
+    measured = entry(allocated_blocks=600_000)
+    assert keep_written(written, measured, ALLOWANCES.of_session) == measured
 
 
 def test_what_imports_bring_is_exact() -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pytest_memalert.baseline import COMPILED
+from pytest_memalert.baseline import ALLOCATED, COMPILED
 from pytest_memalert.clock import utc_now
 from pytest_memalert.collector import collect_all
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
 from pytest_memalert.probes.malloc import fix_thresholds, trim_heap
-from pytest_memalert.probes.memory import open_heap_reader, open_rss_reader
+from pytest_memalert.probes.memory import open_blocks_reader, open_heap_reader, open_rss_reader
 
 __all__ = ["WholeProcess"]
 
@@ -43,6 +43,7 @@ class WholeProcess:
         self._config = config
         self._read_rss = open_rss_reader()
         self._read_heap = open_heap_reader() or _unknown
+        self._read_blocks = open_blocks_reader() or _unknown
         self._collection_began: int | None = None
         self._collected: int | None = None
         self._shift_rss = 0
@@ -130,6 +131,7 @@ class WholeProcess:
                     ("rss_peak_bytes", self._peak),
                     ("rss_bytes", None if rss is None or self._has_holes else rss - self._shift_rss),
                     (COMPILED, self._compiled),
+                    (ALLOCATED, self._read_blocks()),
                     ("heap_bytes", None if heap is None else heap - self._shift_heap),
                 )
                 if value is not None
