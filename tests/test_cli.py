@@ -318,6 +318,26 @@ def test_rules_that_are_no_tables_are_refused(folder: Path, rules: str) -> None:
     assert "[[tool.memalert.rules]]" in result.output
 
 
+def test_rules_are_those_of_the_project_in_its_folders_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(
+        folder,
+        """
+        [[tool.memalert.rules]]
+        name = "rss"
+        severity = "critical"
+        threshold = "2 GB"
+        """,
+    )
+    (folder / "tests" / "io").mkdir(parents=True)
+    monkeypatch.chdir(folder / "tests" / "io")
+    document = json.loads(run("rules", "--json").output)
+    assert document["config"] == str(folder / "pyproject.toml")
+    (rule,) = [r for r in document["rules"] if (r["name"], r["severity"]) == ("rss", "critical")]
+    assert rule["threshold"] == 2 * 10**9
+
+
 def test_rules_of_another_file_are_read_on_request(folder: Path) -> None:
     (folder / "other.toml").write_text("[tool.memalert]\nbudget = '30s'\n", encoding="utf-8")
     assert "budget = 30s  (other.toml: tool.memalert.budget)" in run("rules", "--config", "other.toml").output

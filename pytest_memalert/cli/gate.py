@@ -21,6 +21,7 @@ from pytest_memalert.cli.console import (
     width,
     write_output,
 )
+from pytest_memalert.cli.project import find_configuration
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.gate import compare
@@ -51,7 +52,7 @@ __all__ = ["gate"]
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="A pyproject.toml, whose [tool.memalert.gate] says what is allowed; without it, that of the "
-    "current directory if there is one.",
+    "project here, if it has one.",
 )
 @click.option(
     "-o",
@@ -148,8 +149,8 @@ def _read_baseline(path: Path) -> Baseline:
 
 
 def _read_allowances(config: Path | None) -> Allowances:
-    path = config or Path("pyproject.toml")
-    if config is None and not path.is_file():
+    path = find_configuration(config)
+    if path is None:
         return ALLOWANCES
     try:
         table = read_pyproject(path)

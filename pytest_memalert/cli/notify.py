@@ -12,6 +12,7 @@ import click
 
 from pytest_memalert.channels.wording import headline, message_lines
 from pytest_memalert.cli.console import ALERTS, FINE, Unreadable, echo_wrapped, read_run
+from pytest_memalert.cli.project import find_configuration
 from pytest_memalert.clock import utc_now
 from pytest_memalert.delivery import Opened, deliver, open_routes
 from pytest_memalert.digest import count_kinds
@@ -42,7 +43,7 @@ __all__ = ["notify"]
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="PATH",
-    help="A pyproject.toml; without it, that of the current directory if there is one.",
+    help="A pyproject.toml; without it, that of the project here, if it has one.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would go where, and send nothing.")
 @click.option("--test", "is_test", is_flag=True, help="Send a made-up alert, to see whether it arrives.")
@@ -91,11 +92,11 @@ def notify(
 
 def _open(urls: tuple[str, ...], config: Path | None) -> tuple[Notify, tuple[Opened, ...]]:
     """Return what the configuration says, and its channels; raises Unreadable with every problem."""
-    path = config or Path("pyproject.toml")
+    path = find_configuration(config)
     problems: list[str] = []
     plan, written = Notify(), None
     try:
-        table = read_pyproject(path) if config is not None or path.is_file() else {}
+        table = read_pyproject(path) if path else {}
         plan, written, problems = read_notify(table.get("notify", {}), place=f"{path}: tool.memalert.notify")
     except ConfigurationError as wrong:
         problems += wrong.problems

@@ -25,6 +25,7 @@ __all__ = [
     "acknowledgments_path",
     "choose",
     "edit_entries",
+    "find_configuration",
     "find_project",
     "history_option",
     "locate_history",
@@ -69,14 +70,28 @@ def find_project(start: Path | None = None) -> Path:
     return here
 
 
+def find_configuration(given: Path | None) -> Path | None:
+    """Return the pyproject.toml that is given, else the project's; None where it has none."""
+    if given is not None:
+        return given
+    path = find_project() / "pyproject.toml"
+    return _shortened(path) if path.is_file() else None
+
+
+def _shortened(path: Path) -> Path:
+    """Return a path as a user would write it here, where that is shorter."""
+    here = Path().resolve()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def locate_history(given: Path | None) -> Path:
     """Return the file of the history: the one given, that of the configuration, or that by default."""
     if given is not None:
         return given
     project = find_project()
-    configuration = project / "pyproject.toml"
+    configuration = find_configuration(None)
     try:
-        table = read_pyproject(configuration) if configuration.is_file() else {}
+        table = read_pyproject(configuration) if configuration else {}
     except ConfigurationError as wrong:
         raise Unreadable("\n  ".join(("the configuration is wrong:", *wrong.problems))) from None
     named, where = _history_in_ini(project) or (
@@ -86,8 +101,7 @@ def locate_history(given: Path | None) -> Path:
     if not isinstance(named, str) or named.strip().lower() == "none":
         raise Unreadable(f"the history is off ({where}); name a file with --history PATH")
     path = project / named
-    # As the user would write it, where that is shorter.
-    return path.relative_to(Path().resolve()) if path.is_relative_to(Path().resolve()) else path
+    return _shortened(path)
 
 
 def _history_in_ini(project: Path) -> tuple[object, str] | None:
@@ -106,8 +120,7 @@ def _history_in_ini(project: Path) -> tuple[object, str] | None:
 
 def acknowledgments_path() -> Path:
     """Return the file of the project's acknowledgments, whether it is there or not."""
-    path = find_project() / FILE_NAME
-    return path.relative_to(Path().resolve()) if path.is_relative_to(Path().resolve()) else path
+    return _shortened(find_project() / FILE_NAME)
 
 
 def read_entries(path: Path, metrics: Any = METRICS) -> tuple[Acknowledgment, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from pytest_memalert.cli.console import Unreadable, echo_wrapped
+from pytest_memalert.cli.project import find_configuration
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import RULE_KEYS
 from pytest_memalert.metrics import METRICS
@@ -32,7 +33,7 @@ RULES_FORMAT = 1
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="PATH",
-    help="A pyproject.toml; without it, that of the current directory if there is one.",
+    help="A pyproject.toml; without it, that of the project here, if it has one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def rules(config: Path | None, as_json: bool) -> None:
@@ -43,24 +44,23 @@ def rules(config: Path | None, as_json: bool) -> None:
 
     Exit status: 0 fine, 2 the configuration is wrong or can't be read; every problem is listed.
     """
-    path = config or Path("pyproject.toml")
-    is_there = config is not None or path.is_file()
+    path = find_configuration(config)
     try:
-        table = read_pyproject(path) if is_there else {}
+        table = read_pyproject(path) if path else {}
         settings, aside = _settings_of(table, str(path))
     except ConfigurationError as wrong:
         raise Unreadable("\n  ".join(("the configuration is wrong:", *wrong.problems))) from None
     if as_json:
         document = {
             "format": RULES_FORMAT,
-            "config": str(path) if is_there else None,
+            "config": str(path) if path else None,
             "options": _options_entry(table, settings),
             "rules": [{**_rule_entry(rule), "origins": _origins(rule, table)} for rule in settings.rules],
             "not_checked": aside,
         }
         click.echo(json.dumps(document, indent=1, default=str))
         return
-    click.echo(f"rules of {path}" if is_there else "no pyproject.toml here: the rules by default")
+    click.echo(f"rules of {path}" if path else "no pyproject.toml here: the rules by default")
     for rule in settings.rules:
         click.echo()
         for text in _rule_lines(rule, _origins(rule, table)):
