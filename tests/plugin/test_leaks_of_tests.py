@@ -112,12 +112,6 @@ def test_inspects_the_collector():
 NO_RULES = "[tool.memalert]\nfail_on = 'never'\n"
 
 
-@pytest.mark.xfail(
-    sys.version_info[:2] == (3, 13),
-    reason="Python 3.13.0 gives a block back now and then, so that paces are off (0.39 blocks for 0.5): "
-    "8 of 10 runs; why has not been found",
-    strict=False,
-)
 def test_each_kind_of_leak_is_found(inner: Inner) -> None:
     """In set-up, in teardown, in one case of several, in a wider fixture; of any size, by any holder."""
     inner.pytester.makepyprojecttoml(NO_RULES)
