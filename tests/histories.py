@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from pytest_memalert.history import SESSION, Keep, write_history
-from pytest_memalert.model import Measurement, Overhead, Run
 from pytest_memalert.plugin.environment import this_environment
+from tests.makers import make_run, make_test
 
 START = datetime(2026, 11, 1, tzinfo=timezone.utc)
 KEEP = Keep(max_age_s=1e12, max_runs=1000, max_bytes=10**9)
@@ -22,28 +23,15 @@ def remember(path: Path, runs: Sequence[Mapping[str, float]], *, metric: str = "
 
     for number, values in enumerate(runs):
         at = START + timedelta(days=number)
-        run = Run(
+        run = make_run(
             run_id=f"run{number}",
             started_at=at,
-            duration_s=1.0,
             environment=this_environment(traced=False),
-            overhead=Overhead(),
-            reruns=0,
             tests=tuple(
-                Measurement(
-                    nodeid=nodeid,
-                    worker="main",
-                    outcome="passed",
-                    component="test_a.py",
-                    rss_before_bytes=None,
-                    values={metric: value},
-                )
+                replace(make_test(nodeid), values={metric: value})
                 for nodeid, value in values.items()
                 if nodeid != SESSION
             ),
-            fixtures=(),
-            alerts=(),
-            notes=(),
             commit=f"{number:07x}c0ffee",
         )
         session = {metric: values[SESSION]} if SESSION in values else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, datetime, timezone
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +24,23 @@ from pytest_memalert.acknowledgments import (
 )
 from pytest_memalert.errors import ConfigurationError, MemalertError
 from pytest_memalert.metrics import METRICS
-from pytest_memalert.model import (
-    AlertCategory,
-    AlertCondition,
-    AlertSeverity,
-    Environment,
-    Measurement,
-    Overhead,
-    PerformanceAlert,
-    Run,
-)
+from pytest_memalert.model import AlertCategory, AlertCondition, PerformanceAlert
 from pytest_memalert.units import parse_quantity
+from tests import makers
+from tests.makers import MIB, NODEID, make_run, make_test
 
 TODAY = date(2026, 11, 23)
-NODEID = "tests/test_a.py::test_load"
 NAME = "memalert.acks.toml"
-MIB = 2**20
 
 
 def make_alert(**changes: Any) -> PerformanceAlert:
     """Return an alert of 8 MiB of peak."""
-    alert = PerformanceAlert(
-        id="a1",
-        fingerprint="f1",
+    alert = makers.make_alert(
         rule="peak",
         category=AlertCategory.MEMORY_THRESHOLD,
-        severity=AlertSeverity.CRITICAL,
-        component="tests",
-        nodeids=(NODEID,),
         metric="peak_bytes",
         observed=8 * MIB,
-        limit=MIB,
-        condition=AlertCondition.GREATER_THAN,
         message=f"{NODEID}: peak 8 MiB is over the limit of 1 MiB",
-        raised_at=datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc),
     )
     return replace(alert, **changes)
 
@@ -72,39 +55,6 @@ def judged(alert: PerformanceAlert, *entries: Acknowledgment, **given: Any) -> P
     """Return the alert as the entries leave it."""
     (found,) = acknowledge([alert], entries, **{"today": TODAY, **given})
     return found
-
-
-def make_run(*alerts: PerformanceAlert, nodeids: tuple[str, ...] = (NODEID,)) -> Run:
-    """Return a run of these tests, with these alerts."""
-    return Run(
-        run_id="r1",
-        started_at=datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc),
-        duration_s=1.0,
-        environment=Environment(
-            implementation="CPython",
-            python="3.11.7",
-            platform="Linux",
-            machine="x86_64",
-            traced=False,
-            memalert="0.1.0",
-        ),
-        overhead=Overhead(),
-        reruns=0,
-        tests=tuple(
-            Measurement(
-                nodeid=nodeid,
-                worker="main",
-                outcome="passed",
-                component="tests",
-                rss_before_bytes=None,
-                values={},
-            )
-            for nodeid in nodeids
-        ),
-        fixtures=(),
-        alerts=alerts,
-        notes=(),
-    )
 
 
 def problems_of(text: str) -> tuple[str, ...]:
@@ -204,7 +154,7 @@ def test_unused_entry_is_told_with_what_to_do() -> None:
 
 
 def test_entry_whose_tests_did_not_run_is_not_unused() -> None:
-    elsewhere = make_run(nodeids=("tests/test_b.py::test_c",))
+    elsewhere = make_run(tests=(make_test("tests/test_b.py::test_c"),))
     assert find_idle([make_entry(tests=(NODEID,))], elsewhere, today=TODAY) == ()
     assert find_idle([make_entry()], elsewhere, today=TODAY, is_whole=False) == ()
     assert len(find_idle([make_entry()], elsewhere, today=TODAY)) == 1
@@ -212,7 +162,7 @@ def test_entry_whose_tests_did_not_run_is_not_unused() -> None:
 
 def test_expired_entry_is_told_whether_or_not_its_alert_was_raised() -> None:
     entry = make_entry(until=date(2026, 1, 1))
-    for run in (make_run(), make_run(make_alert()), make_run(nodeids=())):
+    for run in (make_run(), make_run(make_alert()), make_run(tests=())):
         (note,) = find_idle([entry], run, today=TODAY)
         assert "expired on 2026-01-01; renew it with memalert ack, or remove it" in note.text
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -32,41 +32,30 @@ from pytest_memalert.channels.wording import body, headline, title
 from pytest_memalert.delivery import deliver, open_routes
 from pytest_memalert.digest import Digest, Message
 from pytest_memalert.errors import DeliveryError
-from pytest_memalert.model import (
-    AlertCategory,
-    AlertCondition,
-    AlertSeverity,
-    PerformanceAlert,
-    Survivor,
-)
+from pytest_memalert.model import AlertCategory, AlertSeverity, PerformanceAlert, Survivor
 from pytest_memalert.notify import address
 from pytest_memalert.routes import Notify, Route
 from pytest_memalert.targets import read_target
+from tests.makers import NOON, make_alert
 
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
 # Longer than any of these tests takes: what costs as much has hung.
 LIMIT_S = 20.0
 
 
 def an_alert(**changes: Any) -> PerformanceAlert:
-    alert = PerformanceAlert(
-        id="a1",
-        fingerprint="f1",
+    leak = make_alert(
         rule="leak",
         category=AlertCategory.MEMORY_LEAK,
-        severity=AlertSeverity.CRITICAL,
         component="shop",
         nodeids=("tests/test_a.py::test_b",),
         metric="leak_bytes_per_run",
         observed=4096.0,
         limit=0.0,
-        condition=AlertCondition.GREATER_THAN,
         message="tests/test_a.py::test_b: leaks 4 KiB per run\n+3 blocks in each of 13 runs",
         recommendations=("bound or clear `shop.ITEMS`",),
         survivors=(Survivor(type="shop.Item", count=2, size_bytes=64, allocated_at=("shop.py:3 in add",)),),
-        raised_at=NOON,
     )
-    return replace(alert, **changes)
+    return replace(leak, **changes)
 
 
 def a_digest(*messages: Message, more: int = 0) -> Digest:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
-from datetime import datetime, timezone
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -16,8 +13,6 @@ from markdown_it import MarkdownIt
 
 from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.model import (
-    AlertCategory,
-    AlertCondition,
     AlertSeverity,
     Comparison,
     Environment,
@@ -30,10 +25,7 @@ from pytest_memalert.model import (
     Survivor,
 )
 from pytest_memalert.reports import bencher, benchmark_action, github, gitlab, markdown
-
-MIB = 2**20
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
-NODEID = "tests/test_a.py::test_load"
+from tests.makers import MIB, NODEID, NOON, make_alert, make_gate, make_run, make_test
 
 # What node ids and reprs are made of by those who mean ill, and by those who don't.
 NASTY = (
@@ -122,94 +114,6 @@ RUNS = st.builds(
 )
 # Runs are large; on a busy machine making one is slow, and says nothing of what is tested.
 law = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def make_alert(**changes: Any) -> PerformanceAlert:
-    """Return a critical alert about one test."""
-    alert = PerformanceAlert(
-        id="a1",
-        fingerprint="f1",
-        rule="growth",
-        category=AlertCategory.MEMORY_GROWTH,
-        severity=AlertSeverity.CRITICAL,
-        component="tests",
-        nodeids=(NODEID,),
-        metric="growth_bytes",
-        observed=12 * MIB,
-        limit=MIB,
-        condition=AlertCondition.GREATER_THAN,
-        message=f"{NODEID}: growth 12 MiB is over the limit of 1 MiB",
-        recommendations=("bound or clear `app.cache.ITEMS`",),
-        survivors=(
-            Survivor(
-                type="dict",
-                count=48,
-                size_bytes=12 * 1024,
-                allocated_at=("app/cache.py:14 in put",),
-                held_by=("module app.cache", "ITEMS: dict of 48"),
-            ),
-        ),
-        raised_at=NOON,
-        location="tests/test_a.py:12",
-    )
-    return replace(alert, **changes)
-
-
-def make_run(*alerts: PerformanceAlert, **changes: Any) -> Run:
-    """Return a run of one test with these alerts."""
-    run = Run(
-        run_id="r1",
-        started_at=NOON,
-        duration_s=10.0,
-        environment=Environment(
-            implementation="CPython",
-            python="3.11.7",
-            platform="Linux",
-            machine="x86_64",
-            traced=False,
-            memalert="1.0",
-        ),
-        overhead=Overhead(tests_s=9.92, screening_s=0.08),
-        reruns=0,
-        tests=(make_measurement(peak_bytes=14 * MIB, growth_bytes=12 * MIB, rss_peak_bytes=84 * MIB),),
-        fixtures=(),
-        alerts=alerts,
-        notes=(),
-    )
-    return replace(run, **changes)
-
-
-def make_measurement(nodeid: str = NODEID, leak: LeakVerdict | None = None, **values: float) -> Measurement:
-    """Return a measurement with these metrics."""
-    return Measurement(
-        nodeid=nodeid,
-        worker="main",
-        outcome="passed",
-        component="tests",
-        rss_before_bytes=None,
-        values=values,
-        leak=leak or LeakVerdict(),
-    )
-
-
-def make_gate(**changes: Any) -> GateResult:
-    """Return what a gate found: one regression, one new test."""
-    comparison = Comparison(
-        nodeid=NODEID,
-        metric="peak_bytes",
-        baseline=10 * MIB,
-        observed=14 * MIB,
-        allowance=MIB,
-        status="regression",
-    )
-    gate = GateResult(
-        path="memalert.lock.json",
-        environment="cpython-3.11-linux-x86_64",
-        compared=120,
-        comparisons=(comparison,),
-        new=("tests/test_b.py::test_new",),
-    )
-    return replace(gate, **changes)
 
 
 # ------------------------------------------------------------------- markdown
@@ -346,7 +250,7 @@ def test_names_of_200_kb_are_cut_in_every_report() -> None:
         nodeids=(name,), message=f"{name}: {name}", recommendations=(name,), survivors=(survivor,), rule=name
     )
     gate = make_gate(new=(name,), missing=(name,), renamed=((name, name),), path=name, environment=name)
-    run = make_run(alert, gate=gate, tests=(make_measurement(name, peak_bytes=1),))
+    run = make_run(alert, gate=gate, tests=(make_test(name, peak_bytes=1),))
     assert len(markdown.render(run).encode()) <= markdown.COMMENT_BYTES
     assert shown(markdown.render(run)).tags <= OURS
     assert len(github.render(run)) < 20_000
@@ -489,7 +393,7 @@ def test_law_of_exports_every_value_is_a_number_under_a_name(run: Run) -> None:
 
 def test_exports_have_each_figure_of_a_test() -> None:
     leak = LeakVerdict(status="leaking", bytes_per_run=2_048.0, runs=5)
-    run = make_run(tests=(make_measurement(leak=leak, peak_bytes=14 * MIB, growth_bytes=-3, rss_bytes=9),))
+    run = make_run(tests=(make_test(leak=leak, peak_bytes=14 * MIB, growth_bytes=-3, rss_bytes=9),))
     assert json.loads(bencher.render(run)) == {
         NODEID: {
             "peak-bytes": {"value": 14 * MIB},
@@ -505,6 +409,6 @@ def test_exports_have_each_figure_of_a_test() -> None:
 
 
 def test_export_is_no_way_to_silence_a_benchmark() -> None:
-    run = make_run(tests=(make_measurement(f"{NODEID}-bencher-ignore", peak_bytes=1),))
+    run = make_run(tests=(make_test(f"{NODEID}-bencher-ignore", peak_bytes=1),))
     (name,) = json.loads(bencher.render(run))
     assert not name.endswith("-bencher-ignore")

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,70 +14,18 @@ from click.testing import CliRunner, Result
 
 from pytest_memalert.cli import main
 from pytest_memalert.limits import DEFAULT_RULES
-from pytest_memalert.model import (
-    AlertCategory,
-    AlertCondition,
-    AlertSeverity,
-    Environment,
-    Measurement,
-    Overhead,
-    PerformanceAlert,
-    Run,
-)
+from pytest_memalert.model import AlertSeverity, Overhead
 from pytest_memalert.probes.demand import DEMAND_READINGS
 from pytest_memalert.reports import json as json_report
-
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
-NODEID = "tests/test_a.py::test_load"
+from tests.makers import MIB, NODEID, make_alert, make_run, make_test
 
 
 def write_report(path: Path, *severities: AlertSeverity, **changes: Any) -> Path:
     """Write the report of a run of one test, with an alert of each of these severities."""
-    alerts = tuple(
-        PerformanceAlert(
-            id="a1",
-            fingerprint="f1",
-            rule="growth",
-            category=AlertCategory.MEMORY_GROWTH,
-            severity=severity,
-            component="tests",
-            nodeids=(NODEID,),
-            metric="growth_bytes",
-            observed=12 * 2**20,
-            limit=2**20,
-            condition=AlertCondition.GREATER_THAN,
-            message=f"{NODEID}: growth 12 MiB is over the limit of 1 MiB",
-            raised_at=NOON,
-        )
-        for severity in severities
-    )
-    run = Run(
-        run_id="r1",
-        started_at=NOON,
-        duration_s=1.0,
-        environment=Environment(
-            implementation="CPython",
-            python="3.11.7",
-            platform="Linux",
-            machine="x86_64",
-            traced=False,
-            memalert="0.1.0",
-        ),
+    run = make_run(
+        *(make_alert(severity=severity) for severity in severities),
         overhead=Overhead(tests_s=1.0),
-        reruns=0,
-        tests=(
-            Measurement(
-                nodeid=NODEID,
-                worker="main",
-                outcome="passed",
-                component="tests",
-                rss_before_bytes=None,
-                values={"growth_bytes": 12 * 2**20},
-            ),
-        ),
-        fixtures=(),
-        alerts=alerts,
-        notes=(),
+        tests=(make_test(growth_bytes=12 * MIB),),
         **changes,
     )
     path.write_text(json_report.render(run), encoding="utf-8")

@@ -19,18 +19,8 @@ from pytest_memalert.cli import main
 from pytest_memalert.clock import utc_now
 from pytest_memalert.history import Keep, write_history
 from pytest_memalert.lives import evolve
-from pytest_memalert.model import (
-    AlertCategory,
-    AlertCondition,
-    AlertRule,
-    AlertSeverity,
-    Environment,
-    Measurement,
-    Overhead,
-    PerformanceAlert,
-    Run,
-    Survivor,
-)
+from pytest_memalert.model import AlertCategory, AlertRule, AlertSeverity, PerformanceAlert, Survivor
+from tests.makers import MIB, make_alert, make_run, make_test
 
 NOW = utc_now()
 SPACED = "tests/test_c.py::test_load[a b]"
@@ -40,22 +30,19 @@ RULE = AlertRule(
     category=AlertCategory.MEMORY_THRESHOLD,
     severity=AlertSeverity.CRITICAL,
     metric="peak_bytes",
-    threshold=2**20,
+    threshold=MIB,
 )
-PEAK = PerformanceAlert(
-    id="a1",
+PEAK = make_alert(
     fingerprint="abc123def456",
     rule="peak",
     category=AlertCategory.MEMORY_THRESHOLD,
-    severity=AlertSeverity.CRITICAL,
     component="tests/io",
     nodeids=(LOAD,),
     metric="peak_bytes",
-    observed=8 * 2**20,
-    limit=2**20,
-    condition=AlertCondition.GREATER_THAN,
+    observed=8 * MIB,
     message=f"{LOAD}: peak 8 MiB is over the limit of 1 MiB",
     recommendations=("read it in parts",),
+    survivors=(),
     raised_at=NOW,
 )
 LEAK = replace(
@@ -80,38 +67,16 @@ def remember(
 ) -> None:
     """Write a run into the history of the current directory."""
     at = NOW - timedelta(days=days_ago)
-    run = Run(
+    run = make_run(
+        *(replace(alert, raised_at=at) for alert in alerts),
         run_id=name,
         started_at=at,
         duration_s=2.0,
-        environment=Environment(
-            implementation="CPython",
-            python="3.11.7",
-            platform="Linux",
-            machine="x86_64",
-            traced=False,
-            memalert="0.1.0",
+        tests=(
+            make_test(LOAD, peak_bytes=8 * MIB),
+            make_test(SPACED, peak_bytes=8 * MIB),
+            make_test(SAVE, leak_bytes_per_run=1536.0, leak_rate_bytes_per_hour=1e9),
         ),
-        overhead=Overhead(tests_s=1.0),
-        reruns=0,
-        tests=tuple(
-            Measurement(
-                nodeid=nodeid,
-                worker="main",
-                outcome="passed",
-                component="tests",
-                rss_before_bytes=None,
-                values=values,
-            )
-            for nodeid, values in (
-                (LOAD, {"peak_bytes": 8 * 2**20}),
-                (SPACED, {"peak_bytes": 8 * 2**20}),
-                (SAVE, {"leak_bytes_per_run": 1536.0, "leak_rate_bytes_per_hour": 1e9}),
-            )
-        ),
-        fixtures=(),
-        alerts=tuple(replace(alert, raised_at=at) for alert in alerts),
-        notes=(),
         commit="3f2c1e9a0b12" + "0" * 28,
     )
     write_history(

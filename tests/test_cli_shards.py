@@ -20,7 +20,8 @@ from pytest_memalert.errors import MemalertError
 from pytest_memalert.model import AlertSeverity, LeakVerdict, Overhead, Run
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.shards import join
-from tests.test_ci_reports import MIB, NOON, law, make_alert, make_gate, make_measurement, make_run
+from tests.makers import HERE, MIB, NOON, make_alert, make_gate, make_run, make_test
+from tests.test_ci_reports import law
 from tests.test_cli import run
 
 A, B, C = (f"tests/test_{letter}.py::test_it" for letter in "abc")
@@ -41,7 +42,7 @@ def shard(number: int, *nodeids: str, **changes: Any) -> Run:
         started_at=NOON + timedelta(minutes=number),
         overhead=Overhead(tests_s=1.0, screening_s=0.5),
         reruns=2,
-        tests=tuple(make_measurement(nodeid, peak_bytes=10 * MIB, rss_bytes=50 * MIB) for nodeid in nodeids),
+        tests=tuple(make_test(nodeid, peak_bytes=10 * MIB, rss_bytes=50 * MIB) for nodeid in nodeids),
     )
     return replace(run, **changes)
 
@@ -53,12 +54,12 @@ def write(name: str, run: Run) -> str:
 
 
 def save(name: str, **medians: int) -> str:
-    """Write a baseline of the environment of ``make_run``, in which tests a, b, c have these peaks."""
+    """Write a baseline of ``HERE``, in which tests a, b, c have these peaks."""
     entries = {
         f"tests/test_{letter}.py::test_it": Entry(figures={"peak_bytes": Figure(median=median)})
         for letter, median in medians.items()
     }
-    key = environment_key(make_run().environment)
+    key = environment_key(HERE)
     Path(name).write_text(render_baseline(Baseline(environments={key: entries})), encoding="utf-8")
     return name
 
@@ -95,7 +96,7 @@ def test_muted_alert_does_not_speak_for_one_that_is_not() -> None:
 
 
 def test_test_of_several_shards_counts_as_the_last_that_started_saw_it() -> None:
-    later = shard(9, A, tests=(make_measurement(A, peak_bytes=7),), alerts=())
+    later = shard(9, A, tests=(make_test(A, peak_bytes=7),), alerts=())
     earlier = shard(1, A, B, alerts=(make_alert(nodeids=(A,)), make_alert(nodeids=(A, B), fingerprint="f2")))
     for order in ([("l.json", later), ("e.json", earlier)], [("e.json", earlier), ("l.json", later)]):
         joined = join(order)
@@ -124,7 +125,7 @@ def test_reports_of_unlike_environments_are_refused_all_at_once() -> None:
 
 
 def test_releases_of_one_python_are_joined_with_a_warning() -> None:
-    other = shard(2, B, environment=replace(make_run().environment, python="3.11.9"))
+    other = shard(2, B, environment=replace(HERE, python="3.11.9"))
     (warning,) = join([("a.json", shard(1, A)), ("b.json", other)]).warnings
     assert "3.11.7, 3.11.9" in warning
 
@@ -249,7 +250,7 @@ def test_gate_of_a_suite_that_needs_no_more_is_fine() -> None:
 
 
 def test_gate_tells_a_rise_far_beyond_what_a_first_run_may_bring() -> None:
-    report = write("all.json", shard(1, A, tests=(make_measurement(A, peak_bytes=40 * MIB),)))
+    report = write("all.json", shard(1, A, tests=(make_test(A, peak_bytes=40 * MIB),)))
     save("memalert.lock.json", a=10 * MIB)
     result = run("gate", report, "-o", "judged.json")
     assert result.exit_code == 1
@@ -287,7 +288,7 @@ def test_strict_gate_fails_a_new_test() -> None:
 
 
 def test_gate_reads_what_is_allowed_from_pyproject() -> None:
-    report = write("all.json", shard(1, A, tests=(make_measurement(A, peak_bytes=40 * MIB),)))
+    report = write("all.json", shard(1, A, tests=(make_test(A, peak_bytes=40 * MIB),)))
     save("memalert.lock.json", a=10 * MIB)
     Path("pyproject.toml").write_text("[tool.memalert.gate]\npeak = '400 %'\n")
     assert run("gate", report).exit_code == 0
@@ -313,7 +314,7 @@ def test_gate_that_can_not_judge_says_why() -> None:
     result = run("gate", report, "-b", "cut.json")
     assert result.exit_code == 2
     assert "cut off" in result.output
-    other = replace(make_run().environment, python="3.12.0")
+    other = replace(HERE, python="3.12.0")
     result = run("gate", write("other.json", shard(1, A, environment=other)))
     assert result.exit_code == 2
     assert "no entries for this environment (cpython-3.12-linux-x86_64)" in result.output
@@ -327,9 +328,9 @@ def test_compare_tells_the_largest_change_first() -> None:
     leak = LeakVerdict(status="leaking", bytes_per_run=2_048.0, runs=3)
     old = write("old.json", shard(1, A, B, C))
     tests = (
-        make_measurement(A, peak_bytes=11 * MIB),
-        make_measurement(B, peak_bytes=4 * MIB),
-        make_measurement("new::x", leak, peak_bytes=1),
+        make_test(A, peak_bytes=11 * MIB),
+        make_test(B, peak_bytes=4 * MIB),
+        make_test("new::x", leak=leak, peak_bytes=1),
     )
     result = run("compare", old, write("new.json", shard(2, tests=tests)))
     assert result.exit_code == 0
@@ -361,7 +362,7 @@ def test_compare_prints_markdown_and_json() -> None:
 
 
 def test_compare_prints_no_more_than_was_asked_for() -> None:
-    tests = [tuple(make_measurement(f"t::{n}", peak_bytes=n * k) for n in range(1, 31)) for k in (1, 2)]
+    tests = [tuple(make_test(f"t::{n}", peak_bytes=n * k) for n in range(1, 31)) for k in (1, 2)]
     old, new = (write(f"{k}.json", shard(k, tests=tests[k - 1])) for k in (1, 2))
     assert "and 10 more: -n 0 prints all" in run("compare", old, new).output
     assert "and 29 more" in run("compare", old, new, "-n", "1").output
@@ -376,7 +377,7 @@ def test_compare_reads_a_report_beside_a_baseline() -> None:
 
 
 def test_compare_of_unlike_environments_warns() -> None:
-    other = shard(2, A, environment=replace(make_run().environment, python="3.12.0"))
+    other = shard(2, A, environment=replace(HERE, python="3.12.0"))
     result = run("compare", write("a.json", shard(1, A)), write("b.json", other))
     assert result.exit_code == 0
     assert "cpython-3.11-linux-x86_64 -> cpython-3.12-linux-x86_64" in result.stdout

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from pytest_memalert import codec
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.model import (
-    AlertCategory,
-    AlertCondition,
     AlertSeverity,
     Environment,
     FixtureGrowth,
@@ -27,6 +25,8 @@ from pytest_memalert.model import (
     Run,
     Survivor,
 )
+from tests import makers
+from tests.makers import NOON, make_alert, make_test
 
 # Python reads "\ud83d\ude00" back as one character, so of the surrogates only those are
 # drawn that stand for bytes which are no UTF-8: they are what file names bring.
@@ -96,58 +96,13 @@ JSON_VALUES = st.recursive(
 
 def make_measurement(**changes: Any) -> Measurement:
     """Return a measurement of one passed test."""
-    measurement = Measurement(
-        nodeid="tests/test_a.py::test_load",
-        worker="gw0",
-        outcome="passed",
-        component="tests",
-        rss_before_bytes=1000,
-        values={"rss_bytes": 1200, "duration_s": 0.5},
-    )
-    return replace(measurement, **changes)
-
-
-def make_alert(**changes: Any) -> PerformanceAlert:
-    """Return a critical alert that nobody acknowledged."""
-    alert = PerformanceAlert(
-        id="a1",
-        fingerprint="f1",
-        rule="growth-rate",
-        category=AlertCategory.MEMORY_GROWTH,
-        severity=AlertSeverity.CRITICAL,
-        component="tests",
-        nodeids=("tests/test_a.py::test_load",),
-        metric="growth_bytes",
-        observed=2048,
-        limit=1024,
-        condition=AlertCondition.GREATER_THAN,
-        message="tests/test_a.py::test_load grew by 2 KiB, limit 1 KiB",
-        raised_at=datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc),
-    )
-    return replace(alert, **changes)
+    test = replace(make_test(rss_bytes=1200, duration_s=0.5), worker="gw0", rss_before_bytes=1000)
+    return replace(test, **changes)
 
 
 def make_run(**changes: Any) -> Run:
     """Return a run of one test."""
-    run = Run(
-        run_id="r1",
-        started_at=datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc),
-        duration_s=1.5,
-        environment=Environment(
-            implementation="cpython",
-            python="3.11.7",
-            platform="linux",
-            machine="x86_64",
-            traced=False,
-            memalert="1.0",
-        ),
-        overhead=Overhead(tests_s=1.0),
-        reruns=3,
-        tests=(make_measurement(),),
-        fixtures=(),
-        alerts=(make_alert(),),
-        notes=(),
-    )
+    run = makers.make_run(make_alert(), reruns=3, tests=(make_measurement(),))
     return replace(run, **changes)
 
 
@@ -344,7 +299,7 @@ def test_times_are_written_in_utc() -> None:
 
 def test_time_with_a_z_is_read() -> None:
     run = codec.decode_run(encoded_run(started_at="2026-11-23T12:00:00Z"))
-    assert run.started_at == datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+    assert run.started_at == NOON
 
 
 def test_newer_format_is_refused_with_what_to_do() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -29,8 +30,9 @@ from pytest_memalert.gate import (
 )
 from pytest_memalert.model import AlertSeverity, Comparison, GateResult, LeakAnalysis, Measurement
 from pytest_memalert.regressions import judge
+from tests.makers import MIB, make_test
 
-KIB, MIB = 2**10, 2**20
+KIB = 2**10
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 OF_TESTS = ALLOWANCES.of_tests
 
@@ -47,14 +49,7 @@ def leaking(bytes_per_run: float, blocks_per_run: float) -> LeakAnalysis:
 
 def measurement(nodeid: str, outcome: str = "passed", **values: float) -> Measurement:
     """Return a test's own run."""
-    return Measurement(
-        nodeid=nodeid,
-        worker="main",
-        outcome=outcome,
-        component="c",
-        rss_before_bytes=0,
-        values={"duration_s": 0.1, **values},
-    )
+    return replace(make_test(nodeid, outcome=outcome), values={"duration_s": 0.1, **values})
 
 
 def decide(known: Entry, *, resident: list[float], traced: list[float]) -> str:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,64 +22,18 @@ from pytest_memalert.errors import HistoryError
 from pytest_memalert.history import SESSION, History, Keep, Past, read_history, write_history
 from pytest_memalert.history.schema import APPLICATION_ID, MIGRATIONS, migrate
 from pytest_memalert.lives import evolve
-from pytest_memalert.model import (
-    AlertCategory,
-    AlertCondition,
-    AlertLife,
-    AlertSeverity,
-    Environment,
-    Measurement,
-    Overhead,
-    PerformanceAlert,
-    Run,
-    Survivor,
-)
+from pytest_memalert.model import AlertLife, Measurement, PerformanceAlert, Run
+from tests import makers
+from tests.makers import HERE, NODEID, NOON, make_alert
 
 ROOT = Path(__file__).resolve().parent.parent
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
-NODEID = "tests/test_a.py::test_load"
-HERE = Environment(
-    implementation="CPython",
-    python="3.11.7",
-    platform="Linux",
-    machine="x86_64",
-    traced=False,
-    memalert="0.1.0",
-)
 KEEP_ALL = Keep(max_age_s=1e9, max_runs=10**6, max_bytes=10**12)
 
 
 def make_test(nodeid: str = NODEID, outcome: str = "passed", **values: float) -> Measurement:
-    """Return what a test took."""
-    return Measurement(
-        nodeid=nodeid,
-        worker="main",
-        outcome=outcome,
-        component="tests",
-        rss_before_bytes=None,
-        values=values or {"peak_bytes": 100, "duration_s": 0.5},
-    )
-
-
-def make_alert(**changes: Any) -> PerformanceAlert:
-    """Return an alert of one test."""
-    alert = PerformanceAlert(
-        id="a1",
-        fingerprint="f1",
-        rule="growth",
-        category=AlertCategory.MEMORY_GROWTH,
-        severity=AlertSeverity.CRITICAL,
-        component="tests",
-        nodeids=(NODEID,),
-        metric="growth_bytes",
-        observed=2048,
-        limit=1024,
-        condition=AlertCondition.GREATER_THAN,
-        message=f"{NODEID}: growth 2 KiB is over the limit of 1 KiB",
-        survivors=(Survivor(type="dict", count=2, size_bytes=128, held_by=("module app", "ITEMS")),),
-        raised_at=NOON,
-    )
-    return replace(alert, **changes)
+    """Return what a test took: these metrics, or a peak and a duration."""
+    test = makers.make_test(nodeid, outcome=outcome)
+    return replace(test, values=values or {"peak_bytes": 100, "duration_s": 0.5})
 
 
 def make_run(
@@ -89,19 +43,7 @@ def make_run(
     **changes: Any,
 ) -> Run:
     """Return a run of this name."""
-    run = Run(
-        run_id=name,
-        started_at=NOON,
-        duration_s=1.0,
-        environment=HERE,
-        overhead=Overhead(tests_s=1.0),
-        reruns=0,
-        tests=tuple(tests),
-        fixtures=(),
-        alerts=tuple(alerts),
-        notes=(),
-    )
-    return replace(run, **changes)
+    return makers.make_run(*alerts, run_id=name, tests=tuple(tests), **changes)
 
 
 def remember(
@@ -170,8 +112,8 @@ def test_life_is_read_as_it_was_written(path: Path) -> None:
 
 def test_life_goes_on_in_the_next_run(path: Path) -> None:
     remember(path, make_run("r1", alerts=[make_alert()]))
-    (life,) = remember(path, make_run("r2", alerts=[make_alert(observed=4096)]))
-    assert (life.times, life.worst) == (2, 4096)
+    (life,) = remember(path, make_run("r2", alerts=[make_alert(observed=1e9)]))
+    assert (life.times, life.worst) == (2, 1e9)
 
 
 def test_what_was_sent_out_is_remembered(path: Path) -> None:

@@ -12,18 +12,10 @@ import pytest
 from hypothesis import given
 
 from pytest_memalert.errors import MemalertError
-from pytest_memalert.model import FixtureGrowth, LeakVerdict, Note, Run
+from pytest_memalert.model import LeakVerdict, Note, Run
 from pytest_memalert.reports import html
-from tests.test_ci_reports import (
-    MIB,
-    NODEID,
-    RUNS,
-    law,
-    make_alert,
-    make_gate,
-    make_measurement,
-    make_run,
-)
+from tests.makers import MIB, NODEID, make_alert, make_fixture, make_gate, make_run, make_test
+from tests.test_ci_reports import RUNS, law
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -87,23 +79,10 @@ FULL = make_run(
     make_alert(nodeids=(NODEID, f"{NODEID}_too"), message="grew\nagain"),
     gate=make_gate(missing=("a::b",), renamed=(("a::b", "a::c"),)),
     tests=(
-        make_measurement(
-            peak_bytes=14 * MIB, growth_bytes=12 * MIB, rss_bytes=80 * MIB, rss_peak_bytes=84 * MIB
-        ),
-        make_measurement("a::c", LeakVerdict(status="leaking", bytes_per_run=10.0, reason="why", runs=3)),
+        make_test(peak_bytes=14 * MIB, growth_bytes=12 * MIB, rss_bytes=80 * MIB, rss_peak_bytes=84 * MIB),
+        make_test("a::c", leak=LeakVerdict(status="leaking", bytes_per_run=10.0, reason="why", runs=3)),
     ),
-    fixtures=(
-        FixtureGrowth(
-            name="server",
-            scope="session",
-            location="tests/conftest.py",
-            worker="main",
-            nodeid=NODEID,
-            setup_growth_bytes=31 * MIB,
-            peak_bytes=None,
-            growth_bytes=None,
-        ),
-    ),
+    fixtures=(make_fixture(growth_bytes=None),),
     notes=(Note(kind="one_time", nodeid=NODEID, text="grew once"),),
 )
 
@@ -164,7 +143,7 @@ def test_page_tells_the_gate_and_the_fixtures_and_the_notes() -> None:
 
 
 def test_tests_are_sorted_by_peak_and_each_cell_has_its_number() -> None:
-    tests = tuple(make_measurement(f"t::{n}", peak_bytes=n * MIB, growth_bytes=n) for n in (3, 9, 1))
+    tests = tuple(make_test(f"t::{n}", peak_bytes=n * MIB, growth_bytes=n) for n in (3, 9, 1))
     page = html.render(make_run(tests=tests))
     assert re.findall(r'<td class="code">(t::\d)</td>', page) == ["t::9", "t::3", "t::1"]
     assert '<td class="number" data-value="9437184">9 MiB</td>' in page
@@ -173,10 +152,10 @@ def test_tests_are_sorted_by_peak_and_each_cell_has_its_number() -> None:
 
 def test_page_stays_of_a_size_that_a_browser_can_take() -> None:
     tests = tuple(
-        make_measurement(f"t::{n}", peak_bytes=n, growth_bytes=0, rss_bytes=n, rss_peak_bytes=n)
+        make_test(f"t::{n}", peak_bytes=n, growth_bytes=0, rss_bytes=n, rss_peak_bytes=n)
         for n in range(20_000)
     )
-    leaking = make_measurement("t::leaking", LeakVerdict(status="leaking", bytes_per_run=9.0, runs=3))
+    leaking = make_test("t::leaking", leak=LeakVerdict(status="leaking", bytes_per_run=9.0, runs=3))
     run = make_run(*(make_alert(id=str(n)) for n in range(2_000)), tests=(leaking, *tests))
     text = html.render(run)
     page = Page(text)
@@ -192,7 +171,7 @@ def test_page_stays_of_a_size_that_a_browser_can_take() -> None:
 
 def test_memory_is_drawn_for_each_process() -> None:
     tests = [
-        replace(make_measurement(f"t::{n}", rss_bytes=n * MIB, rss_peak_bytes=n * MIB), worker=f"gw{n % 2}")
+        replace(make_test(f"t::{n}", rss_bytes=n * MIB, rss_peak_bytes=n * MIB), worker=f"gw{n % 2}")
         for n in range(6)
     ]
     (memory,) = shown(make_run(tests=tuple(tests))).charts()
@@ -210,7 +189,7 @@ def test_figure_that_nobody_knows_is_told_as_unknown() -> None:
     """A report has null where a number was not finite."""
     nan = float("nan")
     run = make_run(make_alert(metric="duration_s", observed=nan, limit=nan))
-    run = replace(run, tests=(make_measurement(rss_bytes=nan, peak_bytes=1),))
+    run = replace(run, tests=(make_test(rss_bytes=nan, peak_bytes=1),))
     page = shown(run)
     assert "unknown" in page.text
     assert page.charts()[0]["data"][0]["y"] == [None]

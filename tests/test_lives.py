@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,83 +19,27 @@ from pytest_memalert.model import (
     AlertLife,
     AlertRule,
     AlertSeverity,
-    Environment,
     GateResult,
     LeakVerdict,
-    Measurement,
-    Overhead,
     PerformanceAlert,
     Run,
 )
 from pytest_memalert.settings import DEFAULT_RULES
+from tests.makers import MIB, NODEID, NOON, make_alert, make_run, make_test
 
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
-NODEID = "tests/test_a.py::test_load"
 GROWTH = AlertRule(
     name="growth",
     category=AlertCategory.MEMORY_GROWTH,
     severity=AlertSeverity.CRITICAL,
     metric="growth_bytes",
-    threshold=2**20,
+    threshold=MIB,
 )
 RULES = (*DEFAULT_RULES, GROWTH)
-
-
-def make_alert(**changes: Any) -> PerformanceAlert:
-    """Return an alert of the rule ``GROWTH``, 2 MiB over nothing."""
-    alert = PerformanceAlert(
-        id="a1",
-        fingerprint="f1",
-        rule="growth",
-        category=AlertCategory.MEMORY_GROWTH,
-        severity=AlertSeverity.CRITICAL,
-        component="tests",
-        nodeids=(NODEID,),
-        metric="growth_bytes",
-        observed=2 * 2**20,
-        limit=2**20,
-        condition=AlertCondition.GREATER_THAN,
-        message=f"{NODEID}: growth 2 MiB is over the limit of 1 MiB\nand so on",
-        raised_at=NOON,
-    )
-    return replace(alert, **changes)
 
 
 def make_leak(**changes: Any) -> PerformanceAlert:
     """Return an alert of the rule ``leak``."""
     return make_alert(rule="leak", category=AlertCategory.MEMORY_LEAK, metric="leak_bytes_per_run", **changes)
-
-
-def make_test(nodeid: str = NODEID, **changes: Any) -> Measurement:
-    """Return a test that passed and wasn't suspect."""
-    test = Measurement(
-        nodeid=nodeid, worker="main", outcome="passed", component="tests", rss_before_bytes=None, values={}
-    )
-    return replace(test, **changes)
-
-
-def make_run(*alerts: PerformanceAlert, tests: Sequence[Measurement] = (make_test(),), **changes: Any) -> Run:
-    """Return a run of these tests, with these alerts."""
-    return Run(
-        run_id="r1",
-        started_at=NOON,
-        duration_s=1.0,
-        environment=Environment(
-            implementation="CPython",
-            python="3.11.7",
-            platform="Linux",
-            machine="x86_64",
-            traced=False,
-            memalert="0.1.0",
-        ),
-        overhead=Overhead(),
-        reruns=0,
-        tests=tuple(tests),
-        fixtures=(),
-        alerts=alerts,
-        notes=(),
-        **changes,
-    )
 
 
 def go_on(
@@ -110,7 +54,7 @@ def go_on(
 def test_alert_seen_for_the_first_time_begins_a_life() -> None:
     lives = go_on({}, make_run(make_alert()))
     (life,) = lives.values()
-    assert (life.first_seen, life.times, life.worst, life.resolved_at) == (NOON, 1, 2 * 2**20, None)
+    assert (life.first_seen, life.times, life.worst, life.resolved_at) == (NOON, 1, 12 * MIB, None)
     assert change_of(life, None) == "new"
 
 
@@ -151,27 +95,27 @@ def test_alert_that_did_not_come_back_is_resolved() -> None:
 
 def test_alert_is_not_resolved_by_a_run_without_its_test() -> None:
     lives = go_on({}, make_run(make_alert()))
-    assert go_on(lives, make_run(tests=[make_test("tests/test_a.py::test_other")])) == lives
-    assert go_on(lives, make_run(tests=[])) == lives
+    assert go_on(lives, make_run(tests=(make_test("tests/test_a.py::test_other"),))) == lives
+    assert go_on(lives, make_run(tests=())) == lives
 
 
 @pytest.mark.parametrize("outcome", ["failed", "error", "xfailed"])
 def test_alert_is_not_resolved_by_a_test_that_did_not_run_through(outcome: str) -> None:
     lives = go_on({}, make_run(make_alert()))
-    assert go_on(lives, make_run(tests=[make_test(outcome=outcome)])) == lives
+    assert go_on(lives, make_run(tests=(make_test(outcome=outcome),))) == lives
 
 
 def test_alert_is_resolved_though_another_alert_failed_its_test() -> None:
     lives = go_on({}, make_run(make_alert()))
     other = make_alert(fingerprint="f2", rule="limit-peak", metric="peak_bytes")
-    assert go_on(lives, make_run(other, tests=[make_test(outcome="failed")]))["f1"].resolved_at == NOON
+    assert go_on(lives, make_run(other, tests=(make_test(outcome="failed"),)))["f1"].resolved_at == NOON
 
 
 def test_alert_of_several_tests_is_resolved_when_all_of_them_ran() -> None:
     second = "tests/test_b.py::test_load"
     lives = go_on({}, make_run(make_alert(nodeids=(NODEID, second))))
     assert go_on(lives, make_run())["f1"].resolved_at is None
-    assert go_on(lives, make_run(tests=[make_test(), make_test(second)]))["f1"].resolved_at == NOON
+    assert go_on(lives, make_run(tests=(make_test(), make_test(second))))["f1"].resolved_at == NOON
 
 
 @pytest.mark.parametrize(
@@ -207,9 +151,9 @@ def test_leak_is_not_resolved_where_nobody_looked_for_leaks() -> None:
     lives = go_on({}, make_run(make_leak()))
     assert go_on(lives, make_run(), leaks="off") == lives
     spent = make_test(leak=LeakVerdict(reason="the budget for re-runs is spent"))
-    assert go_on(lives, make_run(tests=[spent])) == lives
+    assert go_on(lives, make_run(tests=(spent,))) == lives
     unclear = make_test(leak=LeakVerdict(status="unclear", reason="it fails when repeated"))
-    assert go_on(lives, make_run(tests=[unclear])) == lives
+    assert go_on(lives, make_run(tests=(unclear,))) == lives
 
 
 def test_leak_that_made_its_test_a_suspect_is_resolved_when_the_test_is_none() -> None:
@@ -221,7 +165,7 @@ def test_leak_that_only_checking_every_test_finds_is_not_resolved_by_looking_at_
     lives = go_on({}, make_run(make_leak()), leaks="all")
     assert go_on(lives, make_run(), leaks="suspects") == lives
     clean = make_test(leak=LeakVerdict(status="clean"))
-    assert go_on(lives, make_run(tests=[clean]), leaks="all")["f1"].resolved_at == NOON
+    assert go_on(lives, make_run(tests=(clean,)), leaks="all")["f1"].resolved_at == NOON
 
 
 def test_inhibited_alert_neither_begins_a_life_nor_ends_one() -> None:
@@ -267,7 +211,8 @@ def test_alert_of_the_session_is_resolved_by_a_whole_session_alone(nodeid: str) 
 
 def test_what_is_resolved_is_noted_by_its_first_line() -> None:
     run = make_run()
-    lives = go_on(go_on({}, make_run(make_alert())), run, day=1)
+    alert = make_alert(message=f"{NODEID}: growth 2 MiB is over the limit of 1 MiB\nand so on")
+    lives = go_on(go_on({}, make_run(alert)), run, day=1)
     (note,) = note_resolved(run, lives.values()).notes
     assert note.kind == "resolved"
     assert note.text == (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,32 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memalert.digest import Message, MessageKind, Sent, count_kinds
-from pytest_memalert.model import AlertCategory, AlertCondition, AlertLife, AlertSeverity, PerformanceAlert
+from pytest_memalert.model import AlertCondition, AlertLife, AlertSeverity, PerformanceAlert
 from pytest_memalert.notify import address, begin_lives, find_due, values_told
 from pytest_memalert.routes import Notify, Route
+from tests.makers import NOON, make_alert
 
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
 PACE = Notify(remind_every_s=24 * 3600.0, worse_by=0.2, max_per_hour=2, max_shown=2)
 MINUTE = timedelta(minutes=1)
 
 
 def an_alert(fingerprint: str = "f", observed: float = 100.0, **changes: Any) -> PerformanceAlert:
-    alert = PerformanceAlert(
-        id=fingerprint,
-        fingerprint=fingerprint,
-        rule="growth",
-        category=AlertCategory.MEMORY_GROWTH,
-        severity=AlertSeverity.WARNING,
-        component="",
-        nodeids=("tests/test_a.py::test_b",),
-        metric="growth_bytes",
-        observed=observed,
-        limit=50.0,
-        condition=AlertCondition.GREATER_THAN,
-        message="grew",
-        raised_at=NOON,
+    warning = make_alert(
+        fingerprint=fingerprint, severity=AlertSeverity.WARNING, observed=observed, limit=50.0
     )
-    return replace(alert, **changes)
+    return replace(warning, **changes)
 
 
 def a_life(alert: PerformanceAlert, **changes: Any) -> AlertLife:

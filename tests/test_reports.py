@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -14,10 +13,7 @@ from hypothesis import strategies as st
 from pytest_memalert.codec import TAKEN_KEYS, decode_run
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
-    AlertCategory,
-    AlertCondition,
     AlertSeverity,
-    Environment,
     FixtureGrowth,
     Measurement,
     Note,
@@ -28,9 +24,8 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports.terminal import Line, _columns, render, render_alert
-
-MIB = 2**20
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+from tests import makers
+from tests.makers import MIB, NOON, make_fixture, make_test
 
 # Words, wide words, control characters and whatever else: what node ids and reprs are made of.
 TEXT = st.text(st.sampled_from("ab/:[]    \n\t\x1b\x9b\u202e漢é\udcff") | st.characters(), max_size=120)
@@ -71,79 +66,22 @@ RUNS = st.builds(
 )
 
 
-def make_measurement(nodeid: str = "tests/test_a.py::test_load", **values: float) -> Measurement:
-    """Return a measurement with these metrics."""
-    return Measurement(
-        nodeid=nodeid,
-        worker="main",
-        outcome="passed",
-        component="tests",
-        rss_before_bytes=None,
-        values=values,
-    )
-
-
 def make_alert(**changes: Any) -> PerformanceAlert:
     """Return a critical alert about one test."""
-    alert = PerformanceAlert(
-        id="a1",
-        fingerprint="f1",
+    alert = makers.make_alert(
         rule="growth-rate",
-        category=AlertCategory.MEMORY_GROWTH,
-        severity=AlertSeverity.CRITICAL,
-        component="tests",
-        nodeids=("tests/test_a.py::test_load",),
-        metric="growth_bytes",
-        observed=12 * MIB,
-        limit=MIB,
-        condition=AlertCondition.GREATER_THAN,
         message="test_load grew by 12 MiB, limit 1 MiB\nIt grew again in 3 of 3 re-runs.",
         recommendations=("bound app.cache.ITEMS or clear it in a fixture",),
-        raised_at=NOON,
+        survivors=(),
     )
     return replace(alert, **changes)
 
 
 def make_run(**changes: Any) -> Run:
     """Return a run in which all was well."""
-    run = Run(
-        run_id="r1",
-        started_at=NOON,
-        duration_s=10.0,
-        environment=Environment(
-            implementation="cpython",
-            python="3.11.7",
-            platform="linux",
-            machine="x86_64",
-            traced=False,
-            memalert="1.0",
-        ),
-        overhead=Overhead(tests_s=9.92, screening_s=0.08),
-        reruns=0,
-        tests=(
-            make_measurement("test_a.py::test_small", rss_peak_bytes=50 * MIB),
-            make_measurement("test_a.py::test_x", rss_peak_bytes=84 * MIB),
-        ),
-        fixtures=(),
-        alerts=(),
-        notes=(),
-    )
-    return replace(run, **changes)
-
-
-def make_fixture(**changes: Any) -> FixtureGrowth:
-    """Return a session fixture that brought 31 MiB and gave all of it back."""
-    fixture = FixtureGrowth(
-        name="server",
-        scope="session",
-        location="tests/conftest.py",
-        worker="main",
-        nodeid="tests/test_a.py::test_load",
-        setup_growth_bytes=31 * MIB,
-        peak_bytes=None,
-        growth_bytes=0,
-    )
-    return replace(fixture, **changes)
+    small = make_test("test_a.py::test_small", rss_peak_bytes=50 * MIB)
+    large = make_test("test_a.py::test_x", rss_peak_bytes=84 * MIB)
+    return replace(makers.make_run(tests=(small, large)), **changes)
 
 
 def shown(run: Run, *, verbosity: int = 0, width: int = 100) -> list[str]:
@@ -193,13 +131,11 @@ def test_run_without_tests_says_so() -> None:
 
 
 def test_peak_that_nobody_measured_is_not_told() -> None:
-    assert shown(make_run(tests=(make_measurement(),))) == [
-        "memalert: 1 test measured, cost 0.8 % of the run"
-    ]
+    assert shown(make_run(tests=(make_test(),))) == ["memalert: 1 test measured, cost 0.8 % of the run"]
 
 
 def test_reruns_are_told_and_counted_as_cost() -> None:
-    run = make_run(tests=(make_measurement(),), reruns=1200, overhead=Overhead(tests_s=3, reruns_s=1))
+    run = make_run(tests=(make_test(),), reruns=1200, overhead=Overhead(tests_s=3, reruns_s=1))
     assert shown(run) == ["memalert: 1 test measured, 1,200 re-runs, cost 25 % of the run"]
 
 
@@ -347,15 +283,13 @@ def test_fixture_without_teardown_is_told_as_still_set_up() -> None:
 
 
 def test_fixture_names_its_worker_where_there_are_several() -> None:
-    tests = (replace(make_measurement(), worker="gw0"), replace(make_measurement(), worker="gw1"))
+    tests = (replace(make_test(), worker="gw0"), replace(make_test(), worker="gw1"))
     run = make_run(tests=tests, fixtures=(make_fixture(worker="gw1", growth_bytes=MIB),))
     assert shown(run)[0].startswith("fixture 'server' (session, tests/conftest.py, gw1): ")
 
 
 def test_verbose_run_lists_the_five_largest_growths_and_peaks() -> None:
-    tests = tuple(
-        make_measurement(f"test_{n}", growth_bytes=n * MIB, peak_bytes=(10 - n) * MIB) for n in range(8)
-    )
+    tests = tuple(make_test(f"test_{n}", growth_bytes=n * MIB, peak_bytes=(10 - n) * MIB) for n in range(8))
     assert shown(make_run(tests=tests), verbosity=1)[:-1] == [
         "largest growth:",
         *[f"      {n} MiB  test_{n}" for n in (7, 6, 5, 4, 3)],
@@ -468,7 +402,7 @@ def test_law_the_json_report_is_ascii_whatever_the_names_are(run: Run) -> None:
 
 
 def test_number_that_is_not_finite_is_null_in_the_json_report() -> None:
-    run = make_run(tests=(make_measurement(growth_bytes=float("nan")),), duration_s=float("inf"))
+    run = make_run(tests=(make_test(growth_bytes=float("nan")),), duration_s=float("inf"))
     (entry,) = json.loads(json_report.render(run))["tests"]
     assert entry["growth_bytes"] is None
     assert entry.keys() >= TAKEN_KEYS

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-
 import pytest
 
 from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.model import AlertCategory, AlertCondition, AlertSeverity, PerformanceAlert
+from pytest_memalert.model import AlertCategory, AlertSeverity, PerformanceAlert
 from pytest_memalert.routes import Notify, Route, read_notify, takes
 from pytest_memalert.settings import read_settings
+from tests.makers import make_alert
 
 PLACE = "pyproject.toml: tool.memalert.notify"
 
@@ -19,21 +18,7 @@ def an_alert(
     severity: AlertSeverity = AlertSeverity.WARNING,
     category: AlertCategory = AlertCategory.MEMORY_LEAK,
 ) -> PerformanceAlert:
-    return PerformanceAlert(
-        id="a",
-        fingerprint="f",
-        rule="leak",
-        category=category,
-        severity=severity,
-        component="",
-        nodeids=nodeids,
-        metric="leak_bytes_per_run",
-        observed=1.0,
-        limit=0.0,
-        condition=AlertCondition.GREATER_THAN,
-        message="leaks",
-        raised_at=datetime(2026, 11, 23, tzinfo=timezone.utc),
-    )
+    return make_alert(nodeids=nodeids, severity=severity, category=category)
 
 
 def notify_of(
