@@ -251,17 +251,25 @@ def has_leak(entry: Entry, leak: LeakAnalysis) -> bool:
     """Return whether the baseline has a leak as large: recorded as one, or seen in what each run left.
 
     Which suspects are searched for leaks depends on the time there is: a leak may have been there all
-    along, though nobody had proven it. Blocks are taken to be as large as those of the leak that is now
-    proven. A leak of descriptors or threads takes no bytes, and no baseline has it.
+    along, though nobody had proven it. Then its heap was growth, and its small objects were blocks; each
+    must have been as much. A leak of descriptors or threads takes no bytes, and no baseline has it.
     """
-    bytes_per_run, blocks_per_run = leak.bytes_per_run or 0.0, leak.blocks_per_run or 0.0
-    recorded, growth = entry.figure("leak_bytes_per_run"), entry.figure("growth_bytes")
-    known_bytes = float(max(figure.median if figure is not None else 0 for figure in (recorded, growth)))
-    blocks = entry.figure("blocks_growth")
-    if blocks is not None and blocks_per_run > 0:
-        block_bytes = min(_LARGEST_BLOCK_BYTES, bytes_per_run / blocks_per_run)
-        known_bytes = max(known_bytes, blocks.median * block_bytes)
-    return 0 < bytes_per_run <= known_bytes * _KNOWN_SHARE
+    bytes_per_run, recorded = leak.bytes_per_run or 0.0, entry.figure("leak_bytes_per_run")
+    if recorded is not None and 0 < bytes_per_run <= recorded.median * _KNOWN_SHARE:
+        return True
+    grown = {each.signal: each.per_run for each in leak.growth}
+    if grown.keys() & {"descriptors", "threads"}:
+        return False
+    blocks = leak.blocks_per_run or 0.0
+    heap = grown.get("heap", max(0.0, bytes_per_run - _LARGEST_BLOCK_BYTES * blocks))
+    was_there = False
+    for metric, per_run in (("growth_bytes", heap), ("blocks_growth", blocks)):
+        figure = entry.figure(metric) or Figure(median=0)
+        unwritten = ALLOWANCES.of_tests[metric].floor / _TOO_LITTLE
+        if per_run > max(unwritten, _KNOWN_SHARE * figure.median + _SPREADS * figure.spread):
+            return False
+        was_there |= per_run > 0 and figure.median > 0
+    return was_there
 
 
 def figures_of_leak(leak: LeakAnalysis, entry: Entry) -> dict[str, float]:

@@ -28,7 +28,14 @@ from pytest_memalert.gate import (
     why_unlike,
     without_fragments,
 )
-from pytest_memalert.model import AlertSeverity, Comparison, GateResult, LeakAnalysis, Measurement
+from pytest_memalert.model import (
+    AlertSeverity,
+    Comparison,
+    GateResult,
+    LeakAnalysis,
+    Measurement,
+    SignalGrowth,
+)
 from pytest_memalert.regressions import judge
 from tests.makers import MIB, make_test
 
@@ -246,6 +253,33 @@ def test_leak_that_the_baseline_has_is_known_up_to_a_tenth_more() -> None:
     assert not has_leak(known, leaking(1110, 20))
     assert has_leak(entry(blocks_growth=18), leaking(1500, 18))
     assert not has_leak(known, leaking(0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("heap", "blocks", "known"),
+    [(262_304, 405, True), (3_600, 434, True), (300_000, 405, False), (262_304, 800, False)],
+)
+def test_leak_nobody_had_proven_is_known_by_its_heap_and_its_blocks(
+    heap: int, blocks: int, known: bool
+) -> None:
+    """The growth of a run shows the one, its blocks the other; neither the sum, and both with their noise."""
+    entry = Entry(
+        figures={
+            "growth_bytes": Figure(median=261_440, spread=240),
+            "blocks_growth": Figure(median=388, spread=43),
+        }
+    )
+    growth = (
+        SignalGrowth(signal="blocks", per_run=blocks, runs=99),
+        SignalGrowth(signal="heap", per_run=heap, runs=99),
+    )
+    leak = replace(leaking(heap + 84 * blocks, blocks), growth=growth)
+    assert has_leak(entry, leak) is known
+
+
+def test_leak_of_descriptors_is_not_known_by_its_blocks() -> None:
+    leak = replace(leaking(800, 10), growth=(SignalGrowth(signal="descriptors", per_run=1, runs=9),))
+    assert not has_leak(entry(blocks_growth=10), leak)
 
 
 def test_small_objects_of_a_known_leak_are_no_growth_of_bytes() -> None:

@@ -305,6 +305,23 @@ def test_sample_has_only_what_is_wanted() -> None:
     assert plain.peaks is None
 
 
+@pytest.mark.parametrize("rationed", [True, False])
+def test_heap_is_read_at_any_price_only_where_that_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, rationed: bool
+) -> None:
+    """A gate must see what a test keeps; measuring must not cost more than it tells."""
+    now = {"s": 0.0}
+    monkeypatch.setattr("pytest_memalert.probes.memory.elapsed_s", lambda: now["s"])
+
+    def read() -> int:
+        now["s"] += 1
+        return 7
+
+    monkeypatch.setattr("pytest_memalert.probes.sampler.open_heap_reader", lambda: read)
+    sampler = Sampler((), rationed=rationed)
+    assert (None in [sampler.take().heap_bytes for _ in range(5)]) is rationed
+
+
 def test_every_reading_on_demand_is_had_or_its_lack_explained() -> None:
     """Whatever the platform."""
     names = {"cpu": "cpu_s", "disk": "disk_read_bytes", "net": "net_sent_bytes", "uss": "uss_bytes"}

@@ -365,6 +365,8 @@ class Worker:
             interval_s=settings.sample_interval_s,
             probes=self._given.probes,
             exact=exact,
+            # Without the heap, what a test keeps doesn't show where freed memory is resident for it.
+            rationed=self._whole is None,
         )
         self._fixtures = WiderFixtures(
             sampler,

@@ -30,7 +30,8 @@ class Sampler:
 
     ``missing`` says why a reading that was asked for is not to be had here. ``exact`` asks for
     a reading of its own before each test, where a limit is on so little that what pytest itself does between
-    two tests would count.
+    two tests would count. Not ``rationed``, heap and blocks are read each time, whatever that costs on
+    a heap with many holes.
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class Sampler:
         interval_s: float = 0.01,
         probes: Iterable[Probe] = (),
         exact: bool = True,
+        rationed: bool = True,
     ) -> None:
         wanted = frozenset(readings)
         self.read_rss = open_rss_reader()
         heap = open_heap_reader()
-        self._heap = Rationed(heap) if heap else None
+        self._heap = Rationed(heap) if heap and rationed else heap
         blocks = open_blocks_reader() if "blocks" in wanted else None
-        self._blocks = Rationed(blocks) if blocks else None
+        self._blocks = Rationed(blocks) if blocks and rationed else blocks
         readers, self.missing = open_demand_readings(wanted)
         # Child processes are looked at while the test's own are still alive: after the call.
         self._children = readers.pop("children", None)
