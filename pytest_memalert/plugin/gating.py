@@ -99,7 +99,7 @@ class Gate:
             return False
         if self._given.saves:
             return True
-        entry = self._entry(nodeid)
+        entry = self.entry_of(nodeid)
         if entry is None or entry.once:
             return False
         if nodeid in self._renamed:
@@ -110,7 +110,7 @@ class Gate:
 
     def why_accepted(self, nodeid: str, leak: LeakAnalysis) -> str | None:
         """Return why a leak is no news: the baseline that was reviewed has it; None where it doesn't."""
-        entry = self._entry(nodeid)
+        entry = self.entry_of(nodeid)
         if self._given.saves or entry is None or not has_leak(entry, leak):
             return None
         return f"{self._given.name} has this leak"
@@ -146,7 +146,8 @@ class Gate:
             return _NOTHING
         return Finding(alerts=self._judge(measurement, new=(nodeid,)))
 
-    def _entry(self, nodeid: str) -> Entry | None:
+    def entry_of(self, nodeid: str) -> Entry | None:
+        """Return what the baseline has of a test, which may have been renamed since."""
         return self._entries.get(nodeid) or self._entries.get(self._renamed.get(nodeid, ""))
 
     def _allowances(self, nodeid: str, entry: Entry, limits: MarkerLimits) -> Mapping[str, Allowance]:

@@ -172,6 +172,13 @@ class Judge:
         breaches = find_breaches(self._rules_for(nodeid, component, limits), values)
         return any(self._is_repeatable(breach) for breach in breaches)
 
+    def usual_peak(self, nodeid: str, entry: Entry | None) -> int | None:
+        """Return the peak that a test has as a rule: as it is to be saved, or as the baseline has it."""
+        if entry is None and self._gate is not None:
+            entry = self._gate.entry_of(nodeid)
+        figure = None if entry is None else entry.figure("peak_bytes")
+        return None if figure is None else figure.median
+
     def sees_nothing(self, measurement: Measurement, limits: MarkerLimits) -> bool:
         """Return whether there is nothing to say of a test, as of nearly every one: seen in 2 us.
 

@@ -86,10 +86,21 @@ class WholeProcess:
         if hasattr(self._config, "workerinput"):
             self._config.workeroutput[WHOLE] = self.sum_up()  # type: ignore[attr-defined]
 
-    def note_test(self, values: Mapping[str, float]) -> None:
-        """Take note of a test's own run."""
-        if "rss_peak_bytes" in values and not self._has_holes:
-            self._peak = max(self._peak or 0, values["rss_peak_bytes"] - self._shift_rss)
+    def note_test(
+        self, values: Mapping[str, float], before_bytes: int | None, *, usual_peak_bytes: int | None
+    ) -> None:
+        """Take note of a test's own run, which began at a level of resident memory.
+
+        For the session its peak is what it has as a rule: by itself it is held against its own baseline,
+        and peaks that differ from run to run (threads, random data) would make the session differ.
+        """
+        if "rss_peak_bytes" not in values or before_bytes is None or self._has_holes:
+            return
+        peak_bytes = values["rss_peak_bytes"]
+        # What a wider fixture reached counts as it is.
+        if usual_peak_bytes is not None and peak_bytes <= before_bytes + values["peak_bytes"]:
+            peak_bytes = before_bytes + usual_peak_bytes
+        self._peak = max(self._peak or 0, peak_bytes - self._shift_rss)
 
     def note_reruns(
         self, before: Sample | None, *, runs: int, retains: bool, tracing_left_bytes: int

@@ -519,21 +519,22 @@ class Worker:
         attempt.measurement = judge.discounted(measurement)
         if outcome not in ("passed", "failed", "error"):
             return  # an expected failure, and a pass that wasn't expected, are told as such
-        if self._whole is not None:
-            self._whole.note_test(values)
         limits = self._limits(item)
         if judge.sees_nothing(attempt.measurement, limits):
             return
         self._repeating = True
         judgement = judge.judge(measurement, item, limits, passed=attempt.passed)
         self._repeating = False
-        if self._whole is not None and judgement.reruns:
-            self._whole.note_reruns(
-                self._last,
-                runs=judgement.reruns,
-                retains=judgement.retains,
-                tracing_left_bytes=judge.tracing_left_bytes,
-            )
+        if self._whole is not None:
+            usual_bytes = judge.usual_peak(item.nodeid, judgement.entry)
+            self._whole.note_test(values, attempt.before.rss_bytes, usual_peak_bytes=usual_bytes)
+            if judgement.reruns:
+                self._whole.note_reruns(
+                    self._last,
+                    runs=judgement.reruns,
+                    retains=judgement.retains,
+                    tracing_left_bytes=judge.tracing_left_bytes,
+                )
         attempt.comparisons = judgement.comparisons
         attempt.entry, attempt.renamed_from = judgement.entry, judgement.renamed_from
         attempt.measurement = judgement.measurement

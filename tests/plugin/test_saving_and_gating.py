@@ -257,12 +257,32 @@ def test_resident_memory_of_a_session_is_not_told_after_a_leak_followed_for_long
 ) -> None:
     """It has left a heap full of holes; what is in the heap is told."""
     whole = WholeProcess(pytestconfig)
-    whole.note_test({"rss_peak_bytes": 5e9})
+    whole.note_test({"rss_peak_bytes": 5e9}, 10**9, usual_peak_bytes=None)
     whole.note_reruns(None, runs=runs, retains=True, tracing_left_bytes=0)
-    whole.note_test({"rss_peak_bytes": 9e9})
+    whole.note_test({"rss_peak_bytes": 9e9}, 10**9, usual_peak_bytes=None)
     session = whole.sum_up()["session"]
     assert session["rss_peak_bytes"] == peak_bytes
     assert ("rss_bytes" in session) is (runs == 3)
+
+
+@pytest.mark.parametrize(
+    ("peak", "usual", "session"),
+    [
+        (50, None, 150),  # a new test
+        (50, 90, 190),
+        (200, 90, 190),  # one with threads, today
+        (20, 90, 150),  # a wider fixture, whose set-up reached more than the test
+    ],
+)
+def test_test_counts_in_the_peak_of_the_session_with_its_usual_peak(
+    pytestconfig: pytest.Config, peak: int, usual: int | None, session: int
+) -> None:
+    """By itself it is held against its own."""
+    whole = WholeProcess(pytestconfig)
+    reached = {"rss_peak_bytes": 150 if peak == 20 else 100 + peak, "peak_bytes": peak}
+    whole.note_test(reached, 100, usual_peak_bytes=usual)
+    whole.note_test({"rss_peak_bytes": 120, "peak_bytes": 10}, 110, usual_peak_bytes=5)
+    assert whole.sum_up()["session"]["rss_peak_bytes"] == session
 
 
 def test_long_test_is_not_traced_and_held_against_its_resident_peak(
