@@ -338,7 +338,7 @@ class _Hunt:
         count = max(_FEWEST_TRACED, min(max(wanted, 16), affordable, _MOST_TRACED))
         tracemalloc.start(1)
         try:
-            if self._run() is not None:
+            if self._run() is not None or not tracemalloc.is_tracing():  # the test may have stopped it
                 return None
             self._reader.settle()
             before = live_traces()
@@ -347,7 +347,7 @@ class _Hunt:
                 # leak would have no size.
                 if runs % count == 1 or count == 1:
                     self._reader.settle()
-                if self._run() is not None:
+                if self._run() is not None or not tracemalloc.is_tracing():
                     return None
                 if runs % count == 0:
                     self._reader.settle()

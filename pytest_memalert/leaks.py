@@ -74,6 +74,8 @@ _LEAST_CHUNK_BYTES = 16
 _LONG_RUN_S = 1.0
 # On a busy machine ``quick_s`` is soon over.
 _QUICK_RUNS = 24
+# Less of the heap's growth beside blocks is malloc's rounding.
+_LEAST_NATIVE_BYTES = 64.0
 # Runs read one by one; later ones are read in windows of a sixteenth of the runs so far.
 _SINGLE_READINGS = 400
 _SLOW_RUN_S = 0.005
@@ -431,8 +433,8 @@ def bytes_per_run(
     """Return the bytes a leak takes per run; None where nothing tells.
 
     Python's part is what was traced, brought to the pace of the blocks where they don't grow
-    in every run. malloc's is the heap's growth beyond that. What bypasses malloc is resident
-    memory in mappings that neither explains.
+    in every run. malloc's is the heap's growth beyond that; it alone is known where nothing could be
+    traced. What bypasses malloc is resident memory in mappings that neither explains.
     """
     points = {signal: _points(readings, signal) for signal in ("blocks", *NOISY_SIGNALS)}
     python_bytes = python_heap_bytes = 0.0
@@ -440,16 +442,18 @@ def bytes_per_run(
         growth_per_run([p for p in points["blocks"] if p[0] >= since_run]) if "blocks" in signals else 0.0
     )
     in_every_run = _is_in_every_run(points["blocks"])
+    heap = _typical_growth(points["heap"], in_every_run, since_run)
     if "blocks" in signals:
         if traced is None:
-            return None
+            return heap if "heap" in signals and heap >= _LEAST_NATIVE_BYTES else None
         scale = 1.0 if in_every_run or not traced.traces else blocks / traced.traces
         python_bytes = scale * (traced.small_bytes + traced.large_bytes)
         # malloc adds a header and rounds to 16 bytes.
         python_heap_bytes = scale * (traced.large_bytes + 16 * traced.large_count)
-    heap = _typical_growth(points["heap"], in_every_run, since_run)
     native = heap - python_heap_bytes
-    if "heap" not in signals or native < max(64.0 if "blocks" in signals else 0.0, 0.1 * python_heap_bytes):
+    if "heap" not in signals or native < max(
+        _LEAST_NATIVE_BYTES if "blocks" in signals else 0.0, 0.1 * python_heap_bytes
+    ):
         native = 0.0
     bypassing = 0.0
     if "resident" in signals or "mapped" in signals:

@@ -72,7 +72,8 @@ def compose(run: Callable[[], str | None]) -> Composition:
             if problem is None and len(found) <= _MOST_OBJECTS:
                 traced = [(type(obj), sites.traceback_of(obj)) for obj in found]
             found.clear()
-            if problem is None and started_tracing:
+            # The test may have stopped it.
+            if problem is None and started_tracing and tracemalloc.is_tracing():
                 traces = tracemalloc.take_snapshot().traces
                 untracked = [trace.traceback for trace in traces] if len(traces) <= _MOST_OBJECTS else []
     finally:

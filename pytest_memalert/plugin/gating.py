@@ -196,7 +196,8 @@ class Gate:
             peak_bytes, reason = again.trace()
             if reason:
                 return reason
-            runs.traced.append(peak_bytes)
+            if peak_bytes is not None:
+                runs.traced.append(peak_bytes)
         return None
 
     # ------------------------------------------------------------ held against it

@@ -43,7 +43,7 @@ class Again:
     """
 
     run: Callable[[], tuple[dict[str, float], str | None]]
-    trace: Callable[[], tuple[int, str | None]]
+    trace: Callable[[], tuple[int | None, str | None]]
 
 
 class Repeater:
@@ -79,7 +79,7 @@ class Repeater:
                 values, reason = self._run_again(rerunner)
                 if not reason and _peak_is_gone(breaches, values):
                     peak_bytes, reason = _trace_again(rerunner)
-                    values["peak_bytes"] = max(values.get("peak_bytes", 0), peak_bytes)
+                    values["peak_bytes"] = max(values.get("peak_bytes", 0), peak_bytes or 0)
                 if reason:
                     return runs, reason
                 runs.append(values)
@@ -101,7 +101,7 @@ class Repeater:
         with Rerunner(item) as rerunner, ExactReader():
             yield Again(run=lambda: self._run_again(rerunner), trace=lambda: self._trace_apart(rerunner))
 
-    def _trace_apart(self, rerunner: Rerunner) -> tuple[int, str | None]:
+    def _trace_apart(self, rerunner: Rerunner) -> tuple[int | None, str | None]:
         """Return the exact peak of one more run, taking note of what tracing leaves behind.
 
         Each start and stop of tracemalloc loses the tracebacks that it kept, 20 to 50 KiB for a test
@@ -156,8 +156,10 @@ def _peak_is_gone(breaches: Sequence[Breach], values: Mapping[str, float]) -> bo
     return bool(peaks) and not find_breaches(peaks, values)
 
 
-def _trace_again(rerunner: Rerunner) -> tuple[int, str | None]:
+def _trace_again(rerunner: Rerunner) -> tuple[int | None, str | None]:
     """Return the exact Python-level peak of one more run, in bytes, and why it is no evidence.
+
+    None where the test itself has stopped the tracing.
 
     What the allocator held already isn't resident anew, so the resident peak of a further
     run may be smaller than the first one's; tracing sees it all the same.
@@ -171,6 +173,8 @@ def _trace_again(rerunner: Rerunner) -> tuple[int, str | None]:
         tracemalloc.reset_peak()
         before_bytes = tracemalloc.get_traced_memory()[0]
         outcome = rerunner.run()
+        if not tracemalloc.is_tracing():
+            return None, outcome.objection
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         if started:

@@ -342,6 +342,26 @@ def test_leaks_in_most_tests_do_not_become_what_is_normal(inner: Inner) -> None:
     assert 2 <= len(followed) <= 4
 
 
+def test_leak_of_a_test_that_stops_tracing_is_found(serial: Inner) -> None:
+    """Its small objects have no size then; what malloc gave has."""
+    serial.pytester.makepyprojecttoml("")
+    serial.write(
+        """
+        import tracemalloc
+
+        KEPT = []
+
+        def test_traces():
+            tracemalloc.start()
+            KEPT.append(bytearray(2**20))
+            tracemalloc.stop()
+        """
+    )
+    done = serial.run(leaks=None)
+    done.assert_outcomes(failed=1, warnings=0)
+    assert serial.tests()["test_traces"]["leak"]["bytes_per_run"] == pytest.approx(2**20, rel=0.01)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_search_for_a_leak_leaves_descriptors_for_others(serial: Inner) -> None:
     """One test leaks a file; the next needs many at once, and gets them."""

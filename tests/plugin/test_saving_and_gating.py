@@ -316,6 +316,23 @@ def test_long_test_is_not_traced_and_held_against_its_resident_peak(
     assert "traced_peak_bytes" in saved(serial)["test_a.py::test_long"]
 
 
+def test_test_that_stops_tracing_is_held_against_its_resident_peak(serial: Inner) -> None:
+    """It has no traced one, and no zero for it."""
+    source = """
+        import tracemalloc
+
+        def test_traces():
+            tracemalloc.start()
+            block = bytearray({size} * 2**20)
+            tracemalloc.stop()
+    """
+    serial.write(source.format(size=4))
+    serial.run("--memalert-save").assert_outcomes(passed=1, warnings=0)
+    assert "traced_peak_bytes" not in saved(serial)["test_a.py::test_traces"]
+    serial.write(source.format(size=8))
+    serial.run("--memalert-gate").assert_outcomes(failed=1, warnings=0)
+
+
 def test_traced_session_has_entries_of_its_own(serial: Inner) -> None:
     """It is another environment: tracing changes every figure."""
     serial.write(BEFORE)
