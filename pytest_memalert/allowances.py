@@ -38,7 +38,8 @@ _KIB = 2**10
 
 # Chosen by repeated runs of real suites (docs/reference/gate.md). Traced peaks of a test lay within 5 KiB
 # in 489 of 489 tests, so that a few KiB would do for them. The resident peak of a session lay up to 22 %
-# apart (anyio): saving runs each test five times more, and the memory in pieces that this leaves, others use.
+# apart (anyio), its heap by 3 to 5 MiB of 20: saving runs each test five times more, of which tracing alone
+# leaves hundreds of megabytes, to be deducted, and the memory in pieces that this leaves, others use.
 _OF_TESTS: dict[str, Allowance] = {
     "peak_bytes": Allowance(share=0.05, floor=512 * _KIB),
     # More than the 64 KiB that one read from a socket takes: where a server runs in a thread, it is chance
@@ -55,7 +56,7 @@ UNTRACED_PEAK = Allowance(share=0.10, floor=2048 * _KIB)
 _OF_SESSION: dict[str, Allowance] = {
     "rss_peak_bytes": Allowance(share=0.30, floor=16384 * _KIB),
     "rss_bytes": Allowance(share=0.15, floor=8192 * _KIB),
-    "heap_bytes": Allowance(share=0.10, floor=2048 * _KIB),
+    "heap_bytes": Allowance(share=0.30, floor=4096 * _KIB),
     "heap_growth_bytes": Allowance(share=0.01, floor=32 * _KIB),
 }
 

@@ -250,7 +250,7 @@ def _decode(document: object, place: _Place) -> Baseline:
     if not isinstance(document, _Pairs) or "format" not in dict(document):
         raise MemalertError(
             f"{place.name}, line 1: not a baseline of memalert: it has no 'format'; "
-            "write one with: pytest --memalert --memalert-save"
+            "delete it, and write one with: pytest --memalert --memalert-save"
         )
     top = _unique(document, place, "the key")
     found = top["format"]
@@ -311,7 +311,7 @@ def _unique(pairs: _Pairs, place: _Place, noun: str) -> dict[str, Any]:
             where = place.line(key, occurrence=1)
             raise MemalertError(
                 f"{where}: {noun} {key!r} is named twice; delete one of its two lines, "
-                "or save it again with: pytest --memalert --memalert-save"
+                "or the file, and save it again with: pytest --memalert --memalert-save"
             )
         seen[key] = value
     return seen

@@ -373,6 +373,7 @@ def encode_gate(gate: GateResult) -> dict[str, object]:
         "missing": list(gate.missing),
         "renamed": [list(pair) for pair in gate.renamed],
         "uncompared": list(gate.uncompared),
+        "wholes": list(gate.wholes),
     }
 
 
@@ -388,6 +389,7 @@ def decode_gate(entry: object) -> GateResult:
         missing=_texts(known, "missing"),
         renamed=_each(known, "renamed", _decode_renamed),
         uncompared=_texts(known, "uncompared"),
+        wholes=_texts(known, "wholes") if "wholes" in known else (),
         strict=known.get("strict") is True,
         partial=known.get("partial") is True,
         refusal=_text_or_none(known, "refusal"),

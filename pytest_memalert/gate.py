@@ -127,13 +127,19 @@ def keep_written(written: Entry, measured: Entry, allowances: Mapping[str, Allow
         return measured
     allowances = allowances_of(written, allowances)
     figures = dict(measured.figures)
-    for metric, figure in measured.figures.items():
+    # What was too little to be written this time, was nothing.
+    unwritten = {metric: Figure(median=0) for metric in written.figures.keys() & {*RETAINED}}
+    for metric, figure in {**unwritten, **measured.figures}.items():
         before, allowance = written.figure(metric), allowances.get(metric, _ALIKE)
         if before is None:
             continue
         seen = compare_figure("", metric, before, allowance, observed=figure.median)
-        if seen.status == "within":
+        if seen.status != "within":
+            continue
+        if metric in written.figures:
             figures[metric] = before
+        else:
+            del figures[metric]
     return replace(measured, figures=figures)
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
+from pytest_memalert.comparisons import is_whole as is_of_whole
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -182,6 +183,8 @@ def _were_looked_at(
     is_whole: bool,
 ) -> bool:
     """Return whether the tests of an alert ran, in a way in which it would have shown."""
+    if life.alert.category is AlertCategory.MEMORY_REGRESSION and any(map(is_of_whole, life.alert.nodeids)):
+        return run.gate is not None and set(life.alert.nodeids) <= set(run.gate.wholes)
     if not life.alert.nodeids or any(map(_is_session, life.alert.nodeids)):
         return is_whole and bool(tests)
     concerned = [tests.get(nodeid) for nodeid in life.alert.nodeids]

@@ -417,7 +417,8 @@ class GateResult:
     against the baseline. ``new`` tests are not in it, ``missing`` ones are there and were not collected;
     ``renamed`` pairs old and new node ids. ``uncompared`` ones were collected, but skipped or failed by
     themselves. ``strict`` says whether new tests fail; ``partial`` that only part of the suite was
-    selected, so that nothing can be said to be missing.
+    selected, so that nothing can be said to be missing. ``wholes`` are what was compared beside the
+    tests: the session, the collection.
     ``refusal`` says why nothing could be compared (no entries for this environment, ...).
     """
 
@@ -429,6 +430,7 @@ class GateResult:
     missing: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
     uncompared: tuple[str, ...] = ()
+    wholes: tuple[str, ...] = ()
     strict: bool = False
     partial: bool = False
     refusal: str | None = None

@@ -287,6 +287,15 @@ def test_strict_gate_fails_a_new_test() -> None:
     assert f"CRITICAL memory_regression  {B}" in result.output
 
 
+def test_strict_gate_fails_where_a_shard_was_lost() -> None:
+    report = write("all.json", shard(1, A))
+    save("memalert.lock.json", a=10 * MIB, b=10 * MIB)
+    assert run("gate", report).exit_code == 0
+    result = run("gate", report, "--strict")
+    assert result.exit_code == 1
+    assert f"in the baseline, but not collected: {B}" in result.output
+
+
 def test_gate_reads_what_is_allowed_from_pyproject() -> None:
     report = write("all.json", shard(1, A, tests=(make_test(A, peak_bytes=40 * MIB),)))
     save("memalert.lock.json", a=10 * MIB)

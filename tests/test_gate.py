@@ -404,9 +404,9 @@ def test_report_without_confirming_runs_tells_only_of_large_peaks_and_proven_lea
 def test_session_that_grew_is_worse() -> None:
     """By what is in use at its end, which is exact to some kilobytes."""
     known = KNOWN.environments["k"]["session"]
-    (found,) = compare_whole("session", known, ALLOWANCES, {"heap_bytes": 13 * MIB})
+    (found,) = compare_whole("session", known, ALLOWANCES, {"heap_bytes": 15 * MIB})
     assert (found.metric, found.status) == ("heap_bytes", "regression")
-    assert compare_whole("session", known, ALLOWANCES, {"heap_bytes": 11 * MIB}) == ()
+    assert compare_whole("session", known, ALLOWANCES, {"heap_bytes": 13 * MIB}) == ()
 
 
 @pytest.mark.parametrize(
@@ -424,6 +424,17 @@ def test_resident_memory_in_pieces_makes_no_session_worse(heap: int, blocks: int
     values = {"rss_peak_bytes": 257 * MIB, "rss_bytes": 187 * MIB, "heap_bytes": heap}
     found = compare_whole("session", known, ALLOWANCES, {**values, "allocated_blocks": blocks})
     assert [each.metric for each in found if each.status == "regression"] == worse
+
+
+def test_noise_that_comes_and_goes_is_no_change_of_the_file() -> None:
+    """A few blocks or kilobytes, which one save measures and the next one doesn't."""
+    quiet = entry(peak_bytes=MIB)
+    noisy = Entry(figures={**quiet.figures, "growth_bytes": Figure(median=0, spread=4096)})
+    assert keep_written(noisy, quiet, OF_TESTS) == noisy
+    assert keep_written(quiet, noisy, OF_TESTS) == quiet
+    worse = entry(peak_bytes=MIB, growth_bytes=64 * KIB)
+    assert keep_written(quiet, worse, OF_TESTS) == worse
+    assert keep_written(worse, quiet, OF_TESTS) == quiet
 
 
 def test_blocks_of_a_session_are_written_anew_only_where_they_are_others() -> None:

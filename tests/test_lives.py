@@ -147,6 +147,17 @@ def test_regression_is_resolved_only_where_the_run_was_compared() -> None:
     assert go_on(lives, make_run(gate=gate))["f1"].resolved_at == NOON
 
 
+def test_regression_of_a_session_is_resolved_only_where_the_session_was_compared() -> None:
+    """Beside a test that failed it isn't."""
+    regression = make_alert(
+        rule="regression", category=AlertCategory.MEMORY_REGRESSION, nodeids=("session of 2 workers",)
+    )
+    gate = GateResult(path="memalert.lock.json", environment="here", wholes=("session of 2 workers",))
+    lives = go_on({}, make_run(regression, gate=gate))
+    assert go_on(lives, make_run(gate=replace(gate, wholes=("collection",)))) == lives
+    assert go_on(lives, make_run(gate=gate))["f1"].resolved_at == NOON
+
+
 def test_leak_is_not_resolved_where_nobody_looked_for_leaks() -> None:
     lives = go_on({}, make_run(make_leak()))
     assert go_on(lives, make_run(), leaks="off") == lives

@@ -46,7 +46,11 @@ __all__ = ["gate"]
     metavar="FILE",
     help="What pytest --memalert --memalert-save wrote.",
 )
-@click.option("--strict", is_flag=True, help="Tests that the baseline lacks are alerts, too.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Tests that the baseline lacks are alerts, and tests that no report has fail, too.",
+)
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -125,6 +129,8 @@ def _judge(run: Run, baseline: Baseline, path: Path, *, strict: bool, allowances
 
 def _fails(run: Run) -> bool:
     """Return whether the whole is not fine: a regression counts whatever the shards failed on."""
+    if run.gate is not None and run.gate.strict and run.gate.missing:
+        return True  # a shard may have been lost
     return any(
         run.fails(alert)
         or (

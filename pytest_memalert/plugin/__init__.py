@@ -7,11 +7,12 @@ This module is loaded in every pytest run, with or without ``--memalert``: it mu
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.plugin.command_line import add_options, is_on
+from pytest_memalert.plugin.command_line import add_options, is_on, may_hold_baseline
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.fixture import Memalert
@@ -33,6 +34,18 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     from pytest_memalert.plugin import hookspecs
 
     pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
+    """Where a baseline is saved or held against, measure what a conftest.py imports: it is imported now."""
+    if not may_hold_baseline(early_config):
+        return (yield)
+    _load_as_installed(early_config)
+    from pytest_memalert.plugin.whole import measured_conftests
+
+    with measured_conftests(early_config):
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_memalert.options import OPTIONS
 
-__all__ = ["add_options", "is_on"]
+__all__ = ["add_options", "is_on", "may_hold_baseline"]
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -59,3 +59,14 @@ def add_options(parser: pytest.Parser) -> None:
 def is_on(config: pytest.Config) -> bool:
     """Return whether this session measures."""
     return bool(config.getoption("memalert") or config.getini("memalert"))
+
+
+def may_hold_baseline(early_config: pytest.Config) -> bool:
+    """Return whether the command line or the ini file says so; pyproject.toml's table is read later."""
+    given = early_config.known_args_namespace
+    if not (given.memalert or early_config.getini("memalert")):
+        return False
+    return any(
+        getattr(given, f"memalert_{name}") or early_config.getini(f"memalert_{name}")
+        for name in ("save", "gate")
+    )

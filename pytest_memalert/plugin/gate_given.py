@@ -53,9 +53,9 @@ def read_gate_given(config: pytest.Config, settings: Settings) -> GateGiven:
         raise ConfigurationError([str(wrong)]) from None
     if option == "gate":
         if baseline is None:
-            raise ConfigurationError(
-                [f"{origin}: there is no baseline {name}; save one with: pytest --memalert --memalert-save"]
-            )
+            where = "" if path.name == DEFAULT_NAME and name == path.name else f"={name}"
+            save = f"pytest --memalert --memalert-save{where}"
+            raise ConfigurationError([f"{origin}: there is no baseline {name}; save one with: {save}"])
         if not baseline.environments.get(key):
             others = ", ".join(sorted(baseline.environments)) or "none"
             problem = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_memalert.allowances import Allowances
 from pytest_memalert.baseline import (
     WHOLE_METRICS,
     Baseline,
@@ -29,6 +30,8 @@ from pytest_memalert.regressions import judge
 __all__ = ["Keeper", "Saved"]
 
 _NAMED = 10
+# How much more the wholes may need beside new tests, which bring imports and caches of their own.
+_ROOM_FOR_NEW_TESTS = {"heap_bytes": 16 * 2**20, "heap_growth_bytes": 2**20}
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -125,22 +128,50 @@ class Keeper:
             uncompared={*self._skipped, *self._failed, *skipped},
         )
         worse = any(each.status == "regression" for each in result.comparisons)
-        if worse or partial or result.new or result.missing or result.uncompared or result.renamed:
+        if partial or result.refusal:
             return result, ()  # a whole is like another one only where its parts are
         entries = given.baseline.environments[given.key]
         comparisons: list[Comparison] = []
+        compared: list[str] = []
+        allowances = self._allowances_beside(result)
+        failed = sum(nodeid in self._failed for nodeid in result.uncompared)
         for nodeid, values in self._whole_values().items():
             if nodeid not in entries:
                 continue
-            why = why_unlike(entries[nodeid], values)
+            if worse and nodeid != COLLECTION:
+                continue  # what a test keeps, it told itself
+            why, names = why_unlike(entries[nodeid], values), f"{nodeid} and collection are"
+            if why is None and failed and nodeid != COLLECTION:
+                # Tracebacks hold what was alive where they were raised.
+                why, names = f"{failed:,} of its tests failed or were expected to", f"{nodeid} is"
             if why is None:
-                comparisons += compare_whole(nodeid, entries[nodeid], given.allowances, values)
-            elif nodeid != COLLECTION:  # of which it is true as well
-                text = f"{nodeid} and collection are not compared with {given.name}: {why}"
+                compared.append(nodeid)
+                comparisons += compare_whole(nodeid, entries[nodeid], allowances, values)
+            elif nodeid != COLLECTION:
+                text = f"{names} not compared with {given.name}: {why}"
                 self.notes.append(Note(kind="no_data", nodeid=None, text=text))
+        if allowances is not given.allowances:
+            # Without all its tests a session needs less: that is nothing to lock in.
+            comparisons = [each for each in comparisons if each.status == "regression"]
         whole = replace(result, comparisons=tuple(comparisons), new=())
-        result = replace(result, comparisons=(*result.comparisons, *comparisons))
+        comparisons = [*result.comparisons, *comparisons]
+        result = replace(result, comparisons=tuple(comparisons), wholes=tuple(compared))
         return result, judge(whole, raised_at=utc_now(), make_id=make_id)
+
+    def _allowances_beside(self, result: GateResult) -> Allowances:
+        """Return the allowances of the wholes, wider beside tests that the baseline doesn't have."""
+        allowances = self._given.allowances
+        if not (result.new or result.missing or result.renamed or result.uncompared):
+            return allowances
+        of_session = dict(allowances.of_session)
+        if result.new or result.renamed:
+            # Their peaks and caches are nobody's fault; what they import, the suite imports from now on.
+            for metric, room_bytes in _ROOM_FOR_NEW_TESTS.items():
+                allowance = of_session[metric]
+                of_session[metric] = replace(allowance, floor=allowance.floor + room_bytes)
+            for metric in ("rss_bytes", "rss_peak_bytes"):
+                of_session[metric] = replace(of_session[metric], enabled=False)
+        return replace(allowances, of_session=of_session)
 
     # ------------------------------------------------------------------ saving
 
@@ -170,7 +201,7 @@ class Keeper:
             if whole and {*tests, *new} - gone == {*self._entries}:
                 for nodeid, values in self._whole_values().items():
                     entry = summarise([values], WHOLE_METRICS)
-                    if nodeid in known and nodeid not in stale:
+                    if nodeid in known:
                         entry = keep_written(known[nodeid], entry, given.allowances.of_session)
                     entries[nodeid] = entry
             changed = update_baseline(found, given.key, {}, gone={*gone, *stale})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,27 @@ from pytest_memalert.plugin.facts import WHOLE
 from pytest_memalert.probes.malloc import fix_thresholds, trim_heap
 from pytest_memalert.probes.memory import open_blocks_reader, open_heap_reader, open_rss_reader
 
-__all__ = ["WholeProcess"]
+__all__ = ["WholeProcess", "measured_conftests"]
 
 # Following a leak so long and explaining it leaves a heap full of holes: click's process is 9 MiB larger
 # at its end, though nothing but the leak is left in it.
 _MANY_RUNS = 100
+
+
+_CONFTESTS = pytest.StashKey[int]()
+
+
+@contextmanager
+def measured_conftests(config: pytest.Config) -> Iterator[None]:
+    """Measure what is imported meanwhile, to be counted with what the collection imports."""
+    read_heap = open_heap_reader() or _unknown
+    collect_all()
+    before = read_heap()
+    yield
+    collect_all()
+    after = read_heap()
+    if before is not None and after is not None:
+        config.stash[_CONFTESTS] = after - before
 
 
 class WholeProcess:
@@ -79,7 +96,7 @@ class WholeProcess:
         collect_all()
         heap = self._read_heap()
         if heap is not None and self._collection_began is not None:
-            self._collected = heap - self._collection_began
+            self._collected = heap - self._collection_began + self._config.stash.get(_CONFTESTS, 0)
 
     def pytest_sessionfinish(self) -> None:
         """Tell the controller, where that is another process."""

@@ -207,6 +207,46 @@ def test_import_that_brings_more_fails_the_session(inner: Inner) -> None:
     )
 
 
+def test_import_in_a_conftest_counts_as_well(inner: Inner) -> None:
+    """It is loaded before the collection, and where most projects import what they test."""
+    inner.configure(OFF)
+    inner.pytester.makeconftest("import shop")
+    inner.pytester.makepyfile(shop="KEPT = []")
+    inner.write(BEFORE)
+    inner.run_apart("--memalert-save")
+    inner.pytester.makepyfile(shop="KEPT = [bytearray(2**20)]")
+    done = inner.run_apart("--memalert-gate")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(
+        ["  memory that imports at collection brought * is 1 MiB over the baseline's *"]
+    )
+
+
+@pytest.mark.parametrize(("mebibytes", "worse"), [(4, 1), (0, 0)])
+def test_new_test_keeps_no_import_from_being_compared(inner: Inner, mebibytes: int, worse: int) -> None:
+    """What it imports itself has some room."""
+    inner.configure(OFF)
+    inner.write(BEFORE)
+    inner.run_apart("--memalert-save")
+    inner.write(
+        BEFORE.replace("KEPT = []", f"KEPT = [bytearray({mebibytes} * 2**20)]")
+        + "\n    def test_new(): pass\n"
+    )
+    done = inner.run_apart("--memalert-gate")
+    assert done.ret == worse
+    done.stdout.fnmatch_lines([f"gate: 3 tests compared with *, {worse} worse, 0 better, 1 new"])
+
+
+def test_session_with_a_failed_test_is_not_compared_and_says_so(inner: Inner) -> None:
+    """What it imports is."""
+    inner.write(BEFORE)
+    inner.run_apart("--memalert-save")
+    inner.write(BEFORE.replace("4 * 2**20)", "4 * 2**20); assert 0"))
+    done = inner.run_apart("--memalert-gate")
+    done.stdout.fnmatch_lines(["note: session* is not compared with *: 1 of its tests failed or *"])
+    assert inner.report()["gate"]["wholes"] == ["collection"]
+
+
 def test_test_that_fails_by_itself_keeps_its_own_failure(serial: Inner) -> None:
     """It isn't compared."""
     serial.write(BEFORE)
