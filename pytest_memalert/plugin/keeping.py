@@ -187,7 +187,15 @@ class Keeper:
             tests = {nodeid for nodeid in known if not is_whole(nodeid)}
             collected = {*self._measured, *self._skipped, *self._deselected}
             whole = self._is_whole(session, known=tests)
-            gone = {nodeid for nodeid in tests - collected if whole and not self._is_uncollected(nodeid)}
+            files = {_file_of(nodeid) for nodeid in collected}
+            gone = {
+                nodeid
+                for nodeid in tests - collected
+                if whole
+                and not self._is_uncollected(nodeid)
+                # Of a file that is there nothing was collected: a conftest.py or an option leaves it out.
+                and (_file_of(nodeid) in files or not (self._config.rootpath / _file_of(nodeid)).exists())
+            }
             new = {*self._entries} - tests
             entries = {
                 nodeid: keep_written(known[nodeid], entry, given.allowances.for_test(nodeid))
@@ -259,6 +267,10 @@ class Keeper:
                 for metric, value in values.items():
                     known[metric] = max(value, known.get(metric, 0))
         return {nodeid: values for nodeid, values in found.items() if values}
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 def _is_below(nodeid: str, folders: Sequence[str]) -> bool:

@@ -527,6 +527,18 @@ def test_saving_again_changes_nothing_where_nothing_changed(serial: Inner) -> No
     assert {nodeid: entry for nodeid, entry in saved(serial).items() if "::" in nodeid} == before
 
 
+def test_entries_of_a_file_that_is_left_out_are_kept(inner: Inner) -> None:
+    """By a conftest.py, or an option: its tests exist."""
+    inner.write(BEFORE)
+    inner.pytester.makepyfile(test_b="def test_other(): pass")
+    inner.run("--memalert-save")
+    inner.pytester.makeconftest("collect_ignore = ['test_b.py']")
+    inner.run("--memalert-save").stdout.no_fnmatch_line("*dropped from it*")
+    assert "test_other" in names(inner)
+    (inner.pytester.path / "test_b.py").unlink()
+    inner.run("--memalert-save").stdout.fnmatch_lines(["dropped from it, *: test_b.py::test_other"])
+
+
 def test_saving_the_whole_suite_drops_and_names_tests_that_are_gone(inner: Inner) -> None:
     """A skipped one stays, and so does one whose module is skipped."""
     inner.write(BEFORE, test_b="def test_other(): pass", test_c="def test_third(): pass")
