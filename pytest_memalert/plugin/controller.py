@@ -271,7 +271,8 @@ class Controller:
             self._saved = keeper.save(session)
         except (OSError, MemalertError) as problem:
             self._failed_to_save = True
-            self._warn(f"memalert could not save the baseline: {problem}")
+            trouble = f"memalert could not save the baseline: {problem}"
+            tell_trouble(self._config, f"{trouble}; its file is as it was, and the session fails")
         return None, ()
 
     def _judge_session(self, tests: Sequence[Measurement]) -> list[PerformanceAlert]:

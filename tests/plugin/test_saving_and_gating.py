@@ -527,6 +527,18 @@ def test_saving_again_changes_nothing_where_nothing_changed(serial: Inner) -> No
     assert {nodeid: entry for nodeid, entry in saved(serial).items() if "::" in nodeid} == before
 
 
+def test_baseline_that_cannot_be_saved_fails_the_session_and_says_so(serial: Inner) -> None:
+    serial.write(f"from pathlib import Path\ndef test_it(): Path({NAME!r}).mkdir()")
+    done = serial.run("--memalert-save")
+    done.assert_outcomes(passed=1, warnings=1)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(
+        [
+            "*MemalertWarning: memalert could not save the baseline: *; its file is as it was, and the session fails"
+        ]
+    )
+
+
 def test_entries_of_a_file_that_is_left_out_are_kept(inner: Inner) -> None:
     """By a conftest.py, or an option: its tests exist."""
     inner.write(BEFORE)
