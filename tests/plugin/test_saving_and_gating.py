@@ -533,9 +533,7 @@ def test_baseline_that_cannot_be_saved_fails_the_session_and_says_so(serial: Inn
     done.assert_outcomes(passed=1, warnings=1)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.stdout.fnmatch_lines(
-        [
-            "*MemalertWarning: memalert could not save the baseline: *; its file is as it was, and the session fails"
-        ]
+        ["*MemalertWarning: memalert could not save the baseline: *; its file is as it was, *"]
     )
 
 
