@@ -389,7 +389,7 @@ def decode_gate(entry: object) -> GateResult:
         missing=_texts(known, "missing"),
         renamed=_each(known, "renamed", _decode_renamed),
         uncompared=_texts(known, "uncompared"),
-        wholes=_texts(known, "wholes") if "wholes" in known else (),
+        wholes=_texts(known, "wholes"),
         strict=known.get("strict") is True,
         partial=known.get("partial") is True,
         refusal=_text_or_none(known, "refusal"),

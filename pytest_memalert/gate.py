@@ -127,18 +127,16 @@ def keep_written(written: Entry, measured: Entry, allowances: Mapping[str, Allow
         return measured
     allowances = allowances_of(written, allowances)
     figures = dict(measured.figures)
-    # What was too little to be written this time, was nothing.
-    unwritten = {metric: Figure(median=0) for metric in written.figures.keys() & {*RETAINED}}
-    for metric, figure in {**unwritten, **measured.figures}.items():
-        before, allowance = written.figure(metric), allowances.get(metric, _ALIKE)
-        if before is None:
+    for metric in written.figures.keys() | measured.figures.keys():
+        before, now = written.figure(metric), measured.figure(metric)
+        if before is None or now is None:
             continue
-        seen = compare_figure("", metric, before, allowance, observed=figure.median)
-        if seen.status != "within":
+        allowance = allowances.get(metric, _ALIKE)
+        if compare_figure("", metric, before, allowance, observed=now.median).status != "within":
             continue
         if metric in written.figures:
             figures[metric] = before
-        else:
+        else:  # nothing, or too little to be written
             del figures[metric]
     return replace(measured, figures=figures)
 
@@ -148,10 +146,14 @@ def settle(entry: Entry, allowances: Mapping[str, Allowance]) -> Entry:
     figures = {
         metric: figure
         for metric, figure in entry.figures.items()
-        if metric not in RETAINED
-        or max(figure.median, figure.spread) * _TOO_LITTLE > allowances[metric].floor
+        if metric not in RETAINED or max(figure.median, figure.spread) > _unwritten(allowances[metric])
     }
     return replace(entry, figures=figures)
+
+
+def _unwritten(allowance: Allowance) -> float:
+    """Return up to how much of what a test retains is too little to be written."""
+    return allowance.floor / _TOO_LITTLE
 
 
 # ----------------------------------------------------------------- one test
@@ -203,8 +205,8 @@ def decide_peaks(
     figure = entry.figure("peak_bytes")
     if figure is not None and resident:
         seen = _compare_runs(nodeid, "peak_bytes", figure, allowances, resident)
-        explained_bytes = _ROUNDED_UP * min(traced, default=0.0) + seen.allowance
-        if traced and seen.observed <= explained_bytes and seen.status == "regression":
+        is_over = seen.status == "regression"
+        if is_over and traced and seen.observed <= _ROUNDED_UP * min(traced) + seen.allowance:
             seen = replace(seen, status="within")
         if not comparisons or (seen.status == "regression" and comparisons[0].status != "regression"):
             comparisons.insert(0, seen)
@@ -271,7 +273,7 @@ def has_leak(entry: Entry, leak: LeakAnalysis) -> bool:
     was_there = False
     for metric, per_run in (("growth_bytes", heap), ("blocks_growth", blocks)):
         figure = entry.figure(metric) or Figure(median=0)
-        unwritten = ALLOWANCES.of_tests[metric].floor / _TOO_LITTLE
+        unwritten = _unwritten(ALLOWANCES.of_tests[metric])
         if per_run > max(unwritten, _KNOWN_SHARE * figure.median + _SPREADS * figure.spread):
             return False
         was_there |= per_run > 0 and figure.median > 0

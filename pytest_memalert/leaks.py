@@ -451,9 +451,8 @@ def bytes_per_run(
         # malloc adds a header and rounds to 16 bytes.
         python_heap_bytes = scale * (traced.large_bytes + 16 * traced.large_count)
     native = heap - python_heap_bytes
-    if "heap" not in signals or native < max(
-        _LEAST_NATIVE_BYTES if "blocks" in signals else 0.0, 0.1 * python_heap_bytes
-    ):
+    least = _LEAST_NATIVE_BYTES if "blocks" in signals else 0.0
+    if "heap" not in signals or native < max(least, 0.1 * python_heap_bytes):
         native = 0.0
     bypassing = 0.0
     if "resident" in signals or "mapped" in signals:

@@ -51,6 +51,15 @@ def run_apart(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
 
 
+#: Changes the threshold of one default rule.
+RSS_RULE = """
+    [[tool.memalert.rules]]
+    name = "rss"
+    severity = "critical"
+    threshold = "2 GB"
+    """
+
+
 def configure(folder: Path, table: str) -> None:
     """Write a ``pyproject.toml``."""
     (folder / "pyproject.toml").write_text(table, encoding="utf-8")
@@ -194,15 +203,7 @@ def test_rules_say_where_each_value_was_written(folder: Path) -> None:
 
 
 def test_rules_as_json_have_values_in_their_base_unit_and_their_origins(folder: Path) -> None:
-    configure(
-        folder,
-        """
-        [[tool.memalert.rules]]
-        name = "rss"
-        severity = "critical"
-        threshold = "2 GB"
-        """,
-    )
+    configure(folder, RSS_RULE)
     document = json.loads(run("rules", "--json").output)
     (rule,) = [r for r in document["rules"] if (r["name"], r["severity"]) == ("rss", "critical")]
     assert (rule["threshold"], rule["unit"]) == (2 * 10**9, "bytes")
@@ -268,15 +269,7 @@ def test_rules_that_are_no_tables_are_refused(folder: Path, rules: str) -> None:
 def test_rules_are_those_of_the_project_in_its_folders_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configure(
-        folder,
-        """
-        [[tool.memalert.rules]]
-        name = "rss"
-        severity = "critical"
-        threshold = "2 GB"
-        """,
-    )
+    configure(folder, RSS_RULE)
     (folder / "tests" / "io").mkdir(parents=True)
     monkeypatch.chdir(folder / "tests" / "io")
     document = json.loads(run("rules", "--json").output)

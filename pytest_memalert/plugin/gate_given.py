@@ -53,7 +53,7 @@ def read_gate_given(config: pytest.Config, settings: Settings) -> GateGiven:
         raise ConfigurationError([str(wrong)]) from None
     if option == "gate":
         if baseline is None:
-            where = "" if path.name == DEFAULT_NAME and name == path.name else f"={name}"
+            where = "" if name == DEFAULT_NAME else f"={name}"
             save = f"pytest --memalert --memalert-save{where}"
             raise ConfigurationError([f"{origin}: there is no baseline {name}; save one with: {save}"])
         if not baseline.environments.get(key):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_memalert.allowances import Allowances
+from pytest_memalert.allowances import widen_for_new_tests
 from pytest_memalert.baseline import (
     WHOLE_METRICS,
     Baseline,
@@ -30,8 +30,6 @@ from pytest_memalert.regressions import judge
 __all__ = ["Keeper", "Saved"]
 
 _NAMED = 10
-# How much more the wholes may need beside new tests, which bring imports and caches of their own.
-_ROOM_FOR_NEW_TESTS = {"heap_bytes": 16 * 2**20, "heap_growth_bytes": 2**20}
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -131,47 +129,32 @@ class Keeper:
         if partial or result.refusal:
             return result, ()  # a whole is like another one only where its parts are
         entries = given.baseline.environments[given.key]
-        comparisons: list[Comparison] = []
-        compared: list[str] = []
-        allowances = self._allowances_beside(result)
+        has_new = bool(result.new or result.renamed)
+        allowances = widen_for_new_tests(given.allowances) if has_new else given.allowances
         failed = sum(nodeid in self._failed for nodeid in result.uncompared)
+        found: list[Comparison] = []
+        compared: list[str] = []
         for nodeid, values in self._whole_values().items():
-            if nodeid not in entries:
+            is_collection = nodeid == COLLECTION
+            # What a test keeps that got worse, it told itself.
+            if nodeid not in entries or (worse and not is_collection):
                 continue
-            if worse and nodeid != COLLECTION:
-                continue  # what a test keeps, it told itself
             why, names = why_unlike(entries[nodeid], values), f"{nodeid} and collection are"
-            if why is None and failed and nodeid != COLLECTION:
+            if why is None and failed and not is_collection:
                 # Tracebacks hold what was alive where they were raised.
                 why, names = f"{failed:,} of its tests failed or were expected to", f"{nodeid} is"
             if why is None:
                 compared.append(nodeid)
-                comparisons += compare_whole(nodeid, entries[nodeid], allowances, values)
-            elif nodeid != COLLECTION:
+                found += compare_whole(nodeid, entries[nodeid], allowances, values)
+            elif not is_collection:
                 text = f"{names} not compared with {given.name}: {why}"
                 self.notes.append(Note(kind="no_data", nodeid=None, text=text))
-        if allowances is not given.allowances:
+        if has_new or result.missing or result.uncompared:
             # Without all its tests a session needs less: that is nothing to lock in.
-            comparisons = [each for each in comparisons if each.status == "regression"]
-        whole = replace(result, comparisons=tuple(comparisons), new=())
-        comparisons = [*result.comparisons, *comparisons]
-        result = replace(result, comparisons=tuple(comparisons), wholes=tuple(compared))
+            found = [each for each in found if each.status == "regression"]
+        whole = replace(result, comparisons=tuple(found), new=())
+        result = replace(result, comparisons=(*result.comparisons, *found), wholes=tuple(compared))
         return result, judge(whole, raised_at=utc_now(), make_id=make_id)
-
-    def _allowances_beside(self, result: GateResult) -> Allowances:
-        """Return the allowances of the wholes, wider beside tests that the baseline doesn't have."""
-        allowances = self._given.allowances
-        if not (result.new or result.missing or result.renamed or result.uncompared):
-            return allowances
-        of_session = dict(allowances.of_session)
-        if result.new or result.renamed:
-            # Their peaks and caches are nobody's fault; what they import, the suite imports from now on.
-            for metric, room_bytes in _ROOM_FOR_NEW_TESTS.items():
-                allowance = of_session[metric]
-                of_session[metric] = replace(allowance, floor=allowance.floor + room_bytes)
-            for metric in ("rss_bytes", "rss_peak_bytes"):
-                of_session[metric] = replace(of_session[metric], enabled=False)
-        return replace(allowances, of_session=of_session)
 
     # ------------------------------------------------------------------ saving
 
