@@ -20,10 +20,12 @@ __all__ = [
 ]
 
 collect, freeze, thaw = gc.collect, gc.freeze, gc.unfreeze
-_count_frozen = gc.get_freeze_count
+_count, _count_frozen = gc.get_count, gc.get_freeze_count
 
 # In Python 3.14 a collection of generation 1 is a step through the old objects of the process.
 _YOUNG = 1 if sys.version_info < (3, 14) else 0
+# Collections since the last one of the next generation, after the last call of ``collect_young``.
+_counts = (-1, -1)
 _FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 # Python 3.12 freezes what its own start-up made, about 400 objects; nobody freezes so few on purpose.
 _FROZEN_AT_START = 2000
@@ -32,14 +34,18 @@ _FROZEN_AT_START = 2000
 def collect_young() -> None:
     """Collect the cyclic garbage that was made since the last call.
 
-    ``gc.collect(1)`` moves what it finds alive to the oldest generation, so the next
-    call visits only what came since: 0.1 to 20 us per test, whatever the size of the
-    heap, against 40 to 500 ms for a full collection with 2 million objects
-    (benchmarks/readings.py). A free-threaded build has no generations: nothing is
-    collected there, and garbage counts as growth until a re-run clears it.
+    What came since is in generation 0, unless the collector ran by itself meanwhile. Then ``gc.collect(1)``
+    has it too, and moves what it finds alive to the oldest generation: 0.1 to 20 us per test, whatever the
+    size of the heap, against 40 to 500 ms for a full collection with 2 million objects
+    (benchmarks/readings.py). Since every tenth one may let a full one follow, it isn't called for each test.
+    A free-threaded build has no generations: nothing is collected there, and garbage counts as growth
+    until a re-run clears it.
     """
-    if not _FREE_THREADED:
-        collect(_YOUNG)
+    global _counts
+    if _FREE_THREADED:
+        return
+    collect(_YOUNG if _count()[1:] != _counts else 0)
+    _counts = _count()[1:]
 
 
 def collect_all() -> None:

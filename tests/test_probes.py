@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import subprocess
@@ -361,20 +362,40 @@ def test_fresh_sample_stands_for_the_one_before_the_next_test(exact: bool) -> No
     assert later >= last.blocks + len(kept)
 
 
-def test_cyclic_garbage_is_gone_after_the_screening_collection() -> None:
+@pytest.mark.parametrize("has_survived_one", [False, True])
+def test_cyclic_garbage_is_gone_after_the_screening_collection(has_survived_one: bool) -> None:
     """What came since the last one is visited, and nothing older."""
 
     class Node:
         pass
 
     collect_young()
-    alive: list[int] = []
+    gone: list[int] = []
     node = Node()
     node.me = node  # type: ignore[attr-defined]
-    weakref.finalize(node, alive.append, 1)
+    weakref.finalize(node, gone.append, 1)
+    if has_survived_one:
+        gc.collect(0)
     del node
     collect_young()
-    assert alive == [1]
+    assert gone == [1]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="young objects are all that it counts there")
+def test_the_screening_collection_lets_no_full_one_follow() -> None:
+    """Ten of generation 1 do."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        collect_young()
+        before = gc.get_count()[2]
+        for _ in range(30):
+            collect_young()
+        after = gc.get_count()[2]
+    finally:
+        if was_enabled:
+            gc.enable()
+    assert after == before
 
 
 # ------------------------------------------------------------------- malloc
