@@ -196,7 +196,7 @@ def test_markdown_tells_alert_gate_and_totals() -> None:
     assert text.startswith(f"{markdown.MARK}\n## memalert: 1 critical\n")
     assert f"| **critical** | `{NODEID}` | growth 12 MiB is over the limit of 1 MiB |" in text
     assert f"| `{NODEID}` | peak | 10 MiB | 14 MiB | +4 MiB (+40%) | +1 MiB |" in text
-    assert "120 tests, 1 regression, 0 improvements, 1 new, 0 missing" in text
+    assert "120 tests, 1 worse, 0 better, 1 new" in text
     assert "allocated at `app/cache.py:14 in put`; held by `module app.cache`, `ITEMS: dict of 48`" in text
     assert "**what to do**: bound or clear `app.cache.ITEMS`" in text
     assert "memalert: 1 test measured, resident peak 84 MiB, cost 0.8 % of the run" in text

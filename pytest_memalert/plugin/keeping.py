@@ -38,6 +38,7 @@ class Saved:
 
     name: str
     tests: int
+    once: int = 0
     new: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
@@ -45,6 +46,11 @@ class Saved:
         """Return what the user is told."""
         text = f"memalert: saved what {self.tests:,} {'test needs' if self.tests == 1 else 'tests need'}"
         lines = [f"{text} to {self.name} ({len(self.new):,} of them new)"]
+        if self.once:
+            ran = "ran once, since it" if self.once == 1 else "ran once each, since they"
+            lines.append(
+                f"{self.once:,} of them {ran} can't or mustn't be run again: the gate fails none of these"
+            )
         if self.gone:
             named = ", ".join(self.gone[:_NAMED])
             more = f" and {len(self.gone) - _NAMED} more" if len(self.gone) > _NAMED else ""
@@ -198,7 +204,11 @@ class Keeper:
             changed = update_baseline(found, given.key, {}, gone={*gone, *stale})
             replace_text(path, render_baseline(update_baseline(changed, given.key, entries)))
         return Saved(
-            name=given.name, tests=len(self._entries), new=tuple(sorted(new)), gone=tuple(sorted(gone))
+            name=given.name,
+            tests=len(self._entries),
+            once=sum(entry.once for entry in self._entries.values()),
+            new=tuple(sorted(new)),
+            gone=tuple(sorted(gone)),
         )
 
     # ---------------------------------------------------------------- the whole

@@ -31,16 +31,8 @@ def render(gate: GateResult, *, verbosity: int = 0) -> Iterator[str]:
         yield f"renamed: {old} is now {new}"
     yield from _names("not in the baseline", gate.new, verbosity)
     yield from _names("in the baseline, but not collected", gate.missing, verbosity)
-    worse = len({each.nodeid for each in gate.comparisons if each.status == "regression"})
-    counts = [
-        f"{gate.compared:,} {'test' if gate.compared == 1 else 'tests'} compared with {gate.path}",
-        f"{worse:,} worse",
-        f"{len({each.nodeid for each in better}):,} better",
-    ]
-    for word, nodeids in (("new", gate.new), ("missing", gate.missing), ("not compared", gate.uncompared)):
-        if nodeids:
-            counts.append(f"{len(nodeids):,} {word}")
-    yield f"gate: {', '.join(counts)}"
+    tests = f"{gate.compared:,} {'test' if gate.compared == 1 else 'tests'}"
+    yield f"gate: {', '.join([f'{tests} compared with {gate.path}', *gate.counts()])}"
 
 
 def _names(title: str, nodeids: Sequence[str], verbosity: int) -> Iterator[str]:

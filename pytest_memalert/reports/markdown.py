@@ -201,13 +201,7 @@ def _gate_parts(gate: GateResult | None) -> Iterator[_Part]:
         return
     regressions = [each for each in gate.comparisons if each.status == "regression"]
     improvements = [each for each in gate.comparisons if each.status == "improvement"]
-    counts = (
-        f"{gate.compared:,} tests",
-        _count(regressions, "regression"),
-        _count(improvements, "improvement"),
-        f"{len(gate.new):,} new",
-        f"{len(gate.missing):,} missing",
-    )
+    counts = (f"{gate.compared:,} {'test' if gate.compared == 1 else 'tests'}", *gate.counts())
     path, place = code(_shown(gate.path, _NAME_LENGTH)), prose(_shown(gate.environment, _NAME_LENGTH))
     yield _Part(head="", entries=[f"Compared with {path} ({place}): {', '.join(counts)}\n"], noun="lines")
     for word, comparisons in (("regression", regressions), ("improvement", improvements)):
@@ -257,10 +251,6 @@ def _refusal(gate: GateResult | None) -> str:
         return ""
     reason = prose(_shown(gate.refusal, _TEXT_LENGTH))
     return f"**Nothing was compared** with {code(_shown(gate.path, _NAME_LENGTH))}: {reason}\n\n"
-
-
-def _count(comparisons: Sequence[Comparison], noun: str) -> str:
-    return f"{len(comparisons):,} {noun}{'' if len(comparisons) == 1 else 's'}"
 
 
 # ---------------------------------------------------------------- the whole

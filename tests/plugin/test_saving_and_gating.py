@@ -412,7 +412,8 @@ def test_test_that_must_not_be_repeated_is_never_failed_by_the_gate(serial: Inne
     """What could not be confirmed is told as unclear."""
     once = BEFORE.replace("def test_peak", '@pytest.mark.memalert(leaks="off")\n    def test_peak')
     serial.write(once)
-    serial.run("--memalert-save")
+    done = serial.run("--memalert-save")
+    done.stdout.fnmatch_lines(["1 of them ran once, since it can't or mustn't be run again: *"])
     entry = saved(serial)["test_a.py::test_peak"]
     assert entry["once"] is True
     assert "growth_bytes" not in entry
