@@ -5,7 +5,8 @@
 RUN.PY prepares and runs suites of real projects, as for ``corpus.py``; besides it takes ``--plugin FILE``
 (a plugin module for pytest) and ``--env KEY=VALUE``. For each suite: one plain run; one that saves a
 baseline; ``--rounds`` runs of unchanged code held against it, each with another hash seed; one run with
-regressions injected into tests and fixtures, all at once; one run for each size injected at import.
+regressions injected into tests and fixtures, all at once; one run for each size injected into the set-up of
+every wider fixture that the baseline has, and one for each size injected at import.
 One test in some dozens holds 20 MiB in all runs, so that there are peaks large enough to raise by 10 %.
 
 Injected are 64 KiB and 1 MiB that each run of a test retains, and a peak that is 10 % or 1 MiB higher.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,8 @@ _KIB, _MIB = 2**10, 2**20
 _KINDS = ("retain 64 KiB", "retain 1 MiB", "peak +10 %", "peak +1 MiB")
 _PLACES = ("test", "fixture")
 _IMPORTS = ("64 KiB", "1 MiB", "10 %")
+_WIDER = ("64 KiB", "1 MiB")
+_FIXTURE = re.compile(r"fixture (\w+) in .+")
 _PLUGIN = Path(__file__).with_name("gate_injection.py")
 
 
@@ -52,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tests",
         "false alarms",
         *(f"{kind}, in the {place}" for kind in _KINDS for place in _PLACES),
+        *(f"{size} in wider fixtures" for size in _WIDER),
         *(f"{size} at import" for size in _IMPORTS),
         "save",
         "gate",
@@ -95,6 +100,10 @@ def _try_suite(options: argparse.Namespace, suite: str, folder: Path) -> tuple[s
     details += [f"- {suite}, not found: {line}" for line in missed]
     strangers = accused - set(plan)
     details += [f"- {suite}, accused beside those injected: `{name}`" for name in sorted(strangers)]
+    for size in _WIDER:
+        cell, missed = _try_fixtures(options, suite, path, folder, entries, size)
+        cells.append(cell)
+        details += [f"- {suite}, not found: {size} in `{name}`" for name in missed]
     cells += [_try_import(options, suite, path, folder, entries, size) for size in _IMPORTS]
     median = sorted(cpu_s)[len(cpu_s) // 2] if cpu_s else 0.0
     row = [
@@ -152,6 +161,29 @@ def count_found(
         for place in _PLACES
     ]
     return cells, missed
+
+
+def _try_fixtures(
+    options: argparse.Namespace,
+    suite: str,
+    path: Path,
+    folder: Path,
+    entries: Mapping[str, Mapping[str, Any]],
+    size: str,
+) -> tuple[str, list[str]]:
+    """Return the share of wider fixtures in which the injected size was found, and those where it wasn't.
+
+    Those that pytest makes of ``setUpClass`` and the like go by another name, and are left out.
+    """
+    wanted = {name: match.group(1) for name in entries if (match := _FIXTURE.fullmatch(name))}
+    if not wanted:
+        return "-", []
+    amount = {"64 KiB": 64 * _KIB, "1 MiB": _MIB}[size]
+    plan = {"fixtures": dict.fromkeys(wanted.values(), amount)}
+    _, alerts, _ = _gate(options, suite, path, folder, f"{suite}.fixtures", plan=plan)
+    accused = {nodeid for alert in alerts for nodeid in alert["nodeids"]}
+    missed = sorted(wanted.keys() - accused)
+    return f"{len(wanted) - len(missed)} of {len(wanted)}", missed
 
 
 def _try_import(

@@ -1,9 +1,11 @@
 """Make chosen tests, fixtures or imports of any suite need more memory; a plugin, used by ``gate.py``.
 
-``GATE_INJECTIONS`` names a JSON file: ``{"tests": {node id: [where, what, bytes]}, "import": bytes}``.
+``GATE_INJECTIONS`` names a JSON file:
+``{"tests": {node id: [where, what, bytes]}, "import": bytes, "fixtures": {name: bytes}}``.
 ``where`` is ``test`` or ``fixture``; ``what`` is ``retain`` (each run leaves so much behind) or ``peak``
-(so much more is held while the test runs). Without the variable the plugin changes nothing, but is
-loaded all the same, so that both runs differ in the injection alone.
+(so much more is held while the test runs). ``fixtures`` are wider than a test, and retain so much in each
+set-up. Without the variable the plugin changes nothing, but is loaded all the same, so that both runs differ
+in the injection alone.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ _BALLAST_BYTES = 20 * 2**20
 _BALLAST_EVERY = 25
 
 _KEPT: list[bytearray] = []
-_PLAN: dict[str, Any] = {"tests": {}, "import": 0}
+_PLAN: dict[str, Any] = {"tests": {}, "import": 0, "fixtures": {}}
 if os.environ.get("GATE_INJECTIONS"):
-    _PLAN = json.loads(Path(os.environ["GATE_INJECTIONS"]).read_text(encoding="utf-8"))
+    _PLAN |= json.loads(Path(os.environ["GATE_INJECTIONS"]).read_text(encoding="utf-8"))
 
 
 def _inject(nodeid: str, where: str) -> bytearray | None:
@@ -61,6 +63,13 @@ def _gate_injection(request: pytest.FixtureRequest) -> Iterator[None]:
     held = _inject(request.node.nodeid, "fixture")
     yield
     del held
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> None:
+    """Retain more in a wider fixture; this runs within what measures its set-up."""
+    if fixturedef.scope != "function" and (size := _PLAN["fixtures"].get(fixturedef.argname)):
+        _KEPT.append(_make_block(size))
 
 
 @pytest.hookimpl(wrapper=True)

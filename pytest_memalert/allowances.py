@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
+from pytest_memalert.comparisons import unit_of
 from pytest_memalert.limits import MarkerLimits, collecting, refuse_unknown
-from pytest_memalert.metrics import METRICS
 from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.units import UNIT_EXAMPLES, Unit, parse_quantity, parse_ratio
@@ -20,6 +20,7 @@ __all__ = [
     "read_allowances",
     "widen_for_marker",
     "widen_for_new_tests",
+    "widen_for_order",
 ]
 
 
@@ -59,7 +60,11 @@ _OF_SESSION: dict[str, Allowance] = {
     "rss_bytes": Allowance(share=0.15, floor=8192 * _KIB),
     "heap_bytes": Allowance(share=0.30, floor=4096 * _KIB),
     "heap_growth_bytes": Allowance(share=0.01, floor=32 * _KIB),
+    "setup_bytes": Allowance(share=0.01, floor=32 * _KIB),
+    "setup_blocks": Allowance(share=0.10, floor=500),
 }
+# What a fixture may bring more where tests come in another order: who does a thing first fills its caches.
+_ROOM_FOR_ORDER = {"setup_bytes": 1024 * _KIB, "setup_blocks": 10_000}
 
 # How much more a session may need beside new tests.
 _ROOM_FOR_NEW_TESTS = {"heap_bytes": 16384 * _KIB, "heap_growth_bytes": 1024 * _KIB}
@@ -76,8 +81,10 @@ ALLOWANCE_KEYS: dict[str, tuple[str, ...]] = {
     "session_rss": ("rss_bytes",),
     "session_heap": ("heap_bytes",),
     "collection": ("heap_growth_bytes",),
+    "fixture": ("setup_bytes",),
+    "fixture_blocks": ("setup_blocks",),
 }
-_SESSION_KEYS = ("session_peak", "session_rss", "session_heap", "collection")
+_SESSION_KEYS = ("session_peak", "session_rss", "session_heap", "collection", "fixture", "fixture_blocks")
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -125,12 +132,22 @@ def widen_for_new_tests(allowances: Allowances) -> Allowances:
 
     Their peaks and caches are nobody's fault; what they import, the suite imports from now on.
     """
-    of_session = dict(allowances.of_session)
-    for metric, room_bytes in _ROOM_FOR_NEW_TESTS.items():
-        of_session[metric] = replace(of_session[metric], floor=of_session[metric].floor + room_bytes)
+    of_session = _with_room(allowances, _ROOM_FOR_NEW_TESTS)
     for metric in ("rss_bytes", "rss_peak_bytes"):
         of_session[metric] = replace(of_session[metric], enabled=False)
     return replace(allowances, of_session=of_session)
+
+
+def widen_for_order(allowances: Allowances) -> Allowances:
+    """Return the allowances of a session whose tests don't come in the baseline's order."""
+    return replace(allowances, of_session=_with_room(allowances, _ROOM_FOR_ORDER))
+
+
+def _with_room(allowances: Allowances, room: Mapping[str, float]) -> dict[str, Allowance]:
+    of_session = dict(allowances.of_session)
+    for metric, more in room.items():
+        of_session[metric] = replace(of_session[metric], floor=of_session[metric].floor + more)
+    return of_session
 
 
 # ------------------------------------------------------------------ from a file
@@ -192,7 +209,7 @@ def _read_allowance(value: object, metric: str) -> Allowance:
     default = {**_OF_TESTS, **_OF_SESSION}[metric]
     if value == "off":
         return replace(default, enabled=False)
-    unit: Unit = METRICS[metric].unit if metric in METRICS else "bytes"
+    unit = unit_of(metric)
     if isinstance(value, list) and value:
         shares = [each for each in value if _is_share(each)]
         amounts = [each for each in value if not _is_share(each)]

@@ -22,7 +22,9 @@ __all__ = [
     "COMPILED",
     "DEFAULT_NAME",
     "FORMAT",
+    "IMPORTED",
     "RETAINED",
+    "SETUP_METRICS",
     "TEST_METRICS",
     "WHOLE_METRICS",
     "Baseline",
@@ -55,9 +57,23 @@ TEST_METRICS = ("peak_bytes", "traced_peak_bytes", *RETAINED)
 COMPILED = "compiled_modules"
 #: How many blocks Python has allocated when a session ends: beside the heap, they explain what is resident.
 ALLOCATED = "allocated_blocks"
-#: The metrics of a whole session, and of a collection.
-WHOLE_METRICS = ("rss_peak_bytes", "rss_bytes", "heap_bytes", ALLOCATED, "heap_growth_bytes", COMPILED)
+#: What the set-up of a fixture that is wider than a test brings. What is not written is zero.
+SETUP_METRICS = ("setup_bytes", "setup_blocks")
+#: How many modules that set-up imports: whoever needs one first pays for it, which may be another.
+IMPORTED = "imported_modules"
+#: The metrics of a whole session, of a collection and of a wider fixture.
+WHOLE_METRICS = (
+    "rss_peak_bytes",
+    "rss_bytes",
+    "heap_bytes",
+    ALLOCATED,
+    "heap_growth_bytes",
+    *SETUP_METRICS,
+    IMPORTED,
+    COMPILED,
+)
 
+_ZERO_UNWRITTEN = (*RETAINED, *SETUP_METRICS, IMPORTED)
 # The metrics that the file may have, in the order of a line.
 _METRICS = (*TEST_METRICS, *WHOLE_METRICS)
 
@@ -85,7 +101,7 @@ class Entry:
     def figure(self, metric: str) -> Figure | None:
         """Return the figure for a metric; None where it is not known."""
         found = self.figures.get(metric)
-        if found is None and metric in RETAINED and not self.once:
+        if found is None and metric in _ZERO_UNWRITTEN and not self.once:
             return Figure(median=0)
         return found
 
@@ -330,7 +346,7 @@ def _line(entry: Entry) -> str:
         f'"{metric}": [{figure.median}, {figure.spread}]'
         for metric in _METRICS
         if (figure := entry.figures.get(metric)) is not None
-        and (entry.once or metric not in RETAINED or figure != Figure(median=0))
+        and (entry.once or metric not in _ZERO_UNWRITTEN or figure != Figure(median=0))
     ]
     if entry.once:
         parts.append('"once": true')

@@ -8,7 +8,7 @@ from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import Comparison
 from pytest_memalert.units import Unit, format_quantity
 
-__all__ = ["COLLECTION", "SESSION", "is_whole", "tell", "tell_runs", "unit_of"]
+__all__ = ["COLLECTION", "SESSION", "is_fixture", "is_whole", "name_fixture", "tell", "tell_runs", "unit_of"]
 
 #: What stands for the node id in the entry of a whole session in one process;
 #: that of several xdist workers is ``session of 4 workers``.
@@ -16,8 +16,12 @@ SESSION = "session"
 #: What stands for the node id in the entry of the collection: what importing the tests brought.
 COLLECTION = "collection"
 _WHOLE = re.compile(r"session(?: of \d+ workers)?|collection")
+_FIXTURE = re.compile(r"fixture (?!.*::).+ in .+", re.DOTALL)
 
+_UNITS_OF_WHOLE: dict[str, Unit] = {"setup_blocks": "count"}
 _LABELS_OF_WHOLE = {
+    "setup_bytes": "memory that its set-up brings",
+    "setup_blocks": "blocks that its set-up brings",
     "rss_peak_bytes": "highest resident memory",
     "rss_bytes": "resident memory at the end",
     "heap_bytes": "memory in use at the end",
@@ -26,13 +30,23 @@ _LABELS_OF_WHOLE = {
 
 
 def is_whole(nodeid: str) -> bool:
-    """Return whether a node id stands for a whole session or collection, and for no test."""
-    return _WHOLE.fullmatch(nodeid) is not None
+    """Return whether a node id stands for a session, a collection or a wider fixture, and for no test."""
+    return _WHOLE.fullmatch(nodeid) is not None or is_fixture(nodeid)
+
+
+def name_fixture(name: str, file: str) -> str:
+    """Return what stands for the node id in the entry of a fixture that is wider than a test."""
+    return f"fixture {name} in {file}"
+
+
+def is_fixture(nodeid: str) -> bool:
+    """Return whether a node id stands for a wider fixture."""
+    return _FIXTURE.fullmatch(nodeid) is not None
 
 
 def unit_of(metric: str) -> Unit:
     """Return the unit of a metric of the baseline."""
-    return METRICS[metric].unit if metric in METRICS else "bytes"
+    return METRICS[metric].unit if metric in METRICS else _UNITS_OF_WHOLE.get(metric, "bytes")
 
 
 def tell(comparison: Comparison) -> str:

@@ -9,7 +9,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pytest_memalert.allowances import ALLOWANCES, UNTRACED_PEAK, Allowance, Allowances
-from pytest_memalert.baseline import ALLOCATED, COMPILED, RETAINED, WHOLE_METRICS, Baseline, Entry, Figure
+from pytest_memalert.baseline import (
+    ALLOCATED,
+    COMPILED,
+    IMPORTED,
+    RETAINED,
+    SETUP_METRICS,
+    WHOLE_METRICS,
+    Baseline,
+    Entry,
+    Figure,
+)
 from pytest_memalert.comparisons import is_whole
 from pytest_memalert.model import (
     Comparison,
@@ -146,7 +156,8 @@ def settle(entry: Entry, allowances: Mapping[str, Allowance]) -> Entry:
     figures = {
         metric: figure
         for metric, figure in entry.figures.items()
-        if metric not in RETAINED or max(figure.median, figure.spread) > _unwritten(allowances[metric])
+        if metric not in (*RETAINED, *SETUP_METRICS)
+        or max(figure.median, figure.spread) > _unwritten(allowances[metric])
     }
     return replace(entry, figures=figures)
 
@@ -314,7 +325,7 @@ def retains_less(
 def compare_whole(
     nodeid: str, entry: Entry, allowances: Allowances, values: Mapping[str, float]
 ) -> tuple[Comparison, ...]:
-    """Return the regressions and improvements of a whole session or collection."""
+    """Return the regressions and improvements of a whole session, a collection or a wider fixture."""
     values = _without_pieces(entry, values)
     found = []
     for metric in WHOLE_METRICS:
@@ -349,6 +360,10 @@ def _without_pieces(entry: Entry, values: Mapping[str, float]) -> Mapping[str, f
 
 def why_unlike(entry: Entry, values: Mapping[str, float]) -> str | None:
     """Return why a whole can't be compared with the baseline's; None where it can."""
+    figure = entry.figure(IMPORTED)
+    then, now = (0 if figure is None else figure.median), int(values.get(IMPORTED, 0))
+    if then != now:
+        return f"modules that its set-up imported: {now}, when saved: {then}; who needs one first pays for it"
     figure = entry.figure(COMPILED)
     then, now = (0 if figure is None else figure.median), int(values.get(COMPILED, 0))
     if abs(then - now) <= _ALIKE_MODULES:

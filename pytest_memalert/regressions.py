@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-from pytest_memalert.comparisons import is_whole, tell, tell_runs
+from pytest_memalert.comparisons import is_fixture, is_whole, tell, tell_runs
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -26,17 +26,24 @@ _ORDER = (
     "traced_peak_bytes",
     "peak_bytes",
     "heap_growth_bytes",
+    "setup_bytes",
+    "setup_blocks",
     "heap_bytes",
     "rss_bytes",
     "rss_peak_bytes",
 )
 _PEAKS = ("peak_bytes", "traced_peak_bytes")
+_SAVE_WHOLE = "If that is meant, save the whole suite again: pytest --memalert --memalert-save"
+_ADVICE_OF_FIXTURE = (
+    "Look at what this change made the fixture load, make or keep, or what it is the first to use.",
+    _SAVE_WHOLE,
+)
 _ADVICE_OF_WHOLE = (
     (
         "Look at what is imported, cached or kept by wide fixtures since the baseline was saved: "
         "pytest -v --memalert lists the tests and fixtures that brought most."
     ),
-    "If that is meant, save the whole suite again: pytest --memalert --memalert-save",
+    _SAVE_WHOLE,
 )
 
 
@@ -59,7 +66,6 @@ def judge(
     alerts = []
     for nodeid, found in by_test.items():
         found.sort(key=lambda comparison: _ORDER.index(comparison.metric))
-        advice = _ADVICE_OF_WHOLE if is_whole(nodeid) else _advice(found[0], result.path)
         alerts.append(
             _alert(
                 nodeid,
@@ -73,7 +79,7 @@ def judge(
                         *(f"also, {tell(other)}" for other in found[1:]),
                     ]
                 ),
-                recommendations=advice,
+                recommendations=_advice(found[0], result.path),
                 raised_at=raised_at,
                 id=make_id(),
                 components=components,
@@ -99,6 +105,8 @@ def judge(
 
 
 def _advice(comparison: Comparison, path: str) -> tuple[str, ...]:
+    if is_whole(comparison.nodeid):
+        return _ADVICE_OF_FIXTURE if is_fixture(comparison.nodeid) else _ADVICE_OF_WHOLE
     what = "what it keeps at once" if comparison.metric in _PEAKS else "what it leaves behind"
     return (
         f"Look at what this change made the test hold: {what} has grown since {path} was saved.",

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.allowances import ALLOWANCES, Allowance
+from pytest_memalert.allowances import ALLOWANCES, Allowance, widen_for_order
 from pytest_memalert.baseline import Baseline, Entry, Figure
+from pytest_memalert.comparisons import is_fixture, name_fixture
 from pytest_memalert.gate import (
     allowances_of,
     allowed,
@@ -450,6 +451,46 @@ def test_what_imports_bring_is_exact() -> None:
     known = entry(heap_growth_bytes=2 * MIB)
     found = compare_whole("collection", known, ALLOWANCES, {"heap_growth_bytes": 2 * MIB + 64 * KIB})
     assert [each.status for each in found] == ["regression"]
+
+
+FIXTURE = "fixture server in tests/conftest.py"
+
+
+def test_set_up_that_brings_more_is_worse() -> None:
+    """A line without figures is one of a set-up that brought nothing."""
+    known = entry(setup_bytes=3 * MIB)
+    (found,) = compare_whole(
+        FIXTURE, known, ALLOWANCES, {"setup_bytes": 3 * MIB + 64 * KIB, "setup_blocks": 400}
+    )
+    assert (found.metric, found.status) == ("setup_bytes", "regression")
+    (found,) = compare_whole(FIXTURE, entry(), ALLOWANCES, {"setup_bytes": 0, "setup_blocks": 600})
+    assert (found.metric, found.status) == ("setup_blocks", "regression")
+    elsewhere = widen_for_order(ALLOWANCES)
+    assert compare_whole(FIXTURE, known, elsewhere, {"setup_bytes": 4 * MIB, "setup_blocks": 9_000}) == ()
+    assert (
+        len(compare_whole(FIXTURE, known, elsewhere, {"setup_bytes": 5 * MIB, "setup_blocks": 11_000})) == 2
+    )
+
+
+def test_set_up_that_imports_other_modules_is_not_compared() -> None:
+    known = entry(setup_bytes=MIB, imported_modules=12)
+    assert why_unlike(known, {"setup_bytes": MIB, "imported_modules": 12}) is None
+    assert why_unlike(entry(), {"setup_bytes": MIB, "imported_modules": 0}) is None
+    why = why_unlike(known, {"setup_bytes": MIB, "imported_modules": 13})
+    assert why == "modules that its set-up imported: 13, when saved: 12; who needs one first pays for it"
+
+
+def test_fixture_has_a_name_that_no_test_has() -> None:
+    assert is_fixture(name_fixture("setUpClass of TestData", "tests/test a.py"))
+    assert not is_fixture("fixture in test_a.py::test_a in b")
+    assert not is_fixture("tests/fixture a in b.py::test_a")
+
+
+def test_little_that_a_set_up_brings_is_not_written() -> None:
+    few = entry(setup_bytes=1_000, setup_blocks=30, imported_modules=2)
+    assert settle(few, ALLOWANCES.of_session) == entry(imported_modules=2)
+    many = entry(setup_bytes=3_000, setup_blocks=40)
+    assert settle(many, ALLOWANCES.of_session) == many
 
 
 def test_session_that_compiled_other_modules_is_not_compared() -> None:

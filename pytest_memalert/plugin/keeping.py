@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_memalert.allowances import widen_for_new_tests
+from pytest_memalert.allowances import widen_for_new_tests, widen_for_order
 from pytest_memalert.baseline import (
+    COMPILED,
+    IMPORTED,
     WHOLE_METRICS,
     Baseline,
     Entry,
@@ -18,12 +20,13 @@ from pytest_memalert.baseline import (
     update_baseline,
 )
 from pytest_memalert.clock import utc_now
-from pytest_memalert.comparisons import COLLECTION, SESSION, is_whole
+from pytest_memalert.comparisons import COLLECTION, SESSION, is_fixture, is_whole, tell
 from pytest_memalert.files import locked, replace_text
-from pytest_memalert.gate import compare, compare_whole, keep_written, why_unlike
+from pytest_memalert.gate import compare, compare_whole, keep_written, settle, why_unlike
 from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert, make_id
 from pytest_memalert.plugin.facts import WHOLE, Facts
 from pytest_memalert.plugin.gate_given import GateGiven, read_saved
+from pytest_memalert.plugin.whole import least_of_each
 from pytest_memalert.records import record
 from pytest_memalert.regressions import judge
 
@@ -137,22 +140,29 @@ class Keeper:
         entries = given.baseline.environments[given.key]
         has_new = bool(result.new or result.renamed)
         allowances = widen_for_new_tests(given.allowances) if has_new else given.allowances
+        if has_new or result.missing or not self._comes_in_order():
+            allowances = widen_for_order(allowances)
         failed = sum(nodeid in self._failed for nodeid in result.uncompared)
         found: list[Comparison] = []
         compared: list[str] = []
         for nodeid, values in self._whole_values().items():
-            is_collection = nodeid == COLLECTION
+            is_part = nodeid == COLLECTION or is_fixture(nodeid)
             # What a test keeps that got worse, it told itself.
-            if nodeid not in entries or (worse and not is_collection):
+            if nodeid not in entries or (worse and not is_part):
                 continue
             why, names = why_unlike(entries[nodeid], values), f"{nodeid} and collection are"
-            if why is None and failed and not is_collection:
+            if why is None and failed and not is_part:
                 # Tracebacks hold what was alive where they were raised.
                 why, names = f"{failed:,} of its tests failed or were expected to", f"{nodeid} is"
             if why is None:
                 compared.append(nodeid)
                 found += compare_whole(nodeid, entries[nodeid], allowances, values)
-            elif not is_collection:
+            elif is_fixture(nodeid):
+                for each in compare_whole(nodeid, entries[nodeid], allowances, values):
+                    if each.status == "regression":
+                        text = f"{nodeid}: {tell(each)}; not held against it: {why}"
+                        self.notes.append(Note(kind="unclear", nodeid=None, text=text))
+            elif not is_part:
                 text = f"{names} not compared with {given.name}: {why}"
                 self.notes.append(Note(kind="no_data", nodeid=None, text=text))
         if has_new or result.missing or result.uncompared:
@@ -196,8 +206,11 @@ class Keeper:
             if gone or new:
                 stale = {nodeid for nodeid in known if is_whole(nodeid)}
             if whole and {*tests, *new} - gone == {*self._entries}:
+                stale |= {*filter(is_fixture, known)}  # those that are still there are written
                 for nodeid, values in self._whole_values().items():
                     entry = summarise([values], WHOLE_METRICS)
+                    if is_fixture(nodeid):
+                        entry = settle(entry, given.allowances.of_session)
                     if nodeid in known:
                         entry = keep_written(known[nodeid], entry, given.allowances.of_session)
                     entries[nodeid] = entry
@@ -250,7 +263,10 @@ class Keeper:
         return folders
 
     def _whole_values(self) -> dict[str, dict[str, float]]:
-        """Return the figures of session and collection; of several processes, each the largest."""
+        """Return the figures of session, collection and wider fixtures.
+
+        Of several processes, each the largest; of a fixture the least, which is without what came first.
+        """
         is_distributed = bool(getattr(self._config.option, "dist", "no") != "no")
         name = f"{SESSION} of {len(self._wholes)} workers" if is_distributed else SESSION
         found: dict[str, dict[str, float]] = {}
@@ -259,7 +275,15 @@ class Keeper:
                 known = found.setdefault(nodeid, {})
                 for metric, value in values.items():
                     known[metric] = max(value, known.get(metric, 0))
+            for nodeid, values in whole["fixtures"].items():
+                if values[IMPORTED]:  # then it matters whether they had to be compiled
+                    values = {**values, COMPILED: whole["collection"].get(COMPILED, 0)}
+                least_of_each(found.setdefault(nodeid, dict(values)), values)
         return {nodeid: values for nodeid, values in found.items() if values}
+
+    def _comes_in_order(self) -> bool:
+        """Return whether the tests ran as pytest orders them, in one process."""
+        return len(self._wholes) == 1 and self._wholes[0]["in_order"]
 
 
 def _file_of(nodeid: str) -> str:

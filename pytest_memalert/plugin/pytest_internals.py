@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import pytest
 from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprFileLocation, ReprTraceback
+from _pytest.fixtures import reorder_items
 from _pytest.outcomes import OutcomeException
 from _pytest.runner import call_and_report, check_interactive_exception, runtestprotocol
 from _pytest.scope import Scope
@@ -22,6 +23,7 @@ __all__ = [
     "fail_report",
     "has_fixtures",
     "hold_wider_scopes",
+    "is_in_pytests_order",
     "is_of_one_test",
     "kept_output_bytes",
     "report_teardown",
@@ -112,6 +114,15 @@ def has_fixtures(item: pytest.Item) -> bool:
         return True
     callspec = getattr(item, "callspec", None)
     return len(names) > (0 if callspec is None else len(callspec.params))
+
+
+def is_in_pytests_order(items: Sequence[pytest.Item], collected: Sequence[pytest.Item]) -> bool:
+    """Return whether the tests come as collected, but for what pytest moves for the sake of fixtures.
+
+    Else a plugin or an option has changed their order, maybe to another one each time.
+    """
+    chosen = {*items}
+    return list(items) == list(reorder_items([item for item in collected if item in chosen]))
 
 
 def kept_output_bytes(item: pytest.Item) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial, wraps
@@ -12,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec
 import pytest
 
 from pytest_memalert.collector import collect_young
+from pytest_memalert.comparisons import name_fixture
 from pytest_memalert.measurement import NOTHING_TO_DEDUCT, Deduction, fold
 from pytest_memalert.model import FixtureGrowth, Sample
 from pytest_memalert.probes.malloc import trim_heap
@@ -33,13 +35,14 @@ _WORTH_TRIMMING_BYTES = 2**20
 class _Span:
     """A set-up or teardown that is under way."""
 
-    __slots__ = ("before", "definition", "nested", "window")
+    __slots__ = ("before", "definition", "modules", "nested", "window")
 
     def __init__(self, definition: object, before: Sample, window: PeakWindow | None) -> None:
         self.definition = definition
         self.before = before
         self.window = window
         self.nested = NOTHING_TO_DEDUCT
+        self.modules = len(sys.modules)
 
 
 def _guarded(
@@ -61,7 +64,7 @@ class WiderFixtures:
     """Measure each set-up and teardown of a class-, module-, package- or session-scoped fixture.
 
     ``deduction`` sums up what they took since ``start_test``: it isn't the test's own. What goes wrong here
-    is given to ``report_trouble``.
+    is given to ``report_trouble``, what the project's own fixtures brought in their set-up to ``note``.
     """
 
     def __init__(
@@ -71,9 +74,11 @@ class WiderFixtures:
         worker: str,
         rootpath: Path,
         report_trouble: Callable[[Exception], None],
+        note: Callable[[str, Deduction, int], None] | None = None,
     ) -> None:
         self._sampler = sampler
         self._report_trouble = report_trouble
+        self._note = note
         self._worker = worker
         self._rootpath = rootpath
         self._spans: list[_Span] = []
@@ -132,6 +137,8 @@ class WiderFixtures:
         )
         self._set_up[id(definition)] = (fixture, own)
         self._news.append(fixture)
+        if self._note is not None and (file := self._own_file(definition, request)):
+            self._note(name_fixture(fixture.name, file), own, len(sys.modules) - span.modules)
         # Finalizers run last in, first out: this one runs before the fixture's own teardown, and
         # after those of the fixtures that depend on it, which were added later.
         definition.addfinalizer(partial(self._begin_teardown, definition))
@@ -204,6 +211,13 @@ class WiderFixtures:
             self.deduction = fold(self.deduction, total)
         return span, own
 
+    def _own_file(self, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> str | None:
+        """Return the project's file that a fixture is of; None where it is a plugin's, or does nothing."""
+        if _MADE_BY_PYTEST.fullmatch(definition.argname):
+            return None if _inherits_set_up(request.node) else request.node.nodeid.partition("::")[0]
+        file = self._locate(definition).rpartition(":")[0]
+        return file if file and not Path(file).is_absolute() else None
+
     def _locate(self, definition: pytest.FixtureDef[Any]) -> str:
         code = getattr(definition.func, "__code__", None)
         if code is None:
@@ -230,6 +244,18 @@ def _difference(before: Sample, after: Sample) -> Deduction:
 
 def _size_bytes(taken: Deduction) -> int:
     return max(taken.rss_bytes, taken.heap_bytes)
+
+
+def _inherits_set_up(node: pytest.Collector) -> bool:
+    """Return whether a class has ``setUpClass`` and ``tearDownClass`` from ``unittest`` itself."""
+    made_for = getattr(node, "obj", None)
+    base = getattr(sys.modules.get("unittest"), "TestCase", None)
+    if base is None or not isinstance(made_for, type) or not issubclass(made_for, base):
+        return False
+    return all(
+        getattr(getattr(made_for, name), "__func__", None) is getattr(base, name).__func__
+        for name in ("setUpClass", "tearDownClass")
+    )
 
 
 def _name(argname: str) -> str:

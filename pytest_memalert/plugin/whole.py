@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
-from pytest_memalert.baseline import ALLOCATED, COMPILED
+from pytest_memalert.baseline import ALLOCATED, COMPILED, IMPORTED
 from pytest_memalert.clock import utc_now
 from pytest_memalert.collector import collect_all
+from pytest_memalert.measurement import Deduction
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
+from pytest_memalert.plugin.pytest_internals import is_in_pytests_order
 from pytest_memalert.probes.malloc import fix_thresholds, trim_heap
 from pytest_memalert.probes.memory import open_blocks_reader, open_heap_reader, open_rss_reader
 
-__all__ = ["WholeProcess", "measured_conftests"]
+__all__ = ["WholeProcess", "least_of_each", "measured_conftests"]
 
 # Following a leak so long and explaining it leaves a heap full of holes: click's process is 9 MiB larger
 # at its end, though nothing but the leak is left in it.
@@ -70,6 +72,8 @@ class WholeProcess:
         self._has_holes = False
         self._compiled = 0
         self._deselected: set[str] = set()
+        self._in_order = True
+        self._fixtures: dict[str, dict[str, float]] = {}
         #: Every test that there is, those that were deselected included.
         self.nodeids: frozenset[str] = frozenset()
 
@@ -81,9 +85,11 @@ class WholeProcess:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
-        """Take note of the ids of all tests, before any are deselected."""
-        self.nodeids = frozenset(item.nodeid for item in items)
+        """Take note of the ids of all tests, before any are deselected, and of the order they come in."""
+        collected = tuple(items)
+        self.nodeids = frozenset(item.nodeid for item in collected)
         yield
+        self._in_order = is_in_pytests_order(items, collected)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Take note of tests that exist and are not run."""
@@ -119,6 +125,15 @@ class WholeProcess:
             peak_bytes = before_bytes + usual_peak_bytes
         self._peak = max(self._peak or 0, peak_bytes - self._shift_rss)
 
+    def note_fixture(self, name: str, brought: Deduction, modules: int) -> None:
+        """Take note of what the set-up of a wider fixture brought: of several, what each brings at least."""
+        values: dict[str, float] = {
+            "setup_bytes": brought.heap_bytes,
+            "setup_blocks": brought.blocks,
+            IMPORTED: modules,
+        }
+        least_of_each(self._fixtures.setdefault(name, values), values)
+
     def note_reruns(
         self, before: Sample | None, *, runs: int, retains: bool, tracing_left_bytes: int
     ) -> None:
@@ -148,6 +163,8 @@ class WholeProcess:
         rss, heap = self._read_rss(), self._read_heap()
         return {
             "deselected": sorted(self._deselected),
+            "in_order": self._in_order,
+            "fixtures": self._fixtures,
             "collection": (
                 {}
                 if self._collected is None
@@ -165,6 +182,12 @@ class WholeProcess:
                 if value is not None
             },
         }
+
+
+def least_of_each(known: dict[str, float], values: Mapping[str, float]) -> None:
+    """Lower what is known of a fixture to what it brought another time: the first time fills caches."""
+    for metric, value in values.items():
+        known[metric] = min(value, known[metric])
 
 
 def _count_compiled() -> int:

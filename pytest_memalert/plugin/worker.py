@@ -373,6 +373,7 @@ class Worker:
             worker=self._name,
             rootpath=self._config.rootpath,
             report_trouble=self._report_trouble,
+            note=None if self._whole is None else self._whole.note_fixture,
         )
         past = None
         if any(rule.against is not None for rule in in_force):
