@@ -96,6 +96,9 @@ def closing_text(run: Run, *, with_name: bool) -> str:
         parts.append(f"resident peak {format_size(peak)}{named}")
     if run.reruns:
         parts.append(f"{run.reruns:,} {'re-run' if run.reruns == 1 else 're-runs'}")
+    left_out = sum(test.leak.status == "unchecked" and test.leak.reason is not None for test in run.tests)
+    if left_out:
+        parts.append(f"{left_out:,} {'suspect' if left_out == 1 else 'suspects'} unchecked")
     spent_s = run.overhead.screening_s + run.overhead.reruns_s + run.overhead.reporting_s
     total_s = run.overhead.tests_s + spent_s
     if run.tests and total_s > 0:

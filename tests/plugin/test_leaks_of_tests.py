@@ -164,6 +164,33 @@ def test_last(): pass
     assert {test["leak"]["runs"] for test in tests.values()} == {0}
 
 
+def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
+    """How many suspects were left unchecked is told."""
+    serial.write(
+        """
+        import pytest, time
+
+        KEPT = []
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_slow(number):
+            until_s = time.process_time() + 0.25
+            while time.process_time() < until_s:
+                pass
+            if len(KEPT) <= number:
+                KEPT.append([object() for _ in range(1000)])
+
+        def test_leaking():
+            KEPT.append([object() for _ in range(300)])
+        """
+    )
+    done = serial.run(leaks="suspects")
+    leaks = {name: test["leak"]["status"] for name, test in serial.tests().items()}
+    assert leaks.pop("test_slow[0]") != "unchecked"
+    assert leaks == {"test_slow[1]": "unchecked", "test_slow[2]": "unchecked", "test_leaking": "leaking"}
+    done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 suspects unchecked, cost *"])
+
+
 def test_one_leak_in_several_tests_is_one_alert(serial: Inner) -> None:
     """It lists them, and says where it was made, what holds it, and what to do."""
     serial.pytester.makepyprojecttoml(NO_RULES)
