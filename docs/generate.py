@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from pytest_memalert.allowances import ALLOWANCE_KEYS, ALLOWANCES, UNTRACED_PEAK
+from pytest_memalert.baseline import SETUP_METRICS
 from pytest_memalert.cli import main as main_command
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS
@@ -96,6 +97,7 @@ def allowances_table() -> str:
         metric = metrics[0]
         floor = format_quantity(defaults[metric].floor, unit_of(metric))
         of = "the session" if metric in ALLOWANCES.of_session else "a test"
+        of = "a wider fixture" if metric in SETUP_METRICS else of
         named = ", ".join(_code(name) for name in metrics)
         rows.append((_code(key), of, named, _percent(defaults[metric].share), floor))
         if key == "peak":

@@ -276,9 +276,10 @@ class Keeper:
                 for metric, value in values.items():
                     known[metric] = max(value, known.get(metric, 0))
             for nodeid, values in whole["fixtures"].items():
-                if values[IMPORTED]:  # then it matters whether they had to be compiled
-                    values = {**values, COMPILED: whole["collection"].get(COMPILED, 0)}
                 least_of_each(found.setdefault(nodeid, dict(values)), values)
+        for values in found.values():
+            if values.get(IMPORTED):  # then it matters whether the modules had to be compiled
+                values[COMPILED] = found.get(COLLECTION, {}).get(COMPILED, 0)
         return {nodeid: values for nodeid, values in found.items() if values}
 
     def _comes_in_order(self) -> bool:
