@@ -182,13 +182,22 @@ def _run_phases(item: pytest.Item) -> tuple[Outcome, str | None]:
     if hasattr(item, "_initrequest"):
         item._initrequest()
     hooks = item.ihook
-    outcome, reason = _run_phase(item, "setup", lambda: hooks.pytest_runtest_setup(item=item))
-    if outcome == "passed":
-        outcome, reason = _run_phase(item, "call", lambda: hooks.pytest_runtest_call(item=item))
-    # The parent in the place of the next item: what belongs to the item is torn down, nothing above it.
-    ended, ended_reason = _run_phase(
-        item, "teardown", lambda: hooks.pytest_runtest_teardown(item=item, nextitem=item.parent)
-    )
+
+    def tear_down() -> tuple[Outcome, str | None]:
+        # The parent in the place of the next item: what belongs to the item is torn down, nothing above it.
+        return _run_phase(
+            item, "teardown", lambda: hooks.pytest_runtest_teardown(item=item, nextitem=item.parent)
+        )
+
+    try:
+        outcome, reason = _run_phase(item, "setup", lambda: hooks.pytest_runtest_setup(item=item))
+        if outcome == "passed":
+            outcome, reason = _run_phase(item, "call", lambda: hooks.pytest_runtest_call(item=item))
+    except KeyboardInterrupt:
+        # At its end the session would tear down fixtures that no longer find what they left on the item.
+        tear_down()
+        raise
+    ended, ended_reason = tear_down()
     if ended == "failed" or outcome == "passed":
         return ended, ended_reason or reason
     return outcome, reason

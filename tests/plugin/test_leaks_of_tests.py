@@ -300,10 +300,20 @@ def test_rerun_that_ends_otherwise_is_unclear_and_changes_nothing(inner: Inner, 
 
 
 def test_interrupt_in_a_rerun_keeps_the_tests_own_outcome(serial: Inner) -> None:
-    """Ctrl-C while a test is repeated: it passed, and that is reported, with all before it."""
+    """Ctrl-C while a test is repeated: it passed, and that is reported, with all before it.
+
+    Its fixtures are torn down while what they left on the item is there (caplog's handlers).
+    """
     serial.write(
         """
+        import pytest
+
         RUNS = []
+
+        @pytest.fixture(autouse=True)
+        def levels(caplog):
+            caplog.set_level(10)
+            yield
 
         def test_before(): pass
 
@@ -318,6 +328,7 @@ def test_interrupt_in_a_rerun_keeps_the_tests_own_outcome(serial: Inner) -> None
     done = serial.run_apart(leaks="all")
     done.assert_outcomes(passed=2)
     assert done.ret == pytest.ExitCode.INTERRUPTED
+    assert "Traceback" not in done.stderr.str()
     assert "test_before" in serial.tests()
 
 
