@@ -122,23 +122,21 @@ class Gate:
         limits: MarkerLimits,
         *,
         leak: LeakAnalysis | None,
-        why_not: str | None,
     ) -> Finding:
         """Return what the baseline has to do with a test that passed.
 
-        ``leak`` is what the search for leaks found out about it, ``why_not`` says why there is no
-        time to run it again.
+        ``leak`` is what the search for leaks found out about it.
         """
         if self._given.saves:
             return self._measure(item, measurement, limits)
         nodeid = measurement.nodeid
         entry = self._entries.get(nodeid)
         if entry is not None:
-            return self._hold(item, measurement, limits, entry, leak=leak, why_not=why_not)
+            return self._hold(item, measurement, limits, entry, leak=leak)
         old = self._renamed.get(nodeid)
         if old is not None:
             entry = self._entries[old]
-            found = self._hold(item, measurement, limits, entry, leak=leak, why_not=why_not, surely=True)
+            found = self._hold(item, measurement, limits, entry, leak=leak, surely=True)
             # Only the same figures, to what tracing can tell, make it certain that it is the same test.
             if not found.comparisons and found.unclear is None and found.reruns:
                 return replace(found, renamed_from=old)
@@ -210,7 +208,6 @@ class Gate:
         entry: Entry,
         *,
         leak: LeakAnalysis | None,
-        why_not: str | None,
         surely: bool = False,
     ) -> Finding:
         """Return how a test compares; ``surely`` has it run again, however like its first run is."""
@@ -229,7 +226,7 @@ class Gate:
             excesses = ()
         if not odd and not excesses:
             return self._conclude(measurement, (*proven, *less), leak)
-        reason = why_not or can_rerun(item)
+        reason = can_rerun(item)
         runs = _Runs(figures=[], traced=[])
         peaks: tuple[Comparison, ...] = ()
         if reason is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -141,6 +142,17 @@ def test_regression_is_found_with_the_search_for_leaks_on(serial: Inner) -> None
             "each run leaves 1 bytearray, *",
         ]
     )
+
+
+def test_regression_is_found_with_the_budget_spent(serial: Inner) -> None:
+    """The budget is for the search for leaks, which caches that are filled keep busy."""
+    before = f"import time\n\ndef test_a_slow_one(): time.sleep(0.02)\n\n{dedent(BEFORE)}"
+    serial.write(before)
+    serial.run("--memalert-save")
+    serial.write(before.replace("4 * 2**20", "8 * 2**20"))
+    done = serial.run("--memalert-gate", "--memalert-budget=10ms", leaks="all")
+    done.assert_outcomes(passed=3, failed=1)
+    done.stdout.fnmatch_lines(["FAILED test_a.py::test_peak *"])
 
 
 def test_leak_that_the_baseline_has_is_no_news(serial: Inner) -> None:
