@@ -303,20 +303,29 @@ def _decode_entry(nodeid: str, entry: object, place: _Place) -> Entry:
     if not isinstance(entry, _Pairs):
         raise MemalertError(f"{place.line(nodeid)}: {nodeid!r} has no figures; {_restore('')}")
     values = _unique(entry, place, "the metric")
-    once = values.pop("once", False) is True
+    once = values.pop("once", False)
+    if not isinstance(once, bool):
+        raise MemalertError(
+            f"{place.line(nodeid)}: once of {nodeid!r} is {json.dumps(once)}, not true; {_restore('')}"
+        )
     figures = {}
     for metric, value in values.items():
         if metric not in _METRICS:
             continue  # written by a version that knows more, in a format that is ours
         match value:
-            case [int() as median, int() as spread] if not isinstance(value, _Pairs):
+            case [median, spread] if _is_amount(median) and _is_amount(spread):
                 figures[metric] = Figure(median=median, spread=spread)
             case _:
                 raise MemalertError(
                     f"{place.line(nodeid)}: {metric} of {nodeid!r} is {json.dumps(value)}, which is not "
-                    f"[figure, spread] in whole numbers; {_restore('')}"
+                    f"[figure, spread] in whole numbers from 0; {_restore('')}"
                 )
     return Entry(figures=figures, once=once)
+
+
+def _is_amount(value: object) -> bool:
+    """Return whether a value of the file is a number of bytes or things, such as a machine may have."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def _unique(pairs: _Pairs, place: _Place, noun: str) -> dict[str, Any]:

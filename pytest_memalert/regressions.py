@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-from pytest_memalert.comparisons import is_fixture, is_whole, tell, tell_runs
+from pytest_memalert.comparisons import SESSION, is_fixture, is_whole, tell, tell_runs
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -33,6 +33,7 @@ _ORDER = (
     "rss_peak_bytes",
 )
 _PEAKS = ("peak_bytes", "traced_peak_bytes")
+_NAMED = 3
 _SAVE_WHOLE = "If that is meant, save the whole suite again: pytest --memalert --memalert-save"
 _ADVICE_OF_FIXTURE = (
     "Look at what this change made the fixture load, make or keep, or what it is the first to use.",
@@ -54,10 +55,13 @@ def judge(
     make_id: Callable[[], str],
     components: Mapping[str, str] | None = None,
     skip: Collection[str] = (),
+    is_all: bool = False,
 ) -> tuple[PerformanceAlert, ...]:
     """Return an alert for each test that got worse, for the session, and, when strict, for each new test.
 
     All are critical and of rule ``regression``. ``skip`` are tests whose alert was raised where they ran.
+    ``is_all`` says that these are the reports of the whole suite: when strict, tests that are missing
+    from them are one alert.
     """
     by_test: dict[str, list[Comparison]] = {}
     for comparison in result.comparisons:
@@ -96,6 +100,26 @@ def judge(
                 limit=0.0,
                 message=f"{nodeid}: is not in the baseline {result.path}, which --memalert-strict asks for",
                 recommendations=(_save(nodeid),),
+                raised_at=raised_at,
+                id=make_id(),
+                components=components,
+            )
+        )
+    if is_all and result.strict and result.missing:
+        count = len(result.missing)
+        named = ", ".join(result.missing[:_NAMED]) + (", ..." if count > _NAMED else "")
+        tests = "1 test is" if count == 1 else f"{count:,} tests are"
+        alerts.append(
+            _alert(
+                SESSION,
+                "baseline",
+                observed=float(count),
+                limit=0.0,
+                message=f"{SESSION}: {tests} in the baseline {result.path} and in no report: {named}",
+                recommendations=(
+                    "Look whether a part of the suite didn't run, or its report was not merged.",
+                    _SAVE_WHOLE,
+                ),
                 raised_at=raised_at,
                 id=make_id(),
                 components=components,

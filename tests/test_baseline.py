@@ -126,6 +126,13 @@ def test_truncated_file_is_refused_with_its_line(baseline: Baseline, data: st.Da
         (TEXT.replace("[10, 0]", "[10]"), "f, line 6: peak_bytes of 'test_a.py::test_b' is [10], which is"),
         (TEXT.replace("[10, 0]", '"10"'), "f, line 6: peak_bytes of 'test_a.py::test_b' is \"10\", which"),
         (TEXT.replace("[10, 0]", "[1.5, 0]"), "f, line 6: peak_bytes"),
+        (TEXT.replace("[10, 0]", "[-1, 0]"), "f, line 6: peak_bytes"),
+        (TEXT.replace("[10, 0]", "[10, true]"), "f, line 6: peak_bytes"),
+        (TEXT.replace("[10, 0]", f"[{10**400}, 0]"), "f, line 6: peak_bytes"),
+        (
+            TEXT.replace("[10, 0]", '[10, 0], "once": 1'),
+            "f, line 6: once of 'test_a.py::test_b' is 1, not true",
+        ),
         (
             TEXT.replace('"test_a.py::test_b"', '<<<<<<< HEAD\n"test_a.py::test_b"'),
             "f, line 6: a merge conflict is left (<<<<<<<); resolve it with: memalert merge f",

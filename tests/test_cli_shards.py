@@ -291,9 +291,13 @@ def test_strict_gate_fails_where_a_shard_was_lost() -> None:
     report = write("all.json", shard(1, A))
     save("memalert.lock.json", a=10 * MIB, b=10 * MIB)
     assert run("gate", report).exit_code == 0
-    result = run("gate", report, "--strict")
+    result = run("gate", report, "--strict", "--quiet", "-o", "judged.json")
     assert result.exit_code == 1
-    assert f"in the baseline, but not collected: {B}" in result.output
+    assert (
+        f"CRITICAL session: 1 test is in the baseline memalert.lock.json and in no report: {B}"
+        in result.output
+    )
+    assert run("report", "judged.json").exit_code == 1
 
 
 def test_gate_reads_what_is_allowed_from_pyproject() -> None:

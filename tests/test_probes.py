@@ -438,3 +438,33 @@ def test_thresholds_that_the_user_set_stay(monkeypatch: pytest.MonkeyPatch) -> N
     """In the environment, where glibc has read them."""
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1000000")
     assert not fix_thresholds()
+
+
+_ONE_BYTE_OF_A_HUGE_PAGE = """
+import mmap
+from pytest_memalert.probes.malloc import refuse_huge_pages
+from pytest_memalert.probes.memory import open_rss_reader
+refused = {refuse} and refuse_huge_pages()
+memory = mmap.mmap(-1, 8 * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_HUGEPAGE)
+read_rss = open_rss_reader()
+before = read_rss()
+memory[5 * 2**20] = 1
+print(refused, read_rss() - before)
+"""
+
+
+@on_linux
+def test_one_byte_makes_no_huge_page_resident() -> None:
+    """Where the kernel has such pages, and a library has asked for them."""
+    grown = []
+    for refuse in (False, True):
+        code = _ONE_BYTE_OF_A_HUGE_PAGE.format(refuse=refuse)
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        refused, size = done.stdout.split()
+        if refuse and refused != "True":
+            pytest.skip("this process may not refuse huge pages")
+        grown.append(int(size))
+    if grown[0] < 2 * MIB:
+        pytest.skip("this kernel gives no huge pages")
+    assert grown[1] < MIB

@@ -98,7 +98,7 @@ def gate(
         if alert.category is AlertCategory.MEMORY_REGRESSION
         for nodeid in alert.nodeids
     }
-    found = judge(result, raised_at=utc_now(), make_id=make_id, skip=known)
+    found = judge(result, raised_at=utc_now(), make_id=make_id, skip=known, is_all=True)
     judged = replace(run, gate=result, alerts=(*run.alerts, *found))
     if output is not None:
         write_output(json_report.render(judged), output)
@@ -129,8 +129,6 @@ def _judge(run: Run, baseline: Baseline, path: Path, *, strict: bool, allowances
 
 def _fails(run: Run) -> bool:
     """Return whether the whole is not fine: a regression counts whatever the shards failed on."""
-    if run.gate is not None and run.gate.strict and run.gate.missing:
-        return True  # a shard may have been lost
     return any(
         run.fails(alert)
         or (

@@ -18,7 +18,7 @@ from pytest_memalert.measurement import Deduction
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
 from pytest_memalert.plugin.pytest_internals import is_in_pytests_order
-from pytest_memalert.probes.malloc import fix_thresholds, trim_heap
+from pytest_memalert.probes.malloc import fix_thresholds, refuse_huge_pages, trim_heap
 from pytest_memalert.probes.memory import open_blocks_reader, open_heap_reader, open_rss_reader
 
 __all__ = ["WholeProcess", "least_of_each", "measured_conftests"]
@@ -59,6 +59,7 @@ class WholeProcess:
 
         # Else the peak of a test depends on what was freed before it, in this run or that.
         fix_thresholds()
+        refuse_huge_pages()
         self._config = config
         self._read_rss = open_rss_reader()
         self._read_heap = open_heap_reader() or _unknown

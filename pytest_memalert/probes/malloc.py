@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["fix_thresholds", "trim_heap"]
+__all__ = ["fix_thresholds", "refuse_huge_pages", "trim_heap"]
 
 _M_MMAP_THRESHOLD = -3
 # glibc's own first value: mallopt(3).
 _MMAP_THRESHOLD_BYTES = 128 * 1024
+# prctl(2); its other arguments are 0.
+_PR_SET_THP_DISABLE = 41
 
 
 def trim_heap() -> None:
@@ -39,3 +41,18 @@ def fix_thresholds() -> bool:
 
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES))
+
+
+def refuse_huge_pages() -> bool:
+    """Have Linux give this process no transparent huge pages; return whether it will.
+
+    Where one byte is touched, 2 MiB become resident, or don't, as memory is to be had and neighbours were
+    advised: numpy asks for them (``madvise``) for arrays of 4 MiB, in a range that other blocks get later.
+    The same test then has another resident peak, again and again, in one process or the next.
+    """
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    return prctl is not None and prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
