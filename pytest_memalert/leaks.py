@@ -372,11 +372,13 @@ def growth_of(readings: Sequence[Reading], signal: Signal, *, since_run: int = 0
     """Return how one signal grew from run to run."""
     points = [point for point in _points(readings, signal) if point[0] >= since_run]
     single = _single_increments(points)
+    per_run = growth_per_run(points)
     return SignalGrowth(
         signal=signal,
-        per_run=growth_per_run(points),
+        per_run=per_run,
         runs=points[-1][0] - points[0][0] if points else 0,
-        every_run=bool(single) and min(single) > 0 and min(single) == max(single),
+        # Single runs are the first ones; all together must have been like them.
+        every_run=bool(single) and 0 < min(single) == max(single) == per_run,
     )
 
 

@@ -300,6 +300,14 @@ def test_proven_leak_raises_alerts_with_its_evidence() -> None:
     assert alert.component == "shop"
 
 
+@pytest.mark.parametrize(
+    ("blocks", "told"), [(1.83768, "1.84 blocks"), (1, "1 block"), (5120.4, "5,120 blocks")]
+)
+def test_blocks_of_a_leak_are_told_as_exactly_as_they_are_known(blocks: float, told: str) -> None:
+    (alert,) = AlertManager().check_leaks(replace(LEAKING, blocks_per_run=blocks), name="checkout")
+    assert alert.message.splitlines()[0] == f"checkout: leaks 4 KiB in {told} per run"
+
+
 def test_leak_is_known_by_its_signature_wherever_it_shows() -> None:
     manager = AlertManager()
     (first,) = manager.check_leaks(LEAKING, name="checkout")

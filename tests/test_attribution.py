@@ -445,8 +445,10 @@ def test_a_holder_some_steps_away_is_found(hops: int) -> None:
 # ----------------------------------------------------------------- bounded holders
 
 
-def test_a_deque_below_its_bound_is_told_as_bounded() -> None:
-    found = explained(lambda: RING.append([1]))
+@pytest.mark.parametrize("entry", [list, lambda: bytearray(100)])
+def test_a_deque_below_its_bound_is_told_as_bounded(entry: Callable[[], object]) -> None:
+    """Of entries that the collector tracks, and of others."""
+    found = explained(lambda: RING.append(entry()))
     assert found.bounded is not None
     assert re.fullmatch(r"bounded: \d+ of 1,000", found.bounded)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -166,6 +167,14 @@ def test_little_of_a_heap_that_falls_as_often_as_it_rises_is_unclear() -> None:
     assert step.action == "leaking"
     step, _ = follow(lambda n: {"blocks": 0.0, "heap": 48.0 * (n // 3)})
     assert step.action == "leaking"
+
+
+def test_growth_is_in_each_run_only_where_all_runs_were_like_the_single_ones() -> None:
+    """The first runs are read one by one, later ones together."""
+    steady = [Reading(runs=n, elapsed_s=0.0, levels={"blocks": 2.0 * n}) for n in (0, 1, 2, 3, 4, 20, 40)]
+    assert growth_of(steady, "blocks").every_run
+    slower = [replace(each, levels={"blocks": 2.0 * min(each.runs, 10)}) for each in steady]
+    assert not growth_of(slower, "blocks").every_run
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -16,6 +16,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -299,7 +300,10 @@ def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | N
                 holders[index] = holder
         targets.clear()
     for index, holder in enumerate(holders):
-        if holder is not None and holder.bounded is not None:
+        container = heads[index].container
+        if holder is not None and container is not None:
+            holders[index] = replace(holder, bounded=holder.bounded or bounded_holder(container))
+        elif holder is not None and holder.bounded is not None:
             other = search.find([heads[index].objects[0]], without=frozenset(holder.bounded_by))[0]
             if other is not None and other.bounded is None and other.root not in ("none", "object"):
                 holders[index] = other
