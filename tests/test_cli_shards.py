@@ -300,6 +300,15 @@ def test_strict_gate_fails_where_a_shard_was_lost() -> None:
     assert run("report", "judged.json").exit_code == 1
 
 
+def test_baseline_is_not_taken_for_a_report() -> None:
+    save("memalert.lock.json", a=10 * MIB)
+    result = run("gate", "memalert.lock.json")
+    assert result.exit_code == 2
+    assert (
+        "'memalert.lock.json' is a baseline, not the report of a run; write a report with:" in result.output
+    )
+
+
 def test_gate_reads_what_is_allowed_from_pyproject() -> None:
     report = write("all.json", shard(1, A, tests=(make_test(A, peak_bytes=40 * MIB),)))
     save("memalert.lock.json", a=10 * MIB)

@@ -54,7 +54,10 @@ class Unreadable(click.ClickException):
 
 def read_run(path: Path) -> Run:
     """Return the run in a JSON report; ``-`` is standard input. Raises Unreadable."""
-    return _decode_run(_read_bytes(path, advice=_HOW_TO_WRITE), _shown(path))
+    content, shown = _read_bytes(path, advice=_HOW_TO_WRITE), _shown(path)
+    if _is_baseline(content.decode("utf-8", "replace")):
+        raise Unreadable(f"{shown} is a baseline, not the report of a run; {_HOW_TO_WRITE}")
+    return _decode_run(content, shown)
 
 
 def read_any(path: Path, *, resolve: bool = False) -> Run | Baseline:
