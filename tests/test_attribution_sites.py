@@ -34,6 +34,12 @@ def test_the_users_frames_are_kept_and_the_rest_is_cut() -> None:
     assert sites.useful((STDLIB, USER, PLUGGY, PYTEST)) == (USER,)
 
 
+def test_a_line_that_calls_itself_is_named_once() -> None:
+    """Up to 3.11 a comprehension is a function, called from its own line."""
+    other = (__file__, 2)
+    assert sites.useful((USER, USER, other)) == (USER, other)
+
+
 def test_the_library_that_the_user_called_comes_first() -> None:
     assert sites.useful((STDLIB, LIBRARY, STDLIB, USER, PYTEST)) == (LIBRARY, USER)
 

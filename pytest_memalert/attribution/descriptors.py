@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
-from os import listdir, readlink
 
 __all__ = ["open_descriptors", "targets_of"]
 
-# The functions are kept from import on: tests that patch `os` change nothing here. Only Linux has the folder.
+# Kept from import on: tests that patch `os` change nothing here.
+_listdir, _readlink = os.listdir, os.readlink
+# Only Linux has it.
 _FOLDER = "/proc/self/fd"
 _SHOWN_TARGETS = 3
 #: The number of a pipe or a socket, which is another in each run.
@@ -18,7 +20,7 @@ _INODE = re.compile(r":\[\d+\]$")
 def open_descriptors() -> frozenset[int]:
     """Return the descriptors that are open; none where the system doesn't tell."""
     try:
-        return frozenset(int(name) for name in listdir(_FOLDER))
+        return frozenset(int(name) for name in _listdir(_FOLDER))
     except OSError:
         return frozenset()
 
@@ -28,7 +30,7 @@ def targets_of(descriptors: Iterable[int]) -> tuple[str, ...]:
     targets: dict[str, None] = {}
     for number in sorted(descriptors, reverse=True):
         try:
-            target = readlink(f"{_FOLDER}/{number}")
+            target = _readlink(f"{_FOLDER}/{number}")
         except OSError:
             continue  # closed by now
         targets.setdefault(_INODE.sub("", target))
