@@ -99,6 +99,15 @@ def test_a_class_of_the_standard_library_is_to_be_restored_and_never_cleared() -
     assert text == "undo in teardown what the test adds to `string.Formatter.known`"
 
 
+def test_the_way_within_an_object_of_the_standard_library_is_told() -> None:
+    hops = ("module logging", "root: logging.RootLogger", ".filters: list of 9")
+    holder = Holder(
+        root="module", root_name="logging", variable="root", container="logging.RootLogger", hops=hops
+    )
+    text = only(Finding(type="function", holder=holder, is_stdlib=True))
+    assert text.endswith("adds to `logging.root`: root: logging.RootLogger > .filters: list of 9")
+
+
 def test_the_state_that_a_module_keeps_in_c_has_no_name_to_be_cleared_by() -> None:
     text = only(Finding(type="str", holder=in_module("app._native", C_STATE)))
     assert "clear()" not in text

@@ -161,7 +161,7 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
     elif holder.root_name == "weakref.finalize":
         yield f"call detach() on the weakref.finalize that is made, or drop what it watches{_at(finding)}"
     elif holder.root == "class" and finding.is_stdlib:
-        yield _for_stdlib(finding, name)
+        yield _for_stdlib(finding, holder, name)
     elif holder.root == "class":
         clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""
         yield f"bound or clear `{name}` ({holder.container}), which the class keeps for every test{clear}"
@@ -187,7 +187,7 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
     elif module.startswith("linecache"):
         yield "call linecache.clearcache() in a fixture: generated source is kept there"
     elif finding.is_stdlib:
-        yield _for_stdlib(finding, name)
+        yield _for_stdlib(finding, holder, name)
     elif finding.package is not None:
         yield (
             f"`{name}` of {finding.package} keeps it: clear it in a fixture if it offers a way, "
@@ -201,9 +201,10 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
         yield f"bound or clear what `{name}` keeps: {' > '.join(holder.hops[1:])}"
 
 
-def _for_stdlib(finding: Finding, name: str | None) -> str:
+def _for_stdlib(finding: Finding, holder: Holder, name: str | None) -> str:
     """Return what to do about what the interpreter's own containers keep: others need what is in them."""
-    return f"undo in teardown what the test adds to `{name}`{_undoing(name)}{_at(finding)}"
+    way = "" if _is_clearable(holder) or not holder.hops[1:] else f": {' > '.join(holder.hops[1:])}"
+    return f"undo in teardown what the test adds to `{name}`{_undoing(name)}{way}{_at(finding)}"
 
 
 def _undoing(name: str | None) -> str:
