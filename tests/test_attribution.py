@@ -690,6 +690,13 @@ def test_a_weak_container_is_not_to_be_cleared_where_a_strong_one_holds() -> Non
     assert found.survivors[0].type == f"{__name__}.Slotted"
 
 
+def test_a_bytearray_that_grows_is_not_said_to_be_native_for_sure() -> None:
+    """It grows in steps, of which the few runs of the explanation may see none."""
+    data = bytearray()
+    found = explain(lambda: data.extend(b"x" * 1000), lost=("heap",))
+    assert "or one large object that grows (str, bytes, bytearray" in found.recommendations[0]
+
+
 def test_a_survivor_is_not_its_own_holder() -> None:
     def leak() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(lambda: None))

@@ -120,14 +120,6 @@ def test_a_lost_thread_is_told_to_be_joined() -> None:
     assert "join() the thread" in analysis.recommendations[0]
 
 
-def test_a_bytearray_that_grows_is_not_said_to_be_native_for_sure() -> None:
-    """It grows in steps, of which the few runs of the explanation may see none."""
-    data = bytearray()
-    analysis = find_leaks(lambda: data.extend(b"x" * 1000))
-    assert analysis.status == "leaking"
-    assert "or one large object that grows (str, bytes, bytearray" in analysis.recommendations[0]
-
-
 def test_a_function_that_keeps_nothing_is_clean() -> None:
     analysis = find_leaks(forget_order)
     assert (analysis.status, analysis.bytes_per_run) == ("clean", 0.0)

@@ -208,8 +208,8 @@ def _short(filename: str, root: Path | None = None) -> str:
         return inside
     try:
         return Path(filename).relative_to(root or Path.cwd()).as_posix()
-    except (OSError, ValueError):
-        pass
+    except (OSError, ValueError, TypeError):
+        pass  # the test may have patched os.getcwd
     for directory in _stdlib_directories():
         if filename.startswith(directory):
             return filename[len(directory) :].lstrip("/\\").replace("\\", "/")
