@@ -216,7 +216,7 @@ class AlertManager:
                 if rule.metric == "leak_bytes_per_run" and rule.threshold == 0
             ]
         evidence = [analysis.reason] if analysis.reason else []
-        evidence += [f"native memory, grown at {place}" for place in analysis.grown_at[:1]]
+        evidence += [f"grown at {place}" for place in analysis.grown_at[:1]]
         measurement = replace(_measurement(name, component, values), leak=analysis.verdict)
         return self._raise(
             make_alert(

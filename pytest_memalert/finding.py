@@ -144,7 +144,7 @@ def investigate(
             # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
             from pytest_memalert.attribution.explanation import explain
 
-            explanation = explain(run, root=root)
+            explanation = explain(run, lost=lost, root=root)
             if explained is not None and (left_behind := composition or compose(run)):
                 known.by_composition[left_behind] = _without_callers(explanation)
         frameworks = explanation.framework and (

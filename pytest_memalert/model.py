@@ -278,7 +278,7 @@ class LeakAnalysis:
     The rest is what attribution found of a confirmed leak: ``survivors``, what each run leaves
     behind; ``component``, the package or file that made them; ``confidence``, the share of runs
     that left some; ``signature``, by which the leak is known wherever it shows;
-    ``grown_at``, where native memory grew; and what to do.
+    ``grown_at``, where memory grew that no new object accounts for; and what to do.
     """
 
     status: LeakStatus

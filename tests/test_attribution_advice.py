@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from pytest_memalert.attribution.advice import Finding, Package, recommend
-from pytest_memalert.attribution.holders import Holder
+import pytest
+
+from pytest_memalert.attribution.advice import (
+    Finding,
+    Package,
+    recommend,
+    recommend_for_memory,
+    recommend_for_system,
+)
+from pytest_memalert.attribution.holders import C_STATE, Holder
 
 
 def in_module(module: str, variable: str, container: str = "dict") -> Holder:
@@ -59,3 +67,90 @@ def test_the_same_recommendation_is_given_once() -> None:
 
 def test_nothing_is_recommended_where_no_holder_is_known() -> None:
     assert recommend([Finding(type="app.Entry")]) == ()
+
+
+# ------------------------------------------------ what others need is never to be cleared
+
+
+@pytest.mark.parametrize(
+    ("module", "variable", "how"),
+    [
+        ("os", "environ", "monkeypatch.setenv"),
+        ("sys", "path", "monkeypatch.syspath_prepend"),
+        ("sys", "modules", "monkeypatch.setitem"),
+    ],
+)
+def test_a_container_of_the_interpreter_is_to_be_restored_and_never_cleared(
+    module: str, variable: str, how: str
+) -> None:
+    text = only(
+        Finding(type="str", holder=in_module(module, variable), is_stdlib=True, site="t.py:3 in test")
+    )
+    assert "in teardown what the test" in text
+    assert f"`{module}.{variable}`" in text
+    assert f"e.g. with pytest's {how} (t.py:3 in test)" in text
+    assert "clear" not in text
+    assert "bound" not in text
+
+
+def test_a_class_of_the_standard_library_is_to_be_restored_and_never_cleared() -> None:
+    holder = Holder(root="class", root_name="string.Formatter", variable="known", container="list")
+    text = only(Finding(type="str", holder=holder, is_stdlib=True))
+    assert text == "undo in teardown what the test adds to `string.Formatter.known`"
+
+
+def test_the_way_within_an_object_of_the_standard_library_is_told() -> None:
+    hops = ("module logging", "root: logging.RootLogger", ".filters: list of 9")
+    holder = Holder(
+        root="module", root_name="logging", variable="root", container="logging.RootLogger", hops=hops
+    )
+    text = only(Finding(type="function", holder=holder, is_stdlib=True))
+    assert text.endswith("adds to `logging.root`: root: logging.RootLogger > .filters: list of 9")
+
+
+def test_the_state_that_a_module_keeps_in_c_has_no_name_to_be_cleared_by() -> None:
+    text = only(Finding(type="str", holder=in_module("app._native", C_STATE)))
+    assert "clear()" not in text
+    assert "`app._native`" in text
+
+
+def test_started_patches_are_to_be_stopped_and_not_reset() -> None:
+    holder = Holder(
+        root="class",
+        root_name="unittest.mock._patch",
+        variable="_active_patches",
+        container="list",
+        types=("list", "unittest.mock._patch"),
+    )
+    text = only(Finding(type="unittest.mock._patch", holder=holder, is_stdlib=True))
+    assert text == "call stop() on the patch that is started, or mock.patch.stopall(), in teardown"
+
+
+# --------------------------------------------------------------- names, memory, the system
+
+
+def test_a_namespace_that_gets_names_is_to_lose_them_in_teardown() -> None:
+    holder = Holder(
+        root="class", root_name="app.Settings", variable="option_7", container="list", gets_names=True
+    )
+    text = only(Finding(type="list", holder=holder))
+    assert "the class `app.Settings` gets a new name in each run, such as `option_7`: delete it" in text
+    assert "clear" not in text
+
+
+def test_what_is_opened_is_to_be_closed_and_what_is_started_to_be_joined() -> None:
+    opened, started = recommend_for_system(descriptors=True, threads=True, targets=("/dev/null", "socket"))
+    assert opened.startswith("close what the test opens")
+    assert "leads to /dev/null, socket" in opened
+    assert "join() the thread" in started
+
+
+def test_memory_of_no_new_object_is_not_said_to_be_native_for_sure() -> None:
+    text, _ = recommend_for_memory(size="1 KiB", place="t.py:3 in test")
+    assert text.startswith("native memory, or one large object that grows (str, ")
+    assert text.endswith("1 KiB per run; it grew at t.py:3 in test: look there")
+
+
+def test_no_place_is_referred_to_where_none_is_known() -> None:
+    text, _ = recommend_for_memory(size="1 KiB")
+    assert "there" not in text

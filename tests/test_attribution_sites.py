@@ -7,6 +7,7 @@ from pathlib import Path
 
 import _pytest.runner
 import pluggy
+import pytest
 
 from pytest_memalert.attribution import sites
 
@@ -32,6 +33,20 @@ def test_files_are_told_apart_by_whose_code_they_are() -> None:
 
 def test_the_users_frames_are_kept_and_the_rest_is_cut() -> None:
     assert sites.useful((STDLIB, USER, PLUGGY, PYTEST)) == (USER,)
+
+
+def test_a_line_that_calls_itself_is_named_once() -> None:
+    """Up to 3.11 a comprehension is a function, called from its own line."""
+    other = (__file__, 2)
+    assert sites.useful((USER, USER, other)) == (USER, other)
+
+
+def test_a_file_is_named_though_the_test_patches_the_current_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with mock.patch("os.getcwd"), of which ``Path.cwd`` makes a TypeError from 3.12 on."""
+    monkeypatch.setattr(Path, "cwd", lambda: object())
+    assert sites.place(USER).startswith(USER[0])
 
 
 def test_the_library_that_the_user_called_comes_first() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import ctypes
 import gc
+import os
 import sys
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +80,44 @@ def test_a_function_that_keeps_an_object_leaks_it_in_each_call() -> None:
     assert analysis.survivors[0].type.endswith("Order")
     assert "KEPT" in " ".join(analysis.survivors[0].held_by)
     assert any("KEPT" in advice for advice in analysis.recommendations)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells what descriptors lead to")
+def test_a_lost_descriptor_is_told_to_be_closed_with_what_it_leads_to(tmp_path: Path) -> None:
+    file = tmp_path / "left open"
+    file.touch()
+    opened: list[int] = [0] * 2000
+    numbers = iter(range(2000))
+
+    def leave_open() -> None:
+        opened[next(numbers)] = os.open(file, os.O_RDONLY)
+
+    try:
+        analysis = find_leaks(leave_open)
+    finally:
+        for descriptor in filter(None, opened):
+            os.close(descriptor)
+    (advice,) = analysis.recommendations
+    assert advice.startswith("close what the test opens")
+    assert f"leads to {file})" in advice
+
+
+def test_a_lost_thread_is_told_to_be_joined() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+
+    def wait_for_lock() -> None:
+        with lock:
+            pass
+
+    def leave_running() -> None:
+        _thread.start_new_thread(wait_for_lock, ())
+
+    try:
+        analysis = find_leaks(leave_running)
+    finally:
+        lock.release()
+    assert "join() the thread" in analysis.recommendations[0]
 
 
 def test_a_function_that_keeps_nothing_is_clean() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pytest_memalert.attribution.holders import UNTRACKED, Holder
+from pytest_memalert.attribution.holders import C_STATE, UNTRACKED, Holder
 from pytest_memalert.records import record
 
-__all__ = ["TASKS", "Finding", "Package", "recommend"]
+__all__ = ["TASKS", "Finding", "Package", "recommend", "recommend_for_memory", "recommend_for_system"]
 
 _CLEARABLE = frozenset(
     {"dict", "list", "set", "collections.deque", "collections.OrderedDict", "collections.defaultdict"}
@@ -20,7 +20,16 @@ _REGISTRY = re.compile(
     r"callback|handler|listener|observer|subscri|hook|registr|receiver|signal|plugin", re.IGNORECASE
 )
 _MOCK_MODULE = "unittest.mock."
+#: The class whose list holds the patches that were started.
+_STARTED_PATCHES = "unittest.mock._patch"
+#: What of pytest's undoes a change to a container of the standard library.
+_UNDOING = {
+    "os.environ": "monkeypatch.setenv",
+    "sys.path": "monkeypatch.syspath_prepend",
+    "sys.modules": "monkeypatch.setitem",
+}
 _GENERATORS = frozenset({"generator", "coroutine", "async_generator"})
+_GROWING = "str, bytes, bytearray, int, array, io.BytesIO"
 #: The types of asyncio's tasks.
 TASKS = frozenset({"_asyncio.Task", "asyncio.tasks.Task", "asyncio.Task"})
 
@@ -41,7 +50,8 @@ class Finding:
     """Hold what is known of one kind of survivor.
 
     ``bases`` are the names of the type and of all it derives from. ``package`` is the package
-    of the root that holds it, if installed; ``extension`` that of the compiled code which made it,
+    of the root that holds it, if installed; ``is_stdlib`` says that this root is of the standard library
+    or the interpreter. ``extension`` is that of the compiled code which made it,
     or of the code that called it where that package has some.
     """
 
@@ -50,6 +60,7 @@ class Finding:
     site: str | None = None
     holder: Holder | None = None
     package: Package | None = None
+    is_stdlib: bool = False
     extension: Package | None = None
     at_exit: bool = False
 
@@ -61,6 +72,43 @@ def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
         for text in _for_one(finding):
             texts.setdefault(text)
     return tuple(texts)
+
+
+def recommend_for_system(*, descriptors: bool, threads: bool, targets: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return what to do about descriptors and threads; ``targets`` is what the descriptors lead to."""
+    texts = []
+    if descriptors:
+        led = ", ".join(targets)
+        whereto = f" (what stays open leads to {led})" if led else ""
+        texts.append(f"close what the test opens, by a context manager or in teardown{whereto}")
+    if threads:
+        texts.append("end and join() the thread that the test starts, or make it a fixture that does")
+    return tuple(texts)
+
+
+def recommend_for_memory(
+    *,
+    size: str | None = None,
+    place: str | None = None,
+    function: str | None = None,
+    package: Package | None = None,
+) -> tuple[str, ...]:
+    """Return what to do about ``size`` per run of memory that no new object accounts for; None is not known.
+
+    An object that grows is none that is new.
+    """
+    during = f"in {function} " if function else ""
+    facts = "; ".join(
+        [*([f"{size} per run"] if size else ()), *([f"it grew {during}at {place}"] if place else ())]
+    )
+    if package is not None:
+        task = f"upgrade {package}, or report it"
+    else:
+        task = "look there" if place else "look for what the test adds to, and for a C extension called by it"
+    first = ": ".join(
+        filter(None, (f"native memory, or one large object that grows ({_GROWING})", facts, task))
+    )
+    return first, "if no object grows, run it under memray with --native to see the C stack"
 
 
 def _for_one(finding: Finding) -> Iterable[str]:
@@ -79,6 +127,9 @@ def _for_one(finding: Finding) -> Iterable[str]:
         yield f"cancel() and await the task before the test ends{_at(finding)}"
     elif types & _GENERATORS:
         yield f"close() the generator or await the coroutine that is kept{_at(finding)}"
+    if holder is not None and holder.root == "class" and holder.root_name == _STARTED_PATCHES:
+        yield f"call stop() on the patch that is started, or mock.patch.stopall(), in teardown{_at(finding)}"
+        return
     if any(name.startswith(_MOCK_MODULE) for name in types):
         yield f"call reset_mock() on {_where(holder) or 'the mock'} in a fixture: a mock keeps every call"
         return
@@ -96,6 +147,12 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         yield _for_lru_cache(holder)
     elif holder.root == "none":
         yield _for_native_holder(finding)
+    elif holder.gets_names:
+        such = f", such as `{holder.variable}`" if holder.variable else ""
+        yield (
+            f"the {holder.root} `{holder.root_name}` gets a new name in each run{such}: delete it "
+            f"in teardown, or set it with pytest's monkeypatch.setattr(..., raising=False){_at(finding)}"
+        )
     elif holder.root == "module" and name is not None:
         yield from _for_module(finding, holder, name)
     elif holder.root == "context":
@@ -103,6 +160,8 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         yield f"reset the context variable{variable} when done, by the token that set() returns{_at(finding)}"
     elif holder.root_name == "weakref.finalize":
         yield f"call detach() on the weakref.finalize that is made, or drop what it watches{_at(finding)}"
+    elif holder.root == "class" and finding.is_stdlib:
+        yield _for_stdlib(finding, holder, name)
     elif holder.root == "class":
         clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""
         yield f"bound or clear `{name}` ({holder.container}), which the class keeps for every test{clear}"
@@ -123,9 +182,12 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
     elif variable == "__warningregistry__":
         yield f"use a constant text in the warnings raised in `{module}`: each text is kept"
     elif module == "sys" and variable in ("modules", "path_importer_cache", "meta_path", "path_hooks"):
-        yield f"remove from `sys.{variable}` in teardown what the test imports or adds{_at(finding)}"
+        how = _undoing(name)
+        yield f"remove from `{name}` in teardown what the test imports or adds{how}{_at(finding)}"
     elif module.startswith("linecache"):
         yield "call linecache.clearcache() in a fixture: generated source is kept there"
+    elif finding.is_stdlib:
+        yield _for_stdlib(finding, holder, name)
     elif finding.package is not None:
         yield (
             f"`{name}` of {finding.package} keeps it: clear it in a fixture if it offers a way, "
@@ -137,6 +199,17 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
         yield f"bound or clear `{name}` ({holder.container}), e.g. in a fixture: `{name}.clear()`"
     else:
         yield f"bound or clear what `{name}` keeps: {' > '.join(holder.hops[1:])}"
+
+
+def _for_stdlib(finding: Finding, holder: Holder, name: str | None) -> str:
+    """Return what to do about what the interpreter's own containers keep: others need what is in them."""
+    way = "" if _is_clearable(holder) or not holder.hops[1:] else f": {' > '.join(holder.hops[1:])}"
+    return f"undo in teardown what the test adds to `{name}`{_undoing(name)}{way}{_at(finding)}"
+
+
+def _undoing(name: str | None) -> str:
+    """Return what of pytest's does it, where there is something."""
+    return f", e.g. with pytest's {_UNDOING[name]}" if name in _UNDOING else ""
 
 
 def _for_lru_cache(holder: Holder) -> str:
@@ -167,14 +240,14 @@ def _for_native_holder(finding: Finding) -> str:
 def _where(holder: Holder | None) -> str | None:
     if holder is None or holder.root not in ("module", "class"):
         return None
-    if not holder.variable:
+    if not holder.variable or holder.variable == C_STATE:
         return holder.root_name
     joint = "" if holder.variable.startswith("[") else "."
     return f"{holder.root_name}{joint}{holder.variable}"
 
 
 def _is_clearable(holder: Holder) -> bool:
-    return holder.container in _CLEARABLE
+    return holder.container in _CLEARABLE and holder.variable != C_STATE
 
 
 def _at(finding: Finding) -> str:

@@ -15,7 +15,8 @@ import functools
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,8 @@ from types import ModuleType
 
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding, Package
-from pytest_memalert.attribution.holders import UNTRACKED, Holder, HolderSearch, bounded_holder
+from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
+from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch, bounded_holder
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
 from pytest_memalert.attribution.objects import (
     base_names,
@@ -57,17 +59,17 @@ _MOST_TARGETS = 60
 #: Kinds whose holders are searched. More survive where a test loads modules anew in each run.
 _MOST_HEADS = 20
 
+_NO_HOLDERS = ((), (NO_REFERRER,), (UNTRACKED,))
+
 #: Below so many bytes per run, the noise of the heap itself, nothing is called native.
 _LEAST_NATIVE_BYTES = 16
 
 #: A number at the end of a name: "argmap_read_17", "<argmap> compilation 21".
 _COUNTER = re.compile(r"(?<=[_ ])\d+\b")
 
-#: What comes along with the real survivors: told, but not the reason for anything.
+#: What comes along with the real survivors, as weak references do: told, but not the reason for anything.
 _MINOR = frozenset(
     (
-        "weakref.ReferenceType",
-        "weakref.KeyedRef",
         "_thread.lock",
         "_thread.RLock",
         "method",
@@ -75,6 +77,10 @@ _MINOR = frozenset(
         "builtin_function_or_method",
         "functools._lru_list_elem",
     )
+)
+
+_WEAK_CONTAINERS = frozenset(
+    ("_weakrefset.WeakSet", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary")
 )
 
 #: What holds together what a reader would name.
@@ -115,28 +121,46 @@ def explain(
     *,
     runs: int = 4,
     search_limit_s: float = 1.5,
+    lost: Collection[str] = (),
     root: Path | None = None,
 ) -> Explanation:
     """Return what each call of ``run`` leaves behind, and why.
 
     ``run`` runs the test once and returns None, or the reason why this run is no evidence.
     It is called ``runs`` times (at least 3), traced; where no object is found, ``runs`` + 3
-    times more. ``search_limit_s`` bounds the search for holders. The signature names files from ``root``,
-    else from the current directory.
+    times more. ``search_limit_s`` bounds the search for holders. ``lost`` has the signals that are
+    known to grow, for the advice. The signature names files from ``root``, else from the current directory.
 
     Do not call it while tracemalloc traces for another purpose: it then has only the frames
     that tracing was started with.
     """
     try:
-        return _explain(run, max(runs, 3), search_limit_s, root)
+        descriptors = open_descriptors()
+        explanation = _explain(run, max(runs, 3), search_limit_s, lost, root)
+        return _with_system_advice(explanation, lost, open_descriptors() - descriptors)
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
+
+
+def _with_system_advice(
+    explanation: Explanation, lost: Collection[str], opened: frozenset[int]
+) -> Explanation:
+    """Return the explanation with advice for lost descriptors and threads that no known holder explains."""
+    if explanation.framework or any(s.held_by[:1] not in _NO_HOLDERS for s in explanation.survivors):
+        return explanation
+    advised = advice.recommend_for_system(
+        descriptors="descriptors" in lost, threads="threads" in lost, targets=targets_of(opened)
+    )
+    # Memory beside them is the thread's own, or the buffer of a file.
+    known = explanation.recommendations if explanation.survivors or not advised else ()
+    return replace(explanation, recommendations=(*advised, *known))
 
 
 def _explain(
     run: Callable[[], str | None],
     runs: int,
     search_limit_s: float,
+    lost: Collection[str],
     root: Path | None,
 ) -> Explanation:
     seen = watch(run, runs=runs)
@@ -154,7 +178,7 @@ def _explain(
     found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
-    return _from_heap(growth, explanation, root)
+    return _from_heap(growth, explanation, lost, root)
 
 
 # --------------------------------------------------------------- Python objects
@@ -167,9 +191,10 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
     holders = _holders(seen, heads, search_limit_s)
     framework = [group for group in groups if group.framework]
     users = [group for group in groups if not group.framework]
-    users.sort(key=lambda group: (group not in heads, -group.size_bytes))
     new = {id(obj) for group in groups for obj in group.objects}
     found = {id(group): holder for group, holder in zip(heads, holders, strict=True)}
+    weak = {id(group) for group in groups if _is_weak(group, found.get(id(group)))}
+    users.sort(key=lambda group: (id(group) in weak, group not in heads, -group.size_bytes))
     named = users[:_NAMED_GROUPS]
     paths = {id(group): found.get(id(group)) or _owner(group, heads, found, new) for group in named}
     for part in _unheld_parts(named, paths):
@@ -179,6 +204,8 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
     if not users and not framework:
         survivors, users, paths = _without_objects(seen)
     leading = [group for group in users if group in heads] or users[:1]
+    # What only weak references hold has another holder: that of the others is to be told.
+    leading = [group for group in leading if id(group) not in weak] or leading
     leading_holders = [paths.get(id(group)) for group in leading]
     bounds = [holder.bounded if holder is not None else None for holder in leading_holders]
     return Explanation(
@@ -219,7 +246,10 @@ def _unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> li
 
 
 def _heads(groups: list[Group]) -> list[Group]:
-    """Return the groups that no other survivor holds; all of a cycle that nothing else holds."""
+    """Return the groups that no other survivor holds, and one of each cycle that nothing else holds.
+
+    Minor ones are among them only where all are minor.
+    """
     owner_of = {id(obj): index for index, group in enumerate(groups) for obj in group.objects}
     holds: dict[int, set[int]] = {index: set() for index in range(len(groups))}
     held: set[int] = set()
@@ -235,11 +265,9 @@ def _heads(groups: list[Group]) -> list[Group]:
                         held.add(other)
     # A thread or a task is in cycles with its own parts: it is what a reader would name.
     threads = {index for index, group in enumerate(groups) if _is_thread_or_task(group)}
-    heads = [index for index in range(len(groups)) if index not in held or index in threads]
-    named = [index for index in heads if groups[index].type not in _MINOR]
-    if named:
-        held.update(index for index in heads if index not in named)
-        heads = named
+    indexes = range(len(groups))
+    candidates = [index for index in indexes if not _is_minor(groups[index])] or list(indexes)
+    heads = [index for index in candidates if index not in held or index in threads]
     covered: set[int] = set()
     pending = list(heads)
     while True:
@@ -248,9 +276,7 @@ def _heads(groups: list[Group]) -> list[Group]:
             if index not in covered:
                 covered.add(index)
                 pending.extend(holds[index])
-        left = [index for index in range(len(groups)) if index not in covered]
-        if heads:
-            left = [index for index in left if groups[index].type not in _MINOR]
+        left = [index for index in candidates if index not in covered]
         if not left:
             found = [groups[index] for index in heads]
             return sorted(found, key=lambda group: (-group.confidence, -group.size_bytes))
@@ -258,6 +284,19 @@ def _heads(groups: list[Group]) -> list[Group]:
         chosen = min(left, key=lambda index: (groups[index].type in _PLUMBING, -groups[index].size_bytes))
         heads.append(chosen)
         pending.append(chosen)
+
+
+def _is_minor(group: Group) -> bool:
+    return group.type in _MINOR or _is_reference(group)
+
+
+def _is_reference(group: Group) -> bool:
+    return bool(group.objects) and is_kind(group.objects[0], weakref.ReferenceType)
+
+
+def _is_weak(group: Group, holder: Holder | None) -> bool:
+    """Return whether a group consists of weak references, or is held by a container of such."""
+    return _is_reference(group) or bool(holder is not None and _WEAK_CONTAINERS.intersection(holder.types))
 
 
 def _is_thread_or_task(group: Group) -> bool:
@@ -418,25 +457,29 @@ def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path
 # ----------------------------------------------------------------- native memory
 
 
-def _from_heap(growth: NativeGrowth, seen: Explanation, root: Path | None) -> Explanation:
-    """Return the explanation of growth that no Python object accounts for."""
+def _from_heap(
+    growth: NativeGrowth, seen: Explanation, lost: Collection[str], root: Path | None
+) -> Explanation:
+    """Return the explanation of growth that no new Python object accounts for."""
+    reason = growth.reason or seen.reason
     if growth.bytes_per_run is None or growth.bytes_per_run < _LEAST_NATIVE_BYTES:
+        # What grows in steps, as a bytearray does, may not do so in these few runs.
+        is_memory = reason is None and bool({"heap", "resident", "mapped"}.intersection(lost))
         return Explanation(
+            recommendations=advice.recommend_for_memory() if is_memory else (),
             runs=seen.runs,
-            reason=growth.reason or seen.reason or "nothing that survives the runs was found",
+            reason=reason or "nothing that survives the runs was found",
         )
     grown_at = tuple(sites.describe(frame) for frame in growth.frames)
     place = sites.place(growth.frames[0], root) if growth.frames else "an unknown place"
     package = _package_of_file(growth.frames[0][0]) if growth.frames else None
-    during = f"in {growth.function} " if growth.function else ""
-    where = f"; it grew {during}at {grown_at[0]}" if grown_at else ""
-    whose = f"upgrade {package}, or report it" if package else "look at the C code called there"
-    size = format_size(growth.bytes_per_run)
     return Explanation(
         signature=f"native memory from {place}",
-        recommendations=(
-            f"native memory: {size} per run and no Python object{where}: {whose}",
-            "run it under memray with --native to see the C stack",
+        recommendations=advice.recommend_for_memory(
+            size=format_size(growth.bytes_per_run),
+            place=grown_at[0] if grown_at else None,
+            function=growth.function,
+            package=package,
         ),
         component=sites.component_of(growth.frames),
         native=True,
@@ -444,7 +487,7 @@ def _from_heap(growth: NativeGrowth, seen: Explanation, root: Path | None) -> Ex
         grown_at=grown_at,
         confidence=1.0,
         runs=seen.runs,
-        reason=growth.reason or seen.reason,
+        reason=reason,
     )
 
 
@@ -467,9 +510,21 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
         site=sites.describe(group.frames[0]) if group.frames else None,
         holder=holder,
         package=_package_of_module(holder.root_name) if holder and holder.root == "module" else None,
+        is_stdlib=holder is not None and holder.root in ("module", "class") and _is_stdlib(holder.root_name),
         extension=extension,
         at_exit=bool(holder and holder.root in ("none", "function") and seen.exit_callbacks_per_run >= 0.5),
     )
+
+
+def _is_stdlib(name: str) -> bool:
+    """Return whether a module, or a class by its full name, is of the standard library or the interpreter."""
+    top = name.partition(".")[0]
+    module = sys.modules.get(top)
+    if top not in sys.stdlib_module_names or not is_kind(module, ModuleType):
+        return False
+    filename = module_dict(module).get("__file__")  # type: ignore[arg-type]
+    # A module of the user's may have the name of one.
+    return type(filename) is not str or sites.origin_of(filename) == "stdlib"
 
 
 def _package_of_module(name: str) -> Package | None:

@@ -52,7 +52,7 @@ from pytest_memalert.attribution.sites import OWN_DIRECTORY, describe, origin_of
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.records import record
 
-__all__ = ["NO_REFERRER", "UNTRACKED", "Holder", "HolderSearch", "bounded_holder"]
+__all__ = ["C_STATE", "NO_REFERRER", "UNTRACKED", "Holder", "HolderSearch", "bounded_holder"]
 
 RootKind = Literal[
     "module", "class", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
@@ -63,10 +63,18 @@ RootKind = Literal[
 _WIDTH = 64
 _DEPTH = 14
 _SHOWN_HOPS = 10
+#: The names per run from which a module or class is told to get new ones: not those of one import.
+_STEADY = 0.5
 
 NO_REFERRER = "no Python referrer: a missing decref, or held from C"
 #: Of strings, bytes and tuples of such only the place is known, not the objects.
 UNTRACKED = "something that can't be told: the collector doesn't track such objects"
+
+#: Stands for the variable where a module keeps something in C alone.
+C_STATE = "its C state"
+
+#: Modules whose names are for the standard library alone, and what people know them as.
+_KNOWN_AS = {"posix": "os", "nt": "os"}
 
 _LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
 
@@ -90,7 +98,8 @@ class Holder:
 
     ``hops`` is for people, from the root to the survivor. ``variable`` is the root's name for
     the first holder, ``container`` that holder's type, ``types`` all types on the way.
-    ``identity`` names the root without numbers or keys. ``bounded`` is set where a holder on
+    ``identity`` names the root without numbers or keys. ``gets_names`` says that a module or class gets
+    new names in each run, ``variable`` being one of them or not known. ``bounded`` is set where a holder on
     the way evicts and is not yet full; ``bounded_by`` is its identity, for a search without it.
     """
 
@@ -101,6 +110,7 @@ class Holder:
     types: tuple[str, ...] = ()
     hops: tuple[str, ...] = ()
     identity: str = ""
+    gets_names: bool = False
     bounded: str | None = None
     bounded_by: tuple[int, ...] = ()
     lru_cache: str | None = None
@@ -276,9 +286,11 @@ class HolderSearch:
 
     def _end(self, obj: object, *, is_passed: bool) -> _Root:
         """Return the root of an object to which nothing visible refers."""
-        if type(obj) is FunctionType:
+        # A survivor isn't its own holder.
+        is_old = id(obj) not in self._survivors
+        if type(obj) is FunctionType and is_old:
             return _Root("function", _function_name(obj))
-        if is_passed or type(obj) is MethodType:
+        if is_passed or (type(obj) is MethodType and is_old):
             return _Root("object", "the running code")
         if _is_of_context(obj):
             return _Root("context", "context variables of the current thread")
@@ -329,21 +341,24 @@ class HolderSearch:
             return None
         objects = [self._nodes[node] for node in path]
         if known[path[0]].kind == "object":
+            if path == [target] and target in self._survivors:
+                return None
             while len(objects) > 2 and is_exactly(objects[0], (tuple, CellType)):
                 del objects[0]  # the closure of a function of ours
         return self._render(objects, known[path[0]])
 
-    def _preference(self, path: list[int], root: _Root) -> tuple[int, bool, int, str]:
+    def _preference(self, path: list[int], root: _Root) -> tuple[int, bool, int, int, str]:
         """Return what sorts the best of several paths first, the same one in every test.
 
         A logger is reachable from every module that has one: the module that its class is from
-        tells more than those that happen to use it.
+        tells more than those that happen to use it. What both a module of the standard library and one of
+        the user's have is the library's, and best known by its public name.
         """
         rank = {"frame": 1, "pytest": 2, "none": 3, "object": 3}.get(root.kind, 0)
-        modules = {type_module(type(self._nodes[node])).split(".", 1)[0] for node in path[1:]}
-        is_home = root.name.split(".", 1)[0] in modules
+        modules = {_package_of(type_module(type(self._nodes[node]))) for node in path[1:]}
+        is_home = _package_of(root.name) in modules
         foreign = bool(modules - {"builtins", "collections", "functools"}) and not is_home
-        return rank, foreign, len(path), root.name
+        return rank, foreign, len(path), _obscurity(root.name), root.name
 
     def _descend(self, start: int, target: int) -> list[int]:
         """Return the nodes of the shortest way from ``start`` down to ``target``."""
@@ -370,7 +385,10 @@ class HolderSearch:
         lru_on_method = lru_unbounded = False
         target = None
         bounded_by = 0
-        if root.kind in ("module", "class", "fixture", "pytest"):
+        new_names = self._new_names(path, root)
+        if new_names is not None:
+            hops.append(f"{root.kind} {root.name}, {_growth_text(new_names)}")
+        elif root.kind in ("module", "class", "fixture", "pytest"):
             hops.append(f"{root.kind} {root.name}" if root.kind != "pytest" else f"pytest's {root.name}")
         elif root.kind == "none":
             hops.append(root.name)
@@ -388,18 +406,22 @@ class HolderSearch:
             while len(path) > 2 and _is_of_context(path[1]):
                 del path[0]  # the nodes of the tree that a context is
         position = 0
-        if root.kind in ("none", "frame", "function", "object"):
+        if root.kind == "none" and len(path) == 1 and id(path[0]) in self._survivors:
+            pass  # the survivor isn't its own holder
+        elif root.kind in ("none", "frame", "function", "object"):
             # The root isn't an object of its own: what it holds is the first hop.
             label = f"{root.local}: " if root.kind == "frame" and root.local else ""
             hops.append(label + self._name(path[0]))
             types.append(type_name(type(path[0])))
             container = type_name(type(path[0]))
+        if root.kind == "class" and new_names is not None and len(path) == 2:
+            path = path[:1]  # the namespace itself
         while position < len(path) - 1:
             holder = path[position]
             if position == 0 and root.kind == "context":
                 edge, used = "its value", 1
             elif position == 0 and root.kind == "module":
-                edge, used = (_key_of(holder, path[1]) if is_kind(holder, dict) else "its C state"), 1
+                edge, used = (_key_of(holder, path[1]) if is_kind(holder, dict) else C_STATE), 1
             else:
                 edge, used = _edge(path[position:])
             end = path[position + used]
@@ -423,7 +445,7 @@ class HolderSearch:
         if len(hops) > _SHOWN_HOPS:
             hops[_SHOWN_HOPS // 2 : len(hops) - _SHOWN_HOPS // 2] = ["..."]
         identity = f"{root.kind} {root.name if root.kind not in ('none', 'thread') else ''}".strip()
-        if root.kind in ("module", "class", "fixture") and variable:
+        if root.kind in ("module", "class", "fixture") and variable and new_names is None:
             identity += f" {variable}" if not variable.startswith("[") else ""
         return Holder(
             root=root.kind,
@@ -433,6 +455,7 @@ class HolderSearch:
             types=tuple(types),
             hops=tuple(hops),
             identity=identity,
+            gets_names=new_names is not None,
             bounded=bounded,
             bounded_by=(bounded_by,) if bounded is not None else (),
             lru_cache=lru,
@@ -440,6 +463,21 @@ class HolderSearch:
             lru_cache_unbounded=lru_unbounded,
             thread_target=target,
         )
+
+    def _new_names(self, path: list[object], root: _Root) -> float | None:
+        """Return how many names the module or class at the root gets per run; None where it has them all.
+
+        Where a container further on grows as well, it is that container that holds the survivor.
+        """
+        if root.kind not in ("module", "class"):
+            return None
+        start = 1 if root.kind == "class" else 0
+        if len(path) <= start or type(path[start]) is not dict:
+            return None
+        if any(id(obj) in self._growth for obj in path[start + 1 :]):
+            return None
+        growth = self._growth.get(id(path[start]), 0.0)
+        return growth if growth >= _STEADY else None
 
     def _name(self, obj: object) -> str:
         """Return what a hop is: ``dict of 48``, ``function app.f``, ``app.Node``."""
@@ -460,7 +498,11 @@ class HolderSearch:
         elif (count := length(obj)) is not None:
             text = f"{text} of {count:,}"
         growth = self._growth.get(id(obj))
-        return text if growth is None else f"{text}, grows by {max(round(growth), 1):,} a run"
+        return text if growth is None else f"{text}, {_growth_text(growth)}"
+
+
+def _growth_text(per_run: float) -> str:
+    return f"grows by {max(round(per_run), 1):,} a run"
 
 
 # --------------------------------------------------------------------- edges
@@ -571,8 +613,21 @@ def _module_roots() -> dict[int, str]:
             attributes = module_dict(module)
             own = attributes.get("__name__")
             if type(own) is str and id(attributes) in roots:
-                roots[id(attributes)] = roots[id(module)] = own
+                roots[id(attributes)] = roots[id(module)] = _KNOWN_AS.get(own, own)
     return roots
+
+
+def _package_of(module: str) -> str:
+    """Return the first name of a module, without the underscore of one in C that is part of another."""
+    return module.partition(".")[0].lstrip("_")
+
+
+def _obscurity(module: str) -> int:
+    """Return 0 for a public module of the standard library, 1 for a private one, 2 for any other."""
+    top = module.partition(".")[0]
+    if top not in sys.stdlib_module_names:
+        return 2
+    return 1 if top.startswith("_") else 0
 
 
 def _refers(holder: object, child: object) -> bool:

@@ -127,7 +127,8 @@ def frames_of(traceback: tracemalloc.Traceback | None) -> tuple[Frame, ...]:
 def useful(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     """Return the frames to show: the library's that allocated, then the user's that called it."""
     origins = [origin_of(filename) for filename, _ in frames]
-    users = [frame for frame, origin in zip(frames, origins, strict=True) if origin == "user"]
+    # The same line may come twice: up to 3.11 a comprehension is a call of its own.
+    users = [frame for frame, origin in dict.fromkeys(zip(frames, origins, strict=True)) if origin == "user"]
     libraries = [frame for frame, origin in zip(frames, origins, strict=True) if origin == "library"]
     if users:
         first_user = frames.index(users[0])
@@ -207,8 +208,8 @@ def _short(filename: str, root: Path | None = None) -> str:
         return inside
     try:
         return Path(filename).relative_to(root or Path.cwd()).as_posix()
-    except (OSError, ValueError):
-        pass
+    except (OSError, ValueError, TypeError):
+        pass  # the test may have patched os.getcwd
     for directory in _stdlib_directories():
         if filename.startswith(directory):
             return filename[len(directory) :].lstrip("/\\").replace("\\", "/")

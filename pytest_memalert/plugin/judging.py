@@ -314,7 +314,7 @@ class Judge:
                 if rule.metric == "leak_bytes_per_run" and rule.threshold == 0
             ]
         evidence = [analysis.reason] if analysis.reason else []
-        evidence += [f"native memory, grown at {place}" for place in analysis.grown_at[:1]]
+        evidence += [f"grown at {place}" for place in analysis.grown_at[:1]]
         nodeid = case.measurement.nodeid
         accepted = self._gate.why_accepted(nodeid, analysis) if self._gate is not None else None
         alerts = []
