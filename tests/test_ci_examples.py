@@ -172,7 +172,7 @@ def test_workflow_does_what_it_says(name: str, tmp_path: Path) -> None:
     assert alert["nodeids"] == ["tests/unit/test_unit.py::test_unit"]
     assert "Plotly" in (tmp_path / "memory" / "index.html").read_text(encoding="utf-8")
     if name == "github.yml":
-        assert "1 regression" in (tmp_path / "memory.md").read_text(encoding="utf-8")
+        assert "1 worse" in (tmp_path / "memory.md").read_text(encoding="utf-8")
         assert (tmp_path / "summary.md").read_text(encoding="utf-8").count("## memalert: 1 critical") == 2
     else:
         (violation,) = json.loads((tmp_path / "gl-code-quality-report.json").read_text(encoding="utf-8"))
