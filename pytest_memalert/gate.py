@@ -255,13 +255,16 @@ def without_fragments(values: Mapping[str, float]) -> dict[str, float]:
 
     What is resident beyond what malloc handed out and beyond new blocks, at their largest, is an
     allocator's memory in pieces where it is little beside the peak; else the test mapped it itself.
+    What new blocks explain is told by their number, where they are enough to be compared: in which run
+    their arenas become resident is chance.
     """
     resident, peak = values.get("rss_growth_bytes"), values.get("peak_bytes")
     if resident is None or peak is None or "blocks_growth" not in values:
         return dict(values)
-    heap_bytes = max(0.0, values.get("heap_growth_bytes", 0.0))
-    allocated_bytes = heap_bytes + _LARGEST_BLOCK_BYTES * max(0.0, values["blocks_growth"])
-    if not 0 < resident - allocated_bytes <= _FRAGMENTED_SHARE * peak:
+    heap_bytes, blocks = max(0.0, values.get("heap_growth_bytes", 0.0)), max(0.0, values["blocks_growth"])
+    unexplained_bytes = resident - heap_bytes - _LARGEST_BLOCK_BYTES * blocks
+    are_compared = blocks > ALLOWANCES.of_tests["blocks_growth"].floor
+    if not (0 < unexplained_bytes <= _FRAGMENTED_SHARE * peak or (unexplained_bytes <= 0 and are_compared)):
         return dict(values)
     return {**values, "growth_bytes": heap_bytes}  # blocks are a figure of their own
 
