@@ -7,6 +7,7 @@ import asyncio
 import ctypes
 import gc
 import os
+import re
 import sys
 import threading
 from collections import deque
@@ -276,6 +277,13 @@ def test_a_bound_that_a_native_leak_happens_beside_does_not_excuse_it() -> None:
     assert analysis.status == "leaking"
     assert analysis.bytes_per_run is not None
     assert 3700 < analysis.bytes_per_run < 4600
+
+
+def test_what_grows_is_told_and_not_a_full_cache_that_has_the_last_ones_as_well() -> None:
+    """``re`` keeps the last 512 patterns."""
+    analysis = find_leaks(lambda: KEPT.append(re.compile(f"{os.urandom(6).hex()}(a|b)*")))
+    assert analysis.status == "leaking"
+    assert "KEPT" in " ".join(analysis.survivors[0].held_by)
 
 
 def test_a_leak_explained_before_is_recognised() -> None:

@@ -347,9 +347,10 @@ class HolderSearch:
                 del objects[0]  # the closure of a function of ours
         return self._render(objects, known[path[0]])
 
-    def _preference(self, path: list[int], root: _Root) -> tuple[int, bool, int, int, str]:
+    def _preference(self, path: list[int], root: _Root) -> tuple[int, bool, bool, int, int, str]:
         """Return what sorts the best of several paths first, the same one in every test.
 
+        What grows by as much holds them all; a cache that is full (``re``'s) holds the last ones as well.
         A logger is reachable from every module that has one: the module that its class is from
         tells more than those that happen to use it. What both a module of the standard library and one of
         the user's have is the library's, and best known by its public name.
@@ -358,7 +359,8 @@ class HolderSearch:
         modules = {_package_of(type_module(type(self._nodes[node]))) for node in path[1:]}
         is_home = _package_of(root.name) in modules
         foreign = bool(modules - {"builtins", "collections", "functools"}) and not is_home
-        return rank, foreign, len(path), _obscurity(root.name), root.name
+        grows = any(node in self._growth for node in path)
+        return rank, not grows, foreign, len(path), _obscurity(root.name), root.name
 
     def _descend(self, start: int, target: int) -> list[int]:
         """Return the nodes of the shortest way from ``start`` down to ``target``."""
