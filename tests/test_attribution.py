@@ -358,6 +358,14 @@ def test_a_missing_decref_of_an_untracked_object_is_found_by_its_trace() -> None
     assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.survivors[0].allocated_at[0])
 
 
+def test_what_grows_is_told_and_not_a_full_cache_that_has_the_last_ones_as_well() -> None:
+    """``re`` keeps the last 512 patterns; while it fills, it is a bounded holder like any other."""
+    for number in range(600):
+        re.compile(f"{number}(a|b)*")
+    found = explained(lambda: KEEP.append(re.compile(f"{os.urandom(6).hex()}(a|b)*")))
+    assert "KEEP" in " ".join(found.survivors[0].held_by)
+
+
 def test_an_unbounded_holder_is_preferred_to_a_bounded_one() -> None:
     def leak() -> None:
         entry = [1]
