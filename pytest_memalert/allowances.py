@@ -84,7 +84,7 @@ ALLOWANCE_KEYS: dict[str, tuple[str, ...]] = {
     "fixture": ("setup_bytes",),
     "fixture_blocks": ("setup_blocks",),
 }
-_SESSION_KEYS = ("session_peak", "session_rss", "session_heap", "collection", "fixture", "fixture_blocks")
+_SESSION_KEYS = tuple(key for key, metrics in ALLOWANCE_KEYS.items() if metrics[0] in _OF_SESSION)
 
 
 @record(frozen=True, slots=True, kw_only=True)

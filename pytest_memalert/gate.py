@@ -363,18 +363,22 @@ def _without_pieces(entry: Entry, values: Mapping[str, float]) -> Mapping[str, f
 
 def why_unlike(entry: Entry, values: Mapping[str, float]) -> str | None:
     """Return why a whole can't be compared with the baseline's; None where it can."""
-    figure = entry.figure(IMPORTED)
-    then, now = (0 if figure is None else figure.median), int(values.get(IMPORTED, 0))
+    then, now = _counts(entry, values, IMPORTED)
     if then != now:
         return f"modules that its set-up imported: {now}, when saved: {then}; who needs one first pays for it"
-    figure = entry.figure(COMPILED)
-    then, now = (0 if figure is None else figure.median), int(values.get(COMPILED, 0))
+    then, now = _counts(entry, values, COMPILED)
     if abs(then - now) <= _ALIKE_MODULES:
         return None
     return (
         f"{now} modules were compiled in this run, and {then} in the one that was saved (the others came "
         "from __pycache__), which takes memory of its own"
     )
+
+
+def _counts(entry: Entry, values: Mapping[str, float], metric: str) -> tuple[int, int]:
+    """Return how many there were then and are now; none where nothing is said of it."""
+    figure = entry.figure(metric)
+    return (0 if figure is None else figure.median), int(values.get(metric, 0))
 
 
 def compare(

@@ -23,6 +23,7 @@ from typing import Literal
 
 from pytest_memalert.model import SignalGrowth
 from pytest_memalert.records import record
+from pytest_memalert.units import format_mean
 
 __all__ = [
     "EXACT_SIGNALS",
@@ -492,7 +493,7 @@ def describe_growth(growth: Sequence[SignalGrowth]) -> str:
         and not (item.signal in ("resident", "mapped") and "heap" in told)
         and not (item.signal == "heap" and "blocks" in told and item.per_run < 32)
     ] or growth
-    parts = [f"{item.per_run:+,.{_digits(item.per_run)}f} {_noun(item)}" for item in growth]
+    parts = [f"{format_mean(item.per_run, signed=True)} {_noun(item)}" for item in growth]
     runs = max(item.runs for item in growth)
     every = all(item.every_run for item in growth)
     when = f"in each of {runs:,} runs" if every else f"per run, over {runs:,} runs"
@@ -648,10 +649,6 @@ def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, sin
     if in_every_run and len(_single_increments(points)) >= 4:
         return _median_increment(points)
     return growth_per_run([point for point in points if point[0] >= since_run])
-
-
-def _digits(amount: float) -> int:
-    return 0 if abs(amount) >= 10 or amount == int(amount) else 2
 
 
 def _noun(growth: SignalGrowth) -> str:

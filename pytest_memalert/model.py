@@ -435,19 +435,6 @@ class GateResult:
     partial: bool = False
     refusal: str | None = None
 
-    def counts(self) -> list[str]:
-        """Return in words how many tests were compared, got worse and better, and what else there is."""
-
-        def tests(status: str) -> int:
-            return len({each.nodeid for each in self.comparisons if each.status == status})
-
-        others = (("new", self.new), ("missing", self.missing), ("not compared", self.uncompared))
-        return [
-            f"{tests('regression'):,} worse",
-            f"{tests('improvement'):,} better",
-            *(f"{len(nodeids):,} {word}" for word, nodeids in others if nodeids),
-        ]
-
 
 # -------------------------------------------------------------------- a run
 

@@ -24,7 +24,7 @@ from pytest_memalert.model import (
     Survivor,
 )
 from pytest_memalert.records import record
-from pytest_memalert.units import format_quantity, format_size
+from pytest_memalert.units import format_mean, format_quantity, format_size
 
 __all__ = [
     "LEAK_METRICS",
@@ -314,9 +314,7 @@ def describe_leak(breach: Breach, measurement: Measurement) -> str:
     if leak.bytes_per_run:
         amounts.append(format_size(leak.bytes_per_run))
     if leak.blocks_per_run:
-        amount = leak.blocks_per_run
-        digits = 0 if amount >= 10 or amount == int(amount) else 2
-        amounts.append(f"{amount:,.{digits}f} block{'s' if amount != 1 else ''}")
+        amounts.append(f"{format_mean(leak.blocks_per_run)} block{'s' if leak.blocks_per_run != 1 else ''}")
     lost = f"{' in '.join(amounts)} per run" if amounts else leak.reason  # which says per run itself
     text = f"{measurement.nodeid}: leaks {lost}"
     if rule.metric == "leak_rate_bytes_per_hour":

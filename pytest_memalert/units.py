@@ -10,6 +10,7 @@ __all__ = [
     "UNIT_EXAMPLES",
     "Unit",
     "format_duration",
+    "format_mean",
     "format_quantity",
     "format_size",
     "parse_duration",
@@ -120,6 +121,12 @@ def format_size(size_bytes: float) -> str:
         amount /= 1024
     # A thousand and more of a unit would be shown as four digits: the next one says it shorter.
     return f"{_short(amount)} {name}"
+
+
+def format_mean(amount: float, *, signed: bool = False) -> str:
+    """Return how many on average, as exactly as that is known: "5,120", "1.84"."""
+    digits = 0 if abs(amount) >= 10 or amount == int(amount) else 2
+    return f"{amount:{'+' if signed else ''},.{digits}f}"
 
 
 def format_duration(duration_s: float) -> str:

@@ -23,8 +23,8 @@ __all__ = ["LeakCheck"]
 # Suspects that turn out to be clean may take this share of the tests' own time, and this long at
 # the start, where most suspects are; leaks that are found take what they take. Quick ones, as most are,
 # have a purse of their own: a slow one or two would leave them nothing.
-_CLEARING_SHARE, _CLEARING_S, _CLEARING_QUICK_S = 0.03, 0.2, 0.4
-_QUICK_S = 0.05
+_CLEARING_SHARE, _QUICK_S = 0.03, 0.05
+_CLEARING_S = (0.2, 0.4)  # slow ones, quick ones
 # Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
 # long: so they are given to the first tests, and from then on while they take no more than this share.
 _LOOKING_SHARE, _LOOKING_S = 0.2, 1.5
@@ -50,8 +50,7 @@ class LeakCheck:
         # Made with the engine, which is loaded for the first test that is checked: most sessions have none.
         self._explained: Explained | None = None
         self._tests_s = self._pursuit_s = self._looking_s = 0.0
-        # What clearing suspects took so far: slow ones, quick ones.
-        self._clearing_s = [0.0, 0.0]
+        self._clearing_s = [0.0, 0.0]  # slow ones, quick ones
 
     def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
         """Return whether a test with these figures is to be checked."""
@@ -75,8 +74,7 @@ class LeakCheck:
         if spent_s == 0.0 and first_run_s <= _FIRST_S:
             return True  # a first run may have been slow for what it imported
         cost_s = first_run_s * (1 if first_run_s >= _LONG_RUN_S else 2)
-        at_start_s = _CLEARING_QUICK_S if is_quick else _CLEARING_S
-        return spent_s + cost_s <= at_start_s + _CLEARING_SHARE * self._tests_s
+        return spent_s + cost_s <= _CLEARING_S[is_quick] + _CLEARING_SHARE * self._tests_s
 
     def learn(self, values: Mapping[str, float], *, leaks: bool = False) -> None:
         """Take in the figures of a test, as part of what the suite retains anyway unless it ``leaks``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 __all__ = ["fix_thresholds", "refuse_huge_pages", "trim_heap"]
 
@@ -35,11 +36,9 @@ def fix_thresholds() -> bool:
     (benchmarks/malloc_thresholds.py). Setting the threshold to what it is anyway ends that, and has large
     blocks cost the system's work each time. Whoever has set it in the environment keeps what they have.
     """
-    if sys.platform != "linux" or "MALLOC_MMAP_THRESHOLD_" in os.environ:
+    if "MALLOC_MMAP_THRESHOLD_" in os.environ:
         return False
-    import ctypes
-
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    mallopt = _function_of_c("mallopt")  # musl has none
     return mallopt is not None and bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES))
 
 
@@ -50,9 +49,14 @@ def refuse_huge_pages() -> bool:
     advised: numpy asks for them (``madvise``) for arrays of 4 MiB, in a range that other blocks get later.
     The same test then has another resident peak, again and again, in one process or the next.
     """
+    prctl = _function_of_c("prctl")
+    return prctl is not None and bool(prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0)
+
+
+def _function_of_c(name: str) -> Callable[..., int] | None:
+    """Return a function of Linux's C library; None elsewhere, or where it has none of this name."""
     if sys.platform != "linux":
-        return False
+        return None
     import ctypes
 
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    return prctl is not None and prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
+    return getattr(ctypes.CDLL(None), name, None)

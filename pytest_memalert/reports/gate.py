@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_memalert.comparisons import tell
 from pytest_memalert.model import GateResult
+from pytest_memalert.reports.words import gate_counts
 
 __all__ = ["render"]
 
@@ -31,8 +32,8 @@ def render(gate: GateResult, *, verbosity: int = 0) -> Iterator[str]:
         yield f"renamed: {old} is now {new}"
     yield from _names("not in the baseline", gate.new, verbosity)
     yield from _names("in the baseline, but not collected", gate.missing, verbosity)
-    tests = f"{gate.compared:,} {'test' if gate.compared == 1 else 'tests'}"
-    yield f"gate: {', '.join([f'{tests} compared with {gate.path}', *gate.counts()])}"
+    tests, *others = gate_counts(gate)
+    yield f"gate: {', '.join([f'{tests} compared with {gate.path}', *others])}"
 
 
 def _names(title: str, nodeids: Sequence[str], verbosity: int) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pytest_memalert.reports.words import (
     closing_text,
     counts_text,
     cut,
+    gate_counts,
     headline,
     speaking_alerts,
     subject,
@@ -201,9 +202,10 @@ def _gate_parts(gate: GateResult | None) -> Iterator[_Part]:
         return
     regressions = [each for each in gate.comparisons if each.status == "regression"]
     improvements = [each for each in gate.comparisons if each.status == "improvement"]
-    counts = (f"{gate.compared:,} {'test' if gate.compared == 1 else 'tests'}", *gate.counts())
     path, place = code(_shown(gate.path, _NAME_LENGTH)), prose(_shown(gate.environment, _NAME_LENGTH))
-    yield _Part(head="", entries=[f"Compared with {path} ({place}): {', '.join(counts)}\n"], noun="lines")
+    yield _Part(
+        head="", entries=[f"Compared with {path} ({place}): {', '.join(gate_counts(gate))}\n"], noun="lines"
+    )
     for word, comparisons in (("regression", regressions), ("improvement", improvements)):
         columns = (word, "metric", "baseline", "now", "change", "allowed")
         yield _Part(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pytest_memalert.codec import count_alerts
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.model import Measurement, PerformanceAlert, Run
+from pytest_memalert.model import GateResult, Measurement, PerformanceAlert, Run
 from pytest_memalert.units import format_size
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "cut",
     "exported_values",
     "function_name",
+    "gate_counts",
     "headline",
     "speaking_alerts",
     "split_location",
@@ -104,6 +105,21 @@ def closing_text(run: Run, *, with_name: bool) -> str:
     if run.tests and total_s > 0:
         parts.append(f"cost {_percent(spent_s / total_s)} of the run")
     return f"memalert: {', '.join(parts)}"
+
+
+def gate_counts(gate: GateResult) -> list[str]:
+    """Return how many tests were compared, got worse and better, and what else there is of them."""
+
+    def tests(status: str) -> int:
+        return len({each.nodeid for each in gate.comparisons if each.status == status})
+
+    others = (("new", gate.new), ("missing", gate.missing), ("not compared", gate.uncompared))
+    return [
+        f"{gate.compared:,} {'test' if gate.compared == 1 else 'tests'}",
+        f"{tests('regression'):,} worse",
+        f"{tests('improvement'):,} better",
+        *(f"{len(nodeids):,} {word}" for word, nodeids in others if nodeids),
+    ]
 
 
 def exported_values(measurement: Measurement) -> dict[str, float]:
