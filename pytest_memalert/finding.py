@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_memalert.attribution.composition import Composition, Kinds, compose
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.hunting import Known, Operation, hunt
+from pytest_memalert.hunting import Excuse, Known, Operation, hunt
 from pytest_memalert.leaks import Policy, Signal
 from pytest_memalert.model import LeakAnalysis, Survivor
 from pytest_memalert.records import record
@@ -138,7 +138,7 @@ def investigate(
         explanation = known.by_composition.get(composition)
         return explanation is not None
 
-    def bounded(lost: Mapping[Signal, float]) -> str | None:
+    def bounded(lost: Mapping[Signal, float]) -> Excuse | None:
         nonlocal explanation
         if explanation is None:
             # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
@@ -151,9 +151,12 @@ def investigate(
             explanation.native or _accounts_for(explanation.framework_survivors, lost)
         )
         if frameworks:
-            return "what remains was made by pytest or a plugin, not by the test"
+            return Excuse(reason="what remains was made by pytest or a plugin, not by the test")
         if explanation.bounded and _accounts_for(explanation.survivors, lost):
-            return explanation.bounded
+            return Excuse(reason=explanation.bounded)
+        if explanation.evicting:
+            reason = f"what keeps most of it lets go of the oldest once it is full ({explanation.evicting})"
+            return Excuse(reason=reason, certain=False)
         return None
 
     analysis = hunt(

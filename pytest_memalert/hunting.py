@@ -31,14 +31,14 @@ from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.probes.exact import SIGNALS, ExactReader, live_traces, refusal
 from pytest_memalert.records import record
 
-__all__ = ["Known", "hunt"]
+__all__ = ["Excuse", "Known", "hunt"]
 
 #: Runs the operation once; returns None, or why this run is no evidence.
 Operation = Callable[[], "str | None"]
 #: Takes what one run left behind, in types, and how many blocks; returns what is known of such a leak.
 Recognise = Callable[[Kinds, int, float], "Known | None"]
 #: Says why growth of so much per run, by signal, is no leak after all; None where it is one.
-Bounded = Callable[[Mapping[Signal, float]], "str | None"]
+Bounded = Callable[[Mapping[Signal, float]], "Excuse | None"]
 
 _NAMES: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descriptors", "threads")
 assert _NAMES == SIGNALS
@@ -68,6 +68,14 @@ class Known:
     harmless: str | None = None
 
 
+@record(frozen=True, slots=True, kw_only=True)
+class Excuse:
+    """Say why growth is no leak: for certain, or only maybe, where more runs would tell."""
+
+    reason: str
+    certain: bool = True
+
+
 def hunt(
     run: Operation,
     *,
@@ -92,8 +100,9 @@ def hunt(
     be a leak that was confirmed before, down to its types and blocks.
     ``is_known`` is asked once growth is proven in eight runs: True says that this leak has
     been confirmed before, so that its shape need not be watched further. ``bounded`` is asked
-    before a leak is told, with what each run leaves by signal: a text such as
-    "bounded: 37 of 1,000" makes the verdict "clean".
+    before a leak is told, with what each run leaves by signal: an excuse such as
+    "bounded: 37 of 1,000" makes the verdict "clean", one that isn't certain makes it "unclear" unless
+    there were the runs in which a cache fills.
     Those two are called unfrozen and may run ``run`` themselves.
     """
     problem = refusal()
@@ -187,9 +196,11 @@ class _Hunt:
                     signal: growth_of(readings, signal, since_run=proof_from).per_run for signal in signals
                 }
                 del readings
-                bound = None if bounded is None else bounded(lost)
-                if bound is not None:
-                    return self._conclude("clean", reason=bound)
+                excuse = None if bounded is None else bounded(lost)
+                if excuse is not None and excuse.certain:
+                    return self._conclude("clean", reason=excuse.reason)
+                if excuse is not None and self._runs < self._policy.filled_runs:
+                    return self._conclude("unclear", reason=f"{excuse.reason}, in {self._runs:,} runs")
             finally:
                 reader.freeze()
             traced = self._trace() if "blocks" in signals else None

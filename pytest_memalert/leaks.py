@@ -108,7 +108,8 @@ class Policy:
     while the heap rises by less than its noise. A leak must grow for
     ``leak_runs`` runs at least, and for ``shape_runs`` where ``budget_s`` and
     ``most_growth_bytes`` allow it: 1,300 is beyond ``re``'s cache of 512 and the
-    customary ring buffer of 1,000. ``shape_s`` is spent even when those took less. A test too
+    customary ring buffer of 1,000; with fewer than ``filled_runs``, a cache that is seen to fill excuses
+    growth. ``shape_s`` is spent even when those took less. A test too
     slow for ``leak_runs`` in the budget may have ``slow_runs``, within ``slow_budget_s``; one
     that it would cut short of ``wide_runs``, beyond the caches of 128 and 256 that ``typing``
     and others keep, may have those within ``wide_budget_s``. No more than ``most_left`` descriptors, or
@@ -126,6 +127,7 @@ class Policy:
     wide_runs: int = 300
     leak_runs: int = 8
     shape_runs: int = 1300
+    filled_runs: int = 1300
     shape_s: float = 0.1
     most_runs: int = 20_000
     most_growth_bytes: int = 64 * 2**20

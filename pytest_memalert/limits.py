@@ -156,8 +156,9 @@ DEFAULT_RULES: tuple[AlertRule, ...] = (
     _default("growth-rate", _WARNING, "growth_rate_bytes_per_s", 1 * _MB, min_growth=1 * _MB),
     _default("growth-rate", _CRITICAL, "growth_rate_bytes_per_s", 5 * _MB, min_growth=1 * _MB),
     _default("efficiency", _WARNING, "efficiency_ratio", 0.5, min_growth=50 * _MB),
-    _default("rss", _WARNING, "rss_bytes", 650 * _MB),
-    _default("rss", _CRITICAL, "rss_bytes", 700 * _MB),
+    # What pytest keeps of each test takes a session of 100,000 tests there, 4 KiB at a time.
+    _default("rss", _WARNING, "rss_bytes", 650 * _MB, min_growth=1 * _MB),
+    _default("rss", _CRITICAL, "rss_bytes", 700 * _MB, min_growth=1 * _MB),
 )
 
 #: The keywords of the marker: the metric that each limits, None where it sets no limit.

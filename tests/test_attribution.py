@@ -29,7 +29,8 @@ from unittest import mock
 import click
 import pytest
 
-from pytest_memalert.attribution.explanation import Explanation, bounded_holder, explain
+from pytest_memalert.attribution.bounds import bounded_holder
+from pytest_memalert.attribution.explanation import Explanation, explain
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.objects import referents_of
 
@@ -56,6 +57,16 @@ class Slotted:
 
     before: Any
     text: str
+
+
+class Squishy:
+    """A cache that is emptied to its capacity where it has half as much again."""
+
+    __slots__ = ("capacity", "data")
+
+    def __init__(self) -> None:
+        self.capacity = 500
+        self.data: dict[int, object] = {}
 
 
 class Service:
@@ -366,6 +377,31 @@ def test_what_grows_is_told_and_not_a_full_cache_that_has_the_last_ones_as_well(
     assert "KEEP" in " ".join(found.survivors[0].held_by)
 
 
+def test_a_cache_that_is_filling_is_told_where_others_hold_the_same_until_it_lets_go() -> None:
+    """As with SQLAlchemy's compiled statements: event registries keep what they lead to, and are emptied."""
+    cache, number = Squishy(), counter()
+
+    def leak() -> None:
+        entry = [[number()], [number()]]
+        KEEP.append(entry)
+        cache.data[number()] = entry
+
+    found = explained(leak)
+    assert found.bounded is None  # since KEEP isn't
+    assert found.evicting is not None
+    assert re.fullmatch(r"bounded: \d+ of 500", found.evicting)
+
+
+def test_a_cache_beside_a_leak_is_no_excuse_for_it() -> None:
+    cache, number = Squishy(), counter()
+
+    def leak() -> None:
+        KEEP.append([[1], [2], [3]])
+        cache.data[number()] = [1]
+
+    assert explained(leak).evicting is None
+
+
 def test_an_unbounded_holder_is_preferred_to_a_bounded_one() -> None:
     def leak() -> None:
         entry = [1]
@@ -479,6 +515,15 @@ def test_bounds_are_read_from_deques_caches_and_instances() -> None:
             self.maxsize = 10
             self.items = {1: 1, 2: 2}
 
+    class Limited(dict[int, int]):
+        MAX_ENTRIES = 20
+
+    cache = Squishy()
+    cache.data.update((number, number) for number in range(700))
+    assert bounded_holder(cache) == "bounded: 700 of 500"  # it may have half as much again
+    cache.data.update((number, number) for number in range(750))
+    assert bounded_holder(cache) is None
+    assert bounded_holder(Limited({1: 1})) == "bounded: 1 of 20"
     full = deque([1, 2], maxlen=2)
     assert bounded_holder(deque([1], maxlen=1000)) == "bounded: 1 of 1,000"
     assert bounded_holder(full) is None

@@ -13,11 +13,12 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_memalert.hunting import hunt
+from pytest_memalert.hunting import Excuse, hunt
 from pytest_memalert.leaks import Policy
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.probes.exact import ExactReader, live_traces
@@ -229,8 +230,22 @@ def test_known_leak_is_not_watched_any_longer(kept: list[object]) -> None:
 
 
 def test_bounded_holder_is_no_leak(kept: list[object]) -> None:
-    analysis = hunt(lambda: kept.append(object()), policy=BRIEF, bounded=lambda lost: "bounded: 37 of 1,000")
+    analysis = hunt(
+        lambda: kept.append(object()),
+        policy=BRIEF,
+        bounded=lambda lost: Excuse(reason="bounded: 37 of 1,000"),
+    )
     assert (analysis.status, analysis.reason) == ("clean", "bounded: 37 of 1,000")
+
+
+def test_what_may_be_bounded_is_a_leak_only_after_as_many_runs_as_fill_a_cache(kept: list[object]) -> None:
+    def doubtful(lost: object) -> Excuse:
+        return Excuse(reason="bounded: 37 of 500", certain=False)
+
+    brief = hunt(lambda: kept.append(object()), runs=40, policy=Policy(shape_s=0.0), bounded=doubtful)
+    assert (brief.status, brief.reason) == ("unclear", "bounded: 37 of 500, in 40 runs")
+    enough = replace(BRIEF, filled_runs=300)
+    assert hunt(lambda: kept.append(object()), policy=enough, bounded=doubtful).status == "leaking"
 
 
 def test_holder_is_asked_for_while_nothing_is_frozen(kept: list[object]) -> None:

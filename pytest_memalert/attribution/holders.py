@@ -10,9 +10,7 @@ The heap must not be frozen: ``gc.get_referrers`` doesn't look into what is.
 
 from __future__ import annotations
 
-import functools
 import gc
-import re
 import sys
 import threading
 from collections import deque
@@ -34,6 +32,7 @@ from types import (
 )
 from typing import Literal, cast
 
+from pytest_memalert.attribution.bounds import LRU_WRAPPER, bounded_holder, stdlib_bound
 from pytest_memalert.attribution.objects import (
     attribute_of,
     class_dict,
@@ -52,7 +51,7 @@ from pytest_memalert.attribution.sites import OWN_DIRECTORY, describe, origin_of
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.records import record
 
-__all__ = ["C_STATE", "NO_REFERRER", "UNTRACKED", "Holder", "HolderSearch", "bounded_holder"]
+__all__ = ["C_STATE", "NO_REFERRER", "UNTRACKED", "Holder", "HolderSearch"]
 
 RootKind = Literal[
     "module", "class", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
@@ -76,20 +75,7 @@ C_STATE = "its C state"
 #: Modules whose names are for the standard library alone, and what people know them as.
 _KNOWN_AS = {"posix": "os", "nt": "os"}
 
-_LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
-
 _GENERATORS = (GeneratorType, CoroutineType, AsyncGeneratorType)
-
-#: Attribute names under which classes that evict keep their bound.
-_BOUND_NAME = re.compile(r"(^|_)(max_?(size|len|length|entries|items)|capacity)$", re.IGNORECASE)
-
-#: Module-level caches of the standard library that evict, and the constant that bounds each.
-_STDLIB_BOUNDS = {
-    ("re", "_cache"): "_MAXCACHE",
-    ("re", "_cache2"): "_MAXCACHE2",
-    ("_strptime", "_regex_cache"): "_CACHE_MAX_SIZE",
-    ("fnmatch", "_cache"): "_MAXCACHE",
-}
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -124,44 +110,6 @@ class _Root:
     kind: RootKind
     name: str
     local: str | None = None
-
-
-def bounded_holder(container: object) -> str | None:
-    """Return ``bounded: 37 of 1,000`` where ``container`` evicts and is below its bound, else None.
-
-    Known are ``deque(maxlen=)``, ``functools.lru_cache(maxsize=)`` and instances with an
-    attribute such as ``maxsize`` that hold, or are, a container of fewer elements.
-    """
-    try:
-        return _bounded(container)
-    except Exception:
-        return None
-
-
-def _bounded(container: object) -> str | None:
-    if is_kind(container, deque):
-        return _bound_text(length(container), deque.maxlen.__get__(container))
-    if type(container) is _LRU_WRAPPER:
-        info = _LRU_WRAPPER.cache_info(container)
-        return _bound_text(info.currsize, info.maxsize)
-    attributes = instance_dict(container)
-    if attributes is None or is_kind(container, ModuleType) or is_kind(container, FunctionType):
-        return None
-    for name, limit in list(attributes.items()):
-        if type(name) is str and type(limit) is int and limit > 0 and _BOUND_NAME.search(name):
-            own = length(container)
-            if own:
-                return _bound_text(own, limit)
-            held = [length(value) for value in list(attributes.values()) if not is_kind(value, (tuple,))]
-            longest = max((count for count in held if count is not None), default=None)
-            return _bound_text(longest, limit)
-    return None
-
-
-def _bound_text(count: int | None, limit: object) -> str | None:
-    if count is None or type(limit) is not int or count >= limit:
-        return None
-    return f"bounded: {count:,} of {limit:,}"
 
 
 class HolderSearch:
@@ -431,14 +379,14 @@ class HolderSearch:
             kind = type_name(type(end))
             if bounded is None and (bounded := bounded_holder(holder)) is not None:
                 bounded_by = id(holder)
-            if type(holder) is _LRU_WRAPPER:
+            if type(holder) is LRU_WRAPPER:
                 lru = _function_name(holder)
                 lru_on_method = _is_method(holder)
-                lru_unbounded = _LRU_WRAPPER.cache_info(holder).maxsize is None
+                lru_unbounded = LRU_WRAPPER.cache_info(holder).maxsize is None
             if variable is None and position == 0:
                 variable, container = edge.lstrip("."), kind
                 if bounded is None and root.kind == "module":
-                    bounded = _stdlib_bound(root.name, variable, end)
+                    bounded = stdlib_bound(root.name, variable, end)
                     bounded_by = id(end)
             types.append(kind)
             if not is_last or edge.startswith(".") or position == 0:
@@ -485,8 +433,8 @@ class HolderSearch:
         """Return what a hop is: ``dict of 48``, ``function app.f``, ``app.Node``."""
         kind = type(obj)
         text = type_name(kind)
-        if kind is _LRU_WRAPPER:
-            info = _LRU_WRAPPER.cache_info(obj)  # type: ignore[arg-type]
+        if kind is LRU_WRAPPER:
+            info = LRU_WRAPPER.cache_info(obj)  # type: ignore[arg-type]
             bound = "" if info.maxsize is None else f" of {info.maxsize:,}"
             text = f"lru_cache of {_function_name(obj)} with {info.currsize:,}{bound}"
         elif kind is FunctionType:
@@ -526,7 +474,7 @@ def _edge(path: list[object]) -> tuple[str, int]:
         return _key_edge(holder, child), 1
     if kind is FunctionType:
         return _function_edge(holder, path)
-    if kind is _LRU_WRAPPER:
+    if kind is LRU_WRAPPER:
         if type(child) is not dict or grandchild is None:
             return "cached value", 1
         if instance_dict(holder) is child:
@@ -729,11 +677,3 @@ def _is_method(wrapper: object) -> bool:
     before, _, _ = wrapped.__qualname__.rpartition(".")
     in_class = bool(before) and not before.endswith("<locals>")
     return in_class and wrapped.__code__.co_varnames[:1] == ("self",)
-
-
-def _stdlib_bound(module: str, variable: str, cache: object) -> str | None:
-    constant = _STDLIB_BOUNDS.get((module, variable))
-    found = sys.modules.get(module)
-    if constant is None or not is_kind(found, ModuleType):
-        return None
-    return _bound_text(length(cache), module_dict(found).get(constant))  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ __all__ = [
     "key_text",
     "length",
     "module_dict",
+    "own_attributes",
     "referents_of",
     "type_module",
     "type_name",
@@ -170,6 +171,16 @@ def length(obj: object) -> int | None:
 def is_frame_of(obj: object, directory: str) -> bool:
     """Return whether ``obj`` is a frame of code from a file in ``directory``."""
     return type(obj) is FrameType and obj.f_code.co_filename.startswith(directory)
+
+
+def own_attributes(obj: object) -> dict[str, object]:
+    """Return the attributes of an instance, those in slots and the constants of its classes included."""
+    found: dict[str, object] = {}
+    for base in reversed(_MRO_OF_TYPE(type(obj))):
+        found.update((name, value) for name, value in class_dict(base).items() if type(value) is int)
+    found.update(_slots(obj))
+    found.update(instance_dict(obj) or {})
+    return found
 
 
 def _slots(holder: object) -> Iterator[tuple[str, object]]:

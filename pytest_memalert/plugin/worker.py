@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,6 +54,17 @@ _LIMITS = pytest.StashKey[MarkerLimits]()
 
 _REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_bytes": 32768}
 _LARGE_GARBAGE_BYTES = 64 * 1024
+# Each test has them, and they are the difference, the larger or the quotient of others.
+_LEFT_OUT_OF_JUNIT = frozenset(
+    {
+        "blocks_growth",
+        "duration_s",
+        "efficiency_ratio",
+        "growth_rate_bytes_per_s",
+        "heap_growth_bytes",
+        "rss_growth_bytes",
+    }
+)
 # What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
 _BLOCKS_PER_PART = 15
 
@@ -332,7 +344,7 @@ class Worker:
             stays_here = self.owned and not self._is_remote
             setattr(report, FACTS, facts if stays_here else encode_facts(facts))
             if self._junit and attempt.measurement is not None:
-                _add_properties(report, attempt.measurement)
+                _add_properties(report, attempt.measurement, attempt.alerts)
         except Exception as trouble:
             self._report_trouble(trouble)
 
@@ -621,8 +633,19 @@ def _layers(node: pytest.Collector) -> Iterator[_Layer]:
         yield each.nodeid or "the session", mark.kwargs, mark.args
 
 
-def _add_properties(report: pytest.TestReport, measurement: Measurement) -> None:
-    """Give JUnit XML the same figures, as properties of the test."""
+def _add_properties(
+    report: pytest.TestReport, measurement: Measurement, alerts: Sequence[PerformanceAlert]
+) -> None:
+    """Give JUnit XML the same figures, as properties of the test.
+
+    pytest keeps each as an element of XML until the session ends, in 0.5 KiB: so what follows from the
+    others is left out, unless an alert is about it.
+    """
+    told = {alert.metric for alert in alerts}
     others = (pair for pair in report.user_properties if not pair[0].startswith("memalert_"))
-    figures = ((f"memalert_{name}", value) for name, value in measurement.values.items())
+    figures = (
+        (intern(f"memalert_{name}"), value)
+        for name, value in measurement.values.items()
+        if name in told or name not in _LEFT_OUT_OF_JUNIT
+    )
     report.user_properties = [*others, *figures]
