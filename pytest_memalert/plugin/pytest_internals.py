@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -22,6 +24,7 @@ __all__ = [
     "PhaseEar",
     "fail_report",
     "has_fixtures",
+    "heeder_of_next_item",
     "hold_wider_scopes",
     "is_in_pytests_order",
     "is_of_one_test",
@@ -31,6 +34,10 @@ __all__ = [
     "run_phases_heard",
     "written_ini_keys",
 ]
+
+
+# pytest's own, which knows what is set up; ours; and one that keeps what is next for the item's own sake.
+_HEEDLESS = frozenset({"runner", "memalert-phases", "rerunfailures"})
 
 
 class PhaseEar(Protocol):
@@ -114,6 +121,30 @@ def has_fixtures(item: pytest.Item) -> bool:
         return True
     callspec = getattr(item, "callspec", None)
     return len(names) > (0 if callspec is None else len(callspec.params))
+
+
+def heeder_of_next_item(item: pytest.Item) -> str | None:
+    """Return the name of a plugin, or conftest.py, whose teardown depends on which test comes next.
+
+    Such ends by itself what belongs to a class, say, with its last test, and begins it with the next one:
+    to repeat that test would confuse it. pytest's own does so only with what it has set up.
+    """
+    for found in item.ihook.pytest_runtest_teardown.get_hookimpls():
+        name = str(found.plugin_name)
+        if name in _HEEDLESS or "nextitem" not in found.argnames or not _reads(found.function, "nextitem"):
+            continue
+        return Path(name).name
+    return None
+
+
+def _reads(function: Any, name: str) -> bool:
+    """Return whether a function does anything with an argument; True where that can't be seen."""
+    try:
+        instructions = list(dis.get_instructions(function))
+    except TypeError:
+        return True
+    read = (step.argval for step in instructions if step.opname.startswith("LOAD"))
+    return any(value == name or (isinstance(value, tuple) and name in value) for value in read)
 
 
 def is_in_pytests_order(items: Sequence[pytest.Item], collected: Sequence[pytest.Item]) -> bool:

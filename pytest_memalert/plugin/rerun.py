@@ -38,11 +38,15 @@ from _pytest.unittest import TestCaseFunction
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.errors import describe_exception
+from pytest_memalert.plugin.pytest_internals import heeder_of_next_item
 from pytest_memalert.records import record
 
 __all__ = ["RerunOutcome", "Rerunner", "can_rerun"]
 
 Outcome = Literal["passed", "failed", "skipped"]
+
+# The first and the last item below each parent.
+_ENDS = pytest.StashKey[dict[pytest.Collector | None, tuple[pytest.Item, pytest.Item]]]()
 
 #: Puts back what was found when it was made.
 Undo = Callable[[], None]
@@ -79,6 +83,9 @@ def can_rerun(item: pytest.Item) -> str | None:
     if getattr(option, "trace", False):
         return "each test opens the debugger (--trace)"
     if item.parent not in session._setupstate.stack:
+        heeder = heeder_of_next_item(item)
+        if heeder is not None:
+            return f"it is the last of its class or module, and {heeder} ends more than fixtures with it"
         return "its module or class is not set up"
     if hasattr(item, "_request") and not hasattr(item, "_initrequest"):
         return f"items of type {type(item).__name__} can't be given fixtures twice"
@@ -104,6 +111,7 @@ class Rerunner:
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
+        self._next_item = _find_sibling(item)
         self._whole = contextlib.ExitStack()
         self._undos: tuple[Undo, ...] = ()
         self._before: tuple[Undo, ...] = ()
@@ -163,7 +171,7 @@ class Rerunner:
             # pytest records the warnings of one whole protocol, ours and all re-runs: they would pile up,
             # and be shown as the test's own. The filters in force are kept.
             with warnings.catch_warnings(record=True), _entered(self._own_protocols, item):
-                outcome, reason = _run_phases(item)
+                outcome, reason = _run_phases(item, self._next_item)
             subtest_failure = self._reports.take_failure()
             if outcome == "passed" and subtest_failure is not None:
                 outcome, reason = "failed", subtest_failure
@@ -177,16 +185,15 @@ class Rerunner:
 # ---------------------------------------------------------------- one re-run
 
 
-def _run_phases(item: pytest.Item) -> tuple[Outcome, str | None]:
+def _run_phases(item: pytest.Item, next_item: pytest.Item) -> tuple[Outcome, str | None]:
     """Set up, call and tear down ``item``, as ``_pytest.runner.runtestprotocol`` does without reporting."""
     if hasattr(item, "_initrequest"):
         item._initrequest()
     hooks = item.ihook
 
     def tear_down() -> tuple[Outcome, str | None]:
-        # The parent in the place of the next item: what belongs to the item is torn down, nothing above it.
         return _run_phase(
-            item, "teardown", lambda: hooks.pytest_runtest_teardown(item=item, nextitem=item.parent)
+            item, "teardown", lambda: hooks.pytest_runtest_teardown(item=item, nextitem=next_item)
         )
 
     try:
@@ -201,6 +208,23 @@ def _run_phases(item: pytest.Item) -> tuple[Outcome, str | None]:
     if ended == "failed" or outcome == "passed":
         return ended, ended_reason or reason
     return outcome, reason
+
+
+def _find_sibling(item: pytest.Item) -> pytest.Item:
+    """Return what takes the place of the next item: the item is torn down for it, and nothing above it.
+
+    That is another item of the same class or module, as hooks expect one. Where it is the only one the
+    parent stands for it, since pytest itself looks at the chain of parents alone.
+    """
+    stash = item.session.stash
+    if _ENDS not in stash:
+        ends = stash[_ENDS] = {}
+        for each in item.session.items:
+            first, _ = ends.setdefault(each.parent, (each, each))
+            ends[each.parent] = (first, each)
+    siblings = stash[_ENDS].get(item.parent, ())
+    parent: Any = item.parent
+    return next((each for each in siblings if each is not item), parent)
 
 
 def _run_phase(item: pytest.Item, phase: str, call: Callable[[], object]) -> tuple[Outcome, str | None]:

@@ -24,6 +24,7 @@ from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
     has_fixtures,
+    heeder_of_next_item,
     hold_wider_scopes,
     is_of_one_test,
     kept_output_bytes,
@@ -470,9 +471,10 @@ class Worker:
             for metric, margin in _REPORT_MARGIN.items():
                 if metric in values:
                     values[metric] += margin
-            return self._judge.would_repeat(
+            would_repeat = self._judge.would_repeat(
                 attempt.item.nodeid, self._component(attempt.item), values, self._limits(attempt.item)
             )
+            return would_repeat and heeder_of_next_item(attempt.item) is None
         except Exception as trouble:
             self._report_trouble(trouble)
             return False

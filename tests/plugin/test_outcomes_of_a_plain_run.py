@@ -86,6 +86,60 @@ def test_session_that_stops_at_a_failure_tears_down_within_the_test_that_failed(
     assert counts["failed"] == counts["errors"] == 1
 
 
+# A suite that keeps classes apart by hooks of its own, as SQLAlchemy's does.
+TABLES_OF_A_CLASS = """
+    import pytest
+
+    TABLES = []
+    current = None
+
+    def pytest_runtest_setup(item):
+        global current
+        if current is None:
+            current = item.cls
+            TABLES.append(item.cls.__name__)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_teardown(item, nextitem):
+        global current
+        yield
+        if nextitem is None or nextitem.cls is not current:
+            current = None
+            TABLES.clear()
+
+    @pytest.fixture
+    def tables():
+        return TABLES
+"""
+TWO_CLASSES = """
+    class TestA:
+        def test_one(self, tables): assert tables == ["TestA"]
+        def test_last(self, tables): assert tables == ["TestA"]
+    class TestB:
+        def test_one(self, tables): assert tables == ["TestB"]
+        def test_last(self, tables): assert tables == ["TestB"]
+"""
+
+
+def test_hooks_that_ask_for_the_next_test_end_a_class_once(serial: Inner) -> None:
+    """What they end with the last test of a class is theirs: that test isn't run again, and says why."""
+    serial.write(TWO_CLASSES, conftest=TABLES_OF_A_CLASS)
+    assert assert_as_plain(serial, leaks="all") == {"passed": 4}
+    leaks = {nodeid.rpartition("::")[2]: test["leak"] for nodeid, test in serial.tests().items()}
+    assert leaks["test_one"]["status"] == "clean"
+    assert leaks["test_last"]["status"] == "unclear"
+    assert "conftest.py ends more than fixtures with it" in leaks["test_last"]["reason"]
+
+
+def test_hooks_that_do_nothing_with_the_next_test_keep_none_from_being_run_again(serial: Inner) -> None:
+    serial.write(
+        "class TestA:\n    def test_last(self): pass",
+        conftest="def pytest_runtest_teardown(item, nextitem):\n    assert item.cls",
+    )
+    serial.run_apart(leaks="all")
+    assert [test["leak"]["status"] for test in serial.tests().values()] == ["clean"]
+
+
 def test_failures_are_logged_once(serial: Inner) -> None:
     """Each phase of each test is heard of once, and in order."""
     serial.write(
