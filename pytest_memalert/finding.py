@@ -138,8 +138,15 @@ def investigate(
         explanation = known.by_composition.get(composition)
         return explanation is not None
 
-    def bounded(lost: Mapping[Signal, float]) -> Excuse | None:
+    def bounded(lost: Mapping[Signal, float], few_runs: bool) -> Excuse | None:
         nonlocal explanation
+        if explanation is None and few_runs:
+            from pytest_memalert.attribution.bounds import filling_cache
+
+            # Before the explanation, which traces: a slow run may take 25 times as long then.
+            if (bound := filling_cache(run)) is not None:
+                reason = f"most of it is in a container that lets go of the oldest once it is full ({bound})"
+                return Excuse(status="unclear", reason=reason)
         if explanation is None:
             # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
             from pytest_memalert.attribution.explanation import explain
@@ -154,9 +161,6 @@ def investigate(
             return Excuse(reason="what remains was made by pytest or a plugin, not by the test")
         if explanation.bounded and _accounts_for(explanation.survivors, lost):
             return Excuse(reason=explanation.bounded)
-        if explanation.evicting:
-            reason = f"what keeps most of it lets go of the oldest once it is full ({explanation.evicting})"
-            return Excuse(reason=reason, certain=False)
         return None
 
     analysis = hunt(

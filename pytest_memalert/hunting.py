@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import ceil
 from statistics import median
 from types import FrameType
+from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
@@ -37,8 +38,9 @@ __all__ = ["Excuse", "Known", "hunt"]
 Operation = Callable[[], "str | None"]
 #: Takes what one run left behind, in types, and how many blocks; returns what is known of such a leak.
 Recognise = Callable[[Kinds, int, float], "Known | None"]
-#: Says why growth of so much per run, by signal, is no leak after all; None where it is one.
-Bounded = Callable[[Mapping[Signal, float]], "Excuse | None"]
+#: Says why growth of so much per run, by signal, seen in so few runs or many, is no leak after all, or may be
+#: none; None where it is one.
+Bounded = Callable[[Mapping[Signal, float], bool], "Excuse | None"]
 
 _NAMES: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descriptors", "threads")
 assert _NAMES == SIGNALS
@@ -70,10 +72,10 @@ class Known:
 
 @record(frozen=True, slots=True, kw_only=True)
 class Excuse:
-    """Say why growth is no leak: for certain, or only maybe, where more runs would tell."""
+    """Say why growth is no leak ("clean"), or may be none ("unclear")."""
 
+    status: Literal["clean", "unclear"] = "clean"
     reason: str
-    certain: bool = True
 
 
 def hunt(
@@ -100,9 +102,8 @@ def hunt(
     be a leak that was confirmed before, down to its types and blocks.
     ``is_known`` is asked once growth is proven in eight runs: True says that this leak has
     been confirmed before, so that its shape need not be watched further. ``bounded`` is asked
-    before a leak is told, with what each run leaves by signal: an excuse such as
-    "bounded: 37 of 1,000" makes the verdict "clean", one that isn't certain makes it "unclear" unless
-    there were the runs in which a cache fills.
+    before a leak is told, with what each run leaves by signal, and whether there were fewer runs than a
+    cache takes to fill: an excuse such as "bounded: 37 of 1,000" makes the verdict "clean", or "unclear".
     Those two are called unfrozen and may run ``run`` themselves.
     """
     problem = refusal()
@@ -196,11 +197,9 @@ class _Hunt:
                     signal: growth_of(readings, signal, since_run=proof_from).per_run for signal in signals
                 }
                 del readings
-                excuse = None if bounded is None else bounded(lost)
-                if excuse is not None and excuse.certain:
-                    return self._conclude("clean", reason=excuse.reason)
-                if excuse is not None and self._runs < self._policy.filled_runs:
-                    return self._conclude("unclear", reason=f"{excuse.reason}, in {self._runs:,} runs")
+                excuse = None if bounded is None else bounded(lost, self._runs < policy.filled_runs)
+                if excuse is not None:
+                    return self._conclude(excuse.status, reason=excuse.reason)
             finally:
                 reader.freeze()
             traced = self._trace() if "blocks" in signals else None

@@ -29,7 +29,7 @@ from unittest import mock
 import click
 import pytest
 
-from pytest_memalert.attribution.bounds import bounded_holder
+from pytest_memalert.attribution.bounds import bounded_holder, filling_cache
 from pytest_memalert.attribution.explanation import Explanation, explain
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.objects import referents_of
@@ -377,29 +377,32 @@ def test_what_grows_is_told_and_not_a_full_cache_that_has_the_last_ones_as_well(
     assert "KEEP" in " ".join(found.survivors[0].held_by)
 
 
-def test_a_cache_that_is_filling_is_told_where_others_hold_the_same_until_it_lets_go() -> None:
+def test_a_cache_that_is_filling_is_seen_where_others_hold_the_same_until_it_lets_go() -> None:
     """As with SQLAlchemy's compiled statements: event registries keep what they lead to, and are emptied."""
     cache, number = Squishy(), counter()
 
-    def leak() -> None:
+    def run() -> None:
         entry = [[number()], [number()]]
         KEEP.append(entry)
         cache.data[number()] = entry
 
-    found = explained(leak)
-    assert found.bounded is None  # since KEEP isn't
-    assert found.evicting is not None
-    assert re.fullmatch(r"bounded: \d+ of 500", found.evicting)
+    run()
+    assert explained(run).bounded is None  # since KEEP isn't
+    found = filling_cache(run)
+    assert found is not None
+    assert re.fullmatch(r"bounded: \d+ of 500", found)
 
 
 def test_a_cache_beside_a_leak_is_no_excuse_for_it() -> None:
     cache, number = Squishy(), counter()
 
-    def leak() -> None:
+    def run() -> None:
         KEEP.append([[1], [2], [3]])
         cache.data[number()] = [1]
 
-    assert explained(leak).evicting is None
+    run()
+    assert filling_cache(run) is None
+    assert filling_cache(lambda: "it failed") is None
 
 
 def test_an_unbounded_holder_is_preferred_to_a_bounded_one() -> None:

@@ -7,9 +7,10 @@ import gc
 import re
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 
+from pytest_memalert.attribution.containers import CONTAINERS, container_lengths, grown_containers
 from pytest_memalert.attribution.objects import (
     is_kind,
     length,
@@ -17,8 +18,10 @@ from pytest_memalert.attribution.objects import (
     own_attributes,
     referents_of,
 )
+from pytest_memalert.attribution.repetition import attempt
+from pytest_memalert.collector import can_freeze, clear_caches, collect, frozen
 
-__all__ = ["LRU_WRAPPER", "bounded_holder", "evicting_holder", "stdlib_bound"]
+__all__ = ["LRU_WRAPPER", "bounded_holder", "filling_cache", "stdlib_bound"]
 
 LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
 
@@ -35,7 +38,7 @@ _STDLIB_BOUNDS = {
     ("fnmatch", "_cache"): "_MAXCACHE",
 }
 
-_CONTAINERS = (dict, list, deque, set)
+_RUNS = 2
 #: The share of the survivors that a container must lead to, to be what keeps them.
 _MOST = 0.5
 
@@ -53,19 +56,29 @@ def bounded_holder(container: object) -> str | None:
         return None
 
 
-def evicting_holder(grown: Sequence[object], new: Sequence[object]) -> str | None:
-    """Return the bound of a container that evicts and leads to most of what is ``new``; else None.
+def filling_cache(run: Callable[[], str | None]) -> str | None:
+    """Return the bound of an evicting container that ``run`` fills with most of what it leaves; else None.
 
-    ``grown`` are the containers that became longer. Others may hold the same objects: through weak
-    references whose callbacks remove them, say, or in lists that are emptied when an object is disposed of.
+    Others may hold the same objects: through weak references whose callbacks remove them, say, or in lists
+    that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced.
     """
-    if not new:
+    if not can_freeze():
         return None
+    lengths = container_lengths()
+    with frozen():
+        collect()
+        for _ in range(_RUNS):
+            if attempt(run) is not None:
+                return None
+            clear_caches()
+            collect()
+        new = gc.get_objects()
+    known = {id(obj) for obj in new}
+    grown = [obj for obj, _ in grown_containers(lengths, known, {id(lengths), id(new), id(known)}, _RUNS)]
     ours = {id(grown), id(new)}
     holders = [obj for obj in gc.get_referrers(*grown) if id(obj) not in ours]
     # The attributes of an instance may be in a dict of their own.
     holders += gc.get_referrers(*(obj for obj in holders if type(obj) is dict))
-    known = {id(obj) for obj in new}
     for holder in (*grown, *holders):
         bound = bounded_holder(holder)
         if bound is not None and _count_below(holder, known) >= _MOST * len(known):
@@ -114,7 +127,7 @@ def _count_below(holder: object, wanted: set[int]) -> int:
     # Through the holder's attributes and its container, which are none of them.
     for _ in range(3):
         below = [child for obj in pending if not is_kind(obj, type) for child in referents_of(obj)]
-        pending += [child for child in below if id(child) in wanted or is_kind(child, _CONTAINERS)]
+        pending += [child for child in below if id(child) in wanted or is_kind(child, CONTAINERS)]
     found: set[int] = set()
     while pending:
         obj = pending.pop()

@@ -24,7 +24,7 @@ from types import ModuleType
 
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding, Package
-from pytest_memalert.attribution.bounds import bounded_holder, evicting_holder
+from pytest_memalert.attribution.bounds import bounded_holder
 from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
@@ -99,8 +99,7 @@ class Explanation:
     grew and no Python object accounts for it; ``grown_at`` has the Python frames active then.
     ``framework`` says that everything was allocated within pytest, pluggy or their plugins:
     those survivors are in ``framework_survivors``, and raise nothing. ``bounded`` is set
-    where every survivor is held by something that evicts, and that is not yet full; ``evicting``
-    where such a holder leads to most of them, though others hold them too.
+    where every survivor is held by something that evicts, and that is not yet full.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
 
@@ -113,7 +112,6 @@ class Explanation:
     grown_at: tuple[str, ...] = ()
     framework: bool = False
     bounded: str | None = None
-    evicting: str | None = None
     confidence: float = 0.0
     runs: int = 0
     reason: str | None = None
@@ -219,7 +217,6 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
         component=sites.component_of(leading[0].frames) if leading else "",
         framework=bool(framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
-        evicting=evicting_holder([obj for obj, _ in seen.grown], seen.new),
         confidence=max((group.confidence for group in users or framework), default=0.0),
         runs=seen.runs,
         reason=seen.reason,

@@ -12,7 +12,6 @@ survived, and in old containers that became longer.
 from __future__ import annotations
 
 import gc
-import sys
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from types import FunctionType
 
+from pytest_memalert.attribution.containers import container_lengths, grown_containers
 from pytest_memalert.attribution.objects import (
     instance_dict,
     is_exactly,
@@ -47,8 +47,6 @@ from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import can_freeze, clear_caches, collect, freeze, frozen, thaw
 
 __all__ = ["Group", "Watch", "watch"]
-
-_CONTAINERS = (list, dict, set, deque)
 
 #: Above so many new objects, growth is counted by type alone: a traceback costs 3 us each.
 _MOST_TRACED_OBJECTS = 50_000
@@ -177,7 +175,7 @@ def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) ->
     freezing = freezing and can_freeze()
     census = _Census(runs)
     result = Watch()
-    lengths = _container_lengths()
+    lengths = container_lengths()
     old = frozenset() if freezing else frozenset(map(id, gc.get_objects()))
     exit_callbacks = _exit_callbacks()
     started_tracing = start_tracing()
@@ -214,7 +212,7 @@ def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) ->
     own = census.own | {id(lengths), id(found), id(result)}
     new_ids = {id(obj) for obj in found}
     if result.runs >= 2:
-        result.grown = _grown_containers(lengths, new_ids, own, result.runs)
+        result.grown = grown_containers(lengths, new_ids, own, result.runs)
         lengths.clear()
         _find_untracked(run, result, new_ids)
     return result
@@ -226,23 +224,6 @@ def _exit_callbacks() -> int:
     # The callbacks are kept in C, where no referrer leads; their number is all that can be had.
     count = getattr(atexit, "_ncallbacks", None)
     return int(count()) if count is not None else 0
-
-
-def _container_lengths() -> dict[int, int]:
-    """Return the length of every container by its identity (0.3 s for 500,000 of them)."""
-    everything = gc.get_objects()
-    # The exact types apart: it's what most are, and len() of them runs nobody's code.
-    lengths = {
-        id(obj): len(obj) for obj in everything if type(obj) is dict or type(obj) is list or type(obj) is set
-    }
-    lengths.update((id(obj), length(obj) or 0) for obj in everything if _is_derived_container(type(obj)))
-    return lengths
-
-
-def _is_derived_container(kind: type) -> bool:
-    return not (kind is dict or kind is list or kind is set or kind is tuple) and issubclass(
-        kind, _CONTAINERS
-    )
 
 
 def _count_unfrozen(census: _Census, found: list[object], runs: int) -> None:
@@ -386,32 +367,6 @@ def _lend_sites(groups: list[Group], hidden: list[Group]) -> None:
             fitting = [other for other in fitting if below and other.frames[: len(below)] == below]
         if len(fitting) == 1:
             group.frames, group.framework = fitting[0].frames, fitting[0].framework
-
-
-def _grown_containers(
-    lengths: dict[int, int], new_ids: set[int], own: set[int], runs: int
-) -> list[tuple[object, float]]:
-    """Return the old containers that became longer, those that did in every run if there are any."""
-    everything = gc.get_objects()
-    unknown = sys.maxsize
-    longer: list[object] = [
-        obj
-        for obj in everything
-        if (type(obj) is dict or type(obj) is list or type(obj) is set)
-        and len(obj) > lengths.get(id(obj), unknown)
-    ]
-    longer.extend(
-        obj
-        for obj in everything
-        if _is_derived_container(type(obj)) and (length(obj) or 0) > lengths.get(id(obj), unknown)
-    )
-    grown = [
-        (obj, (length(obj) or 0) - lengths[id(obj)])
-        for obj in longer
-        if id(obj) not in new_ids and id(obj) not in own
-    ]
-    steady = [(obj, added / runs) for obj, added in grown if added >= runs - 1]
-    return steady or [(obj, added / runs) for obj, added in grown]
 
 
 def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[int]) -> None:

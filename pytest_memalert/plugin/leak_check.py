@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["LeakCheck"]
 
 # Suspects that turn out to be clean may take this share of the tests' own time, and this long at
-# the start, where most suspects are; leaks that are found take what they take. Quick ones, as most are,
+# the start, where most suspects are. Quick ones, as most are,
 # have a purse of their own: a slow one or two would leave them nothing.
 _CLEARING_SHARE, _QUICK_S = 0.03, 0.05
 _CLEARING_S = (0.2, 0.4)  # slow ones, quick ones
+# A leak that is found takes what it takes, until all of them took so much: then whoever runs the suite knows
+# of several, and wants to have the others another day.
+_FINDING_SHARE, _FINDING_S = 0.05, 10.0
 # Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
 # long: so they are given to the first tests, and from then on while they take no more than this share.
 _LOOKING_SHARE, _LOOKING_S = 0.2, 1.5
@@ -49,7 +52,7 @@ class LeakCheck:
         self._floor = Floor()
         # Made with the engine, which is loaded for the first test that is checked: most sessions have none.
         self._explained: Explained | None = None
-        self._tests_s = self._pursuit_s = self._looking_s = 0.0
+        self._tests_s = self._pursuit_s = self._looking_s = self._finding_s = 0.0
         self._clearing_s = [0.0, 0.0]  # slow ones, quick ones
 
     def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
@@ -98,9 +101,15 @@ class LeakCheck:
         if reason:
             return LeakAnalysis(status="unclear", reason=reason)
         asked_for = self.is_asked_for(item.nodeid, limits)
-        if not asked_for and budget_s is None and not self.has_time_to_clear(first_run_s):
-            reason = "a suspect, but running it again would take too much of the suite's time"
-            return LeakAnalysis(status="unchecked", reason=f"{reason}; --memalert-leaks=all does it")
+        if not asked_for and budget_s is None:
+            reason = None
+            if not self.has_time_to_clear(first_run_s):
+                reason = "running it again would take too much of the suite's time"
+            elif self._finding_s > _FINDING_S + _FINDING_SHARE * self._tests_s:
+                reason = f"the leaks found before took {self._finding_s:.0f} s"
+            if reason is not None:
+                reason = f"a suspect, but {reason}; --memalert-leaks=all checks it"
+                return LeakAnalysis(status="unchecked", reason=reason)
         pursuing = asked_for or self._has_time_to_pursue()
         looking = asked_for and self._has_time_to_look(limits)
         stopwatch = Stopwatch()
@@ -116,7 +125,9 @@ class LeakCheck:
         if looking and analysis.status != "leaking":
             self._looking_s += seconds
         if not asked_for:
-            if analysis.status != "leaking":
+            if analysis.status == "leaking":
+                self._finding_s += seconds
+            else:
                 self._clearing_s[first_run_s <= _QUICK_S] += seconds
             if pursuing:
                 self._pursuit_s += max(0.0, seconds - 3 * first_run_s)

@@ -191,6 +191,26 @@ def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
     done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 suspects unchecked, cost *"])
 
 
+def test_leaks_found_by_default_take_no_more_than_their_share(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first, which took more than all may here, further suspects say why they weren't checked."""
+    monkeypatch.setattr("pytest_memalert.plugin.leak_check._FINDING_S", 0.0)
+    monkeypatch.setattr("pytest_memalert.plugin.leak_check._FINDING_SHARE", 0.0)
+    serial.write(
+        """
+        KEPT = []
+        def test_first(): KEPT.append([[] for _ in range(500)])
+        def test_second(): KEPT.append([{} for _ in range(500)])
+        """
+    )
+    serial.run(leaks="suspects")
+    leaks = {nodeid.rpartition("::")[2]: test["leak"] for nodeid, test in serial.tests().items()}
+    assert leaks["test_first"]["status"] == "leaking"
+    assert leaks["test_second"]["status"] == "unchecked"
+    assert "the leaks found before took" in leaks["test_second"]["reason"]
+
+
 def test_one_leak_in_several_tests_is_one_alert(serial: Inner) -> None:
     """It lists them, and says where it was made, what holds it, and what to do."""
     serial.pytester.makepyprojecttoml(NO_RULES)
