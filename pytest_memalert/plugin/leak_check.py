@@ -27,7 +27,7 @@ _CLEARING_SHARE, _QUICK_S = 0.03, 0.05
 _CLEARING_S = (0.2, 0.4)  # slow ones, quick ones
 # A leak that is found takes what it takes, until all of them took so much: then whoever runs the suite knows
 # of several, and wants to have the others another day.
-_FINDING_SHARE, _FINDING_S = 0.05, 10.0
+_FINDING_SHARE, _FINDING_S = 0.1, 20.0
 # Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
 # long: so they are given to the first tests, and from then on while they take no more than this share.
 _LOOKING_SHARE, _LOOKING_S = 0.2, 1.5
