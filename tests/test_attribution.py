@@ -731,7 +731,7 @@ def test_weak_references_are_not_told_as_what_holds() -> None:
     assert "known" not in "".join(found.recommendations)
     assert "weakref" not in found.survivors[0].type
     assert "weakref" in found.survivors[-1].type
-    assert "weakref" not in found.signature
+    assert "weakref" not in (found.signature or "weakref")
 
 
 def test_a_weak_container_is_not_to_be_cleared_where_a_strong_one_holds() -> None:
@@ -802,6 +802,7 @@ def test_two_tests_with_one_leak_have_one_signature() -> None:
 
 def test_the_signature_has_no_count_and_no_line() -> None:
     signature = explained(lambda: KEEP.append([1])).signature
+    assert signature is not None
     assert not re.search(r":\d|\bof \d", signature)
 
 
@@ -812,7 +813,7 @@ def test_the_signature_has_no_counter_of_generated_code() -> None:
 
     first, second = explained(made(7)).signature, explained(made(12)).signature
     assert first == second
-    assert "generated.Wrapper_#" in first
+    assert "generated.Wrapper_#" in (first or "")
 
 
 def test_the_signature_is_the_same_from_every_directory(
@@ -822,7 +823,7 @@ def test_the_signature_is_the_same_from_every_directory(
     here = explain(lambda: KEEP.append([1]), root=root).signature
     monkeypatch.chdir(tmp_path)
     assert explain(lambda: KEEP.append([1]), root=root).signature == here
-    assert "tests/test_attribution.py in " in here
+    assert "tests/test_attribution.py in " in (here or "")
 
 
 def test_leaks_held_elsewhere_have_another_signature() -> None:

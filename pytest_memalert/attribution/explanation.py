@@ -95,17 +95,17 @@ class Explanation:
     """Hold what is known of a leak.
 
     ``signature`` says what survives, where it was allocated and what holds it, without a
-    number: two tests that show the same leak have the same. ``native`` says that the heap
-    grew and no Python object accounts for it; ``grown_at`` has the Python frames active then.
-    ``framework`` says that everything was allocated within pytest, pluggy or their plugins:
-    those survivors are in ``framework_survivors``, and raise nothing. ``bounded`` is set
+    number: two tests that show the same leak have the same; None where nothing is known that would tell it
+    from another one. ``native`` says that the heap grew and no Python object accounts for it; ``grown_at``
+    has the Python frames active then. ``framework`` says that everything was allocated within pytest, pluggy or
+    their plugins: those survivors are in ``framework_survivors``, and raise nothing. ``bounded`` is set
     where every survivor is held by something that evicts, and that is not yet full.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
 
     survivors: tuple[Survivor, ...] = ()
     framework_survivors: tuple[Survivor, ...] = ()
-    signature: str = "unexplained"
+    signature: str | None = None
     recommendations: tuple[str, ...] = ()
     component: str = ""
     native: bool = False
@@ -154,7 +154,9 @@ def _with_system_advice(
     )
     # Memory beside them is the thread's own, or the buffer of a file.
     known = explanation.recommendations if explanation.survivors or not advised else ()
-    return replace(explanation, recommendations=(*advised, *known))
+    left = " and ".join(signal for signal in ("descriptors", "threads") if signal in lost)
+    signature = explanation.signature or (f"{left} left open" if left else None)
+    return replace(explanation, recommendations=(*advised, *known), signature=signature)
 
 
 def _explain(
@@ -440,7 +442,7 @@ def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None]) -> l
     return survivors
 
 
-def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path | None) -> str:
+def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path | None) -> str | None:
     """Return what survives, allocated where and held by what; lines and counts are left out.
 
     Of names that end in a number the number is left out, too: generated code counts up in them, from run
@@ -452,7 +454,7 @@ def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path
         holder = paths.get(id(group))
         held = f" held by {holder.identity}" if holder is not None else ""
         parts.add(f"{group.type} from {where}{held}")
-    return _COUNTER.sub("#", "; ".join(sorted(parts))) or "unexplained"
+    return _COUNTER.sub("#", "; ".join(sorted(parts))) or None
 
 
 # ----------------------------------------------------------------- native memory
@@ -472,10 +474,9 @@ def _from_heap(
             reason=reason or "nothing that survives the runs was found",
         )
     grown_at = tuple(sites.describe(frame) for frame in growth.frames)
-    place = sites.place(growth.frames[0], root) if growth.frames else "an unknown place"
     package = _package_of_file(growth.frames[0][0]) if growth.frames else None
     return Explanation(
-        signature=f"native memory from {place}",
+        signature=f"native memory from {sites.place(growth.frames[0], root)}" if growth.frames else None,
         recommendations=advice.recommend_for_memory(
             size=format_size(growth.bytes_per_run),
             place=grown_at[0] if grown_at else None,

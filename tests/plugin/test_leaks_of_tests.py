@@ -205,7 +205,7 @@ def test_leaks_found_by_default_take_no_more_than_their_share(
         """
     )
     serial.run(leaks="suspects")
-    leaks = {nodeid.rpartition("::")[2]: test["leak"] for nodeid, test in serial.tests().items()}
+    leaks = {name: test["leak"] for name, test in serial.tests().items()}
     assert leaks["test_first"]["status"] == "leaking"
     assert leaks["test_second"]["status"] == "unchecked"
     assert "the leaks found before took" in leaks["test_second"]["reason"]
@@ -398,6 +398,21 @@ def test_leaks_in_most_tests_do_not_become_what_is_normal(inner: Inner) -> None:
     # The first is followed to the end, in each process; the others are recognised.
     followed = [test for test in report["tests"] if test["leak"]["runs"] > 100]
     assert 2 <= len(followed) <= 4
+
+
+def test_leaks_of_which_nothing_is_known_are_an_alert_each(serial: Inner) -> None:
+    """One in which two tests were listed would say that they show the same leak."""
+    serial.pytester.makepyprojecttoml("")
+    serial.write(
+        """
+        FIRST, SECOND = bytearray(), bytearray()
+        def test_first(): FIRST.extend(bytes(20_000))
+        def test_second(): SECOND.extend(bytes(20_000))
+        """
+    )
+    serial.run_apart(leaks="all").assert_outcomes(failed=2)
+    alerts = [alert for alert in serial.report()["alerts"] if alert["inhibited_by"] is None]
+    assert [alert["nodeids"] for alert in alerts] == [["test_a.py::test_first"], ["test_a.py::test_second"]]
 
 
 def test_leak_of_a_test_that_stops_tracing_is_found(serial: Inner) -> None:

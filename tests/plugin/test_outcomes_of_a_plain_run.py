@@ -125,7 +125,7 @@ def test_hooks_that_ask_for_the_next_test_end_a_class_once(serial: Inner) -> Non
     """What they end with the last test of a class is theirs: that test isn't run again, and says why."""
     serial.write(TWO_CLASSES, conftest=TABLES_OF_A_CLASS)
     assert assert_as_plain(serial, leaks="all") == {"passed": 4}
-    leaks = {nodeid.rpartition("::")[2]: test["leak"] for nodeid, test in serial.tests().items()}
+    leaks = {name: test["leak"] for name, test in serial.tests().items()}
     assert leaks["test_one"]["status"] == "clean"
     assert leaks["test_last"]["status"] == "unclear"
     assert "conftest.py ends more than fixtures with it" in leaks["test_last"]["reason"]
