@@ -97,8 +97,8 @@ class Explanation:
     ``signature`` says what survives, where it was allocated and what holds it, without a
     number: two tests that show the same leak have the same; None where nothing is known that would tell it
     from another one. ``native`` says that the heap grew and no Python object accounts for it; ``grown_at``
-    has the Python frames active then. ``framework`` says that everything was allocated within pytest, pluggy or
-    their plugins: those survivors are in ``framework_survivors``, and raise nothing. ``bounded`` is set
+    has the Python frames active then. ``framework`` says that everything was allocated within pytest, pluggy
+    or their plugins: those survivors are in ``framework_survivors``, and raise nothing. ``bounded`` is set
     where every survivor is held by something that evicts, and that is not yet full.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
