@@ -62,6 +62,8 @@ __all__ = [
     "encode_overhead",
     "encode_run",
     "encode_survivor",
+    "encode_test",
+    "encode_totals",
 ]
 
 #: The format of the JSON report. Older ones are read, newer ones refused.
@@ -425,6 +427,21 @@ def _decode_renamed(entry: object) -> tuple[str, str]:
     raise _unfit("renamed", entry, "a pair of node ids")
 
 
+def encode_test(measurement: Measurement) -> dict[str, object]:
+    """Return a test's entry in the report: every documented key, then the other metrics."""
+    entry = {**_TEST_KEYS, **encode_measurement(measurement)}
+    phases = entry.pop("phases", None)
+    entry.pop("leak", None)
+    entry["phases"] = {**_PHASE_KEYS, **(phases if isinstance(phases, dict) else {})}
+    entry["leak"] = encode_leak(measurement.leak)
+    return entry
+
+
+def encode_totals(run: Run) -> dict[str, object]:
+    """Return how many tests, re-runs and alerts a run had."""
+    return {"tests": len(run.tests), "reruns": run.reruns, "alerts": count_alerts(run.alerts)}
+
+
 def encode_run(run: Run) -> dict[str, object]:
     """Return a run as the JSON report, of format ``FORMAT``; ``decode_run`` gives the run back.
 
@@ -439,8 +456,8 @@ def encode_run(run: Run) -> dict[str, object]:
         "fail_on": None if run.fail_on is None else run.fail_on.value,
         "environment": encode_environment(run.environment),
         "overhead": encode_overhead(run.overhead),
-        "totals": {"tests": len(run.tests), "reruns": run.reruns, "alerts": count_alerts(run.alerts)},
-        "tests": [_report_entry(measurement) for measurement in run.tests],
+        "totals": encode_totals(run),
+        "tests": [encode_test(measurement) for measurement in run.tests],
         "fixtures": [encode_fixture(fixture) for fixture in run.fixtures],
         "alerts": [encode_alert(alert) for alert in run.alerts],
         "notes": [encode_note(note) for note in run.notes],
@@ -485,16 +502,6 @@ def _fail_on(document: Mapping[str, Any]) -> AlertSeverity | None:
     if "fail_on" in document and document["fail_on"] is None:
         return None
     return _member({"fail_on": "critical", **document}, "fail_on", AlertSeverity)
-
-
-def _report_entry(measurement: Measurement) -> dict[str, object]:
-    """Return a test's entry in the report: every documented key, then the other metrics."""
-    entry = {**_TEST_KEYS, **encode_measurement(measurement)}
-    phases = entry.pop("phases", None)
-    entry.pop("leak", None)
-    entry["phases"] = {**_PHASE_KEYS, **(phases if isinstance(phases, dict) else {})}
-    entry["leak"] = encode_leak(measurement.leak)
-    return entry
 
 
 # ------------------------------------------------------------ to plain values

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.codec import TAKEN_KEYS, decode_run
+from pytest_memalert.codec import TAKEN_KEYS, decode_run, encode_run
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
     AlertSeverity,
@@ -399,6 +399,13 @@ def test_json_report_reads_back_with_the_worst_alert_first() -> None:
 @given(RUNS)
 def test_law_the_json_report_is_ascii_whatever_the_names_are(run: Run) -> None:
     assert json_report.render(run).isascii()
+
+
+def test_the_json_report_is_the_encoded_run_written_test_by_test() -> None:
+    run = make_run(alerts=())
+    assert json_report.render(run) == json.dumps(encode_run(run), indent=1) + "\n"
+    without = replace(run, tests=())
+    assert json_report.render(without) == json.dumps(encode_run(without), indent=1) + "\n"
 
 
 def test_number_that_is_not_finite_is_null_in_the_json_report() -> None:
