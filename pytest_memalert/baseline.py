@@ -10,10 +10,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
+from difflib import get_close_matches
 from typing import Any
 
 from pytest_memalert.comparisons import is_whole
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import Environment
 from pytest_memalert.records import record
 
@@ -23,7 +25,6 @@ __all__ = [
     "DEFAULT_NAME",
     "FORMAT",
     "IMPORTED",
-    "RETAINED",
     "SETUP_METRICS",
     "TEST_METRICS",
     "WHOLE_METRICS",
@@ -47,9 +48,6 @@ FORMAT = 1
 #: The name of the file, beside pytest's configuration, unless the user says otherwise.
 DEFAULT_NAME = "memalert.lock.json"
 
-#: The metrics of what a test leaves behind, each time it runs. Nearly every test has none: what is not
-#: written is zero, and lines stay short.
-RETAINED = ("leak_bytes_per_run", "growth_bytes", "blocks_growth")
 #: The metrics of a test: its peak as the kernel saw it and as tracing did, and what each run leaves behind.
 TEST_METRICS = ("peak_bytes", "traced_peak_bytes", *RETAINED)
 #: How many modules a process had to compile, instead of loading them from their cache. That leaves
@@ -73,10 +71,13 @@ WHOLE_METRICS = (
     COMPILED,
 )
 
+# Nearly every test has none of these: what is not written is zero, and lines stay short.
 _ZERO_UNWRITTEN = (*RETAINED, *SETUP_METRICS, IMPORTED)
 # The metrics that the file may have, in the order of a line.
 _METRICS = (*TEST_METRICS, *WHOLE_METRICS)
 
+# So alike a name is a slip of the pen.
+_MISSPELT = 0.85
 _CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: |$)")
 
 
@@ -311,7 +312,11 @@ def _decode_entry(nodeid: str, entry: object, place: _Place) -> Entry:
     figures = {}
     for metric, value in values.items():
         if metric not in _METRICS:
-            continue  # written by a version that knows more, in a format that is ours
+            # Else written by a version that knows more, in a format that is ours.
+            if meant := get_close_matches(metric, _METRICS, 1, cutoff=_MISSPELT):
+                what = f"{metric!r} of {nodeid!r} is no metric (did you mean {meant[0]!r}?)"
+                raise MemalertError(f"{place.line(nodeid)}: {what}; {_restore('')}")
+            continue
         match value:
             case [median, spread] if _is_amount(median) and _is_amount(spread):
                 figures[metric] = Figure(median=median, spread=spread)

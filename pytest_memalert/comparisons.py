@@ -60,6 +60,8 @@ def tell(comparison: Comparison) -> str:
         format_quantity(value, unit)
         for value in (comparison.observed, comparison.baseline, abs(difference), comparison.allowance)
     )
+    if not comparison.baseline:
+        return f"{label} {observed}, where the baseline has none (allowed: {room})"
     over = "over" if difference > 0 else "under"
     return f"{label} {observed} is {apart} {over} the baseline's {baseline} (allowed: {room})"
 

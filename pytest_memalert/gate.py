@@ -13,7 +13,6 @@ from pytest_memalert.baseline import (
     ALLOCATED,
     COMPILED,
     IMPORTED,
-    RETAINED,
     SETUP_METRICS,
     WHOLE_METRICS,
     Baseline,
@@ -21,6 +20,7 @@ from pytest_memalert.baseline import (
     Figure,
 )
 from pytest_memalert.comparisons import is_whole
+from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import (
     Comparison,
     GateResult,
@@ -40,6 +40,7 @@ __all__ = [
     "find_excesses",
     "has_leak",
     "is_peak_odd",
+    "is_unsteady",
     "keep_written",
     "match_renamed",
     "retains_less",
@@ -50,6 +51,8 @@ __all__ = [
 
 #: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
 PEAKS = ("peak_bytes", "traced_peak_bytes")
+# A test whose runs differ by so much is hardly held to anything.
+_UNSTEADY_SHARE, _UNSTEADY_BYTES = 0.5, 2**20
 # A recorded spread is of two or three runs: twenty lie further apart.
 _SPREADS = 2
 # What a run leaves behind is not written where it is less than this part of the allowance.
@@ -267,6 +270,14 @@ def without_fragments(values: Mapping[str, float]) -> dict[str, float]:
     if not (0 < unexplained_bytes <= _FRAGMENTED_SHARE * peak or (unexplained_bytes <= 0 and are_compared)):
         return dict(values)
     return {**values, "growth_bytes": heap_bytes}  # blocks are a figure of their own
+
+
+def is_unsteady(entry: Entry) -> bool:
+    """Return whether the noise that was saved of a test lets it need half as much again, and a mebibyte."""
+    figure = entry.figure("traced_peak_bytes") or entry.figure("peak_bytes")
+    if figure is None:
+        return False
+    return _SPREADS * figure.spread > max(_UNSTEADY_SHARE * figure.median, _UNSTEADY_BYTES)
 
 
 def has_leak(entry: Entry, leak: LeakAnalysis) -> bool:

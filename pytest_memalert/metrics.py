@@ -15,11 +15,15 @@ __all__ = [
     "LEAST_CHANGES",
     "LONGEST_SERIES",
     "METRICS",
+    "RETAINED",
     "LeastChange",
     "Metric",
     "SessionValue",
     "readings_for",
 ]
+
+#: The metrics of what a test leaves behind, each time it runs.
+RETAINED = ("leak_bytes_per_run", "growth_bytes", "blocks_growth")
 
 #: How the value of a session is made from those of its tests, in each process;
 #: the process with the largest is the one judged.

@@ -44,6 +44,7 @@ _ADVICE_OF_WHOLE = (
         "Look at what is imported, cached or kept by wide fixtures since the baseline was saved: "
         "pytest -v --memalert lists the tests and fixtures that brought most."
     ),
+    "Plugins and options that were not there when it was saved count as well: --cov, say.",
     _SAVE_WHOLE,
 )
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import chain
 from operator import methodcaller
 
-from pytest_memalert.metrics import METRICS, Metric
+from pytest_memalert.metrics import METRICS, RETAINED, Metric
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -347,7 +347,7 @@ def inhibit(alerts: Sequence[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
     """Return the alerts of one test, each inhibited that another one of them makes needless.
 
     The highest severity of a rule pair speaks, and the highest of the alerts about one leak;
-    a leak speaks for the growth it causes, unless that growth is the more severe.
+    a leak speaks for the growth it causes, against a baseline as well, unless that growth is the more severe.
     """
     return tuple(
         replace(alert, inhibited_by=by)
@@ -360,6 +360,7 @@ def inhibit(alerts: Sequence[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
 def _speaker(alert: PerformanceAlert, alerts: Sequence[PerformanceAlert]) -> str | None:
     """Return what speaks for ``alert``, if anything does."""
     leak, growth = AlertCategory.MEMORY_LEAK, AlertCategory.MEMORY_GROWTH
+    regression = AlertCategory.MEMORY_REGRESSION
     for other in alerts:
         if other.inhibited_by is not None or other.severity < alert.severity:
             continue
@@ -367,7 +368,8 @@ def _speaker(alert: PerformanceAlert, alerts: Sequence[PerformanceAlert]) -> str
             return f"{other.severity.value} of the same rule"
         if other.category is leak and alert.category is leak and other.severity > alert.severity:
             return f"rule {other.rule}, of the same leak"
-        if other.category is leak and alert.category is growth:
+        grows = alert.category is growth or (alert.category is regression and alert.metric in RETAINED)
+        if other.category is leak and grows:
             return f"rule {other.rule}: the growth is the leak's"
     return None
 

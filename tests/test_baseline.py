@@ -122,6 +122,10 @@ def test_truncated_file_is_refused_with_its_line(baseline: Baseline, data: st.Da
         ("{}", "f, line 1: not a baseline of memalert"),
         (TEXT.replace('"format": 1', '"format": 2'), "f, line 2: format 2 is newer than what this version"),
         (TEXT.replace('"format": 1', '"format": "1"'), "f, line 2: '1' is not a format"),
+        (
+            TEXT.replace('"peak_bytes"', '"peek_bytes"', 1),
+            "f, line 5: 'peek_bytes' of 'test_a.py::test_a' is no metric (did you mean 'peak_bytes'?)",
+        ),
         (TEXT.replace("test_b", "test_a"), "f, line 6: the test 'test_a.py::test_a' is named twice"),
         (TEXT.replace("[10, 0]", "[10]"), "f, line 6: peak_bytes of 'test_a.py::test_b' is [10], which is"),
         (TEXT.replace("[10, 0]", '"10"'), "f, line 6: peak_bytes of 'test_a.py::test_b' is \"10\", which"),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_memalert.allowances import Allowance, widen_for_marker
-from pytest_memalert.baseline import RETAINED, Entry, summarise
+from pytest_memalert.baseline import Entry, summarise
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.comparisons import tell
 from pytest_memalert.gate import (
@@ -25,6 +25,7 @@ from pytest_memalert.gate import (
     without_fragments,
 )
 from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert, make_id
 from pytest_memalert.plugin.gate_given import GateGiven
 from pytest_memalert.plugin.repeating import Again, Repeater
@@ -310,11 +311,20 @@ class Gate:
     ) -> Finding:
         if not comparisons:
             return _NOTHING
-        alerts = self._judge(measurement, comparisons)
-        if leak is not None and leak.status == "leaking" and alerts and alerts[0].metric in RETAINED:
-            advice = (*leak.recommendations, *alerts[0].recommendations[1:])
-            alerts = (replace(alerts[0], survivors=leak.survivors, recommendations=advice), *alerts[1:])
-        return Finding(comparisons=comparisons, alerts=alerts)
+        if leak is None or leak.status != "leaking":
+            return Finding(comparisons=comparisons, alerts=self._judge(measurement, comparisons))
+        # Apart from its peaks, so that an alert of the leak can speak for it.
+        kept = tuple(each for each in comparisons if each.metric in RETAINED)
+        others = tuple(each for each in comparisons if each.metric not in RETAINED)
+        told = (
+            replace(
+                alert,
+                survivors=leak.survivors,
+                recommendations=(*leak.recommendations, *alert.recommendations[1:]),
+            )
+            for alert in self._judge(measurement, kept)
+        )
+        return Finding(comparisons=comparisons, alerts=(*told, *self._judge(measurement, others)))
 
     def _judge(
         self,

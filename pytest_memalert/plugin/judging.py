@@ -12,6 +12,7 @@ from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.collector import collect_all
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import NO_RESIDUE, discount
+from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import (
     AlertRule,
     Comparison,
@@ -82,8 +83,6 @@ class Judgement:
         """Return whether each further run has left something behind, as far as is known."""
         if not self.reruns:
             return False
-        from pytest_memalert.baseline import RETAINED
-
         known = self.entry is not None and any(self.entry.figures.get(metric) for metric in RETAINED)
         return known or self.measurement.leak.status == "leaking" or bool(self.comparisons)
 

@@ -22,7 +22,7 @@ from pytest_memalert.baseline import (
 from pytest_memalert.clock import utc_now
 from pytest_memalert.comparisons import COLLECTION, SESSION, is_fixture, is_whole, tell
 from pytest_memalert.files import locked, replace_text
-from pytest_memalert.gate import compare, compare_whole, keep_written, settle, why_unlike
+from pytest_memalert.gate import compare, compare_whole, is_unsteady, keep_written, settle, why_unlike
 from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert, make_id
 from pytest_memalert.plugin.facts import WHOLE, Facts
 from pytest_memalert.plugin.gate_given import GateGiven, read_saved
@@ -42,6 +42,7 @@ class Saved:
     name: str
     tests: int
     once: int = 0
+    unsteady: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 
@@ -54,10 +55,12 @@ class Saved:
             lines.append(
                 f"{self.once:,} of them {ran} can't or mustn't be run again: the gate fails none of these"
             )
+        if self.unsteady:
+            wants = "1 of them needs" if len(self.unsteady) == 1 else f"{len(self.unsteady):,} of them need"
+            named = _name(self.unsteady)
+            lines.append(f"{wants} more in one run than in another, and the gate allows as much: {named}")
         if self.gone:
-            named = ", ".join(self.gone[:_NAMED])
-            more = f" and {len(self.gone) - _NAMED} more" if len(self.gone) > _NAMED else ""
-            lines.append(f"dropped from it, since they don't exist any more: {named}{more}")
+            lines.append(f"dropped from it, since they don't exist any more: {_name(self.gone)}")
         return lines
 
 
@@ -220,6 +223,7 @@ class Keeper:
             name=given.name,
             tests=len(self._entries),
             once=sum(entry.once for entry in self._entries.values()),
+            unsteady=tuple(sorted(nodeid for nodeid in self._entries if is_unsteady(entries[nodeid]))),
             new=tuple(sorted(new)),
             gone=tuple(sorted(gone)),
         )
@@ -285,6 +289,12 @@ class Keeper:
     def _comes_in_order(self) -> bool:
         """Return whether the tests ran as pytest orders them, in one process."""
         return len(self._wholes) == 1 and self._wholes[0]["in_order"]
+
+
+def _name(nodeids: Sequence[str]) -> str:
+    """Return the first of them, and how many there are besides."""
+    more = f" and {len(nodeids) - _NAMED} more" if len(nodeids) > _NAMED else ""
+    return f"{', '.join(nodeids[:_NAMED])}{more}"
 
 
 def _file_of(nodeid: str) -> str:
