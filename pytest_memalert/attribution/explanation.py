@@ -98,8 +98,9 @@ class Explanation:
     number: two tests that show the same leak have the same; None where nothing is known that would tell it
     from another one. ``native`` says that the heap grew and no Python object accounts for it; ``grown_at``
     has the Python frames active then. ``framework`` says that everything was allocated within pytest, pluggy
-    or their plugins: those survivors are in ``framework_survivors``, and raise nothing. ``bounded`` is set
-    where every survivor is held by something that evicts, and that is not yet full.
+    or their plugins, and that no variable of the user's holds it: those survivors are in
+    ``framework_survivors``, and raise nothing. ``bounded`` is set where every survivor is held by something
+    that evicts, and that is not yet full.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
 
@@ -192,10 +193,10 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
     groups = seen.groups
     heads = _heads(groups)[:_MOST_HEADS]
     holders = _holders(seen, heads, search_limit_s)
-    framework = [group for group in groups if group.framework]
-    users = [group for group in groups if not group.framework]
     new = {id(obj) for group in groups for obj in group.objects}
     found = {id(group): holder for group, holder in zip(heads, holders, strict=True)}
+    framework = [group for group in groups if group.framework and not _is_users(found.get(id(group)))]
+    users = [group for group in groups if group not in framework]
     weak = {id(group) for group in groups if _is_weak(group, found.get(id(group)))}
     users.sort(key=lambda group: (id(group) in weak, group not in heads, -group.size_bytes))
     named = users[:_NAMED_GROUPS]
@@ -516,6 +517,18 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
         extension=extension,
         at_exit=bool(holder and holder.root in ("none", "function") and seen.exit_callbacks_per_run >= 0.5),
     )
+
+
+def _is_users(holder: Holder | None) -> bool:
+    """Return whether a variable of the user's own holds something: then it is theirs, whoever made it."""
+    if holder is None or holder.root not in ("module", "class"):
+        return False
+    name = holder.root_name
+    while name and not is_kind(sys.modules.get(name), ModuleType):
+        name = name.rpartition(".")[0]  # of a class, the module
+    module = sys.modules.get(name)
+    filename = module_dict(module).get("__file__") if is_kind(module, ModuleType) else None  # type: ignore[arg-type]
+    return type(filename) is str and sites.origin_of(filename) == "user"
 
 
 def _is_stdlib(name: str) -> bool:

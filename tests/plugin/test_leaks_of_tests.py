@@ -400,6 +400,28 @@ def test_leaks_in_most_tests_do_not_become_what_is_normal(inner: Inner) -> None:
     assert 2 <= len(followed) <= 4
 
 
+def test_what_pytest_made_is_the_users_where_the_user_keeps_it(serial: Inner) -> None:
+    """A request, a path; what a plugin keeps by itself is nobody's leak."""
+    serial.pytester.makepyprojecttoml("")
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.fixture
+        def asking(request):
+            KEPT.append(request)
+
+        def test_request(asking): pass
+        def test_path(tmp_path): KEPT.append(tmp_path)
+        """
+    )
+    serial.run_apart(leaks="all").assert_outcomes(failed=2)
+    for alert in serial.report()["alerts"]:
+        assert "`test_a.KEPT.clear()`" in alert["recommendations"][0]
+
+
 def test_leaks_of_which_nothing_is_known_are_an_alert_each(serial: Inner) -> None:
     """One in which two tests were listed would say that they show the same leak."""
     serial.pytester.makepyprojecttoml("")
