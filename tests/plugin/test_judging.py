@@ -287,6 +287,35 @@ def test_resident_line_blames_the_test_that_crosses_it(serial: Inner) -> None:
     )
 
 
+def test_nobody_is_blamed_for_a_line_that_many_small_tests_crossed(serial: Inner) -> None:
+    """By default: what pytest keeps of each of 60,000 tests gets there, too. It is told once."""
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.parametrize("number", range(40))
+        def test_small(number): KEPT.append(b"x" * 300_000)
+        """
+    )
+    serial.run_apart("--memalert-fail-on=never")
+    line = serial.report()["tests"][0]["rss_before_bytes"] + 6 * 2**20
+    serial.configure(
+        f"""
+        [[tool.memalert.rules]]
+        name = "rss"
+        severity = "critical"
+        threshold = {line}
+        """
+    )
+    serial.run_apart().assert_outcomes(passed=40)
+    report = serial.report()
+    assert report["tests"][-1]["rss_after_bytes"] > line
+    assert report["alerts"] == []
+    assert [note["kind"] for note in report["notes"]] == ["already_above"]
+
+
 def test_memory_that_re_runs_leave_carries_nobody_across_a_line(serial: Inner) -> None:
     """A leak found by repeating it leaves many times what the suite itself would have."""
     serial.write(
