@@ -298,8 +298,8 @@ def test_default_rules_are_those_of_the_documentation() -> None:
         "growth-rate memory_growth warning: growth_rate_bytes_per_s > 1e+06 (1000000)",
         "growth-rate memory_growth critical: growth_rate_bytes_per_s > 5e+06 (1000000)",
         "efficiency memory_efficiency warning: efficiency_ratio < 0.5 (50000000)",
-        "rss memory_threshold warning: rss_bytes > 6.5e+08 (None)",
-        "rss memory_threshold critical: rss_bytes > 7e+08 (None)",
+        "rss memory_threshold warning: rss_bytes > 6.5e+08 (1000000)",
+        "rss memory_threshold critical: rss_bytes > 7e+08 (1000000)",
     ]
 
 
