@@ -285,7 +285,8 @@ def has_leak(entry: Entry, leak: LeakAnalysis) -> bool:
 
     Which suspects are searched for leaks depends on the time there is: a leak may have been there all
     along, though nobody had proven it. Then its heap was growth, and its small objects were blocks; each
-    must have been as much, or within what its runs differed by. A leak of descriptors or threads takes no bytes, and no baseline has it.
+    must have been as much, or within what its runs differed by. A leak of descriptors or threads takes no
+    bytes, and no baseline has it.
     """
     bytes_per_run, recorded = leak.bytes_per_run or 0.0, entry.figure("leak_bytes_per_run")
     if recorded is not None and 0 < bytes_per_run <= recorded.median * _KNOWN_SHARE:
