@@ -32,6 +32,7 @@ class Attempt:
     failed_part = False
     parts = 0
     passed = False
+    unjudged = False
     held: HeldScopes | None = None
     measurement: Measurement | None = None
     alerts: Sequence[PerformanceAlert] = ()

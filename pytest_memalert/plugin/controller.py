@@ -76,7 +76,7 @@ class Controller:
         self._was_left = False
         self._keeper: Keeper | None = None
         self._saved: Saved | None = None
-        self._failed_to_save = False
+        self._baseline_failed = False
         if given.gate is not None:
             from pytest_memalert.plugin.keeping import Keeper
 
@@ -135,7 +135,7 @@ class Controller:
             self._warn(f"memalert could not conclude the session ({describe_exception(trouble)})")
         run = self._run
         # A gate that could not be judged has not been passed.
-        failed = self._failed_to_save or (run is None and self._given.gate is not None)
+        failed = self._baseline_failed or (run is None and self._given.gate is not None)
         failed |= run is not None and any(run.fails(alert) for alert in run.alerts)
         if session.exitstatus == pytest.ExitCode.OK and failed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -266,11 +266,16 @@ class Controller:
         if not given.saves:
             gate, alerts = keeper.hold(session, tests)
             self._notes += keeper.notes
+            if keeper.unjudged:
+                self._baseline_failed = True
+                count = "1 test" if keeper.unjudged == 1 else f"{keeper.unjudged:,} tests"
+                trouble = f"memalert could not hold {count} against {given.name}, as it warns"
+                tell_trouble(self._config, f"{trouble}; the gate is not passed")
             return gate, accept_known(self._given, let_others_modify(self._config, alerts), {})
         try:
             self._saved = keeper.save(session)
         except (OSError, MemalertError) as problem:
-            self._failed_to_save = True
+            self._baseline_failed = True
             trouble = f"memalert could not save the baseline: {problem}"
             tell_trouble(self._config, f"{trouble}; its file is as it was, and the session fails")
         return None, ()

@@ -52,7 +52,8 @@ class Facts:
     ``source`` identifies the code of a test that took its turn in being checked for leaks.
     ``comparisons`` with the baseline are those that confirming runs gave, ``entry`` is what a session
     that saves has measured for the baseline, ``renamed_from`` the id that the baseline knows the test by.
-    ``passed`` says whether the test passed by itself, whatever its alerts made of that.
+    ``passed`` says whether the test passed by itself, whatever its alerts made of that; ``unjudged``, that
+    trouble of ours kept it from being judged.
     """
 
     measurement: Measurement | None = None
@@ -67,6 +68,7 @@ class Facts:
     entry: Entry | None = None
     renamed_from: str | None = None
     passed: bool = False
+    unjudged: bool = False
 
 
 def encode_facts(facts: Facts) -> str:
@@ -84,6 +86,7 @@ def encode_facts(facts: Facts) -> str:
         "source": facts.source,
         "screening_s": facts.screening_s,
         "passed": facts.passed,
+        "unjudged": facts.unjudged,
     }
     if facts.comparisons:
         entry["comparisons"] = [encode_comparison(comparison) for comparison in facts.comparisons]
@@ -113,6 +116,7 @@ def decode_facts(text: str) -> Facts:
         entry=None if entry.get("entry") is None else decode_entry(entry["entry"]),
         renamed_from=entry.get("renamed_from"),
         passed=entry.get("passed", False),
+        unjudged=entry.get("unjudged", False),
     )
 
 

@@ -81,14 +81,17 @@ class Keeper:
         self._wholes: list[dict[str, Any]] = []
         self._missing_wholes = False
         self._deselected: set[str] = set()
+        self._unjudged: set[str] = set()
         self.notes: list[Note] = []
 
     def gather(self, nodeid: str, facts: Facts) -> None:
         """Take in what a worker found about a test; of one that ran twice, what it found last."""
         for known in (self._comparisons, self._entries, self._renamed):
             known.pop(nodeid, None)
-        for names in (self._measured, self._failed, self._skipped):
+        for names in (self._measured, self._failed, self._skipped, self._unjudged):
             names.discard(nodeid)
+        if facts.unjudged:
+            self._unjudged.add(nodeid)
         if facts.measurement is None:
             self._skipped.add(nodeid)
             return
@@ -116,6 +119,11 @@ class Keeper:
         else:
             self._wholes.append(whole)
             self._deselected.update(whole["deselected"])
+
+    @property
+    def unjudged(self) -> int:
+        """Return how many tests trouble of ours kept from being held against the baseline."""
+        return 0 if self._given.saves else len(self._unjudged)
 
     # ----------------------------------------------------------- held against it
 

@@ -590,6 +590,7 @@ class Worker:
             entry=attempt.entry,
             renamed_from=attempt.renamed_from,
             passed=attempt.passed,
+            unjudged=attempt.unjudged,
         )
 
     def _limits(self, item: pytest.Item) -> MarkerLimits:
@@ -620,6 +621,8 @@ class Worker:
 
     def _report_trouble(self, trouble: Exception) -> None:
         """Warn of our own trouble, once for each kind of it."""
+        if self._attempt is not None:
+            self._attempt.unjudged = True
         kind = describe_exception(trouble)
         if kind in self._told_trouble:
             return

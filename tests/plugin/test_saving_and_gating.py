@@ -165,6 +165,27 @@ def test_saving_names_tests_that_need_now_this_and_now_that(serial: Inner) -> No
     done.stdout.fnmatch_lines([f"{text}test_a.py::test_uneven"])
 
 
+def test_gate_that_trouble_of_ours_kept_from_judging_is_not_passed(inner: Inner) -> None:
+    """Nobody would see that it compared nothing: the tests pass, and the session fails."""
+    inner.write(BEFORE)
+    inner.run_apart("--memalert-save")
+    broken = """
+        import pytest_memalert.plugin.worker as worker
+
+        def measure_test(*args, **kwargs):
+            raise LookupError("our own")
+
+        worker.measure_test = measure_test
+    """
+    inner.write(BEFORE, conftest=broken)
+    done = inner.run_apart("--memalert-gate")
+    done.assert_outcomes(passed=3, warnings=3 if inner.distributed else 2)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(
+        [f"*memalert could not hold 3 tests against {NAME}, as it warns; the gate is not passed*"]
+    )
+
+
 def test_new_leak_is_told_once_and_its_peak_apart(serial: Inner) -> None:
     """The alert of the leak speaks for what is kept; the other says that the test needs more at once, too."""
     serial.pytester.makepyprojecttoml("")
