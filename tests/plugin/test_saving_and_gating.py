@@ -98,6 +98,23 @@ def test_higher_peak_fails_the_test_with_the_figures(inner: Inner) -> None:
     )
 
 
+def test_peak_that_is_over_by_a_few_buffers_is_confirmed_by_more_runs(serial: Inner) -> None:
+    """How many there are at once may be chance, and the same chance in three runs."""
+    source = """
+        RUNS = []
+
+        def test_buffers():
+            RUNS.append(1)
+            bytearray(2**20 + (200_000 if {more} else 0))
+    """
+    serial.write(source.format(more="False"))
+    serial.run_apart("--memalert-save")
+    serial.write(source.format(more="len(RUNS) <= 7"))
+    serial.run_apart("--memalert-gate").assert_outcomes(passed=1)
+    serial.write(source.format(more="True").replace("200_000", "600_000"))
+    serial.run_apart("--memalert-gate").assert_outcomes(failed=1)
+
+
 def test_verdicts_of_workers_are_those_of_one_process(serial: Inner, distributed: Inner) -> None:
     """Saved by the one, gated by the others."""
     serial.write(BEFORE)
