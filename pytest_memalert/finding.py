@@ -46,12 +46,16 @@ class _Familiar:
     harmless: str | None
 
 
-@record(frozen=True, slots=True)
+@record(slots=True)
 class Explained:
-    """Hold the leaks explained so far, by what they leave behind: with its places, or by types alone."""
+    """Hold the leaks explained so far, by what they leave behind: with its places, or by types alone.
+
+    ``times`` counts the explanations.
+    """
 
     by_composition: dict[Composition, Explanation] = field(default_factory=dict)
     by_kinds: dict[Kinds, _Familiar] = field(default_factory=dict)
+    times: int = 0
 
 
 def find_leaks(
@@ -144,13 +148,14 @@ def investigate(
             from pytest_memalert.attribution.bounds import filling_cache
 
             # Before the explanation, which traces: a slow run may take 25 times as long then.
-            if (bound := filling_cache(run)) is not None:
+            if (bound := filling_cache(run, heap_bytes=lost.get("heap", 0.0))) is not None:
                 reason = f"most of it is in a container that lets go of the oldest once it is full ({bound})"
                 return Excuse(status="unclear", reason=reason)
         if explanation is None:
             # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
             from pytest_memalert.attribution.explanation import explain
 
+            known.times += 1
             explanation = explain(run, lost=lost, root=root)
             if explained is not None and (left_behind := composition or compose(run)):
                 known.by_composition[left_behind] = _without_callers(explanation)

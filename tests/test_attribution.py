@@ -405,6 +405,25 @@ def test_a_cache_beside_a_leak_is_no_excuse_for_it() -> None:
     assert filling_cache(lambda: "it failed") is None
 
 
+def test_a_cache_with_the_lesser_part_of_the_bytes_is_no_excuse() -> None:
+    cache, number = Squishy(), counter()
+
+    def leak_numbers() -> None:
+        KEEP.append(bytes(100_000))
+        cache.data[number()] = [[1], [2], [3]]
+
+    leak_numbers()
+    assert filling_cache(leak_numbers, heap_bytes=100_000.0) is None
+    assert filling_cache(leak_numbers) is not None
+
+    def leak_bytes() -> None:
+        KEEP.append(bytearray(65_536))
+        RING.append(1.5)
+
+    leak_bytes()
+    assert filling_cache(leak_bytes, heap_bytes=65_536.0) is None
+
+
 def test_an_unbounded_holder_is_preferred_to_a_bounded_one() -> None:
     def leak() -> None:
         entry = [1]
@@ -518,6 +537,12 @@ def test_bounds_are_read_from_deques_caches_and_instances() -> None:
             self.maxsize = 10
             self.items = {1: 1, 2: 2}
 
+    class Uploads:
+        MAX_SIZE = 10 * 2**20  # of each, in bytes
+
+        def __init__(self) -> None:
+            self.seen = [1]
+
     class Limited(dict[int, int]):
         MAX_ENTRIES = 20
 
@@ -527,6 +552,7 @@ def test_bounds_are_read_from_deques_caches_and_instances() -> None:
     cache.data.update((number, number) for number in range(750))
     assert bounded_holder(cache) is None
     assert bounded_holder(Limited({1: 1})) == "bounded: 1 of 20"
+    assert bounded_holder(Uploads()) is None
     full = deque([1, 2], maxlen=2)
     assert bounded_holder(deque([1], maxlen=1000)) == "bounded: 1 of 1,000"
     assert bounded_holder(full) is None

@@ -12,6 +12,7 @@ from types import FunctionType, ModuleType
 
 from pytest_memalert.attribution.containers import CONTAINERS, container_lengths, grown_containers
 from pytest_memalert.attribution.objects import (
+    class_constants,
     is_kind,
     length,
     module_dict,
@@ -19,6 +20,7 @@ from pytest_memalert.attribution.objects import (
     referents_of,
 )
 from pytest_memalert.attribution.repetition import attempt
+from pytest_memalert.attribution.sizes import flat_size
 from pytest_memalert.collector import can_freeze, clear_caches, collect, frozen
 
 __all__ = ["LRU_WRAPPER", "bounded_holder", "filling_cache", "stdlib_bound"]
@@ -47,8 +49,8 @@ def bounded_holder(container: object) -> str | None:
     """Return ``bounded: 37 of 1,000`` where ``container`` evicts and is below its bound, else None.
 
     Known are ``deque(maxlen=)``, ``functools.lru_cache(maxsize=)`` and instances with an
-    attribute such as ``maxsize``, of their own or of their class, that hold, or are, a container of fewer
-    elements.
+    attribute such as ``maxsize`` that hold, or are, a container of fewer elements. A constant of the class
+    counts where they are one: elsewhere it is the bound of something else, as of an upload's size.
     """
     try:
         return _bounded(container)
@@ -56,11 +58,12 @@ def bounded_holder(container: object) -> str | None:
         return None
 
 
-def filling_cache(run: Callable[[], str | None]) -> str | None:
+def filling_cache(run: Callable[[], str | None], *, heap_bytes: float = 0.0) -> str | None:
     """Return the bound of an evicting container that ``run`` fills with most of what it leaves; else None.
 
-    Others may hold the same objects: through weak references whose callbacks remove them, say, or in lists
-    that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced.
+    That is most of the objects, and of the ``heap_bytes`` that each run takes. Others may hold the same
+    objects: through weak references whose callbacks remove them, say, or in lists that are emptied when an
+    object is disposed of. ``run`` is called twice, and nothing is traced.
     """
     if not can_freeze():
         return None
@@ -81,7 +84,12 @@ def filling_cache(run: Callable[[], str | None]) -> str | None:
     holders += gc.get_referrers(*(obj for obj in holders if type(obj) is dict))
     for holder in (*grown, *holders):
         bound = bounded_holder(holder)
-        if bound is not None and _count_below(holder, known) >= _MOST * len(known):
+        if bound is None:
+            continue
+        below = _below(holder, known)
+        count = sum(id(obj) in known for obj in below)
+        size_bytes = sum(map(flat_size, below)) / _RUNS
+        if count and count >= _MOST * len(known) and size_bytes >= _MOST * heap_bytes:
             return bound
     return None
 
@@ -104,9 +112,10 @@ def _bounded(container: object) -> str | None:
     if is_kind(container, (ModuleType, FunctionType, type)):
         return None
     attributes = own_attributes(container)
-    for name, limit in attributes.items():
+    own = length(container)
+    limits = attributes if own is None else {**class_constants(type(container)), **attributes}
+    for name, limit in limits.items():
         if type(name) is str and type(limit) is int and limit > 0 and _BOUND_NAME.search(name):
-            own = length(container)
             if own:
                 return _bound_text(own, limit, slack=_SLACK)
             held = [length(value) for value in attributes.values() if not is_kind(value, tuple)]
@@ -121,17 +130,28 @@ def _bound_text(count: int | None, limit: object, *, slack: float = 1.0) -> str 
     return f"bounded: {count:,} of {limit:,}"
 
 
-def _count_below(holder: object, wanted: set[int]) -> int:
-    """Return how many of the ``wanted`` a holder leads to by way of others of them."""
-    pending: list[object] = [holder]
-    # Through the holder's attributes and its container, which are none of them.
+def _below(holder: object, wanted: set[int]) -> list[object]:
+    """Return those of the ``wanted`` that a holder leads to by way of others, and what these alone refer to.
+
+    The latter are what the collector doesn't track: texts, numbers, bytes.
+    """
+    # The holder's attributes and its container are none of the wanted.
+    frontier: list[object] = [holder]
+    pending: list[object] = []
     for _ in range(3):
-        below = [child for obj in pending if not is_kind(obj, type) for child in referents_of(obj)]
-        pending += [child for child in below if id(child) in wanted or is_kind(child, CONTAINERS)]
-    found: set[int] = set()
+        children = [child for obj in frontier for child in referents_of(obj) if not is_kind(child, type)]
+        pending += [child for child in children if id(child) in wanted]
+        frontier = [child for child in children if id(child) not in wanted and is_kind(child, CONTAINERS)]
+    found: dict[int, object] = {}
+    untracked: dict[int, object] = {}
     while pending:
         obj = pending.pop()
-        if id(obj) in wanted and id(obj) not in found:
-            found.add(id(obj))
-            pending.extend(referents_of(obj))
-    return len(found)
+        if id(obj) in found:
+            continue
+        found[id(obj)] = obj
+        for child in referents_of(obj):
+            if id(child) in wanted:
+                pending.append(child)
+            elif not gc.is_tracked(child):
+                untracked[id(child)] = child
+    return [*found.values(), *untracked.values()]

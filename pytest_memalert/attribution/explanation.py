@@ -520,15 +520,23 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
 
 
 def _is_users(holder: Holder | None) -> bool:
-    """Return whether a variable of the user's own holds something: then it is theirs, whoever made it."""
+    """Return whether a variable of the user's own holds something: then it is theirs, whoever made it.
+
+    Not so by way of an object of pytest's or a plugin's, which the variable merely refers to.
+    """
     if holder is None or holder.root not in ("module", "class"):
         return False
-    name = holder.root_name
+    between = map(_origin_of_name, holder.types[:-1])
+    return _origin_of_name(holder.root_name) == "user" and "framework" not in between
+
+
+def _origin_of_name(name: str) -> str | None:
+    """Return whose a module is, or that of a class by its full name; None where that isn't known."""
     while name and not is_kind(sys.modules.get(name), ModuleType):
-        name = name.rpartition(".")[0]  # of a class, the module
+        name = name.rpartition(".")[0]
     module = sys.modules.get(name)
     filename = module_dict(module).get("__file__") if is_kind(module, ModuleType) else None  # type: ignore[arg-type]
-    return type(filename) is str and sites.origin_of(filename) == "user"
+    return sites.origin_of(filename) if type(filename) is str else None
 
 
 def _is_stdlib(name: str) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "attribute_of",
     "base_names",
     "class_attribute",
+    "class_constants",
     "class_dict",
     "instance_dict",
     "is_exactly",
@@ -174,12 +175,15 @@ def is_frame_of(obj: object, directory: str) -> bool:
 
 
 def own_attributes(obj: object) -> dict[str, object]:
-    """Return the attributes of an instance, those in slots and the constants of its classes included."""
-    found: dict[str, object] = {}
-    for base in reversed(_MRO_OF_TYPE(type(obj))):
-        found.update((name, value) for name, value in class_dict(base).items() if type(value) is int)
-    found.update(_slots(obj))
-    found.update(instance_dict(obj) or {})
+    """Return the attributes of an instance, those in slots included."""
+    return {**dict(_slots(obj)), **(instance_dict(obj) or {})}
+
+
+def class_constants(kind: type) -> dict[str, int]:
+    """Return the whole numbers that a class and its bases have as attributes."""
+    found: dict[str, int] = {}
+    for base in reversed(_MRO_OF_TYPE(kind)):
+        found.update({name: value for name, value in class_dict(base).items() if type(value) is int})
     return found
 
 

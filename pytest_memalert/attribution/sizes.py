@@ -12,7 +12,7 @@ from pympler import asizeof
 from pytest_memalert.attribution.objects import class_attribute, is_exactly, referents_of
 from pytest_memalert.attribution.sites import is_traced
 
-__all__ = ["own_size"]
+__all__ = ["flat_size", "own_size"]
 
 _FLAGS_OF_TYPE: Callable[[type], int] = type.__dict__["__flags__"].__get__
 # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by C in the same way.
@@ -32,7 +32,7 @@ def own_size(obj: object, new_ids: set[int], seen: set[int]) -> int:
         if id(current) in seen:
             continue
         seen.add(id(current))
-        total += _flat_size(current)
+        total += flat_size(current)
         if current is obj or is_exactly(current, (tuple, dict)):
             pending.extend(
                 child
@@ -42,7 +42,7 @@ def own_size(obj: object, new_ids: set[int], seen: set[int]) -> int:
     return total
 
 
-def _flat_size(obj: object) -> int:
+def flat_size(obj: object) -> int:
     """Return the size of an object in bytes, its own buffers included, what it refers to not.
 
     A ``__sizeof__`` written in Python isn't run: the size of the instance itself is taken. Types

@@ -113,7 +113,7 @@ class LeakCheck:
         pursuing = asked_for or self._has_time_to_pursue()
         looking = asked_for and self._has_time_to_look(limits)
         stopwatch = Stopwatch()
-        known = len(self._explained.by_composition)
+        explained = self._explained.times
         analysis = self._investigate(
             item,
             limits,
@@ -127,7 +127,7 @@ class LeakCheck:
             self._looking_s += seconds
         if not asked_for:
             if analysis.status == "leaking":
-                self._finding_s += seconds if len(self._explained.by_composition) > known else 0.0
+                self._finding_s += seconds if self._explained.times > explained else 0.0
             else:
                 self._clearing_s[first_run_s <= _QUICK_S] += seconds
             if pursuing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -37,7 +38,7 @@ __all__ = [
 
 
 # pytest's own, which knows what is set up; ours; and one that keeps what is next for the item's own sake.
-_HEEDLESS = frozenset({"runner", "memalert-phases", "rerunfailures"})
+_HEEDLESS = frozenset({"_pytest.runner", "pytest_memalert.plugin.phases", "pytest_rerunfailures"})
 
 
 class PhaseEar(Protocol):
@@ -130,10 +131,10 @@ def heeder_of_next_item(item: pytest.Item) -> str | None:
     to repeat that test would confuse it. pytest's own does so only with what it has set up.
     """
     for found in item.ihook.pytest_runtest_teardown.get_hookimpls():
-        name = str(found.plugin_name)
-        if name in _HEEDLESS or "nextitem" not in found.argnames or not _reads(found.function, "nextitem"):
-            continue
-        return Path(name).name
+        function = inspect.unwrap(found.function)
+        is_heedless = getattr(function, "__module__", None) in _HEEDLESS
+        if not is_heedless and "nextitem" in found.argnames and _reads(function, "nextitem"):
+            return Path(str(found.plugin_name)).name
     return None
 
 
@@ -141,9 +142,12 @@ def _reads(function: Any, name: str) -> bool:
     """Return whether a function does anything with an argument; True where that can't be seen."""
     try:
         instructions = list(dis.get_instructions(function))
+        arguments = inspect.getfullargspec(function)
     except TypeError:
         return True
-    read = (step.argval for step in instructions if step.opname.startswith("LOAD"))
+    if name not in (*arguments.args, *arguments.kwonlyargs):
+        return True  # whoever takes anything may read it
+    read = (step.argval for step in instructions if "LOAD" in step.opname)
     return any(value == name or (isinstance(value, tuple) and name in value) for value in read)
 
 

@@ -45,8 +45,8 @@ __all__ = ["RerunOutcome", "Rerunner", "can_rerun"]
 
 Outcome = Literal["passed", "failed", "skipped"]
 
-# The first and the last item below each parent.
-_ENDS = pytest.StashKey[dict[pytest.Collector | None, tuple[pytest.Item, pytest.Item]]]()
+# The first and the last item below each collector.
+_ENDS = pytest.StashKey[dict[Any, tuple[pytest.Item, pytest.Item]]]()
 
 #: Puts back what was found when it was made.
 Undo = Callable[[], None]
@@ -205,6 +205,13 @@ def _run_phases(item: pytest.Item, next_item: pytest.Item) -> tuple[Outcome, str
         tear_down()
         raise
     ended, ended_reason = tear_down()
+    if item in item.session._setupstate.stack:
+        # A hook raised before pytest's own had its turn: the next test would be refused for that.
+        parent: Any = item.parent
+        ended, ended_reason = _run_phase(
+            item, "teardown", lambda: item.session._setupstate.teardown_exact(parent)
+        )
+        ended, ended_reason = "failed", ended_reason or "teardown: a hook kept the item from being torn down"
     if ended == "failed" or outcome == "passed":
         return ended, ended_reason or reason
     return outcome, reason
@@ -213,15 +220,16 @@ def _run_phases(item: pytest.Item, next_item: pytest.Item) -> tuple[Outcome, str
 def _find_sibling(item: pytest.Item) -> pytest.Item:
     """Return what takes the place of the next item: the item is torn down for it, and nothing above it.
 
-    That is another item of the same class or module, as hooks expect one. Where it is the only one the
-    parent stands for it, since pytest itself looks at the chain of parents alone.
+    That is another item of the same class or module, or of a class in that, as hooks expect one. Where it is
+    the only one the parent stands for it, since pytest itself looks at the chain of parents alone.
     """
     stash = item.session.stash
     if _ENDS not in stash:
         ends = stash[_ENDS] = {}
         for each in item.session.items:
-            first, _ = ends.setdefault(each.parent, (each, each))
-            ends[each.parent] = (first, each)
+            for node in each.listchain()[:-1]:
+                first, _ = ends.setdefault(node, (each, each))
+                ends[node] = (first, each)
     siblings = stash[_ENDS].get(item.parent, ())
     parent: Any = item.parent
     return next((each for each in siblings if each is not item), parent)

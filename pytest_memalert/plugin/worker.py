@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from sys import intern
@@ -43,6 +43,7 @@ from pytest_memalert.plugin.telling import (
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.peak import PeakWindows
 from pytest_memalert.probes.sampler import Sampler
+from pytest_memalert.rules import set_free
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.whole import WholeProcess
@@ -92,6 +93,7 @@ class Worker:
         self._junit = bool(config.getoption("xmlpath", None))
         self._probe_kinds = {probe.name: probe.kind for probe in given.probes}
         self._limit_rules: list[AlertRule] = []
+        self._asked_for: set[str] = set()
         self._sources: dict[str, str] = {}
         self._turns: frozenset[str] | None = None
         self._started_tracing = False
@@ -345,7 +347,8 @@ class Worker:
             stays_here = self.owned and not self._is_remote
             setattr(report, FACTS, facts if stays_here else encode_facts(facts))
             if self._junit and attempt.measurement is not None:
-                _add_properties(report, attempt.measurement, attempt.alerts)
+                told = self._asked_for | {alert.metric for alert in attempt.alerts}
+                _add_properties(report, attempt.measurement, told)
         except Exception as trouble:
             self._report_trouble(trouble)
 
@@ -355,6 +358,7 @@ class Worker:
         """Open the probes, when the first test begins."""
         settings = self._given.settings
         in_force = [rule for rule in (*settings.rules, *self._limit_rules) if rule.enabled]
+        self._asked_for = {rule.metric for rule in in_force if rule.origin != "default"}
         readings = set(readings_for(rule.metric for rule in in_force))
         # For suspicion alone a few blocks more or less don't matter: it learns what the suite keeps anyway.
         exact = "blocks" in readings or self._whole is not None
@@ -554,7 +558,7 @@ class Worker:
         attempt.entry, attempt.renamed_from = judgement.entry, judgement.renamed_from
         attempt.measurement = judgement.measurement
         alerts = let_others_modify(self._config, judgement.alerts)
-        attempt.alerts = accept_known(self._given, alerts, judgement.measurement.values)
+        attempt.alerts = set_free(accept_known(self._given, alerts, judgement.measurement.values))
         attempt.notes = judgement.notes
         attempt.reruns, attempt.reruns_s = judgement.reruns, judgement.reruns_s
 
@@ -638,15 +642,12 @@ def _layers(node: pytest.Collector) -> Iterator[_Layer]:
         yield each.nodeid or "the session", mark.kwargs, mark.args
 
 
-def _add_properties(
-    report: pytest.TestReport, measurement: Measurement, alerts: Sequence[PerformanceAlert]
-) -> None:
+def _add_properties(report: pytest.TestReport, measurement: Measurement, told: Collection[str]) -> None:
     """Give JUnit XML the same figures, as properties of the test.
 
     pytest keeps each as an element of XML until the session ends, in 0.5 KiB: so what follows from the
-    others is left out, unless an alert is about it.
+    others is left out, unless it is to be ``told``.
     """
-    told = {alert.metric for alert in alerts}
     others = (pair for pair in report.user_properties if not pair[0].startswith("memalert_"))
     figures = (
         (intern(f"memalert_{name}"), value)

@@ -287,6 +287,37 @@ def test_resident_line_blames_the_test_that_crosses_it(serial: Inner) -> None:
     )
 
 
+def test_line_that_a_wider_fixture_crosses_is_its_first_tests(serial: Inner) -> None:
+    """What it brings is deducted from the test's growth, and counts here."""
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.fixture(scope="module")
+        def large():
+            KEPT.append(b"x" * 24 * 2**20)
+
+        def test_before(): pass
+        def test_uses(large): pass
+        """
+    )
+    serial.run_apart("--memalert-fail-on=never")
+    line = serial.tests()["test_before"]["rss_after_bytes"] + 12 * 2**20
+    serial.configure(
+        f"""
+        [[tool.memalert.rules]]
+        name = "rss"
+        severity = "critical"
+        threshold = {line}
+        """
+    )
+    done = serial.run_apart()
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["*test_uses: resident memory after the test * crossed the limit of *"])
+
+
 def test_nobody_is_blamed_for_a_line_that_many_small_tests_crossed(serial: Inner) -> None:
     """By default: what pytest keeps of each of 60,000 tests gets there, too. It is told once."""
     serial.write(

@@ -140,6 +140,30 @@ def test_hooks_that_do_nothing_with_the_next_test_keep_none_from_being_run_again
     assert [test["leak"]["status"] for test in serial.tests().values()] == ["clean"]
 
 
+def test_re_run_of_the_only_test_of_a_module_shows_hooks_a_test(serial: Inner) -> None:
+    """The module itself has no fixture names; what such a hook leaves set up is torn down all the same."""
+    serial.write(
+        "def test_alone(): pass\nclass TestA:\n    def test_one(self): pass\n    def test_two(self): pass",
+        conftest="""
+        import functools
+
+        def counted(hook):
+            @functools.wraps(hook)
+            def wrapper(item, nextitem):
+                return hook(item, nextitem)
+            return wrapper
+
+        @counted
+        def pytest_runtest_teardown(item, nextitem):
+            if nextitem is not None:
+                nextitem.fixturenames
+        """,
+    )
+    assert assert_as_plain(serial, leaks="all") == {"passed": 3}
+    status = {name: test["leak"]["status"] for name, test in serial.tests().items()}
+    assert status == {"test_alone": "clean", "test_one": "clean", "test_two": "unclear"}
+
+
 def test_failures_are_logged_once(serial: Inner) -> None:
     """Each phase of each test is heard of once, and in order."""
     serial.write(

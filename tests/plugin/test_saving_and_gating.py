@@ -223,6 +223,20 @@ def test_new_leak_is_told_once_and_its_peak_apart(serial: Inner) -> None:
     }
 
 
+def test_leak_of_which_nobody_is_told_speaks_for_no_regression(serial: Inner) -> None:
+    """It was acknowledged, maybe in another test, or a hook dropped it: what the test keeps is news."""
+    serial.pytester.makepyprojecttoml("")
+    serial.write(BEFORE)
+    serial.run_apart("--memalert-save", leaks="suspects")
+    dropping = """
+        def pytest_memalert_modify_alerts(alerts):
+            alerts[:] = [alert for alert in alerts if alert.category.value != "memory_leak"]
+    """
+    serial.write(BEFORE.replace("pass", "KEPT.append(bytearray(64 * 2**10))"), conftest=dropping)
+    serial.run_apart("--memalert-gate", leaks="suspects").assert_outcomes(passed=2, failed=1)
+    assert speaking(serial) == {"memory_regression": ["leak_bytes_per_run"]}
+
+
 def speaking(inner: Inner) -> dict[str, list[str]]:
     """Return the metrics of the alerts that nothing inhibits, by category."""
     found: dict[str, list[str]] = {}
