@@ -208,10 +208,8 @@ def _run_phases(item: pytest.Item, next_item: pytest.Item) -> tuple[Outcome, str
     if item in item.session._setupstate.stack:
         # A hook raised before pytest's own had its turn: the next test would be refused for that.
         parent: Any = item.parent
-        ended, ended_reason = _run_phase(
-            item, "teardown", lambda: item.session._setupstate.teardown_exact(parent)
-        )
-        ended, ended_reason = "failed", ended_reason or "teardown: a hook kept the item from being torn down"
+        _run_phase(item, "teardown", lambda: item.session._setupstate.teardown_exact(parent))
+        ended = "failed"
     if ended == "failed" or outcome == "passed":
         return ended, ended_reason or reason
     return outcome, reason
