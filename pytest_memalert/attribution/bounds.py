@@ -86,10 +86,9 @@ def filling_cache(run: Callable[[], str | None], *, heap_bytes: float = 0.0) -> 
         bound = bounded_holder(holder)
         if bound is None:
             continue
-        below = _below(holder, known)
-        count = sum(id(obj) in known for obj in below)
-        size_bytes = sum(map(flat_size, below)) / _RUNS
-        if count and count >= _MOST * len(known) and size_bytes >= _MOST * heap_bytes:
+        below, untracked = _below(holder, known)
+        size_bytes = sum(map(flat_size, (*below, *untracked))) / _RUNS
+        if below and len(below) >= _MOST * len(known) and size_bytes >= _MOST * heap_bytes:
             return bound
     return None
 
@@ -130,10 +129,10 @@ def _bound_text(count: int | None, limit: object, *, slack: float = 1.0) -> str 
     return f"bounded: {count:,} of {limit:,}"
 
 
-def _below(holder: object, wanted: set[int]) -> list[object]:
-    """Return those of the ``wanted`` that a holder leads to by way of others, and what these alone refer to.
+def _below(holder: object, wanted: set[int]) -> tuple[list[object], list[object]]:
+    """Return those of the ``wanted`` that a holder leads to by way of others, and what they refer to else.
 
-    The latter are what the collector doesn't track: texts, numbers, bytes.
+    The latter is what the collector doesn't track: texts, numbers, bytes.
     """
     # The holder's attributes and its container are none of the wanted.
     frontier: list[object] = [holder]
@@ -154,4 +153,4 @@ def _below(holder: object, wanted: set[int]) -> list[object]:
                 pending.append(child)
             elif not gc.is_tracked(child):
                 untracked[id(child)] = child
-    return [*found.values(), *untracked.values()]
+    return list(found.values()), list(untracked.values())

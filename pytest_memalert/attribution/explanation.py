@@ -534,38 +534,37 @@ def _origin_of_name(name: str) -> str | None:
     """Return whose a module is, or that of a class by its full name; None where that isn't known."""
     while name and not is_kind(sys.modules.get(name), ModuleType):
         name = name.rpartition(".")[0]
+    filename = _file_of_module(name)
+    return None if filename is None else sites.origin_of(filename)
+
+
+def _file_of_module(name: str) -> str | None:
+    """Return the file of a loaded module; None where it isn't one, or has none."""
     module = sys.modules.get(name)
     filename = module_dict(module).get("__file__") if is_kind(module, ModuleType) else None  # type: ignore[arg-type]
-    return sites.origin_of(filename) if type(filename) is str else None
+    return filename if type(filename) is str else None
 
 
 def _is_stdlib(name: str) -> bool:
     """Return whether a module, or a class by its full name, is of the standard library or the interpreter."""
     top = name.partition(".")[0]
-    module = sys.modules.get(top)
-    if top not in sys.stdlib_module_names or not is_kind(module, ModuleType):
+    if top not in sys.stdlib_module_names or not is_kind(sys.modules.get(top), ModuleType):
         return False
-    filename = module_dict(module).get("__file__")  # type: ignore[arg-type]
+    filename = _file_of_module(top)
     # A module of the user's may have the name of one.
-    return type(filename) is not str or sites.origin_of(filename) == "stdlib"
+    return filename is None or sites.origin_of(filename) == "stdlib"
 
 
 def _package_of_module(name: str) -> Package | None:
     """Return the installed package that a module is from; None for the user's own and the library's."""
-    module = sys.modules.get(name)
-    if not is_kind(module, ModuleType):
-        return None
-    filename = module_dict(module).get("__file__")  # type: ignore[arg-type]
-    return _package_of_file(filename) if type(filename) is str else None
+    filename = _file_of_module(name)
+    return None if filename is None else _package_of_file(filename)
 
 
 def _package_of_extension(name: str) -> Package | None:
     """Return the installed package of a module that is compiled, or lies beside compiled ones."""
-    module = sys.modules.get(name)
-    if not is_kind(module, ModuleType):
-        return None
-    filename = module_dict(module).get("__file__")  # type: ignore[arg-type]
-    return _package_of_file(filename) if _is_compiled(filename) else None
+    filename = _file_of_module(name)
+    return _package_of_file(filename) if filename is not None and _is_compiled(filename) else None
 
 
 def _compiled_package_of_file(filename: str) -> Package | None:

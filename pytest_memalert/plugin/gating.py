@@ -282,12 +282,12 @@ class Gate:
             }
             count = len(runs.figures)
             grown_bytes = sum(max(0.0, values.get("growth_bytes", 0.0)) for values in runs.figures)
+            taken_s = elapsed_s() - began_s
             enough = count >= _GROWTH_RUNS_AT_MOST or (
-                count >= _GROWTH_RUNS_AT_LEAST
-                and (elapsed_s() - began_s > _ENOUGH_S or grown_bytes > _ENOUGH_BYTES)
+                count >= _GROWTH_RUNS_AT_LEAST and (taken_s > _ENOUGH_S or grown_bytes > _ENOUGH_BYTES)
             )
             close = bool(peaks) and abs(peaks[0].observed - peaks[0].baseline) < _CLOSE_BYTES
-            wanted = _CLOSE_PEAK_RUNS if close and elapsed_s() - began_s < _CLOSE_S else _PEAK_RUNS
+            wanted = _CLOSE_PEAK_RUNS if close and taken_s < _CLOSE_S else _PEAK_RUNS
             peak_is_decided = not odd or count >= wanted
             if peak_is_decided and (not left or enough):
                 return (peaks if odd else ()), tuple(left.values()), None

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["LeakCheck"]
 
 # Suspects that turn out to be clean may take this share of the tests' own time, and this long at
-# the start, where most suspects are. Quick ones, as most are,
-# have a purse of their own: a slow one or two would leave them nothing.
+# the start, where most suspects are. Quick ones, as most are, have a purse of their own: a slow one or two
+# would leave them nothing.
 _CLEARING_SHARE, _QUICK_S = 0.03, 0.05
 _CLEARING_S = (0.2, 0.4)  # slow ones, quick ones
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
@@ -40,6 +40,19 @@ _ANY_BLOCKS = 0.05
 _LONG_RUN_S, _FIRST_S = 1.0, 10.0
 
 
+class _Purse:
+    """Hold the time for one purpose: so much at the start, and a share of what the tests themselves take."""
+
+    def __init__(self, share: float, start_s: float = 0.0) -> None:
+        self._share = share
+        self._start_s = start_s
+        self.spent_s = 0.0
+
+    def affords(self, cost_s: float, *, tests_s: float) -> bool:
+        """Return whether so much more may be spent, the tests having taken ``tests_s`` so far."""
+        return self.spent_s + cost_s <= self._start_s + self._share * tests_s
+
+
 class LeakCheck:
     """Check the tests of one process; a leak that was explained is recognised in later tests.
 
@@ -52,8 +65,11 @@ class LeakCheck:
         self._floor = Floor()
         # Made with the engine, which is loaded for the first test that is checked: most sessions have none.
         self._explained: Explained | None = None
-        self._tests_s = self._pursuit_s = self._looking_s = self._finding_s = 0.0
-        self._clearing_s = [0.0, 0.0]  # slow ones, quick ones
+        self._tests_s = 0.0
+        self._clearing = tuple(_Purse(_CLEARING_SHARE, start_s) for start_s in _CLEARING_S)
+        self._finding = _Purse(_FINDING_SHARE, _FINDING_S)
+        self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
+        self._pursuit = _Purse(_PURSUIT_SHARE)
 
     def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
         """Return whether a test with these figures is to be checked."""
@@ -72,12 +88,11 @@ class LeakCheck:
 
     def has_time_to_clear(self, first_run_s: float) -> bool:
         """Return whether a suspect of this duration may be run again, to clear it."""
-        is_quick = first_run_s <= _QUICK_S
-        spent_s = self._clearing_s[is_quick]
-        if spent_s == 0.0 and first_run_s <= _FIRST_S:
+        purse = self._clearing[first_run_s <= _QUICK_S]
+        if purse.spent_s == 0.0 and first_run_s <= _FIRST_S:
             return True  # a first run may have been slow for what it imported
         cost_s = first_run_s * (1 if first_run_s >= _LONG_RUN_S else 2)
-        return spent_s + cost_s <= _CLEARING_S[is_quick] + _CLEARING_SHARE * self._tests_s
+        return purse.affords(cost_s, tests_s=self._tests_s)
 
     def learn(self, values: Mapping[str, float], *, leaks: bool = False) -> None:
         """Take in the figures of a test, as part of what the suite retains anyway unless it ``leaks``."""
@@ -105,8 +120,8 @@ class LeakCheck:
             reason = None
             if not self.has_time_to_clear(first_run_s):
                 reason = "running it again would take too much of the suite's time"
-            elif self._finding_s > _FINDING_S + _FINDING_SHARE * self._tests_s:
-                reason = f"the leaks explained before took {self._finding_s:.0f} s"
+            elif not self._finding.affords(0.0, tests_s=self._tests_s):
+                reason = f"the leaks explained before took {self._finding.spent_s:.0f} s"
             if reason is not None:
                 reason = f"a suspect, but {reason}; --memalert-leaks=all checks it"
                 return LeakAnalysis(status="unchecked", reason=reason)
@@ -124,14 +139,14 @@ class LeakCheck:
         # Beside other programs a re-run takes longer, and costs no more.
         seconds = stopwatch.worked_s()
         if looking and analysis.status != "leaking":
-            self._looking_s += seconds
+            self._looking.spent_s += seconds
         if not asked_for:
-            if analysis.status == "leaking":
-                self._finding_s += seconds if self._explained.times > explained else 0.0
-            else:
-                self._clearing_s[first_run_s <= _QUICK_S] += seconds
+            if analysis.status != "leaking":
+                self._clearing[first_run_s <= _QUICK_S].spent_s += seconds
+            elif self._explained.times > explained:
+                self._finding.spent_s += seconds
             if pursuing:
-                self._pursuit_s += max(0.0, seconds - 3 * first_run_s)
+                self._pursuit.spent_s += max(0.0, seconds - 3 * first_run_s)
         return analysis
 
     def _investigate(
@@ -163,7 +178,7 @@ class LeakCheck:
             )
 
     def _has_time_to_pursue(self) -> bool:
-        return self._pursuit_s + _PURSUIT_S <= _PURSUIT_SHARE * self._tests_s
+        return self._pursuit.affords(_PURSUIT_S, tests_s=self._tests_s)
 
     def _has_time_to_look(self, limits: MarkerLimits) -> bool:
         """Return whether a test may be run for some time before it is called flat."""
@@ -171,7 +186,7 @@ class LeakCheck:
             return True  # the price is fixed, or asked for by name
         # Not by its own first run, which may have been slow for what it imported: a look at a quick test
         # takes 20 ms, and at a slow one no more runs than without.
-        return self._looking_s <= _LOOKING_S + _LOOKING_SHARE * self._tests_s
+        return self._looking.affords(0.0, tests_s=self._tests_s)
 
     @staticmethod
     def _policy(*, asked_for: bool, pursuing: bool, looking: bool) -> Policy:

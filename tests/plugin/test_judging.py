@@ -246,6 +246,23 @@ def test_default_efficiency_warns_of_a_spike(serial: Inner) -> None:
     assert alert["observed"] < 0.5
 
 
+NO_GROWTH_RATE = """
+[[tool.memalert.rules]]
+name = "growth-rate"
+enabled = false
+"""
+
+
+def rss_rule(line_bytes: int) -> str:
+    """Return the rule by default on resident memory with another line, at its higher severity."""
+    return f"""
+[[tool.memalert.rules]]
+name = "rss"
+severity = "critical"
+threshold = {line_bytes}
+"""
+
+
 def test_resident_line_blames_the_test_that_crosses_it(serial: Inner) -> None:
     """Once; those after it found it crossed. Its advice names who brought the most."""
     serial.write(
@@ -265,18 +282,7 @@ def test_resident_line_blames_the_test_that_crosses_it(serial: Inner) -> None:
     # The level of a fresh process is not known beforehand: it is measured by a run of its own.
     serial.run_apart("--memalert-fail-on=never")
     line = serial.tests()["test_brings_most"]["rss_after_bytes"] + 3 * 2**20
-    serial.configure(
-        f"""
-        [[tool.memalert.rules]]
-        name = "growth-rate"
-        enabled = false
-
-        [[tool.memalert.rules]]
-        name = "rss"
-        severity = "critical"
-        threshold = {line}
-        """
-    )
+    serial.configure(f"{NO_GROWTH_RATE}{rss_rule(line)}")
     done = serial.run_apart()
     done.assert_outcomes(passed=2, failed=1)
     done.stdout.fnmatch_lines(
@@ -305,14 +311,7 @@ def test_line_that_a_wider_fixture_crosses_is_its_first_tests(serial: Inner) -> 
     )
     serial.run_apart("--memalert-fail-on=never")
     line = serial.tests()["test_before"]["rss_after_bytes"] + 12 * 2**20
-    serial.configure(
-        f"""
-        [[tool.memalert.rules]]
-        name = "rss"
-        severity = "critical"
-        threshold = {line}
-        """
-    )
+    serial.configure(rss_rule(line))
     done = serial.run_apart()
     done.assert_outcomes(passed=1, failed=1)
     done.stdout.fnmatch_lines(["*test_uses: resident memory after the test * crossed the limit of *"])
@@ -332,14 +331,7 @@ def test_nobody_is_blamed_for_a_line_that_many_small_tests_crossed(serial: Inner
     )
     serial.run_apart("--memalert-fail-on=never")
     line = serial.report()["tests"][0]["rss_before_bytes"] + 6 * 2**20
-    serial.configure(
-        f"""
-        [[tool.memalert.rules]]
-        name = "rss"
-        severity = "critical"
-        threshold = {line}
-        """
-    )
+    serial.configure(rss_rule(line))
     serial.run_apart().assert_outcomes(passed=40)
     report = serial.report()
     assert report["tests"][-1]["rss_after_bytes"] > line
@@ -365,25 +357,15 @@ def test_memory_that_re_runs_leave_carries_nobody_across_a_line(serial: Inner) -
     # The level of a fresh process is not known beforehand: it is measured by a run of its own.
     serial.run_apart("--memalert-fail-on=never", leaks="suspects")
     line = serial.tests()["test_leaking"]["rss_before_bytes"] + 24 * 2**20
-    serial.configure(
-        f"""
-        [[tool.memalert.rules]]
-        name = "growth-rate"
-        enabled = false
-
-        [[tool.memalert.rules]]
-        name = "rss"
-        severity = "critical"
-        threshold = {line}
-
-        [[tool.memalert.rules]]
-        name = "session-peak"
-        scope = "session"
-        metric = "rss_peak_bytes"
-        severity = "critical"
-        threshold = {line}
-        """
-    )
+    session_peak = f"""
+[[tool.memalert.rules]]
+name = "session-peak"
+scope = "session"
+metric = "rss_peak_bytes"
+severity = "critical"
+threshold = {line}
+"""
+    serial.configure(f"{NO_GROWTH_RATE}{rss_rule(line)}{session_peak}")
     done = serial.run_apart("-v", leaks="suspects")
     done.assert_outcomes(passed=2, xfailed=1)
     assert done.ret == pytest.ExitCode.OK
@@ -394,14 +376,7 @@ def test_memory_that_re_runs_leave_carries_nobody_across_a_line(serial: Inner) -
 def test_session_that_starts_above_a_resident_line_says_so_once(inner: Inner) -> None:
     """And blames no test."""
     inner.write("def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass")
-    inner.configure(
-        """
-        [[tool.memalert.rules]]
-        name = "rss"
-        severity = "critical"
-        threshold = "1 MiB"
-        """
-    )
+    inner.configure(rss_rule(2**20))
     arguments = ["--dist=loadfile"] if inner.distributed else []
     done = inner.run("-v", *arguments)
     done.assert_outcomes(passed=3, warnings=0)
