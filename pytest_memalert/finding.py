@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.attribution.composition import Composition, Kinds, compose
+from pytest_memalert.attribution.containers import length_by_name
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting import Excuse, Known, Operation, hunt
@@ -53,9 +54,15 @@ class Explained:
     ``times`` counts the explanations.
     """
 
-    by_composition: dict[Composition, Explanation] = field(default_factory=dict)
-    by_kinds: dict[Kinds, _Familiar] = field(default_factory=dict)
+    by_composition: dict[Composition, list[Explanation]] = field(default_factory=dict)
+    by_kinds: dict[Kinds, list[_Familiar]] = field(default_factory=dict)
     times: int = 0
+
+    def growing(self) -> set[tuple[str, ...]]:
+        """Return the names of the containers that grow with these leaks."""
+        found = [each.explanation for alike in self.by_kinds.values() for each in alike]
+        found += [each for alike in self.by_composition.values() for each in alike]
+        return {explanation.grows for explanation in found if explanation.grows}
 
 
 def find_leaks(
@@ -123,23 +130,30 @@ def investigate(
     composition: Composition = frozenset()
     left: tuple[Kinds, int, float] = (frozenset(), 0, 0.0)
     known = Explained() if explained is None else explained
+    lengths = {names: length_by_name(names) for names in known.growing()}
+
+    def grows(familiar: Explanation) -> bool:
+        """Return whether what held a known leak has become longer, where it has a name."""
+        before, now = lengths.get(familiar.grows), length_by_name(familiar.grows)
+        return before is None or now is None or now > before
 
     def recognise(kinds: Kinds, times: int, blocks: float) -> Known | None:
         nonlocal explanation, left
         if blocks > _BLOCKS_PER_OBJECT * times * sum(count for _, count in kinds):
             return None  # what has a name of its own is the lesser part of it
+        for familiar in known.by_kinds.get(kinds, ()):
+            is_alike = abs(blocks - times * familiar.blocks) <= max(1.0, _SAME * blocks)
+            if is_alike and grows(familiar.explanation):  # else it goes elsewhere: into a cache, perhaps
+                explanation = familiar.explanation
+                size_bytes = None if familiar.bytes is None else times * familiar.bytes
+                return Known(bytes_per_run=size_bytes, harmless=familiar.harmless)
         left = (kinds, times, blocks)
-        familiar = known.by_kinds.get(kinds)
-        if familiar is None or abs(blocks - times * familiar.blocks) > max(1.0, _SAME * blocks):
-            return None
-        explanation = familiar.explanation
-        size_bytes = None if familiar.bytes is None else times * familiar.bytes
-        return Known(bytes_per_run=size_bytes, harmless=familiar.harmless)
+        return None
 
     def is_known() -> bool:
         nonlocal explanation, composition
         composition = compose(run)
-        explanation = known.by_composition.get(composition)
+        explanation = next(filter(grows, known.by_composition.get(composition, ())), None)
         return explanation is not None
 
     def bounded(lost: Mapping[Signal, float], few_runs: bool) -> Excuse | None:
@@ -148,7 +162,8 @@ def investigate(
             from pytest_memalert.attribution.bounds import filling_cache
 
             # Before the explanation, which traces: a slow run may take 25 times as long then.
-            if (bound := filling_cache(run, heap_bytes=lost.get("heap", 0.0))) is not None:
+            bound = filling_cache(run, heap_bytes=lost.get("heap", 0.0), blocks=lost.get("blocks", 0.0))
+            if bound is not None:
                 reason = f"most of it is in a container that lets go of the oldest once it is full ({bound})"
                 return Excuse(status="unclear", reason=reason)
         if explanation is None:
@@ -157,8 +172,13 @@ def investigate(
 
             known.times += 1
             explanation = explain(run, lost=lost, root=root)
-            if explained is not None and (left_behind := composition or compose(run)):
-                known.by_composition[left_behind] = _without_callers(explanation)
+            # What is bounded below its bound today may be at a bound of another's tomorrow: not kept.
+            if (
+                explained is not None
+                and not explanation.bounded
+                and (left_behind := composition or compose(run))
+            ):
+                known.by_composition.setdefault(left_behind, []).append(_without_callers(explanation))
         frameworks = explanation.framework and (
             explanation.native or _accounts_for(explanation.framework_survivors, lost)
         )
@@ -179,7 +199,7 @@ def investigate(
         is_known=is_known if known.by_composition else None,
         bounded=bounded,
     )
-    if explanation is not None and left[0] not in known.by_kinds:
+    if explanation is not None:
         _remember(known, analysis, explanation, *left)
     if analysis.status != "leaking" or explanation is None:
         return analysis
@@ -204,7 +224,6 @@ def _remember(
 ) -> None:
     """Keep a leak, or what pytest itself leaves behind, so that it is recognised after two runs."""
     leaks = analysis.status == "leaking" and explanation.survivors
-    # What is bounded below its bound today may be at a bound of another's tomorrow: not kept.
     harmless = analysis.status == "clean" and explanation.framework
     paces = analysis.blocks_per_run is not None and abs(analysis.blocks_per_run - blocks) <= _SAME * blocks
     if not kinds or not (harmless or (leaks and paces)):
@@ -215,13 +234,17 @@ def _remember(
     named_bytes = sum(survivor.size_bytes for survivor in explanation.survivors if survivor.type in named)
     if leaks and (analysis.bytes_per_run or 0.0) > _MOST_BESIDE * max(named_bytes, _LEAST_NAMED_BYTES):
         return
+    alike = known.by_kinds.setdefault(kinds, [])
+    if any(familiar.explanation.signature == explanation.signature for familiar in alike):
+        return
     size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / times
-    known.by_kinds[kinds] = _Familiar(
+    familiar = _Familiar(
         explanation=_without_callers(explanation),
         blocks=blocks / times,
         bytes=size_bytes,
         harmless=analysis.reason if harmless else None,
     )
+    alike.append(familiar)
 
 
 def _without_callers(explanation: Explanation) -> Explanation:

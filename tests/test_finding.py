@@ -21,6 +21,7 @@ from pytest_memalert.finding import Explained, investigate
 from pytest_memalert.leaks import Policy
 
 KEPT: list[object] = []
+OTHERS: list[object] = []
 LATEST: deque[object] = deque(maxlen=50)
 
 
@@ -287,6 +288,40 @@ def test_a_leak_explained_before_is_recognised() -> None:
     assert again.bytes_per_run == first.bytes_per_run
     assert again.reason is not None
     assert again.reason.endswith("of a leak that was confirmed before")
+
+
+def test_a_cache_of_what_leaks_elsewhere_is_no_leak() -> None:
+    """``KEPT`` gets no more of them: they fill a cache, or leak elsewhere."""
+    explained = Explained()
+    assert investigate(keep_order, explained=explained).status == "leaking"
+    cache: list[object] = []
+
+    def keep_few() -> None:
+        cache.append(Order(1))
+        if len(cache) >= 300:
+            cache.clear()
+
+    assert investigate(keep_few, explained=explained).status == "clean"
+
+    def keep_elsewhere() -> None:
+        OTHERS.append(Order(1))
+
+    found = investigate(keep_elsewhere, explained=explained)
+    assert found.status == "leaking"
+    assert "OTHERS" in " ".join(found.survivors[0].held_by)
+    OTHERS.clear()
+    again = investigate(keep_elsewhere, explained=explained)
+    assert again.signature == found.signature
+
+
+def test_a_leak_of_what_a_cache_keeps_elsewhere_is_not_excused() -> None:
+    """What is below a bound is no leak of such objects, wherever they are."""
+    explained, cache = Explained(), deque[object](maxlen=3000)
+    policy = Policy(shape_s=0.0)
+    cached = investigate(lambda: cache.append([Order(1), [1], [2]]), explained=explained, policy=policy)
+    assert (cached.status, (cached.reason or "")[:7]) == ("clean", "bounded")
+    leak = investigate(lambda: KEPT.append([Order(1), [1], [2]]), explained=explained, policy=policy)
+    assert leak.status == "leaking"
 
 
 def test_a_recognised_leak_names_no_caller_of_the_test_that_was_explained() -> None:

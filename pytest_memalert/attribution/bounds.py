@@ -10,7 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from types import FunctionType, ModuleType
 
-from pytest_memalert.attribution.containers import CONTAINERS, container_lengths, grown_containers
+from pytest_memalert.attribution.containers import (
+    CONTAINERS,
+    container_lengths,
+    grown_containers,
+    newest,
+    untracked_dicts,
+)
+from pytest_memalert.attribution.eviction import find_eviction
 from pytest_memalert.attribution.objects import (
     class_constants,
     is_kind,
@@ -23,7 +30,7 @@ from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import flat_size
 from pytest_memalert.collector import can_freeze, clear_caches, collect, frozen
 
-__all__ = ["LRU_WRAPPER", "bounded_holder", "filling_cache", "stdlib_bound"]
+__all__ = ["LRU_WRAPPER", "bounded_holder", "filling_cache", "kept_small", "stdlib_bound"]
 
 LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
 
@@ -58,16 +65,19 @@ def bounded_holder(container: object) -> str | None:
         return None
 
 
-def filling_cache(run: Callable[[], str | None], *, heap_bytes: float = 0.0) -> str | None:
+def filling_cache(
+    run: Callable[[], str | None], *, heap_bytes: float = 0.0, blocks: float = 0.0
+) -> str | None:
     """Return the bound of an evicting container that ``run`` fills with most of what it leaves; else None.
 
-    That is most of the objects, and of the ``heap_bytes`` that each run takes. Others may hold the same
-    objects: through weak references whose callbacks remove them, say, or in lists that are emptied when an
-    object is disposed of. ``run`` is called twice, and nothing is traced.
+    That is most of the objects, or of the ``blocks``, and of the ``heap_bytes`` that each run takes.
+    Others may hold the same objects: through weak references whose callbacks remove them, say, or in lists
+    that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced.
     """
     if not can_freeze():
         return None
     lengths = container_lengths()
+    dicts = [(obj, length(obj) or 0) for obj in untracked_dicts()]
     with frozen():
         collect()
         for _ in range(_RUNS):
@@ -77,20 +87,45 @@ def filling_cache(run: Callable[[], str | None], *, heap_bytes: float = 0.0) -> 
             collect()
         new = gc.get_objects()
     known = {id(obj) for obj in new}
-    grown = [obj for obj, _ in grown_containers(lengths, known, {id(lengths), id(new), id(known)}, _RUNS)]
-    ours = {id(grown), id(new)}
-    holders = [obj for obj in gc.get_referrers(*grown) if id(obj) not in ours]
+    grown = grown_containers(lengths, known, {id(lengths), id(new), id(known)}, _RUNS)
+    longer = ((obj, (length(obj) or 0) - count) for obj, count in dicts)
+    grown += [(obj, added / _RUNS) for obj, added in longer if added > 0]
+    containers = [obj for obj, _ in grown]
+    ours = {id(grown), id(dicts), id(containers), id(new), *map(id, grown), *map(id, dicts)}
+    holders = [obj for obj in gc.get_referrers(*containers) if id(obj) not in ours]
     # The attributes of an instance may be in a dict of their own.
     holders += gc.get_referrers(*(obj for obj in holders if type(obj) is dict))
-    for holder in (*grown, *holders):
-        bound = bounded_holder(holder)
-        if bound is None:
-            continue
-        below, untracked = _below(holder, known)
-        size_bytes = sum(map(flat_size, (*below, *untracked))) / _RUNS
-        if below and len(below) >= _MOST * len(known) and size_bytes >= _MOST * heap_bytes:
-            return bound
+    for holder in (*containers, *holders):
+        if (bound := bounded_holder(holder)) is not None:
+            below, untracked = _below(holder, known)
+            size_bytes = sum(map(flat_size, (*below, *untracked))) / _RUNS
+            if below and len(below) >= _MOST * len(known) and size_bytes >= _MOST * heap_bytes:
+                return bound
+    for container, added in grown:
+        below, untracked = _below(container, known)
+        plain = {id(obj): obj for obj in (*untracked, *newest(container, round(added * _RUNS)))}
+        plain = {key: obj for key, obj in plain.items() if not gc.is_tracked(obj)}
+        size_bytes = sum(map(flat_size, (*below, *plain.values()))) / _RUNS
+        has_objects = below and len(below) >= _MOST * len(known)
+        has_blocks = blocks > 0 and len(plain) / _RUNS >= _MOST * blocks
+        has_most = (has_objects or has_blocks) and size_bytes >= _MOST * heap_bytes
+        if has_most and (kept := kept_small(container)) is not None:
+            return kept
     return None
+
+
+def kept_small(container: object, *, surely: bool = False) -> str | None:
+    """Return how the code that adds to a container keeps it small; None where it doesn't.
+
+    ``surely`` asks for a bound that is known.
+    """
+    found = find_eviction(container)
+    if found is None or (surely and found.limit is None):
+        return None
+    if found.limit is None:
+        return f"{found.function} removes from it by {found.by}"
+    text = _bound_text(length(container), found.limit, slack=_SLACK)
+    return None if text is None else f"{text}, by {found.function}"
 
 
 def stdlib_bound(module: str, variable: str, cache: object) -> str | None:

@@ -100,7 +100,7 @@ class Explanation:
     has the Python frames active then. ``framework`` says that everything was allocated within pytest, pluggy
     or their plugins, and that no variable of the user's holds it: those survivors are in
     ``framework_survivors``, and raise nothing. ``bounded`` is set where every survivor is held by something
-    that evicts, and that is not yet full.
+    that evicts, and that is not yet full. ``grows`` names the container that gets longer, from its module on.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
 
@@ -113,6 +113,7 @@ class Explanation:
     grown_at: tuple[str, ...] = ()
     framework: bool = False
     bounded: str | None = None
+    grows: tuple[str, ...] = ()
     confidence: float = 0.0
     runs: int = 0
     reason: str | None = None
@@ -220,6 +221,7 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
         component=sites.component_of(leading[0].frames) if leading else "",
         framework=bool(framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
+        grows=next((holder.grows for holder in leading_holders if holder is not None), ()),
         confidence=max((group.confidence for group in users or framework), default=0.0),
         runs=seen.runs,
         reason=seen.reason,

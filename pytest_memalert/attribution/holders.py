@@ -32,7 +32,7 @@ from types import (
 )
 from typing import Literal, cast
 
-from pytest_memalert.attribution.bounds import LRU_WRAPPER, bounded_holder, stdlib_bound
+from pytest_memalert.attribution.bounds import LRU_WRAPPER, bounded_holder, kept_small, stdlib_bound
 from pytest_memalert.attribution.objects import (
     attribute_of,
     class_dict,
@@ -84,9 +84,11 @@ class Holder:
 
     ``hops`` is for people, from the root to the survivor. ``variable`` is the root's name for
     the first holder, ``container`` that holder's type, ``types`` all types on the way.
-    ``identity`` names the root without numbers or keys. ``gets_names`` says that a module or class gets
-    new names in each run, ``variable`` being one of them or not known. ``bounded`` is set where a holder on
-    the way evicts and is not yet full; ``bounded_by`` is its identity, for a search without it.
+    ``identity`` names the root without numbers or keys. ``grows`` are the names by which a container that
+    gets longer is reached from a module or class, attribute by attribute; empty where it isn't.
+    ``gets_names`` says that a module or class gets new names in each run, ``variable`` being one of them or
+    not known. ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
+    identity, for a search without it.
     """
 
     root: RootKind
@@ -96,6 +98,7 @@ class Holder:
     types: tuple[str, ...] = ()
     hops: tuple[str, ...] = ()
     identity: str = ""
+    grows: tuple[str, ...] = ()
     gets_names: bool = False
     bounded: str | None = None
     bounded_by: tuple[int, ...] = ()
@@ -129,6 +132,7 @@ class HolderSearch:
     ) -> None:
         self._survivors = survivors
         self._growth = {id(obj): per_run for obj, per_run in grown}
+        self._kept_small: dict[int, str | None] = {}
         self._watch, self._limit_s = Stopwatch(), limit_s
         self._modules = _module_roots()
         self._threads = {id(thread) for thread in threading.enumerate()}
@@ -335,6 +339,8 @@ class HolderSearch:
         lru_on_method = lru_unbounded = False
         target = None
         bounded_by = 0
+        reached: tuple[str, ...] = (root.name,) if root.kind in ("module", "class") else ()
+        grows: tuple[str, ...] = ()
         new_names = self._new_names(path, root)
         if new_names is not None:
             hops.append(f"{root.kind} {root.name}, {_growth_text(new_names)}")
@@ -377,7 +383,11 @@ class HolderSearch:
             end = path[position + used]
             is_last = position + used == len(path) - 1
             kind = type_name(type(end))
-            if bounded is None and (bounded := bounded_holder(holder)) is not None:
+            is_named = edge.startswith(".") or (position == 0 and root.kind == "module" and edge != C_STATE)
+            reached = (*reached, edge.lstrip(".")) if reached and is_named else ()
+            if id(end) in self._growth:
+                grows = grows or reached
+            if bounded is None and (bounded := self._bound_of(holder)) is not None:
                 bounded_by = id(holder)
             if type(holder) is LRU_WRAPPER:
                 lru = _function_name(holder)
@@ -405,6 +415,7 @@ class HolderSearch:
             types=tuple(types),
             hops=tuple(hops),
             identity=identity,
+            grows=grows,
             gets_names=new_names is not None,
             bounded=bounded,
             bounded_by=(bounded_by,) if bounded is not None else (),
@@ -413,6 +424,15 @@ class HolderSearch:
             lru_cache_unbounded=lru_unbounded,
             thread_target=target,
         )
+
+    def _bound_of(self, holder: object) -> str | None:
+        bound = bounded_holder(holder)
+        if bound is not None or id(holder) not in self._growth:
+            return bound
+        # Reads a source file: of what grows alone, and once.
+        if id(holder) not in self._kept_small:
+            self._kept_small[id(holder)] = kept_small(holder, surely=True)
+        return self._kept_small[id(holder)]
 
     def _new_names(self, path: list[object], root: _Root) -> float | None:
         """Return how many names the module or class at the root gets per run; None where it has them all.

@@ -22,6 +22,7 @@ __all__ = [
     "OWN_DIRECTORY",
     "Frame",
     "Origin",
+    "compile_file",
     "component_of",
     "describe",
     "frames_of",
@@ -247,7 +248,22 @@ def _function_at(filename: str, line: int) -> str | None:
     return None
 
 
-# Read from the file and not through linecache, which would keep the text: we would grow what we measure.
+def compile_file(filename: str, *, flags: int = 0) -> Any:
+    """Return the code of a source file, or its syntax tree (``ast.PyCF_ONLY_AST``); None where it has none.
+
+    Read from the file and not through linecache, which would keep the text: we would grow what we measure.
+    """
+    try:
+        path = Path(filename)
+        if path.stat().st_size > _LARGEST_SOURCE_BYTES:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of invalid escapes and the like: not ours to tell
+            return compile(path.read_bytes(), filename, "exec", flags, dont_inherit=True, optimize=0)
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return None
+
+
 @functools.lru_cache(maxsize=64)
 def _functions_in(filename: str) -> tuple[tuple[int, int, str], ...]:
     """Return (first line, last line, dotted name) of every function in a file, innermost first.
@@ -255,14 +271,8 @@ def _functions_in(filename: str) -> tuple[tuple[int, int, str], ...]:
     Compiling is done in C: 20 ms for the 4,000 lines of a large module, where walking its syntax tree
     takes 200.
     """
-    try:
-        path = Path(filename)
-        if path.stat().st_size > _LARGEST_SOURCE_BYTES:
-            return ()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes and the like: not ours to tell
-            module = compile(path.read_bytes(), filename, "exec", dont_inherit=True, optimize=0)
-    except (OSError, SyntaxError, ValueError, RecursionError):
+    module = compile_file(filename)
+    if module is None:
         return ()
     found: list[tuple[int, int, str]] = [(1, sys.maxsize, "<module>")]
     _collect_functions(module, "", found)

@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from types import FunctionType
 
-from pytest_memalert.attribution.containers import container_lengths, grown_containers
+from pytest_memalert.attribution.containers import (
+    container_lengths,
+    grown_containers,
+    newest,
+    untracked_dicts,
+)
 from pytest_memalert.attribution.objects import (
     instance_dict,
     is_exactly,
     is_frame_of,
-    is_kind,
-    items_of,
     length,
     referents_of,
     type_name,
@@ -53,9 +55,6 @@ _MOST_TRACED_OBJECTS = 50_000
 
 #: Taking all traces costs 2 us each and as much memory as the traces.
 _MOST_TRACED_BYTES = 256 * 2**20
-
-#: Elements of a set that are looked at for new ones.
-_MOST_ELEMENTS = 200_000
 
 #: A test that takes so long is run no more often than growth needs to show twice.
 _SLOW_RUN_S = 1.0
@@ -384,7 +383,7 @@ def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[i
     if not candidates and not wants_dicts and not doubted:
         return
     if wants_dicts:
-        candidates += _untracked_dicts()
+        candidates += untracked_dicts()
     before = [length(obj) or 0 for obj in candidates]
     started_tracing = start_tracing()
     # Where somebody else has been tracing, elements from before these runs have traces as well.
@@ -392,7 +391,7 @@ def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[i
         frozenset()
         if started_tracing
         else frozenset(
-            id(old) for obj, count in zip(candidates, before, strict=True) for old in _newest(obj, count)
+            id(old) for obj, count in zip(candidates, before, strict=True) for old in newest(obj, count)
         )
     )
     try:
@@ -421,8 +420,8 @@ def _untracked_share(holder: object, new_ids: set[int], per_run: float) -> float
     """Return how much of a container's growth per run is not by tracked survivors."""
     if per_run <= 0:
         return 0.0
-    newest = list(_newest(holder, round(per_run) + 1))
-    if any(id(obj) in new_ids for obj in newest):
+    taken_in = newest(holder, round(per_run) + 1)
+    if any(id(obj) in new_ids for obj in taken_in):
         return 0.0
     return per_run
 
@@ -434,7 +433,7 @@ def _untracked_groups(holder: object, added: int, runs: int, known: frozenset[in
     """
     groups: dict[tuple[int, tuple[Frame, ...]], Group] = {}
     seen: set[int] = set()
-    for obj in _newest(holder, added):
+    for obj in newest(holder, added):
         traceback = traceback_of(obj)
         if traceback is None or is_ours(traceback) or gc.is_tracked(obj) or id(obj) in seen:
             continue
@@ -459,38 +458,6 @@ def _untracked_groups(holder: object, added: int, runs: int, known: frozenset[in
         group.per_run += 1 / runs
     # One new object in all the runs is a replaced value, not growth.
     return [group for group in groups.values() if len(group.objects) >= 2]
-
-
-def _untracked_dicts() -> list[object]:
-    """Return the dicts that the collector doesn't track, as attributes and globals refer to them.
-
-    0.3 s with a million objects. Tuples and lists are passed over: they hold such dicts as data.
-    """
-    found: dict[int, object] = {}
-    for obj in gc.get_objects():
-        kind = type(obj)
-        if kind is tuple or kind is list:
-            continue
-        for child in referents_of(obj):
-            if type(child) is dict and not gc.is_tracked(child):
-                found[id(child)] = child
-    return list(found.values())
-
-
-def _newest(holder: object, added: int) -> Iterable[object]:
-    """Yield what a container took in last, without comparing; of unordered ones, everything."""
-    if is_kind(holder, dict):
-        # A subclass may define __reversed__ otherwise: the order of the plain dict is meant.
-        for key, value in islice(items_of(holder)[::-1], added):
-            yield key
-            yield value
-        return
-    elements = referents_of(holder)
-    if is_kind(holder, (list, deque)):
-        kept = elements[-added - 1 :] + elements[: added + 1]
-        yield from {id(obj): obj for obj in kept}.values()
-    elif len(elements) <= _MOST_ELEMENTS:
-        yield from elements
 
 
 def _without_accidents(groups: list[Group]) -> list[Group]:

@@ -1,0 +1,365 @@
+"""Tests for the containers that the code around them keeps small."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pytest_memalert.attribution.bounds import filling_cache, kept_small
+from pytest_memalert.attribution.eviction import Eviction, find_eviction
+
+Load = Callable[[str], ModuleType]
+NUMBERS = itertools.count()
+
+KEPT_SMALL = {
+    "cleared when it is full": (
+        """
+        KEPT = {}
+        def put(key):
+            if len(KEPT) >= 300:
+                KEPT.clear()
+            KEPT[key] = [key]
+        """,
+        Eviction(function="kept.put", by="length", limit=300),
+    ),
+    "one goes for each that comes, by a named constant": (
+        """
+        MOST = 500
+        KEPT = {}
+        def put(key):
+            KEPT[key] = [key]
+            while MOST < len(KEPT):
+                del KEPT[next(iter(KEPT))]
+        """,
+        Eviction(function="kept.put", by="length", limit=500),
+    ),
+    "another function of an instance lets go, beyond its own limit": (
+        """
+        class Store:
+            def __init__(self, limit):
+                self.limit, self._kept = limit, {}
+            def put(self, key):
+                self._kept[key] = [key]
+                self._shrink()
+            def _shrink(self):
+                if len(self._kept) > self.limit:
+                    self._drop()
+            def _drop(self):
+                self._kept.popitem()
+        STORE = Store(400)
+        KEPT = STORE._kept
+        put = STORE.put
+        """,
+        Eviction(function="kept.put", by="length", limit=400),
+    ),
+    "in a private slot, beyond a constant of the class": (
+        """
+        class Store:
+            __slots__ = ("__kept",)
+            MOST = 30
+            def __init__(self):
+                self.__kept = []
+            def put(self, key):
+                self.__kept.append([key])
+                if len(self.__kept) > self.MOST:
+                    self.__kept.pop(0)
+            def kept(self):
+                return self.__kept
+        STORE = Store()
+        KEPT = STORE.kept()
+        put = STORE.put
+        """,
+        Eviction(function="kept.put", by="length", limit=30),
+    ),
+    "of a class": (
+        """
+        class Doc:
+            kept = {}
+            @classmethod
+            def put(cls, key):
+                if len(cls.kept) == 64:
+                    cls.kept.clear()
+                cls.kept[key] = [key]
+        KEPT = Doc.kept
+        put = Doc.put
+        """,
+        Eviction(function="kept.put", by="length", limit=64),
+    ),
+    "a dict that keeps itself small": (
+        """
+        from collections import OrderedDict
+        class Recent(OrderedDict):
+            def __setitem__(self, key, value):
+                super().__setitem__(key, value)
+                if len(self) > 20:
+                    self.popitem(last=False)
+        KEPT = Recent()
+        def put(key):
+            KEPT[key] = [key]
+        """,
+        Eviction(function="kept.__setitem__", by="length", limit=20),
+    ),
+    "in the closure of a decorator": (
+        """
+        def memo(size):
+            kept = {}
+            def wrap(key):
+                if len(kept) > size:
+                    kept.clear()
+                kept[key] = [key]
+            return wrap
+        put = memo(700)
+        KEPT = put.__closure__[0].cell_contents
+        """,
+        Eviction(function="kept.wrap", by="length", limit=700),
+    ),
+    "the rest is sliced off": (
+        """
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+            del KEPT[:-40]
+        """,
+        Eviction(function="kept.put", by="length", limit=40),
+    ),
+    "the last ones are kept": (
+        """
+        KEPT = []
+        def put(key):
+            global KEPT
+            KEPT.append([key])
+            KEPT = KEPT[-50:]
+        """,
+        Eviction(function="kept.put", by="length", limit=50),
+    ),
+    "a new one is begun": (
+        """
+        KEPT = {}
+        def put(key):
+            global KEPT
+            if len(KEPT) > 400:
+                KEPT = {}
+            KEPT[key] = [key]
+        """,
+        Eviction(function="kept.put", by="length", limit=400),
+    ),
+    "a pool takes no more": (
+        """
+        KEPT = []
+        def put(key):
+            if len(KEPT) < 8:
+                KEPT.append([key])
+        """,
+        Eviction(function="kept.put", by="length", limit=8),
+    ),
+    "a full pool refuses": (
+        """
+        KEPT = []
+        def put(key):
+            if len(KEPT) >= 9:
+                raise LookupError
+            KEPT.append([key])
+        """,
+        Eviction(function="kept.put", by="length", limit=9),
+    ),
+    "by a bound that isn't known": (
+        """
+        import os
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+            if len(KEPT) > 2 * (os.cpu_count() or 1):
+                KEPT.pop()
+        """,
+        Eviction(function="kept.put", by="length", limit=None),
+    ),
+    "what is old goes": (
+        """
+        import time
+        KEPT = {}
+        def put(key):
+            now = time.monotonic()
+            for other in [one for one, at in KEPT.items() if now - at > 60]:
+                del KEPT[other]
+            KEPT[key] = now
+        """,
+        Eviction(function="kept.put", by="age", limit=None),
+    ),
+}
+
+NOT_KEPT_SMALL = {
+    "it only grows": """
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+        """,
+    "who registers may unregister": """
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+        def remove(key):
+            KEPT.remove(key)
+        """,
+    "somebody may clear it": """
+        KEPT = {}
+        def put(key):
+            KEPT[key] = [key]
+        def clear():
+            KEPT.clear()
+        """,
+    "the last one stays on the stack": """
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+        def pop():
+            if len(KEPT) > 1:
+                KEPT.pop()
+        """,
+    "a queue that somebody else would drain in time": """
+        import time
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+        def drain(until):
+            while KEPT and time.monotonic() < until:
+                KEPT.pop()
+        """,
+    "too many are warned of": """
+        import warnings
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+            if len(KEPT) > 1000:
+                warnings.warn("many")
+        """,
+    "another container is kept small": """
+        KEPT, RECENT = [], []
+        def put(key):
+            KEPT.append([key])
+            RECENT.append(key)
+            if len(RECENT) > 10:
+                RECENT.clear()
+        """,
+    "a local variable has the same name": """
+        KEPT = []
+        def put(key):
+            globals()["KEPT"].append([key])
+        def other(key):
+            KEPT = []
+            KEPT.append(key)
+        """,
+}
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Import a module ``kept`` made of a source."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def load_source(source: str) -> ModuleType:
+        lines = source.strip("\n").splitlines()
+        indent = len(lines[0]) - len(lines[0].lstrip())
+        (tmp_path / "kept.py").write_text("\n".join(line[indent:] for line in lines), encoding="utf-8")
+        importlib.invalidate_caches()
+        return importlib.import_module("kept")
+
+    yield load_source
+    sys.modules.pop("kept", None)
+
+
+@pytest.mark.parametrize(("source", "expected"), KEPT_SMALL.values(), ids=KEPT_SMALL)
+def test_what_adds_lets_go(load: Load, source: str, expected: Eviction) -> None:
+    module = load(source)
+    module.put(1)
+    assert find_eviction(module.KEPT) == expected
+
+
+@pytest.mark.parametrize("source", NOT_KEPT_SMALL.values(), ids=NOT_KEPT_SMALL)
+def test_what_only_adds_is_no_cache(load: Load, source: str) -> None:
+    module = load(source)
+    module.put(1)
+    assert find_eviction(module.KEPT) is None
+
+
+def test_a_container_without_source_has_no_known_eviction(load: Load, tmp_path: Path) -> None:
+    module = load(KEPT_SMALL["cleared when it is full"][0])
+    module.put(1)
+    (tmp_path / "kept.py").write_bytes(b"\x00 = (")
+    assert find_eviction(module.KEPT) is None
+    (tmp_path / "kept.py").unlink()
+    assert find_eviction(module.KEPT) is None
+    assert find_eviction([1, 2]) is None
+
+
+def test_the_container_and_what_holds_it_are_not_asked(load: Load) -> None:
+    class Hostile(dict[int, int]):
+        def __getattribute__(self, name: str) -> object:
+            raise RuntimeError(name)
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError
+
+        __hash__ = None  # type: ignore[assignment]
+
+        def __len__(self) -> int:
+            raise RuntimeError
+
+    class Holder:
+        def __init__(self) -> None:
+            self.kept = Hostile({1: 1})
+
+        def __getattribute__(self, name: str) -> object:
+            raise RuntimeError(name)
+
+    holder = Holder()
+    assert find_eviction(object.__getattribute__(holder, "kept")) is None
+
+
+def test_the_bound_is_told_until_it_is_passed(load: Load) -> None:
+    module = load(KEPT_SMALL["cleared when it is full"][0])
+    for number in range(7):
+        module.put(number)
+    assert kept_small(module.KEPT) == "bounded: 7 of 300, by kept.put"
+    module.KEPT.update((number, []) for number in range(450))
+    assert kept_small(module.KEPT) is None  # somebody else fills it as well
+
+
+def test_only_a_known_bound_is_sure(load: Load) -> None:
+    module = load(KEPT_SMALL["what is old goes"][0])
+    module.put(1)
+    assert kept_small(module.KEPT) == "kept.put removes from it by age"
+    assert kept_small(module.KEPT, surely=True) is None
+
+
+@pytest.mark.parametrize("value", ["[key]", "'value %d' % key"], ids=["objects", "text"])
+def test_a_cache_that_fills_is_seen_by_its_code(load: Load, value: str) -> None:
+    source = KEPT_SMALL["cleared when it is full"][0].replace("[key] = [key]", f"['key %d' % key] = {value}")
+    module = load(source)
+    assert "KEPT['key" in source
+
+    def run() -> None:
+        module.put(next(NUMBERS))
+
+    run()
+    assert filling_cache(run, blocks=2.0) == "bounded: 3 of 300, by kept.put"
+
+
+def test_a_leak_beside_a_cache_of_text_is_not_excused(load: Load) -> None:
+    source = KEPT_SMALL["cleared when it is full"][0].replace("[key] = [key]", "[str(key)] = key")
+    module = load(source)
+    leaked: list[str] = []
+
+    def run() -> None:
+        number = next(NUMBERS) + 1000
+        module.put(number)
+        leaked.extend(f"{number} {each}" for each in range(20))
+
+    run()
+    assert filling_cache(run, blocks=22.0) is None
