@@ -1,0 +1,320 @@
+"""What holds around all re-runs of a test, and is ended once, after the last."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Generator, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from _pytest.tmpdir import tmppath_result_key
+
+from pytest_memalert.plugin.rerun.undo import Undo, do_nothing
+
+__all__ = [
+    "ReportEar",
+    "entered",
+    "item_state_kept",
+    "log_handlers_silent",
+    "random_states_kept",
+    "reports_unheard",
+    "temporary_directories_apart",
+    "timers_of_their_own",
+    "unraisable_exceptions_apart",
+]
+
+
+class ReportEar:
+    """Hear the reports that subtests make in a re-run, in the place of all other plugins."""
+
+    def __init__(self) -> None:
+        self._failure: str | None = None
+
+    def __call__(self, *, report: Any, **kwargs: object) -> list[object]:
+        if report.failed:
+            self._failure = "call: a subtest failed"
+        return []
+
+    def take_failure(self) -> str | None:
+        """Return what failed since it was last asked, once."""
+        failure, self._failure = self._failure, None
+        return failure
+
+
+class _Unheard:
+    """Stand in for a hook that nobody is to hear."""
+
+    def __call__(self, **kwargs: object) -> list[object]:
+        return []
+
+    def call_historic(self, result_callback: object = None, kwargs: object = None) -> None:
+        """Do nothing; the hook itself would remember the call for plugins that come later."""
+
+
+class _QuietHooks:
+    """Stand in for a hook relay: the hooks that tell of an outcome call nobody."""
+
+    def __init__(self, hooks: Any, reports: ReportEar) -> None:
+        self._hooks = hooks
+        self.pytest_runtest_logreport = reports
+        self.pytest_exception_interact = _Unheard()
+        self.pytest_warning_recorded = _Unheard()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hooks, name)
+
+
+@contextlib.contextmanager
+def reports_unheard(session: pytest.Session, reports: ReportEar) -> Generator[None]:
+    """Let no plugin hear of reports: subtests log theirs themselves, in the middle of a run.
+
+    Every node asks ``session.gethookproxy`` for its hooks each time it calls one.
+    """
+    get_hooks = session.gethookproxy
+    quiet: dict[object, _QuietHooks] = {}
+
+    def gethookproxy(path: Path) -> _QuietHooks:
+        hooks = quiet.get(path)
+        if hooks is None:
+            hooks = quiet[path] = _QuietHooks(get_hooks(path), reports)
+        return hooks
+
+    with _attribute_shadowed(session, "gethookproxy", gethookproxy):
+        yield
+
+
+@contextlib.contextmanager
+def _attribute_shadowed(instance: object, name: str, value: object) -> Generator[None]:
+    """Give an object an attribute that hides its class's for a while."""
+    attributes = vars(instance)
+    missing = object()
+    kept = attributes.get(name, missing)
+    attributes[name] = value
+    try:
+        yield
+    finally:
+        if kept is missing:
+            del attributes[name]
+        else:
+            attributes[name] = kept
+
+
+class _OwnProtocol(Protocol):
+    """Name the hook implementation that a plugin puts around the protocol of one item."""
+
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[object]: ...
+
+
+@contextlib.contextmanager
+def timers_of_their_own(item: pytest.Item) -> Generator[tuple[_OwnProtocol, ...]]:
+    """Stop the timers that were set for the item's own run; yield the plugins that set them.
+
+    Both pytest-timeout and faulthandler start a clock before an item's protocol and stop it after: it
+    would run on through all re-runs, and end the session in the midst of them.
+    """
+    plugins: list[_OwnProtocol] = []
+    manager = item.config.pluginmanager
+    faulthandler = sys.modules.get("_pytest.faulthandler")
+    seconds = float(item.config.getini("faulthandler_timeout") or 0)
+    if faulthandler is not None and manager.is_registered(faulthandler) and seconds > 0:
+        plugins.append(faulthandler)
+    timeout = sys.modules.get("pytest_timeout")
+    cancel = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
+    if timeout is not None and cancel is not None and manager.is_registered(timeout):
+        cancel(item=item)
+        plugins.append(timeout)
+    with entered(plugins, item):
+        pass  # Starting faulthandler's clock and stopping it stops the outer one: there is one only.
+    try:
+        yield tuple(plugins)
+    finally:
+        if timeout in plugins:
+            # What follows, the teardown of higher-scoped fixtures, gets its time as before. The timer
+            # is stopped by the plugin's own implementation, which is still around us.
+            next(timeout.pytest_runtest_protocol(item))
+
+
+@contextlib.contextmanager
+def entered(plugins: Any, item: pytest.Item) -> Generator[None]:
+    """Run the protocol wrappers of these plugins around a block."""
+    wrappers = [plugin.pytest_runtest_protocol(item) for plugin in plugins]
+    for wrapper in wrappers:
+        next(wrapper)
+    try:
+        yield
+    finally:
+        for wrapper in reversed(wrappers):
+            next(wrapper, None)
+
+
+@contextlib.contextmanager
+def log_handlers_silent(config: pytest.Config) -> Generator[None]:
+    """Keep what is logged in re-runs from the terminal (``log_cli``) and from ``--log-file``."""
+    plugin = config.pluginmanager.get_plugin("logging-plugin")
+    names = ("log_cli_handler", "log_file_handler")
+    handlers = [getattr(plugin, name) for name in names if hasattr(plugin, name)]
+    for handler in handlers:
+        handler.addFilter(_reject)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_reject)
+
+
+def _reject(record: object) -> bool:
+    return False
+
+
+@contextlib.contextmanager
+def random_states_kept() -> Generator[None]:
+    """Let the next test draw the random numbers that it would have drawn without re-runs."""
+    numpy_random: Any = sys.modules.get("numpy.random")
+    state = random.getstate()
+    numpy_state = numpy_random.get_state() if numpy_random is not None else None
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if numpy_state is not None:
+            numpy_random.set_state(numpy_state)
+
+
+@contextlib.contextmanager
+def unraisable_exceptions_apart(config: pytest.Config) -> Generator[Undo]:
+    """Keep exceptions that nobody could catch in a re-run from the tests that follow.
+
+    From 8.4 on pytest queues them, and those of threads, and warns in the next phase of whatever test
+    that is. Before, one that is raised between phases, when garbage is collected, is printed.
+    """
+    queues = []
+    for module, name in (
+        ("_pytest.unraisableexception", "unraisable_exceptions"),
+        ("_pytest.threadexception", "thread_exceptions"),
+    ):
+        key = getattr(sys.modules.get(module), name, None)
+        if key is not None and key in config.stash:
+            queues.append(config.stash[key])
+    kept = [list(queue) for queue in queues]
+
+    def forget() -> None:
+        for queue in queues:
+            queue.clear()
+
+    hook = sys.unraisablehook
+    if not queues:
+        sys.unraisablehook = _ignore_unraisable
+    try:
+        yield forget
+    finally:
+        if sys.unraisablehook is _ignore_unraisable:
+            sys.unraisablehook = hook
+        for queue, exceptions in zip(queues, kept, strict=True):
+            queue.clear()
+            queue.extend(exceptions)
+
+
+def _ignore_unraisable(unraisable: object) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def temporary_directories_apart(config: pytest.Config) -> Generator[Undo]:
+    """Give each re-run a base directory of its own for ``tmp_path`` and the like; yield what removes it.
+
+    Its name is new each time, as the names in it would have been: a cache that is keyed by path grows.
+    Not so on Python 3.12, whose pathlib interns each new name for ever (python/cpython#113993): every test
+    that uses ``tmp_path`` would seem to leak it.
+    """
+    factory = getattr(config, "_tmp_path_factory", None)
+    if factory is None:
+        yield do_nothing
+        return
+    get_base = factory.getbasetemp
+    made: list[Path] = []
+
+    def getbasetemp() -> Path:
+        if not made:
+            if sys.version_info[:2] == (3, 12):
+                made.append(get_base() / "rerun")
+                made[0].mkdir(mode=0o700, exist_ok=True)
+            else:
+                made.append(Path(tempfile.mkdtemp(prefix="", dir=get_base())))
+        return made[0]
+
+    def remove() -> None:
+        # From 9.1 on the numbers given in a base directory are remembered.
+        if numbers:
+            vars(factory)["_next_number"] = {}
+        while made:
+            shutil.rmtree(made.pop(), ignore_errors=True)
+
+    numbers = "_next_number" in vars(factory)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_attribute_shadowed(factory, "getbasetemp", getbasetemp))
+        if numbers:
+            stack.enter_context(_attribute_shadowed(factory, "_next_number", {}))
+        try:
+            yield remove
+        finally:
+            remove()
+
+
+#: Lists on an item that a run may lengthen: markers added, ``record_property``, captured output and log,
+#: failures of a TestCase, fixtures that a plugin asks for in the test's stead.
+_ITEM_LISTS = ("own_markers", "user_properties", "_report_sections", "_excinfo", "fixturenames")
+
+
+@contextlib.contextmanager
+def item_state_kept(item: pytest.Item) -> Generator[Undo]:
+    """Keep the item's attributes, markers and stash; yield what makes it ready for one more run."""
+    attributes = vars(item)
+    found = dict(attributes)
+    ready = dict(attributes)
+    if _has_instance_of_its_own(item):
+        # pytest makes the instance once for an item; each run gets one, as the first did.
+        ready.pop("_obj", None)
+        ready.pop("_instance", None)
+    lists = [(found[name], list(found[name])) for name in _ITEM_LISTS if type(found.get(name)) is list]
+    # Whoever makes reports puts it there, tmp_path's teardown wants it and takes it away.
+    item.stash.setdefault(tmppath_result_key, {})
+    tables: list[tuple[MutableMapping[Any, Any], dict[Any, Any]]] = []
+    for owner, name in ((item.keywords, "_markers"), (item.stash, "_storage")):
+        table = getattr(owner, name, None)
+        if isinstance(table, dict):
+            tables.append((table, dict(table)))
+    extra_keywords = set(item.extra_keyword_matches)
+
+    def put_back(kept: dict[str, Any]) -> None:
+        attributes.clear()
+        attributes.update(kept)
+        for live, content in lists:
+            live[:] = content
+        for table, entries in tables:
+            table.clear()
+            table.update(entries)
+        item.extra_keyword_matches.clear()
+        item.extra_keyword_matches.update(extra_keywords)
+
+    try:
+        yield functools.partial(put_back, ready)
+    finally:
+        put_back(found)
+
+
+def _has_instance_of_its_own(item: pytest.Item) -> bool:
+    """Return whether the item is a plain method: what it calls can be had again from a new instance.
+
+    A plugin may have put something else in its place (``item.obj = retrying(item.obj)``); that stays.
+    """
+    if not isinstance(item, pytest.Function) or not isinstance(item.parent, pytest.Class):
+        return False
+    called = vars(item).get("_obj")
+    method = getattr(item.parent.obj, item.originalname, None)
+    return called is None or getattr(called, "__func__", called) is getattr(method, "__func__", method)
