@@ -11,9 +11,7 @@ Trouble on the way yields fewer facts, never an exception.
 
 from __future__ import annotations
 
-import functools
 import re
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -23,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_memalert.attribution import advice, sites
-from pytest_memalert.attribution.advice import Finding, Package
+from pytest_memalert.attribution.advice import Finding
 from pytest_memalert.attribution.bounds import bounded_holder
 from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch
@@ -31,10 +29,17 @@ from pytest_memalert.attribution.native import NativeGrowth, measure_native_grow
 from pytest_memalert.attribution.objects import (
     base_names,
     is_kind,
-    module_dict,
     referents_of,
     type_module,
     type_name,
+)
+from pytest_memalert.attribution.packages import (
+    compiled_package_of_file,
+    is_stdlib,
+    origin_of_name,
+    package_of_extension,
+    package_of_file,
+    package_of_module,
 )
 from pytest_memalert.attribution.survivors import Group, Watch, watch
 from pytest_memalert.model import Survivor
@@ -477,7 +482,7 @@ def _from_heap(
             reason=reason or "nothing that survives the runs was found",
         )
     grown_at = tuple(sites.describe(frame) for frame in growth.frames)
-    package = _package_of_file(growth.frames[0][0]) if growth.frames else None
+    package = package_of_file(growth.frames[0][0]) if growth.frames else None
     return Explanation(
         signature=f"native memory from {sites.place(growth.frames[0], root)}" if growth.frames else None,
         recommendations=advice.recommend_for_memory(
@@ -505,17 +510,17 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
     kind = type(group.objects[0]) if group.objects else None
     if kind is not None:
         bases = base_names(kind)
-        extension = _package_of_extension(type_module(kind))
+        extension = package_of_extension(type_module(kind))
     if extension is None:
         # A built-in type made by a library: the library whose frame is the deepest.
-        extension = _compiled_package_of_file(group.frames[0][0]) if group.frames else None
+        extension = compiled_package_of_file(group.frames[0][0]) if group.frames else None
     return Finding(
         type=group.type,
         bases=bases,
         site=sites.describe(group.frames[0]) if group.frames else None,
         holder=holder,
-        package=_package_of_module(holder.root_name) if holder and holder.root == "module" else None,
-        is_stdlib=holder is not None and holder.root in ("module", "class") and _is_stdlib(holder.root_name),
+        package=package_of_module(holder.root_name) if holder and holder.root == "module" else None,
+        is_stdlib=holder is not None and holder.root in ("module", "class") and is_stdlib(holder.root_name),
         extension=extension,
         at_exit=bool(holder and holder.root in ("none", "function") and seen.exit_callbacks_per_run >= 0.5),
     )
@@ -528,74 +533,5 @@ def _is_users(holder: Holder | None) -> bool:
     """
     if holder is None or holder.root not in ("module", "class"):
         return False
-    between = map(_origin_of_name, holder.types[:-1])
-    return _origin_of_name(holder.root_name) == "user" and "framework" not in between
-
-
-def _origin_of_name(name: str) -> str | None:
-    """Return whose a module is, or that of a class by its full name; None where that isn't known."""
-    while name and not is_kind(sys.modules.get(name), ModuleType):
-        name = name.rpartition(".")[0]
-    filename = _file_of_module(name)
-    return None if filename is None else sites.origin_of(filename)
-
-
-def _file_of_module(name: str) -> str | None:
-    """Return the file of a loaded module; None where it isn't one, or has none."""
-    module = sys.modules.get(name)
-    filename = module_dict(module).get("__file__") if is_kind(module, ModuleType) else None  # type: ignore[arg-type]
-    return filename if type(filename) is str else None
-
-
-def _is_stdlib(name: str) -> bool:
-    """Return whether a module, or a class by its full name, is of the standard library or the interpreter."""
-    top = name.partition(".")[0]
-    if top not in sys.stdlib_module_names or not is_kind(sys.modules.get(top), ModuleType):
-        return False
-    filename = _file_of_module(top)
-    # A module of the user's may have the name of one.
-    return filename is None or sites.origin_of(filename) == "stdlib"
-
-
-def _package_of_module(name: str) -> Package | None:
-    """Return the installed package that a module is from; None for the user's own and the library's."""
-    filename = _file_of_module(name)
-    return None if filename is None else _package_of_file(filename)
-
-
-def _package_of_extension(name: str) -> Package | None:
-    """Return the installed package of a module that is compiled, or lies beside compiled ones."""
-    filename = _file_of_module(name)
-    return _package_of_file(filename) if filename is not None and _is_compiled(filename) else None
-
-
-def _compiled_package_of_file(filename: str) -> Package | None:
-    """Return the installed package of a file, if modules of it that are loaded are compiled."""
-    top = sites.component_of(((filename, 0),))
-    parts = [m for name, m in tuple(sys.modules.items()) if name == top or name.startswith(f"{top}.")]
-    compiled = any(_is_compiled(module_dict(m).get("__file__")) for m in parts if is_kind(m, ModuleType))
-    return _package_of_file(filename) if compiled else None
-
-
-def _is_compiled(filename: object) -> bool:
-    return type(filename) is str and filename.endswith((".so", ".pyd", ".dll", ".dylib"))
-
-
-@functools.lru_cache(maxsize=256)
-def _package_of_file(filename: str) -> Package | None:
-    if sites.origin_of(filename) not in ("library", "framework"):
-        return None
-    from importlib import metadata
-
-    top = sites.component_of(((filename, 0),))
-    try:
-        return Package(name=top, version=metadata.version(top))
-    except Exception:
-        pass  # the package is called otherwise than its module
-    try:
-        names = metadata.packages_distributions().get(top)
-        if names:
-            return Package(name=names[0], version=metadata.version(names[0]))
-    except Exception:
-        pass  # broken metadata of some package
-    return Package(name=top, version=None)
+    between = map(origin_of_name, holder.types[:-1])
+    return origin_of_name(holder.root_name) == "user" and "framework" not in between

@@ -11,41 +11,42 @@ The heap must not be frozen: ``gc.get_referrers`` doesn't look into what is.
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from contextvars import Context, ContextVar
-from inspect import CO_OPTIMIZED
-from itertools import pairwise
 from types import (
-    AsyncGeneratorType,
     CellType,
-    CodeType,
-    CoroutineType,
     FrameType,
     FunctionType,
-    GeneratorType,
     MethodType,
     ModuleType,
-    TracebackType,
 )
-from typing import Literal, cast
+from typing import Literal
 
 from pytest_memalert.attribution.bounds import LRU_WRAPPER, bounded_holder, kept_small, stdlib_bound
+from pytest_memalert.attribution.edges import GENERATORS, edge_of, key_of
 from pytest_memalert.attribution.objects import (
-    attribute_of,
-    class_dict,
+    code_name,
+    function_name,
     instance_dict,
     is_exactly,
     is_kind,
-    items_of,
-    key_text,
     length,
-    module_dict,
     referents_of,
     type_module,
     type_name,
+    wraps_method,
+)
+from pytest_memalert.attribution.roots import (
+    context_variable,
+    is_of_context,
+    live_frames,
+    module_roots,
+    obscurity_of,
+    running_locals,
+    thread_name,
+    thread_target,
+    top_name,
 )
 from pytest_memalert.attribution.sites import OWN_DIRECTORY, describe, origin_of
 from pytest_memalert.clock import Stopwatch
@@ -71,11 +72,6 @@ UNTRACKED = "something that can't be told: the collector doesn't track such obje
 
 #: Stands for the variable where a module keeps something in C alone.
 C_STATE = "its C state"
-
-#: Modules whose names are for the standard library alone, and what people know them as.
-_KNOWN_AS = {"posix": "os", "nt": "os"}
-
-_GENERATORS = (GeneratorType, CoroutineType, AsyncGeneratorType)
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -134,13 +130,13 @@ class HolderSearch:
         self._growth = {id(obj): per_run for obj, per_run in grown}
         self._kept_small: dict[int, str | None] = {}
         self._watch, self._limit_s = Stopwatch(), limit_s
-        self._modules = _module_roots()
+        self._modules = module_roots()
         self._threads = {id(thread) for thread in threading.enumerate()}
         self._locals: dict[int, tuple[str | None, str]] | None = None
         self._nodes: dict[int, object] = {}
         self._below: dict[int, list[int]] = {}
         self._ours = {*ours, id(self), id(self._nodes), id(self._below)}
-        self._live = _live_frames()
+        self._live = live_frames()
 
     def find(self, targets: list[object], *, without: frozenset[int] = frozenset()) -> list[Holder | None]:
         """Return the holder of each target; None where time or width ended the search.
@@ -151,7 +147,7 @@ class HolderSearch:
         found = self._find(targets, without)
         open_ends = [i for i, h in enumerate(found) if h is None or h.root in ("none", "object", "function")]
         if open_ends:
-            self._locals = _running_locals()
+            self._locals = running_locals()
             if self._locals:
                 again = [targets[index] for index in open_ends]
                 self._ours.add(id(again))
@@ -241,10 +237,10 @@ class HolderSearch:
         # A survivor isn't its own holder.
         is_old = id(obj) not in self._survivors
         if type(obj) is FunctionType and is_old:
-            return _Root("function", _function_name(obj))
+            return _Root("function", function_name(obj))
         if is_passed or (type(obj) is MethodType and is_old):
             return _Root("object", "the running code")
-        if _is_of_context(obj):
+        if is_of_context(obj):
             return _Root("context", "context variables of the current thread")
         return _Root("none", NO_REFERRER)
 
@@ -255,7 +251,7 @@ class HolderSearch:
         if node in self._modules and node not in self._survivors:
             return _Root("module", self._modules[node])
         if node in self._threads:
-            return _Root("thread", _thread_name(obj))
+            return _Root("thread", thread_name(obj))
         if self._locals is not None and node in self._locals:
             variable, where = self._locals[node]
             return _Root("frame", where, variable)
@@ -308,11 +304,11 @@ class HolderSearch:
         the user's have is the library's, and best known by its public name.
         """
         rank = {"frame": 1, "pytest": 2, "none": 3, "object": 3}.get(root.kind, 0)
-        modules = {_package_of(type_module(type(self._nodes[node]))) for node in path[1:]}
-        is_home = _package_of(root.name) in modules
+        modules = {top_name(type_module(type(self._nodes[node]))) for node in path[1:]}
+        is_home = top_name(root.name) in modules
         foreign = bool(modules - {"builtins", "collections", "functools"}) and not is_home
         grows = any(node in self._growth for node in path)
-        return rank, not grows, foreign, len(path), _obscurity(root.name), root.name
+        return rank, not grows, foreign, len(path), obscurity_of(root.name), root.name
 
     def _descend(self, start: int, target: int) -> list[int]:
         """Return the nodes of the shortest way from ``start`` down to ``target``."""
@@ -352,14 +348,14 @@ class HolderSearch:
             hops.append(f"running function {root.name}")
             variable = root.local
         elif root.kind == "thread":
-            target = _thread_target(path[0])
+            target = thread_target(path[0])
             hops.append(root.name + (f" running {target}" if target else ""))
         if root.kind == "function":
-            variable = _function_name(path[0])
+            variable = function_name(path[0])
         elif root.kind == "context":
-            variable = _context_variable(path) or ""
+            variable = context_variable(path) or ""
             hops.append(f"context variable {variable}" if variable else root.name)
-            while len(path) > 2 and _is_of_context(path[1]):
+            while len(path) > 2 and is_of_context(path[1]):
                 del path[0]  # the nodes of the tree that a context is
         position = 0
         if root.kind == "none" and len(path) == 1 and id(path[0]) in self._survivors:
@@ -377,9 +373,9 @@ class HolderSearch:
             if position == 0 and root.kind == "context":
                 edge, used = "its value", 1
             elif position == 0 and root.kind == "module":
-                edge, used = (_key_of(holder, path[1]) if is_kind(holder, dict) else C_STATE), 1
+                edge, used = (key_of(holder, path[1]) if is_kind(holder, dict) else C_STATE), 1
             else:
-                edge, used = _edge(path[position:])
+                edge, used = edge_of(path[position:])
             end = path[position + used]
             is_last = position + used == len(path) - 1
             kind = type_name(type(end))
@@ -390,8 +386,8 @@ class HolderSearch:
             if bounded is None and (bounded := self._bound_of(holder)) is not None:
                 bounded_by = id(holder)
             if type(holder) is LRU_WRAPPER:
-                lru = _function_name(holder)
-                lru_on_method = _is_method(holder)
+                lru = function_name(holder)
+                lru_on_method = wraps_method(holder)
                 lru_unbounded = LRU_WRAPPER.cache_info(holder).maxsize is None
             if variable is None and position == 0:
                 variable, container = edge.lstrip("."), kind
@@ -456,11 +452,11 @@ class HolderSearch:
         if kind is LRU_WRAPPER:
             info = LRU_WRAPPER.cache_info(obj)  # type: ignore[arg-type]
             bound = "" if info.maxsize is None else f" of {info.maxsize:,}"
-            text = f"lru_cache of {_function_name(obj)} with {info.currsize:,}{bound}"
+            text = f"lru_cache of {function_name(obj)} with {info.currsize:,}{bound}"
         elif kind is FunctionType:
-            text = f"function {_function_name(obj)}"
-        elif is_exactly(obj, _GENERATORS):
-            text = f"{type_name(kind)} {_code_name(obj)}"
+            text = f"function {function_name(obj)}"
+        elif is_exactly(obj, GENERATORS):
+            text = f"{type_name(kind)} {code_name(obj)}"
         elif kind is FrameType:
             text = f"frame of {describe((obj.f_code.co_filename, obj.f_lineno))}"  # type: ignore[attr-defined]
         elif issubclass(kind, type):
@@ -475,225 +471,5 @@ def _growth_text(per_run: float) -> str:
     return f"grows by {max(round(per_run), 1):,} a run"
 
 
-# --------------------------------------------------------------------- edges
-
-
-def _edge(path: list[object]) -> tuple[str, int]:
-    """Return the name of the way from the first object on, and how many steps it takes.
-
-    An instance and its ``__dict__``, a function and its closure, are one step for a reader.
-    """
-    holder, child = path[0], path[1]
-    grandchild = path[2] if len(path) > 2 else None
-    kind = type(holder)
-    if is_kind(holder, type) and grandchild is not None and type(child) is dict:
-        return f".{_class_attribute(holder, grandchild)}", 2  # type: ignore[arg-type]
-    if is_kind(holder, type):
-        return f".{_class_attribute(holder, child)}", 1  # type: ignore[arg-type]
-    if is_kind(holder, dict):
-        return _key_edge(holder, child), 1
-    if kind is FunctionType:
-        return _function_edge(holder, path)
-    if kind is LRU_WRAPPER:
-        if type(child) is not dict or grandchild is None:
-            return "cached value", 1
-        if instance_dict(holder) is child:
-            return f".{_key_of(child, grandchild)}", 2
-        return "cached value", 2
-    if kind is CellType:
-        return "closure", 1
-    if kind is MethodType:
-        return (".__self__" if holder.__self__ is child else ".__func__"), 1  # type: ignore[attr-defined]
-    if kind is TracebackType:
-        return (".tb_frame" if type(child) is FrameType else ".tb_next"), 1
-    if kind is FrameType or is_exactly(holder, _GENERATORS):
-        return "local", 1
-    if is_kind(holder, (list, tuple, deque)) and length(holder) is not None:
-        name = _tuple_field(holder, child)
-        return (f".{name}" if name else "[...]"), 1
-    if is_kind(holder, (set, frozenset)):
-        return "{...}", 1
-    if grandchild is not None and type(child) is dict and instance_dict(holder) is child:
-        return f".{_key_of(child, grandchild)}", 2
-    name = attribute_of(holder, child)
-    return (f".{name}" if name else f"inside {type_name(kind)}"), 1
-
-
-def _key_edge(holder: object, child: object) -> str:
-    """Return the way from a dict: its key in brackets."""
-    for key, value in items_of(holder):
-        if value is child:
-            return f"[{key_text(key)}]"
-    return "[key]"
-
-
-def _key_of(holder: object, child: object) -> str:
-    for key, value in items_of(holder):
-        if value is child:
-            return key if type(key) is str else key_text(key)
-    return "?"
-
-
-def _class_attribute(holder: type, child: object) -> str:
-    for name, value in class_dict(holder).items():
-        if value is child:
-            return name if type(name) is str else "?"
-    return "?"
-
-
-def _tuple_field(holder: object, child: object) -> str | None:
-    """Return the field of a named tuple; positions are erased."""
-    fields = class_dict(type(holder)).get("_fields")
-    if type(fields) is tuple and is_kind(holder, tuple):
-        for name, value in zip(fields, list(cast("tuple[object, ...]", holder)), strict=False):
-            if value is child and type(name) is str:
-                return name
-    return None
-
-
-def _function_edge(holder: object, path: list[object]) -> tuple[str, int]:
-    function: FunctionType = holder  # type: ignore[assignment]
-    child = path[1]
-    if child is function.__closure__ and len(path) > 3:
-        names = function.__code__.co_freevars
-        for name, cell in zip(names, function.__closure__ or (), strict=False):
-            if cell is path[2]:
-                return f"closure variable {name}", 3
-    if child is function.__defaults__ and len(path) > 2:
-        return "default argument", 2
-    if child is function.__kwdefaults__ and len(path) > 2:
-        return f"default of {_key_of(child, path[2])}", 2
-    if len(path) > 2 and type(child) is dict and instance_dict(function) is child:
-        return f".{_key_of(child, path[2])}", 2
-    return f".{attribute_of(function, child) or '?'}", 1
-
-
-# --------------------------------------------------------------------- roots
-
-
-def _module_roots() -> dict[int, str]:
-    """Return the name of every loaded module by the identity of its globals and of itself."""
-    roots: dict[int, str] = {}
-    for name, module in list(sys.modules.items()):
-        if is_kind(module, ModuleType) and type(name) is str and not name.startswith("pytest_memalert"):
-            roots[id(module_dict(module))] = roots[id(module)] = name
-    # An alias registered later doesn't rename a module: its own name wins.
-    for module in list(sys.modules.values()):
-        if is_kind(module, ModuleType):
-            attributes = module_dict(module)
-            own = attributes.get("__name__")
-            if type(own) is str and id(attributes) in roots:
-                roots[id(attributes)] = roots[id(module)] = _KNOWN_AS.get(own, own)
-    return roots
-
-
-def _package_of(module: str) -> str:
-    """Return the first name of a module, without the underscore of one in C that is part of another."""
-    return module.partition(".")[0].lstrip("_")
-
-
-def _obscurity(module: str) -> int:
-    """Return 0 for a public module of the standard library, 1 for a private one, 2 for any other."""
-    top = module.partition(".")[0]
-    if top not in sys.stdlib_module_names:
-        return 2
-    return 1 if top.startswith("_") else 0
-
-
 def _refers(holder: object, child: object) -> bool:
     return any(referrer is holder for referrer in gc.get_referrers(child))
-
-
-def _live_frames() -> set[int]:
-    """Return the identities of this thread's frames, which are objects of the collector's up to 3.10."""
-    live = set()
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        live.add(id(frame))
-        frame = frame.f_back
-    return live
-
-
-def _running_locals() -> dict[int, tuple[str | None, str]]:
-    """Return what the locals of running functions hold, by identity: the variable, the function.
-
-    Frames of running functions are no objects of the collector's from Python 3.11 on. Up to 3.12
-    reading locals leaves a copy of them in the frame: so this is asked only where nothing else
-    explains a survivor, and not of frames of pytest's or ours.
-    """
-    held: dict[int, tuple[str | None, str]] = {}
-    this_thread = threading.get_ident()
-    names = {thread.ident: _thread_name(thread) for thread in threading.enumerate()}
-    for ident, top in list(sys._current_frames().items()):
-        frame: FrameType | None = top
-        while frame is not None:
-            origin = origin_of(frame.f_code.co_filename)
-            users = origin in ("user", "library") or (ident != this_thread and origin == "stdlib")
-            if users and frame.f_code.co_flags & CO_OPTIMIZED:
-                where = describe((frame.f_code.co_filename, frame.f_lineno))
-                if ident != this_thread:
-                    where = f"{where}, {names.get(ident, 'a thread')}"
-                for name, value in list(frame.f_locals.items()):
-                    held.setdefault(id(value), (name, where))
-            frame = frame.f_back
-    return held
-
-
-def _thread_name(thread: object) -> str:
-    name = (instance_dict(thread) or {}).get("_name")
-    return f"thread {name}" if type(name) is str else "thread"
-
-
-def _thread_target(thread: object) -> str | None:
-    """Return the name of the function that a thread runs."""
-    target = (instance_dict(thread) or {}).get("_target")
-    if type(target) is MethodType:
-        target = target.__func__
-    return _function_name(target) if type(target) is FunctionType else None
-
-
-def _is_of_context(obj: object) -> bool:
-    """Return whether an object is a context, or a node of the tree in which one keeps its variables."""
-    name = type_name(type(obj))
-    return type(obj) is Context or name == "hamt" or name.startswith("hamt_")
-
-
-def _context_variable(path: list[object]) -> str | None:
-    """Return the name of the variable whose value the path leads through."""
-    for node, value in pairwise(path):
-        if _is_of_context(node):
-            # A node visits each variable right after its value.
-            for held, variable in pairwise(referents_of(node)):
-                if held is value and type(variable) is ContextVar:
-                    return variable.name
-    return None
-
-
-def _function_name(function: object) -> str:
-    """Return ``module.qualname`` of a function, or of what a wrapper wraps."""
-    if type(function) is not FunctionType:
-        wrapped = (instance_dict(function) or {}).get("__wrapped__")
-        if type(wrapped) is not FunctionType:
-            return type_name(type(function))
-        function = wrapped
-    module = function.__module__
-    return f"{module}.{function.__qualname__}" if type(module) is str else function.__qualname__
-
-
-def _code_name(generator: object) -> str:
-    """Return the name of the function that a generator or a coroutine runs."""
-    for name in ("gi_code", "cr_code", "ag_code"):
-        code = getattr(generator, name, None)  # of exact built-in types alone
-        if type(code) is CodeType:
-            return code.co_name
-    return "?"
-
-
-def _is_method(wrapper: object) -> bool:
-    """Return whether a wrapped function is defined in a class and takes the instance."""
-    wrapped = (instance_dict(wrapper) or {}).get("__wrapped__")
-    if type(wrapped) is not FunctionType:
-        return False
-    before, _, _ = wrapped.__qualname__.rpartition(".")
-    in_class = bool(before) and not before.endswith("<locals>")
-    return in_class and wrapped.__code__.co_varnames[:1] == ("self",)

@@ -12,7 +12,9 @@ import gc
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import (
+    CodeType,
     FrameType,
+    FunctionType,
     GetSetDescriptorType,
     MemberDescriptorType,
     ModuleType,
@@ -25,6 +27,8 @@ __all__ = [
     "class_attribute",
     "class_constants",
     "class_dict",
+    "code_name",
+    "function_name",
     "instance_dict",
     "is_exactly",
     "is_kind",
@@ -36,6 +40,7 @@ __all__ = [
     "referents_of",
     "type_module",
     "type_name",
+    "wraps_method",
 ]
 
 _NAME_OF_TYPE: Callable[[type], object] = type.__dict__["__qualname__"].__get__
@@ -185,6 +190,36 @@ def class_constants(kind: type) -> dict[str, int]:
     for base in reversed(_MRO_OF_TYPE(kind)):
         found.update({name: value for name, value in class_dict(base).items() if type(value) is int})
     return found
+
+
+def function_name(function: object) -> str:
+    """Return ``module.qualname`` of a function, or of what a wrapper wraps."""
+    if type(function) is not FunctionType:
+        wrapped = (instance_dict(function) or {}).get("__wrapped__")
+        if type(wrapped) is not FunctionType:
+            return type_name(type(function))
+        function = wrapped
+    module = function.__module__
+    return f"{module}.{function.__qualname__}" if type(module) is str else function.__qualname__
+
+
+def code_name(generator: object) -> str:
+    """Return the name of the function that a generator or a coroutine runs."""
+    for name in ("gi_code", "cr_code", "ag_code"):
+        code = getattr(generator, name, None)  # of exact built-in types alone
+        if type(code) is CodeType:
+            return code.co_name
+    return "?"
+
+
+def wraps_method(wrapper: object) -> bool:
+    """Return whether a wrapped function is defined in a class and takes the instance."""
+    wrapped = (instance_dict(wrapper) or {}).get("__wrapped__")
+    if type(wrapped) is not FunctionType:
+        return False
+    before, _, _ = wrapped.__qualname__.rpartition(".")
+    in_class = bool(before) and not before.endswith("<locals>")
+    return in_class and wrapped.__code__.co_varnames[:1] == ("self",)
 
 
 def _slots(holder: object) -> Iterator[tuple[str, object]]:

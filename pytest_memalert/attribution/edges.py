@@ -1,0 +1,124 @@
+"""The steps of a holder path, in words: an attribute, a key, a closure's variable."""
+
+from __future__ import annotations
+
+from collections import deque
+from types import (
+    AsyncGeneratorType,
+    CellType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    TracebackType,
+)
+from typing import cast
+
+from pytest_memalert.attribution.bounds import LRU_WRAPPER
+from pytest_memalert.attribution.objects import (
+    attribute_of,
+    class_dict,
+    instance_dict,
+    is_exactly,
+    is_kind,
+    items_of,
+    key_text,
+    length,
+    type_name,
+)
+
+__all__ = ["GENERATORS", "edge_of", "key_of"]
+
+GENERATORS = (GeneratorType, CoroutineType, AsyncGeneratorType)
+
+
+def edge_of(path: list[object]) -> tuple[str, int]:
+    """Return the name of the way from the first object on, and how many steps it takes.
+
+    An instance and its ``__dict__``, a function and its closure, are one step for a reader.
+    """
+    holder, child = path[0], path[1]
+    grandchild = path[2] if len(path) > 2 else None
+    kind = type(holder)
+    if is_kind(holder, type) and grandchild is not None and type(child) is dict:
+        return f".{_class_attribute(holder, grandchild)}", 2  # type: ignore[arg-type]
+    if is_kind(holder, type):
+        return f".{_class_attribute(holder, child)}", 1  # type: ignore[arg-type]
+    if is_kind(holder, dict):
+        return _key_edge(holder, child), 1
+    if kind is FunctionType:
+        return _function_edge(holder, path)
+    if kind is LRU_WRAPPER:
+        if type(child) is not dict or grandchild is None:
+            return "cached value", 1
+        if instance_dict(holder) is child:
+            return f".{key_of(child, grandchild)}", 2
+        return "cached value", 2
+    if kind is CellType:
+        return "closure", 1
+    if kind is MethodType:
+        return (".__self__" if holder.__self__ is child else ".__func__"), 1  # type: ignore[attr-defined]
+    if kind is TracebackType:
+        return (".tb_frame" if type(child) is FrameType else ".tb_next"), 1
+    if kind is FrameType or is_exactly(holder, GENERATORS):
+        return "local", 1
+    if is_kind(holder, (list, tuple, deque)) and length(holder) is not None:
+        name = _tuple_field(holder, child)
+        return (f".{name}" if name else "[...]"), 1
+    if is_kind(holder, (set, frozenset)):
+        return "{...}", 1
+    if grandchild is not None and type(child) is dict and instance_dict(holder) is child:
+        return f".{key_of(child, grandchild)}", 2
+    name = attribute_of(holder, child)
+    return (f".{name}" if name else f"inside {type_name(kind)}"), 1
+
+
+def _key_edge(holder: object, child: object) -> str:
+    """Return the way from a dict: its key in brackets."""
+    for key, value in items_of(holder):
+        if value is child:
+            return f"[{key_text(key)}]"
+    return "[key]"
+
+
+def key_of(holder: object, child: object) -> str:
+    """Return the key of a value in a dict as text, ``?`` where it isn't there any more."""
+    for key, value in items_of(holder):
+        if value is child:
+            return key if type(key) is str else key_text(key)
+    return "?"
+
+
+def _class_attribute(holder: type, child: object) -> str:
+    for name, value in class_dict(holder).items():
+        if value is child:
+            return name if type(name) is str else "?"
+    return "?"
+
+
+def _tuple_field(holder: object, child: object) -> str | None:
+    """Return the field of a named tuple; positions are erased."""
+    fields = class_dict(type(holder)).get("_fields")
+    if type(fields) is tuple and is_kind(holder, tuple):
+        for name, value in zip(fields, list(cast("tuple[object, ...]", holder)), strict=False):
+            if value is child and type(name) is str:
+                return name
+    return None
+
+
+def _function_edge(holder: object, path: list[object]) -> tuple[str, int]:
+    function: FunctionType = holder  # type: ignore[assignment]
+    child = path[1]
+    if child is function.__closure__ and len(path) > 3:
+        names = function.__code__.co_freevars
+        for name, cell in zip(names, function.__closure__ or (), strict=False):
+            if cell is path[2]:
+                return f"closure variable {name}", 3
+    if child is function.__defaults__ and len(path) > 2:
+        return "default argument", 2
+    if child is function.__kwdefaults__ and len(path) > 2:
+        return f"default of {key_of(child, path[2])}", 2
+    if len(path) > 2 and type(child) is dict and instance_dict(function) is child:
+        return f".{key_of(child, path[2])}", 2
+    return f".{attribute_of(function, child) or '?'}", 1

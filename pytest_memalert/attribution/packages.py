@@ -1,0 +1,90 @@
+"""Whose a module is, and which installed package a file belongs to."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import ModuleType
+
+from pytest_memalert.attribution import sites
+from pytest_memalert.attribution.advice import Package
+from pytest_memalert.attribution.objects import is_kind, module_dict
+
+__all__ = [
+    "compiled_package_of_file",
+    "is_stdlib",
+    "origin_of_name",
+    "package_of_extension",
+    "package_of_file",
+    "package_of_module",
+]
+
+
+def origin_of_name(name: str) -> str | None:
+    """Return whose a module is, or that of a class by its full name; None where that isn't known."""
+    while name and not is_kind(sys.modules.get(name), ModuleType):
+        name = name.rpartition(".")[0]
+    filename = _file_of_module(name)
+    return None if filename is None else sites.origin_of(filename)
+
+
+def _file_of_module(name: str) -> str | None:
+    """Return the file of a loaded module; None where it isn't one, or has none."""
+    module = sys.modules.get(name)
+    filename = module_dict(module).get("__file__") if is_kind(module, ModuleType) else None  # type: ignore[arg-type]
+    return filename if type(filename) is str else None
+
+
+def is_stdlib(name: str) -> bool:
+    """Return whether a module, or a class by its full name, is of the standard library or the interpreter."""
+    top = name.partition(".")[0]
+    if top not in sys.stdlib_module_names or not is_kind(sys.modules.get(top), ModuleType):
+        return False
+    filename = _file_of_module(top)
+    # A module of the user's may have the name of one.
+    return filename is None or sites.origin_of(filename) == "stdlib"
+
+
+def package_of_module(name: str) -> Package | None:
+    """Return the installed package that a module is from; None for the user's own and the library's."""
+    filename = _file_of_module(name)
+    return None if filename is None else package_of_file(filename)
+
+
+def package_of_extension(name: str) -> Package | None:
+    """Return the installed package of a module that is compiled, or lies beside compiled ones."""
+    filename = _file_of_module(name)
+    return package_of_file(filename) if filename is not None and _is_compiled(filename) else None
+
+
+def compiled_package_of_file(filename: str) -> Package | None:
+    """Return the installed package of a file, if modules of it that are loaded are compiled."""
+    top = sites.component_of(((filename, 0),))
+    parts = [m for name, m in tuple(sys.modules.items()) if name == top or name.startswith(f"{top}.")]
+    compiled = any(_is_compiled(module_dict(m).get("__file__")) for m in parts if is_kind(m, ModuleType))
+    return package_of_file(filename) if compiled else None
+
+
+def _is_compiled(filename: object) -> bool:
+    return type(filename) is str and filename.endswith((".so", ".pyd", ".dll", ".dylib"))
+
+
+@functools.lru_cache(maxsize=256)
+def package_of_file(filename: str) -> Package | None:
+    """Return the installed package that a file belongs to, with its version; None for the user's own."""
+    if sites.origin_of(filename) not in ("library", "framework"):
+        return None
+    from importlib import metadata
+
+    top = sites.component_of(((filename, 0),))
+    try:
+        return Package(name=top, version=metadata.version(top))
+    except Exception:
+        pass  # the package is called otherwise than its module
+    try:
+        names = metadata.packages_distributions().get(top)
+        if names:
+            return Package(name=names[0], version=metadata.version(names[0]))
+    except Exception:
+        pass  # broken metadata of some package
+    return Package(name=top, version=None)

@@ -1,0 +1,130 @@
+"""Where holder paths begin: modules, threads, context variables, the locals of running functions."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextvars import Context, ContextVar
+from inspect import CO_OPTIMIZED
+from itertools import pairwise
+from types import FrameType, FunctionType, MethodType, ModuleType
+
+from pytest_memalert.attribution.objects import (
+    function_name,
+    instance_dict,
+    is_kind,
+    module_dict,
+    referents_of,
+    type_name,
+)
+from pytest_memalert.attribution.sites import describe, origin_of
+
+__all__ = [
+    "context_variable",
+    "is_of_context",
+    "live_frames",
+    "module_roots",
+    "obscurity_of",
+    "running_locals",
+    "thread_name",
+    "thread_target",
+    "top_name",
+]
+
+#: Modules whose names are for the standard library alone, and what people know them as.
+_KNOWN_AS = {"posix": "os", "nt": "os"}
+
+
+def module_roots() -> dict[int, str]:
+    """Return the name of every loaded module by the identity of its globals and of itself."""
+    roots: dict[int, str] = {}
+    for name, module in list(sys.modules.items()):
+        if is_kind(module, ModuleType) and type(name) is str and not name.startswith("pytest_memalert"):
+            roots[id(module_dict(module))] = roots[id(module)] = name
+    # An alias registered later doesn't rename a module: its own name wins.
+    for module in list(sys.modules.values()):
+        if is_kind(module, ModuleType):
+            attributes = module_dict(module)
+            own = attributes.get("__name__")
+            if type(own) is str and id(attributes) in roots:
+                roots[id(attributes)] = roots[id(module)] = _KNOWN_AS.get(own, own)
+    return roots
+
+
+def top_name(module: str) -> str:
+    """Return the first name of a module, without the underscore of one in C that is part of another."""
+    return module.partition(".")[0].lstrip("_")
+
+
+def obscurity_of(module: str) -> int:
+    """Return 0 for a public module of the standard library, 1 for a private one, 2 for any other."""
+    top = module.partition(".")[0]
+    if top not in sys.stdlib_module_names:
+        return 2
+    return 1 if top.startswith("_") else 0
+
+
+def live_frames() -> set[int]:
+    """Return the identities of this thread's frames, which are objects of the collector's up to 3.10."""
+    live = set()
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        live.add(id(frame))
+        frame = frame.f_back
+    return live
+
+
+def running_locals() -> dict[int, tuple[str | None, str]]:
+    """Return what the locals of running functions hold, by identity: the variable, the function.
+
+    Frames of running functions are no objects of the collector's from Python 3.11 on. Up to 3.12
+    reading locals leaves a copy of them in the frame: so this is asked only where nothing else
+    explains a survivor, and not of frames of pytest's or ours.
+    """
+    held: dict[int, tuple[str | None, str]] = {}
+    this_thread = threading.get_ident()
+    names = {thread.ident: thread_name(thread) for thread in threading.enumerate()}
+    for ident, top in list(sys._current_frames().items()):
+        frame: FrameType | None = top
+        while frame is not None:
+            origin = origin_of(frame.f_code.co_filename)
+            users = origin in ("user", "library") or (ident != this_thread and origin == "stdlib")
+            if users and frame.f_code.co_flags & CO_OPTIMIZED:
+                where = describe((frame.f_code.co_filename, frame.f_lineno))
+                if ident != this_thread:
+                    where = f"{where}, {names.get(ident, 'a thread')}"
+                for name, value in list(frame.f_locals.items()):
+                    held.setdefault(id(value), (name, where))
+            frame = frame.f_back
+    return held
+
+
+def thread_name(thread: object) -> str:
+    """Return ``thread NAME``."""
+    name = (instance_dict(thread) or {}).get("_name")
+    return f"thread {name}" if type(name) is str else "thread"
+
+
+def thread_target(thread: object) -> str | None:
+    """Return the name of the function that a thread runs."""
+    target = (instance_dict(thread) or {}).get("_target")
+    if type(target) is MethodType:
+        target = target.__func__
+    return function_name(target) if type(target) is FunctionType else None
+
+
+def is_of_context(obj: object) -> bool:
+    """Return whether an object is a context, or a node of the tree in which one keeps its variables."""
+    name = type_name(type(obj))
+    return type(obj) is Context or name == "hamt" or name.startswith("hamt_")
+
+
+def context_variable(path: list[object]) -> str | None:
+    """Return the name of the variable whose value the path leads through."""
+    for node, value in pairwise(path):
+        if is_of_context(node):
+            # A node visits each variable right after its value.
+            for held, variable in pairwise(referents_of(node)):
+                if held is value and type(variable) is ContextVar:
+                    return variable.name
+    return None
