@@ -53,9 +53,8 @@ if TYPE_CHECKING:
     from pytest_memalert.plugin.past import PastOfTests
     from pytest_memalert.plugin.repeating import Repeater
 
-__all__ = ["NO_LIMITS", "Judge", "Judgement"]
+__all__ = ["Judge", "Judgement"]
 
-NO_LIMITS = MarkerLimits()
 
 # Who brought this much may be named when a line is crossed.
 _MUCH_BYTES = 2**20

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from sys import intern
 
 import pytest
 
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning, describe_exception
-from pytest_memalert.model import PerformanceAlert
+from pytest_memalert.model import Measurement, PerformanceAlert
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import fail_report
 from pytest_memalert.reports.terminal import render_alert
 
-__all__ = ["accept_known", "fail_test", "let_others_modify", "record_warning", "tell_trouble", "warn_of"]
+__all__ = [
+    "accept_known",
+    "add_properties",
+    "fail_test",
+    "let_others_modify",
+    "record_warning",
+    "tell_trouble",
+    "warn_of",
+]
+
+# Each test has them, and they are the difference, the larger or the quotient of others.
+_LEFT_OUT_OF_JUNIT = frozenset(
+    {
+        "blocks_growth",
+        "duration_s",
+        "efficiency_ratio",
+        "growth_rate_bytes_per_s",
+        "heap_growth_bytes",
+        "rss_growth_bytes",
+    }
+)
 
 
 def let_others_modify(
@@ -61,6 +82,21 @@ def warn_of(config: pytest.Config, item: pytest.Item, alert: PerformanceAlert) -
     _, line, _ = item.location
     warning = MemoryAlertWarning(f"{alert.severity.value} {alert.category.value}: {headline}")
     record_warning(config, warning, nodeid=item.nodeid, path=str(item.path), line=(line or 0) + 1)
+
+
+def add_properties(report: pytest.TestReport, measurement: Measurement, told: Collection[str]) -> None:
+    """Give JUnit XML the same figures, as properties of the test.
+
+    pytest keeps each as an element of XML until the session ends, in 0.5 KiB: so what follows from the
+    others is left out, unless it is to be ``told``.
+    """
+    others = (pair for pair in report.user_properties if not pair[0].startswith("memalert_"))
+    figures = (
+        (intern(f"memalert_{name}"), value)
+        for name, value in measurement.values.items()
+        if name in told or name not in _LEFT_OUT_OF_JUNIT
+    )
+    report.user_properties = [*others, *figures]
 
 
 def tell_trouble(config: pytest.Config, text: str, *, nodeid: str = "") -> None:

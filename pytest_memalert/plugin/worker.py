@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from sys import intern
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,13 +12,13 @@ import pytest
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all, collect_young
 from pytest_memalert.errors import ConfigurationError, describe_exception
-from pytest_memalert.limits import MarkerLimits, parse_marker
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import AlertRule, Measurement, PerformanceAlert, Sample
 from pytest_memalert.plugin.attempt import Attempt
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, encode_facts
-from pytest_memalert.plugin.judging import NO_LIMITS, Judge
+from pytest_memalert.plugin.judging import Judge
+from pytest_memalert.plugin.markers import limits_of, read_markers
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
@@ -35,6 +34,7 @@ from pytest_memalert.plugin.pytest_internals import (
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.plugin.telling import (
     accept_known,
+    add_properties,
     fail_test,
     let_others_modify,
     tell_trouble,
@@ -50,23 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
-# Where a marker stands, and what it says.
-_Layer = tuple[str, Mapping[str, Any], tuple[Any, ...]]
-_LIMITS = pytest.StashKey[MarkerLimits]()
-
 _REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_bytes": 32768}
 _LARGE_GARBAGE_BYTES = 64 * 1024
-# Each test has them, and they are the difference, the larger or the quotient of others.
-_LEFT_OUT_OF_JUNIT = frozenset(
-    {
-        "blocks_growth",
-        "duration_s",
-        "efficiency_ratio",
-        "growth_rate_bytes_per_s",
-        "heap_growth_bytes",
-        "rss_growth_bytes",
-    }
-)
 # What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
 _BLOCKS_PER_PART = 15
 
@@ -111,28 +96,12 @@ class Worker:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Read every marker; refuse the session if any of them is wrong."""
-        problems: list[str] = []
-        parent: pytest.Collector | None = None
-        above: list[_Layer] = []
-        for item in items:
-            if item.parent is not parent:  # whose markers are the same for all of its items
-                parent = item.parent
-                above = [] if parent is None else list(_layers(parent))
-            marks = [mark for mark in item.own_markers if getattr(mark, "name", None) == "memalert"]
-            layers = [*((item.nodeid, mark.kwargs, mark.args) for mark in marks), *above] if marks else above
-            if not layers:
-                continue
-            try:
-                limits = parse_marker(layers)
-            except ConfigurationError as wrong:
-                # A class's or module's marker is wrong once, however many tests it covers.
-                problems += [problem for problem in wrong.problems if problem not in problems]
-            else:
-                item.stash[_LIMITS] = limits
-                self._limit_rules.extend(limits.rules)
-        if not problems:
+        try:
+            self._limit_rules.extend(read_markers(items))
+        except ConfigurationError as wrong:
+            text = "memalert: " + "\n".join(wrong.problems)
+        else:
             return
-        text = "memalert: " + "\n".join(problems)
         if not self._is_remote:
             raise pytest.UsageError(text)
         # Raised in an xdist worker, it would reach the user as the traceback of an internal error.
@@ -327,7 +296,7 @@ class Worker:
             return None
         if self._repeating or judge is None or attempt is None or attempt.item is not item:
             return None
-        if self._whole is None and not judge.may_repeat(self._limits(item)):
+        if self._whole is None and not judge.may_repeat(limits_of(item)):
             return None
         attempt.held = held = HeldScopes()
         return hold_wider_scopes(item, held, suspect=lambda: self._stands_out(attempt))
@@ -348,7 +317,7 @@ class Worker:
             setattr(report, FACTS, facts if stays_here else encode_facts(facts))
             if self._junit and attempt.measurement is not None:
                 told = self._asked_for | {alert.metric for alert in attempt.alerts}
-                _add_properties(report, attempt.measurement, told)
+                add_properties(report, attempt.measurement, told)
         except Exception as trouble:
             self._report_trouble(trouble)
 
@@ -476,7 +445,7 @@ class Worker:
                 if metric in values:
                     values[metric] += margin
             would_repeat = self._judge.would_repeat(
-                attempt.item.nodeid, self._component(attempt.item), values, self._limits(attempt.item)
+                attempt.item.nodeid, self._component(attempt.item), values, limits_of(attempt.item)
             )
             return would_repeat and heeder_of_next_item(attempt.item) is None
         except Exception as trouble:
@@ -538,7 +507,7 @@ class Worker:
         attempt.measurement = judge.discounted(measurement)
         if outcome not in ("passed", "failed", "error"):
             return  # an expected failure, and a pass that wasn't expected, are told as such
-        limits = self._limits(item)
+        limits = limits_of(item)
         if judge.sees_nothing(attempt.measurement, limits):
             return
         self._repeating = True
@@ -597,9 +566,6 @@ class Worker:
             unjudged=attempt.unjudged,
         )
 
-    def _limits(self, item: pytest.Item) -> MarkerLimits:
-        return item.stash.get(_LIMITS, NO_LIMITS)
-
     def _component(self, item: pytest.Item) -> str:
         if self._names_components:
             named = item.ihook.pytest_memalert_component(item=item)
@@ -634,24 +600,3 @@ class Worker:
         nodeid = self._attempt.item.nodeid if self._attempt else ""
         text = f"memalert could not judge a test ({kind}); the test itself is not affected"
         tell_trouble(self._config, text, nodeid=nodeid)
-
-
-def _layers(node: pytest.Collector) -> Iterator[_Layer]:
-    """Yield what the markers of a node and those above it say, the closest first."""
-    for each, mark in node.iter_markers_with_node("memalert"):
-        yield each.nodeid or "the session", mark.kwargs, mark.args
-
-
-def _add_properties(report: pytest.TestReport, measurement: Measurement, told: Collection[str]) -> None:
-    """Give JUnit XML the same figures, as properties of the test.
-
-    pytest keeps each as an element of XML until the session ends, in 0.5 KiB: so what follows from the
-    others is left out, unless it is to be ``told``.
-    """
-    others = (pair for pair in report.user_properties if not pair[0].startswith("memalert_"))
-    figures = (
-        (intern(f"memalert_{name}"), value)
-        for name, value in measurement.values.items()
-        if name in told or name not in _LEFT_OUT_OF_JUNIT
-    )
-    report.user_properties = [*others, *figures]
