@@ -173,11 +173,8 @@ def investigate(
             known.times += 1
             explanation = explain(run, lost=lost, root=root)
             # What is bounded below its bound today may be at a bound of another's tomorrow: not kept.
-            if (
-                explained is not None
-                and not explanation.bounded
-                and (left_behind := composition or compose(run))
-            ):
+            keeps = explained is not None and not explanation.bounded
+            if keeps and (left_behind := composition or compose(run)):
                 known.by_composition.setdefault(left_behind, []).append(_without_callers(explanation))
         frameworks = explanation.framework and (
             explanation.native or _accounts_for(explanation.framework_survivors, lost)

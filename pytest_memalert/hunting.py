@@ -342,14 +342,15 @@ class _Hunt:
         if tracemalloc.is_tracing():
             return self._trace_total()
         events = growth_of(self._readings(), "blocks").per_run
-        run_s = self._duration_s() or 0.0
         wanted = ceil(12 / events) if 0 < events < 1 else 16
-        affordable = int(_TRACING_S / (4 * run_s)) if run_s else _MOST_TRACED
-        count = max(_FEWEST_TRACED, min(max(wanted, 16), affordable, _MOST_TRACED))
         tracemalloc.start(1)
         try:
+            began_s = elapsed_s()
             if self._run() is not None or not tracemalloc.is_tracing():  # the test may have stopped it
                 return None
+            # Traced, a run takes from little more to a hundred times as long, by what it allocates.
+            affordable = int(_TRACING_S / max(elapsed_s() - began_s, 1e-6))
+            count = max(_FEWEST_TRACED, min(max(wanted, 16), affordable, _MOST_TRACED))
             self._reader.settle()
             before = live_traces()
             for runs in range(1, 4 * count + 1):

@@ -29,6 +29,7 @@ from unittest import mock
 import click
 import pytest
 
+from pytest_memalert.attribution import survivors
 from pytest_memalert.attribution.bounds import bounded_holder, filling_cache
 from pytest_memalert.attribution.explanation import Explanation, explain
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED
@@ -157,6 +158,26 @@ def test_the_size_includes_untracked_objects_that_only_the_survivor_holds() -> N
         KEEP.append([bytes(100_000)])
 
     assert explained(leak).survivors[0].size_bytes == pytest.approx(100_033 + 64, abs=64)
+
+
+def test_a_run_that_allocates_much_is_traced_less_often_and_less_deep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sixteen frames of 400,000 numbers take 2.5 s a run; what is told of the leak is the same."""
+    number = counter()
+
+    def leak() -> None:
+        ITEMS[number()] = Entry()
+
+    usual, usual_calls = explained(leak), number()
+    monkeypatch.setattr(survivors, "_HEAVY_RUN_S", 0.0)
+    heavy, heavy_calls = explained(leak), number() - usual_calls
+    assert heavy_calls < usual_calls
+    assert heavy.runs < usual.runs
+    assert [(s.type, s.count, s.allocated_at) for s in heavy.survivors] == [
+        (s.type, s.count, s.allocated_at) for s in usual.survivors
+    ]
+    assert heavy.signature == usual.signature
 
 
 def test_the_size_leaves_out_what_was_there_before() -> None:

@@ -27,6 +27,9 @@ _FRAMEWORKS = ("_pytest.", "pytest.", "pluggy.", "pytest_memalert.", "weakref.",
 #: More objects than this are looked at by ``explain`` alone.
 _MOST_OBJECTS = 20_000
 
+# The frames kept of each allocation: enough to come from the standard library to who called it.
+_FRAMES = 4
+
 
 def count_kinds() -> dict[str, int]:
     """Return how many objects of each type there are that the collector tracks and that aren't frozen.
@@ -59,7 +62,7 @@ def compose(run: Callable[[], str | None]) -> Composition:
     nothing else. Empty when a run is no evidence, or left nothing of the user's: by nothing can a leak be
     recognised.
     """
-    started_tracing = sites.start_tracing()
+    started_tracing = sites.start_tracing(_FRAMES)
     traced: list[tuple[type, tracemalloc.Traceback | None]] = []
     untracked: list[tracemalloc.Traceback] = []
     try:

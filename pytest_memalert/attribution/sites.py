@@ -19,6 +19,7 @@ from types import CodeType
 from typing import Any, Literal
 
 __all__ = [
+    "FRAMES",
     "OWN_DIRECTORY",
     "Frame",
     "Origin",
@@ -65,8 +66,8 @@ _SHOWN_OTHER_FRAMES = 3
 _LARGEST_SOURCE_BYTES = 2 * 2**20
 
 
-def start_tracing() -> bool:
-    """Start tracing allocations; return whether it was this call that started it."""
+def start_tracing(frames: int = FRAMES) -> bool:
+    """Start tracing allocations, ``frames`` of each; return whether it was this call that started it."""
     # What these import and keep must not be born while the test is watched.
     _stdlib_directories()
     _plugin_files()
@@ -74,7 +75,7 @@ def start_tracing() -> bool:
         _traceback_at()
     if tracemalloc.is_tracing():
         return False
-    tracemalloc.start(FRAMES)
+    tracemalloc.start(frames)
     return True
 
 
