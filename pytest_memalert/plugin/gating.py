@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_memalert.allowances import Allowance, widen_for_marker
+from pytest_memalert.allowances import Allowance, widen_for_children, widen_for_marker
 from pytest_memalert.baseline import Entry, summarise
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.comparisons import tell
@@ -30,6 +30,7 @@ from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurem
 from pytest_memalert.plugin.gate_given import GateGiven
 from pytest_memalert.plugin.repeating import Again, Repeater
 from pytest_memalert.plugin.rerun import can_rerun
+from pytest_memalert.probes.memory import child_page_faults
 from pytest_memalert.records import record
 from pytest_memalert.regressions import judge
 
@@ -263,10 +264,13 @@ class Gate:
         was_traced = entry.figure("traced_peak_bytes") is not None
         peaks: tuple[Comparison, ...] = ()
         left = {each.metric: each for each in excesses}
+        faults = child_page_faults()
         while True:
             reason = self._run(again, runs, traced=odd and was_traced)
             if reason is not None:
                 return (), tuple(left.values()), reason
+            if child_page_faults() != faults:
+                allowances = widen_for_children(allowances)
             if odd:
                 peaks = decide_peaks(nodeid, entry, allowances, resident=runs.resident, traced=runs.traced)
                 odd = bool(peaks) and peaks[0].status != "within"

@@ -8,7 +8,13 @@ from collections.abc import Callable
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.probes.procfs import STATM
 
-__all__ = ["Rationed", "open_blocks_reader", "open_heap_reader", "open_rss_reader"]
+__all__ = [
+    "Rationed",
+    "child_page_faults",
+    "open_blocks_reader",
+    "open_heap_reader",
+    "open_rss_reader",
+]
 
 Reader = Callable[[], "int | None"]
 
@@ -17,6 +23,18 @@ Reader = Callable[[], "int | None"]
 # sys.getallocatedblocks() cost 0.1 to 0.7 ms (benchmarks/readings.py).
 _SHARE = 0.005
 _FREE_S = 0.010
+
+
+def child_page_faults() -> int:
+    """Return the page faults of all child processes that were waited for: more of them, if one was since.
+
+    Windows doesn't count them: 0.
+    """
+    try:
+        from resource import RUSAGE_CHILDREN, getrusage
+    except ImportError:
+        return 0
+    return getrusage(RUSAGE_CHILDREN).ru_minflt
 
 
 class Rationed:

@@ -115,6 +115,28 @@ def test_peak_that_is_over_by_a_few_buffers_is_confirmed_by_more_runs(serial: In
     serial.run_apart("--memalert-gate").assert_outcomes(failed=1)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="child processes aren't counted there")
+def test_peak_of_a_test_that_runs_processes_may_differ_by_a_few_buffers(serial: Inner) -> None:
+    """Their output comes in pieces; a mebibyte is found, and less where that is asked for."""
+    source = """
+        import subprocess
+        import sys
+
+        def test_buffers():
+            subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+            bytearray(2**19 + {more})
+    """
+    serial.write(source.format(more=0))
+    serial.run_apart("--memalert-save")
+    serial.write(source.format(more=400_000))
+    serial.run_apart("--memalert-gate").assert_outcomes(passed=1)
+    serial.write(source.format(more=2**20))
+    serial.run_apart("--memalert-gate").assert_outcomes(failed=1)
+    serial.write(source.format(more=400_000))
+    serial.pytester.makepyprojecttoml('[tool.memalert.gate]\ntraced_peak = "200 KiB"')
+    serial.run_apart("--memalert-gate").assert_outcomes(failed=1)
+
+
 def test_verdicts_of_workers_are_those_of_one_process(serial: Inner, distributed: Inner) -> None:
     """Saved by the one, gated by the others."""
     serial.write(BEFORE)
