@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.attribution.composition import Composition, Kinds, compose
-from pytest_memalert.attribution.containers import length_by_name
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting import Excuse, Known, Operation, hunt
@@ -57,12 +56,6 @@ class Explained:
     by_composition: dict[Composition, list[Explanation]] = field(default_factory=dict)
     by_kinds: dict[Kinds, list[_Familiar]] = field(default_factory=dict)
     times: int = 0
-
-    def growing(self) -> set[tuple[str, ...]]:
-        """Return the names of the containers that grow with these leaks."""
-        found = [each.explanation for alike in self.by_kinds.values() for each in alike]
-        found += [each for alike in self.by_composition.values() for each in alike]
-        return {explanation.grows for explanation in found if explanation.grows}
 
 
 def find_leaks(
@@ -130,20 +123,21 @@ def investigate(
     composition: Composition = frozenset()
     left: tuple[Kinds, int, float] = (frozenset(), 0, 0.0)
     known = Explained() if explained is None else explained
-    lengths = {names: length_by_name(names) for names in known.growing()}
 
-    def grows(familiar: Explanation) -> bool:
-        """Return whether what held a known leak has become longer, where it has a name."""
-        before, now = lengths.get(familiar.grows), length_by_name(familiar.grows)
-        return before is None or now is None or now > before
-
-    def recognise(kinds: Kinds, times: int, blocks: float) -> Known | None:
+    def recognise(
+        kinds: Kinds, times: int, blocks: float, find_keepers: Callable[[], frozenset[int]]
+    ) -> Known | None:
         nonlocal explanation, left
         if blocks > _BLOCKS_PER_OBJECT * times * sum(count for _, count in kinds):
             return None  # what has a name of its own is the lesser part of it
-        for familiar in known.by_kinds.get(kinds, ()):
-            is_alike = abs(blocks - times * familiar.blocks) <= max(1.0, _SAME * blocks)
-            if is_alike and grows(familiar.explanation):  # else it goes elsewhere: into a cache, perhaps
+        alike = [
+            familiar
+            for familiar in known.by_kinds.get(kinds, ())
+            if abs(blocks - times * familiar.blocks) <= max(1.0, _SAME * blocks)
+        ]
+        keepers = find_keepers() if alike else frozenset()
+        for familiar in alike:
+            if familiar.harmless is not None or _is_kept_alike(familiar.explanation, keepers):
                 explanation = familiar.explanation
                 size_bytes = None if familiar.bytes is None else times * familiar.bytes
                 return Known(bytes_per_run=size_bytes, harmless=familiar.harmless)
@@ -152,8 +146,10 @@ def investigate(
 
     def is_known() -> bool:
         nonlocal explanation, composition
-        composition = compose(run)
-        explanation = next(filter(grows, known.by_composition.get(composition, ())), None)
+        explanations = [each for alike in known.by_composition.values() for each in alike]
+        composition, keepers = compose(run, containers={key for each in explanations for key in each.keepers})
+        alike = known.by_composition.get(composition, ())
+        explanation = next((each for each in alike if _is_kept_alike(each, keepers)), None)
         return explanation is not None
 
     def bounded(lost: Mapping[Signal, float], few_runs: bool) -> Excuse | None:
@@ -174,12 +170,9 @@ def investigate(
             explanation = explain(run, lost=lost, root=root)
             # What is bounded below its bound today may be at a bound of another's tomorrow: not kept.
             keeps = explained is not None and not explanation.bounded
-            if keeps and (left_behind := composition or compose(run)):
+            if keeps and (left_behind := composition or compose(run)[0]):
                 known.by_composition.setdefault(left_behind, []).append(_without_callers(explanation))
-        frameworks = explanation.framework and (
-            explanation.native or _accounts_for(explanation.framework_survivors, lost)
-        )
-        if frameworks:
+        if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
             return Excuse(reason="what remains was made by pytest or a plugin, not by the test")
         if explanation.bounded and _accounts_for(explanation.survivors, lost):
             return Excuse(reason=explanation.bounded)
@@ -242,6 +235,14 @@ def _remember(
         harmless=analysis.reason if harmless else None,
     )
     alike.append(familiar)
+
+
+def _is_kept_alike(familiar: Explanation, keepers: frozenset[int]) -> bool:
+    """Return whether what keeps some objects is what keeps a known leak's: the same container, or nothing.
+
+    The like of what leaks may fill a cache elsewhere, or leak there.
+    """
+    return bool(keepers & familiar.keepers) or not (keepers or familiar.keepers)
 
 
 def _without_callers(explanation: Explanation) -> Explanation:

@@ -13,7 +13,7 @@ from statistics import median
 from types import FrameType
 from typing import Literal
 
-from pytest_memalert.attribution.composition import Kinds, count_kinds, kinds_of_run
+from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
 from pytest_memalert.leaks import (
     Policy,
@@ -36,8 +36,9 @@ __all__ = ["Excuse", "Known", "hunt"]
 
 #: Runs the operation once; returns None, or why this run is no evidence.
 Operation = Callable[[], "str | None"]
-#: Takes what one run left behind, in types, and how many blocks; returns what is known of such a leak.
-Recognise = Callable[[Kinds, int, float], "Known | None"]
+#: Takes what one run left behind, in types, and how many blocks, and how to learn what keeps it; returns
+#: what is known of such a leak.
+Recognise = Callable[[Kinds, int, float, Callable[[], frozenset[int]]], "Known | None"]
 #: Says why growth of so much per run, by signal, seen in so few runs or many, is no leak after all, or may be
 #: none; None where it is one.
 Bounded = Callable[[Mapping[Signal, float], bool], "Excuse | None"]
@@ -232,7 +233,18 @@ class _Hunt:
             return None
         kinds, times = kinds_of_run(before, self._kinds)
         self._kinds = None
-        return recognise(kinds, times, blocks) if kinds else None
+        if not kinds:
+            return None
+        return recognise(kinds, times, blocks, lambda: self._find_keepers({name for name, _ in kinds}))
+
+    def _find_keepers(self, names: set[str]) -> frozenset[int]:
+        """Return the identities of what keeps objects of these types that the runs left behind."""
+        new = gc.get_objects()
+        self._reader.thaw()
+        try:
+            return keepers_of(new, names)
+        finally:
+            self._reader.freeze()
 
     def _conclude_known(self, known: Known) -> LeakAnalysis:
         """Return the verdict on what was recognised."""

@@ -92,6 +92,8 @@ _FALLING_SHARE = 0.1
 # attrs' classes: 28 to 45 bytes per run over 1,300 runs, in one run of eleven, and nothing after 6,000.
 _SPORADIC_PACE_BYTES = 256
 _RISING_SHARE = 0.3
+# A container makes room in one run of twenty, and ever more rarely; what takes whole pages, in one of two.
+_LUMPY_SHARE = 0.15
 # A block of pymalloc's is 16 to 512 bytes; those of the real leaks of the zoo have this middle.
 _TYPICAL_BLOCK_BYTES = 96
 _IRREGULAR = 3
@@ -293,7 +295,7 @@ def _left_nothing(before: Reading, after: Reading) -> bool:
 
 def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy: Policy) -> str | None:
     """Return what growth there is where the policy doesn't pursue so little; else None."""
-    if "descriptors" in moving or "threads" in moving:
+    if not (policy.weak_blocks or policy.weak_bytes) or "descriptors" in moving or "threads" in moving:
         return None
     pace = {signal: _pace(points[1:]) for signal in moving if (points := _points(readings, signal))}
     blocks = pace.pop("blocks", 0.0)
@@ -474,10 +476,13 @@ def bytes_per_run(
         native = 0.0
     bypassing = 0.0
     if "resident" in signals or "mapped" in signals:
-        mapped = _median_increment(points["mapped"]) - max(0.0, _median_increment(points["heap"]))
+        # Only what is counted as the heap's is none of this.
+        counted = max(0.0, heap) if "heap" in signals else 0.0
+        mapped = _median_increment(points["mapped"])
+        mapped -= max(0.0, _median_increment(points["heap"])) if "heap" in signals else 0.0
         resident = growth_per_run([p for p in points["resident"] if p[0] >= since_run])
         if mapped >= 4096 or not (python_bytes or native):
-            unexplained = resident - max(0.0, heap)
+            unexplained = resident - counted
             bypassing = min(mapped, unexplained) if mapped >= 4096 else unexplained
     return python_bytes + native + max(0.0, bypassing)
 
@@ -648,8 +653,12 @@ def _median_increment(points: Sequence[tuple[int, float]]) -> float:
 
 def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, since_run: int) -> float:
     """Return the heap's growth per run, without the rare steps of containers that make room."""
-    if in_every_run and len(_single_increments(points)) >= 4:
-        return _median_increment(points)
+    steps = _single_increments(points)
+    if in_every_run and len(steps) >= 4:
+        typical = median(steps)
+        large = sum(step > 1.5 * typical + _LEAST_NATIVE_BYTES for step in steps)
+        if large < _LUMPY_SHARE * len(steps):
+            return typical
     return growth_per_run([point for point in points if point[0] >= since_run])
 
 

@@ -179,6 +179,65 @@ KEPT_SMALL = {
         """,
         Eviction(function="kept.put", by="length", limit=None),
     ),
+    "by the length of another name of it": (
+        """
+        class Store:
+            def __init__(self):
+                self._kept = {}
+            def put(self, key):
+                kept = self._kept
+                count = len(kept)
+                if count >= 60:
+                    kept.clear()
+                kept[key] = [key]
+        STORE = Store()
+        KEPT = STORE._kept
+        put = STORE.put
+        """,
+        Eviction(function="kept.put", by="length", limit=60),
+    ),
+    "the best are kept": (
+        """
+        import heapq
+        KEPT = []
+        def put(key):
+            heapq.heappush(KEPT, (key, [key]))
+            if len(KEPT) > 50:
+                heapq.heappop(KEPT)
+        """,
+        Eviction(function="kept.put", by="length", limit=50),
+    ),
+    "by the sizes of what it has": (
+        """
+        class Store:
+            def __init__(self):
+                self.size, self.kept = 0, {}
+            def put(self, key):
+                self.kept[key] = bytes(10)
+                self.size += 10
+                while self.size > 1000:
+                    self.size -= len(self.kept.pop(next(iter(self.kept))))
+        STORE = Store()
+        KEPT = STORE.kept
+        put = STORE.put
+        """,
+        Eviction(function="kept.put", by=None, limit=None),
+    ),
+    "two generations": (
+        """
+        class Store:
+            def __init__(self):
+                self.old, self.new = {}, {}
+            def put(self, key):
+                if len(self.new) >= 70:
+                    self.old, self.new = self.new, {}
+                self.new[key] = [key]
+        STORE = Store()
+        KEPT = STORE.new
+        put = STORE.put
+        """,
+        Eviction(function="kept.put", by="length", limit=70),
+    ),
     "what is old goes": (
         """
         import time
@@ -205,6 +264,20 @@ NOT_KEPT_SMALL = {
             KEPT.append([key])
         def remove(key):
             KEPT.remove(key)
+        """,
+    "one of several tests cleans up": """
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+        def test_it():
+            KEPT.append(1)
+            KEPT.clear()
+        """,
+    "it has another name as well": """
+        KEPT = {}
+        def put(key):
+            put.KEPT = KEPT
+            KEPT[key] = [key]
         """,
     "somebody may clear it": """
         KEPT = {}
@@ -336,6 +409,10 @@ def test_only_a_known_bound_is_sure(load: Load) -> None:
     module.put(1)
     assert kept_small(module.KEPT) == "kept.put removes from it by age"
     assert kept_small(module.KEPT, surely=True) is None
+    sys.modules.pop("kept")
+    module = load(KEPT_SMALL["by the sizes of what it has"][0])
+    module.put(1)
+    assert kept_small(module.KEPT) == "kept.put removes from it, too"
 
 
 @pytest.mark.parametrize("value", ["[key]", "'value %d' % key"], ids=["objects", "text"])
@@ -349,6 +426,26 @@ def test_a_cache_that_fills_is_seen_by_its_code(load: Load, value: str) -> None:
 
     run()
     assert filling_cache(run, blocks=2.0) == "bounded: 3 of 300, by kept.put"
+
+
+def test_a_ring_of_given_length_is_seen_to_be_full_one_day() -> None:
+    ring: list[object] = [None] * 500
+
+    def run() -> None:
+        number = next(NUMBERS)
+        ring[number % len(ring)] = [[number]]
+
+    run()
+    assert filling_cache(run) == "bounded: a list of 500 that gets no longer"
+    leaked: list[object] = []
+
+    def leak_as_well() -> None:
+        number = next(NUMBERS)
+        ring[number % len(ring)] = entry = [[number]]
+        leaked.append(entry)
+
+    leak_as_well()
+    assert filling_cache(leak_as_well) is None
 
 
 def test_a_leak_beside_a_cache_of_text_is_not_excused(load: Load) -> None:

@@ -17,11 +17,14 @@ from typing import Any
 import pytest
 
 from pytest_memalert import LeakAnalysis, MemalertWarning, assert_no_leaks, find_leaks
+from pytest_memalert.attribution import explanation
+from pytest_memalert.attribution.native import NativeGrowth
 from pytest_memalert.finding import Explained, investigate
 from pytest_memalert.leaks import Policy
 
 KEPT: list[object] = []
 OTHERS: list[object] = []
+BY_NAME: dict[str, list[object]] = {}
 LATEST: deque[object] = deque(maxlen=50)
 
 
@@ -279,6 +282,19 @@ def test_a_bound_that_a_native_leak_happens_beside_does_not_excuse_it() -> None:
     assert 3700 < analysis.bytes_per_run < 4600
 
 
+def test_a_place_within_pytest_does_not_excuse_native_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes and frees memory in every run: a chunk of the leak's size is there by chance."""
+    place = (str(Path(pytest.__file__).parent.parent / "_pytest" / "runner.py"), 1)
+    found = NativeGrowth(bytes_per_run=208.0, frames=(place,))
+    monkeypatch.setattr(explanation, "measure_native_growth", lambda run, *, runs: found)
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    analysis = find_leaks(lambda: libc.malloc(200))
+    assert analysis.status == "leaking"
+    assert analysis.grown_at == ()
+    assert "pytest" not in " ".join(analysis.recommendations)
+
+
 def test_a_leak_explained_before_is_recognised() -> None:
     """It costs fewer runs, and has the same signature."""
     first, again, explained = investigate_two(keep_order, keep_order)
@@ -290,10 +306,16 @@ def test_a_leak_explained_before_is_recognised() -> None:
     assert again.reason.endswith("of a leak that was confirmed before")
 
 
-def test_a_cache_of_what_leaks_elsewhere_is_no_leak() -> None:
-    """``KEPT`` gets no more of them: they fill a cache, or leak elsewhere."""
+@pytest.mark.parametrize("where", ["in a list with a name", "in a list that a dict has"])
+def test_a_cache_of_what_leaks_elsewhere_is_no_leak(where: str) -> None:
+    """What keeps the leak gets no more of them: they fill a cache, or leak elsewhere."""
     explained = Explained()
-    assert investigate(keep_order, explained=explained).status == "leaking"
+    kept: list[object] = KEPT if where == "in a list with a name" else BY_NAME.setdefault("orders", [])
+
+    def keep() -> None:
+        kept.append(Order(1))
+
+    assert investigate(keep, explained=explained).status == "leaking"
     cache: list[object] = []
 
     def keep_few() -> None:

@@ -337,6 +337,20 @@ def test_native_memory_is_added_to_the_objects() -> None:
     assert bytes_per_run(readings, ("blocks", "heap"), traced) == 1368
 
 
+def test_memory_that_is_taken_by_the_page_counts_by_its_mean() -> None:
+    """As SQLite's: the usual run takes 1 KiB, every fourth has to take a page."""
+    levels = accumulate([1024.0, 1024.0, 1024.0, 5120.0] * 50)
+    readings = script(lambda n: {"blocks": float(n), "heap": levels(n)})
+    traced = TracedGrowth(small_bytes=80, large_bytes=0, large_count=0, traces=1)
+    assert bytes_per_run(readings, ("blocks", "heap"), traced) == pytest.approx(80 + 2048, rel=0.03)
+
+
+def test_resident_memory_of_a_heap_that_is_not_counted_counts_as_such() -> None:
+    """A text that is copied to grow: its heap jumps about, what it takes is resident."""
+    readings = script(lambda n: {"heap": n * 5000.0, "resident": n * 5100.0, "mapped": n * 5100.0})
+    assert bytes_per_run(readings, ("resident",), None) == pytest.approx(5100)
+
+
 def test_bytes_are_unknown_where_blocks_could_not_be_traced() -> None:
     assert bytes_per_run(script(lambda n: {"blocks": float(n)}), ("blocks",), None) is None
 
@@ -450,6 +464,14 @@ def test_a_brief_look_sees_what_bypasses_malloc() -> None:
     assert follow(
         lambda n: {"blocks": 0.0, "heap": 0.0, "resident": 4096.0 * n, "mapped": 0.0}, policy=brief
     ) == (Step(action="clean"), 1)
+
+
+def test_a_fall_is_no_weak_growth_where_all_growth_is_pursued() -> None:
+    blocks_left = [0.0, 1.0, 5.0, 6.0, -3.0, -3.0]
+    heap_left = [0.0, 4200.0, -1400.0, 1400.0, 2800.0, -2100.0]
+    readings = script(lambda n: {"blocks": blocks_left[n], "heap": heap_left[n]}, runs=5)
+    assert next_step(readings, Policy()).action == "run"
+    assert next_step(readings, SUSPECT).action == "unclear"
 
 
 def test_growth_that_is_not_pursued_is_not_proven() -> None:

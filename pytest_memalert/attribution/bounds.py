@@ -50,6 +50,9 @@ _STDLIB_BOUNDS = {
 _RUNS = 2
 #: The share of the survivors that a container must lead to, to be what keeps them.
 _MOST = 0.5
+# Objects whose holders are looked at; and the places of a list that nobody would fill one by one.
+_HEADS = 64
+_FEWEST_PLACES = 16
 
 
 def bounded_holder(container: object) -> str | None:
@@ -86,8 +89,8 @@ def filling_cache(
             clear_caches()
             collect()
         new = gc.get_objects()
-    known = {id(obj) for obj in new}
-    grown = grown_containers(lengths, known, {id(lengths), id(new), id(known)}, _RUNS)
+    left = _Left(new, heap_bytes=heap_bytes, blocks=blocks)
+    grown = grown_containers(lengths, left.known, {id(lengths), id(new), id(left.known)}, _RUNS)
     longer = ((obj, (length(obj) or 0) - count) for obj, count in dicts)
     grown += [(obj, added / _RUNS) for obj, added in longer if added > 0]
     containers = [obj for obj, _ in grown]
@@ -96,22 +99,42 @@ def filling_cache(
     # The attributes of an instance may be in a dict of their own.
     holders += gc.get_referrers(*(obj for obj in holders if type(obj) is dict))
     for holder in (*containers, *holders):
-        if (bound := bounded_holder(holder)) is not None:
-            below, untracked = _below(holder, known)
-            size_bytes = sum(map(flat_size, (*below, *untracked))) / _RUNS
-            if below and len(below) >= _MOST * len(known) and size_bytes >= _MOST * heap_bytes:
-                return bound
+        if (bound := bounded_holder(holder)) is not None and left.is_mostly_below(holder):
+            return bound
     for container, added in grown:
-        below, untracked = _below(container, known)
-        plain = {id(obj): obj for obj in (*untracked, *newest(container, round(added * _RUNS)))}
-        plain = {key: obj for key, obj in plain.items() if not gc.is_tracked(obj)}
-        size_bytes = sum(map(flat_size, (*below, *plain.values()))) / _RUNS
-        has_objects = below and len(below) >= _MOST * len(known)
-        has_blocks = blocks > 0 and len(plain) / _RUNS >= _MOST * blocks
-        has_most = (has_objects or has_blocks) and size_bytes >= _MOST * heap_bytes
-        if has_most and (kept := kept_small(container)) is not None:
-            return kept
+        if left.is_mostly_below(container, added=round(added * _RUNS)):
+            return kept_small(container)
+    for holder in gc.get_referrers(*left.heads()) if left.heads() else ():
+        places = lengths.get(id(holder), 0)
+        if type(holder) is list and len(holder) == places >= _FEWEST_PLACES and left.is_mostly_below(holder):
+            return f"bounded: a list of {places:,} that gets no longer"
     return None
+
+
+class _Left:
+    """Hold what the runs left, and what each of them takes."""
+
+    def __init__(self, new: list[object], *, heap_bytes: float, blocks: float) -> None:
+        self.known = {id(obj) for obj in new}
+        self._new = new
+        self._heap_bytes = heap_bytes
+        self._blocks = blocks
+
+    def heads(self) -> list[object]:
+        """Return some of those that no other refers to."""
+        inner = {id(child) for obj in self._new for child in referents_of(obj)}
+        return [obj for obj in self._new if id(obj) not in inner][:_HEADS]
+
+    def is_mostly_below(self, holder: object, *, added: int = 0) -> bool:
+        """Return whether a holder leads to most of it; ``added`` elements of it are new, tracked or not."""
+        below, untracked = _below(holder, self.known)
+        plain = {id(obj): obj for obj in (*untracked, *newest(holder, added)) if not gc.is_tracked(obj)}
+        size_bytes = sum(map(flat_size, (*below, *plain.values()))) / _RUNS
+        # What a run replaces is new as well, but takes no blocks: they tell where there is much of it.
+        blocks = (len(plain) + sum(2 if is_kind(obj, CONTAINERS) else 1 for obj in below)) / _RUNS
+        has_objects = bool(below) and len(below) >= _MOST * len(self.known)
+        has_blocks = self._blocks > 0 and blocks >= _MOST * self._blocks
+        return (has_objects or has_blocks) and size_bytes >= _MOST * self._heap_bytes
 
 
 def kept_small(container: object, *, surely: bool = False) -> str | None:
@@ -123,7 +146,7 @@ def kept_small(container: object, *, surely: bool = False) -> str | None:
     if found is None or (surely and found.limit is None):
         return None
     if found.limit is None:
-        return f"{found.function} removes from it by {found.by}"
+        return f"{found.function} removes from it{f' by {found.by}' if found.by else ', too'}"
     text = _bound_text(length(container), found.limit, slack=_SLACK)
     return None if text is None else f"{text}, by {found.function}"
 

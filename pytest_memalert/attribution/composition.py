@@ -5,16 +5,17 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import reduce
 from math import gcd
+from types import FrameType
 
 from pytest_memalert.attribution import sites
-from pytest_memalert.attribution.objects import type_name
+from pytest_memalert.attribution.objects import length, referents_of, type_name
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.collector import collect, frozen
 
-__all__ = ["Composition", "Kinds", "compose", "count_kinds", "kinds_of_run"]
+__all__ = ["Composition", "Kinds", "compose", "count_kinds", "keepers_of", "kinds_of_run"]
 
 #: Each kind of survivor with the place of its allocation, and in what proportion they occur.
 Composition = frozenset[tuple[str, str, int]]
@@ -29,6 +30,9 @@ _MOST_OBJECTS = 20_000
 
 # The frames kept of each allocation: enough to come from the standard library to who called it.
 _FRAMES = 4
+
+_SAMPLES = 8
+_LEVELS = 4
 
 
 def count_kinds() -> dict[str, int]:
@@ -47,6 +51,41 @@ def count_kinds() -> dict[str, int]:
     return {name: count for name, count in names if "." in name and not name.startswith(_FRAMEWORKS)}
 
 
+def keepers_of(new: list[object], names: Container[str]) -> frozenset[int]:
+    """Return the identities of what was there before and holds those of the ``new`` objects with such types.
+
+    The heap must be thawed. Each level takes a walk through it, 20 to 50 ms for a million objects: so a few
+    objects stand for all, those first that no other new one holds.
+    """
+    new_ids = {id(obj) for obj in new}
+    wanted = [obj for obj in new if type_name(type(obj)) in names]
+    inner = {id(child) for obj in wanted for child in referents_of(obj)}
+    frontier = sorted(wanted, key=lambda obj: id(obj) in inner)[:_SAMPLES]
+    ours = {id(new), id(wanted)}
+    seen: set[int] = set()
+    for _ in range(_LEVELS):
+        mark = object()
+        ours.add(id(frontier))
+        referrers = gc.get_referrers(*frontier, mark)
+        ours.add(id(referrers))
+        seen.update(map(id, frontier))
+        found = [
+            obj
+            for obj in referrers
+            # The tuple of arguments refers to them too, and is known by its last element.
+            if not (type(obj) is tuple and obj and obj[-1] is mark)
+            and type(obj) is not FrameType
+            and id(obj) not in ours
+        ]
+        ours.add(id(found))
+        if old := frozenset(id(obj) for obj in found if id(obj) not in new_ids):
+            return old
+        frontier = [obj for obj in found if id(obj) not in seen][:_SAMPLES]
+        if not frontier:
+            break
+    return frozenset()
+
+
 def kinds_of_run(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Kinds, int]:
     """Return what one run left behind, and how many times over; of no kind where nothing tells."""
     grown = {name: count - before.get(name, 0) for name, count in after.items()}
@@ -55,13 +94,17 @@ def kinds_of_run(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[K
     return frozenset((name, count // times) for name, count in counts.items()), times
 
 
-def compose(run: Callable[[], str | None]) -> Composition:
-    """Return what each call of ``run`` leaves behind, at the cost of two traced runs.
+def compose(
+    run: Callable[[], str | None], *, containers: Container[int] = ()
+) -> tuple[Composition, frozenset[int]]:
+    """Return what each call of ``run`` leaves behind, and what keeps it, at the cost of two traced runs.
 
     What the collector doesn't track (bytes, say) stands for a leak by its places alone, where there is
-    nothing else. Empty when a run is no evidence, or left nothing of the user's: by nothing can a leak be
-    recognised.
+    nothing else; what keeps it are those of the ``containers`` that become longer. Empty when a run is no
+    evidence, or left nothing of the user's: by nothing can a leak be recognised.
     """
+    found: list[object] = []
+    lengths = _lengths_of(containers)
     started_tracing = sites.start_tracing(_FRAMES)
     traced: list[tuple[type, tracemalloc.Traceback | None]] = []
     untracked: list[tracemalloc.Traceback] = []
@@ -74,7 +117,6 @@ def compose(run: Callable[[], str | None]) -> Composition:
             found = gc.get_objects()
             if problem is None and len(found) <= _MOST_OBJECTS:
                 traced = [(type(obj), sites.traceback_of(obj)) for obj in found]
-            found.clear()
             # The test may have stopped it.
             if problem is None and started_tracing and tracemalloc.is_tracing():
                 traces = tracemalloc.take_snapshot().traces
@@ -84,12 +126,21 @@ def compose(run: Callable[[], str | None]) -> Composition:
             tracemalloc.stop()
     # Only now, since tracing makes whatever is made cost many times as much: to name a place, files are read.
     counts = _count_alike(_describe(kind, traceback) for kind, traceback in traced)
-    counts = counts or _count_alike(_describe(object, traceback) for traceback in untracked)
+    keepers = keepers_of(found, {kind for kind, _ in counts}) if counts else frozenset()
     if not counts:
-        return frozenset()
+        counts = _count_alike(_describe(object, traceback) for traceback in untracked)
+        longer = _lengths_of(containers)
+        keepers = frozenset(key for key, count in longer.items() if count > lengths.get(key, count))
+    if not counts:
+        return frozenset(), frozenset()
     # A test that does it twice leaves twice as much of the same.
     shared = reduce(gcd, counts.values())
-    return frozenset((kind, place, count // shared) for (kind, place), count in counts.items())
+    return frozenset((kind, place, count // shared) for (kind, place), count in counts.items()), keepers
+
+
+def _lengths_of(containers: Container[int]) -> dict[int, int]:
+    """Return the length of each of these containers that there is, by identity."""
+    return {id(obj): length(obj) or 0 for obj in gc.get_objects() if id(obj) in containers}
 
 
 def _count_alike(described: Iterable[tuple[str, str] | None]) -> dict[tuple[str, str], int]:

@@ -5,18 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import islice
-from types import ModuleType
-from typing import cast
 
 from pytest_memalert.attribution.objects import (
-    class_dict,
     is_kind,
     items_of,
     length,
-    module_dict,
-    own_attributes,
     referents_of,
 )
 
@@ -24,7 +19,6 @@ __all__ = [
     "CONTAINERS",
     "container_lengths",
     "grown_containers",
-    "length_by_name",
     "newest",
     "untracked_dicts",
 ]
@@ -102,27 +96,6 @@ def newest(holder: object, added: int) -> Iterable[object]:
         yield from {id(obj): obj for obj in kept}.values()
     elif len(elements) <= _MOST_ELEMENTS:
         yield from elements
-
-
-def length_by_name(names: Sequence[str]) -> int | None:
-    """Return the length of the container that a module's or a class's name and attributes lead to.
-
-    None where they lead nowhere, or to what has no length.
-    """
-    dotted = ".".join(names)
-    found: object = None
-    at = len(dotted)
-    while found is None and at > 0:
-        found = sys.modules.get(dotted[:at])
-        at = at if found is not None else dotted.rfind(".", 0, at)
-    for name in dotted[at + 1 :].split(".") if found is not None else ():
-        if is_kind(found, ModuleType):
-            found = module_dict(cast(ModuleType, found)).get(name)
-        elif is_kind(found, type):
-            found = class_dict(cast(type, found)).get(name)
-        else:
-            found = own_attributes(found).get(name)
-    return length(found)
 
 
 def _is_derived_container(kind: type) -> bool:

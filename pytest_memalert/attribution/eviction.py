@@ -37,6 +37,10 @@ _ADDING = frozenset(
     {"__setitem__", "add", "append", "appendleft", "extend", "insert", "push", "setdefault", "update"}
 )
 _REMOVING = frozenset({"__delitem__", "clear", "discard", "pop", "popitem", "popleft", "remove"})
+# Functions of heapq and bisect, which take the list as an argument.
+_ORDERED = frozenset(
+    {"heappop", "heappush", "heappushpop", "heapreplace", "insort", "insort_left", "insort_right"}
+)
 _CLOCKS = frozenset({"monotonic", "monotonic_ns", "now", "perf_counter", "time", "time_ns", "utcnow"})
 _PLAIN = (*CONTAINERS, OrderedDict, defaultdict)
 
@@ -45,11 +49,11 @@ _PLAIN = (*CONTAINERS, OrderedDict, defaultdict)
 class Eviction:
     """Say which function lets go of what it keeps: beyond ``limit`` elements, where that is known.
 
-    ``by`` is ``length``, or ``age``: then there is no limit.
+    ``by`` is ``length``, or ``age``, or None where it isn't known what makes it let go.
     """
 
     function: str
-    by: str
+    by: str | None
     limit: int | None = None
 
 
@@ -63,26 +67,13 @@ class _Place:
     values: Mapping[str, object]
 
 
-@record(slots=True)
-class _Habits:
-    """Hold what one function does with a container; ``limits`` are what its length is compared with."""
-
-    name: str
-    calls: set[str]
-    limits: list[ast.expr]
-    adds: bool = False
-    removes: bool = False
-    guards: bool = False
-    trims: ast.expr | None = None
-    sees_age: bool = False
-
-
 def find_eviction(container: object) -> Eviction | None:
     """Return how the code that adds to a container lets go of its elements, if it does.
 
     The function that adds, or one that it calls, compares the length with more than one and then removes
-    something or adds no more; or slices off what is too much; or compares the time and removes.
-    What others may remove, as from a registry, is no bound. The objects themselves are not asked.
+    something or adds no more; or slices off what is too much; or compares the time and removes; or removes
+    for a reason that isn't told from here, as by the sizes of the elements. What others may remove, as from a
+    registry, is no bound. The objects themselves are not asked.
     """
     try:
         for place in _places(container):
@@ -170,10 +161,11 @@ def _read(place: _Place) -> Eviction | None:
     for scope in [tree] if place.class_name is None else _classes(tree, place.class_name):
         for node in ast.walk(scope):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                functions[node.name] = _habits(node, place.name)
+                functions[node.name] = _Habits(node, place.name)
     module = place.module.get("__name__")
     for habits in reversed(functions.values()):
-        if not habits.adds:
+        # What one test adds and removes is none of another's.
+        if not habits.adds or habits.name.startswith("test"):
             continue
         called = [habits, *(functions[name] for name in sorted(habits.calls & functions.keys()))]
         more = {name for each in called for name in each.calls} - {each.name for each in called}
@@ -185,7 +177,7 @@ def _read(place: _Place) -> Eviction | None:
     return None
 
 
-def _judge(functions: list[_Habits], values: Mapping[str, object]) -> tuple[str, int | None] | None:
+def _judge(functions: list[_Habits], values: Mapping[str, object]) -> tuple[str | None, int | None] | None:
     """Return what a function bounds a container by, together with those it calls."""
     removes = any(each.removes for each in functions)
     for each in functions:
@@ -195,84 +187,142 @@ def _judge(functions: list[_Habits], values: Mapping[str, object]) -> tuple[str,
             limit = _value(expression, values)
             if limit is None or limit > 1:
                 return "length", limit
-    return ("age", None) if any(each.sees_age and each.removes for each in functions) else None
+    if any(each.sees_age and each.removes for each in functions):
+        return "age", None
+    return (None, None) if removes else None
 
 
-def _habits(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> _Habits:
-    found = _Habits(name=function.name, calls=set(), limits=[])
-    outer = {
-        each
-        for node in ast.walk(function)
-        if isinstance(node, ast.Global | ast.Nonlocal)
-        for each in node.names
-    }
-    clock = compares = False
-    for node in ast.walk(function):
+class _Habits(ast.NodeVisitor):
+    """Read what one function does with the container of a name.
+
+    It ``adds`` to it, ``removes`` from it, ``trims`` it to a length, compares its length with ``limits``, and
+    with such a comparison ``guards`` an addition.
+    """
+
+    def __init__(self, function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> None:
+        self.name = function.name
+        self.calls: set[str] = set()
+        self.limits: list[ast.expr] = []
+        self.adds = self.removes = self.guards = False
+        self.trims: ast.expr | None = None
+        self._container = name
+        self._aliases: set[str] = set()
+        self._lengths: set[str] = set()
+        self._outer: set[str] = set()
+        self._has_clock = self._compares = False
+        for statement in function.body:
+            self.visit(statement)
+
+    @property
+    def sees_age(self) -> bool:
+        """Return whether a time is compared."""
+        return self._has_clock and self._compares
+
+    def visit_Global(self, node: ast.Global) -> None:
+        self._outer.update(node.names)
+
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> None:
+        self._outer.update(node.names)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        called = _last_name(node.func)
+        self._has_clock |= called in _CLOCKS
+        if isinstance(node.func, ast.Attribute) and self._is(node.func.value):
+            self.adds |= called in _ADDING
+            self.removes |= called in _REMOVING
+        elif called in _ORDERED and node.args and self._is(node.args[0]):
+            self.adds |= called != "heappop"
+            self.removes |= called in ("heappop", "heappushpop", "heapreplace")
+        elif called is not None:
+            self.calls.add(called)
+        self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        self._compares = True
+        self.limits += self._compared(node)
+        self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> None:
+        self._visit_condition(node)
+
+    def visit_While(self, node: ast.While) -> None:
+        self._visit_condition(node)
+
+    def _visit_condition(self, node: ast.If | ast.While) -> None:
+        if any(self._compared(each) for each in ast.walk(node.test)):
+            inside = [inner for part in node.body for inner in ast.walk(part)]
+            self.guards |= any(isinstance(each, ast.Return | ast.Raise | ast.Break) for each in inside)
+            before, self.adds = self.adds, False
+            self.generic_visit(node)
+            self.guards |= self.adds
+            self.adds |= before
+        else:
+            self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        pairs = [pair for target in node.targets for pair in _pairs(target, node.value)]
+        for target, value in pairs:
+            self._assign(target, value)
+        self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value is not None:
+            self._assign(node.target, node.value)
+        self.generic_visit(node)
+
+    def visit_Delete(self, node: ast.Delete) -> None:
+        for target in node.targets:
+            if isinstance(target, ast.Subscript) and self._is(target.value):
+                self.removes = True
+                if isinstance(target.slice, ast.Slice) and target.slice.lower is None:
+                    self.trims = self.trims or _negated(target.slice.upper)
+        self.generic_visit(node)
+
+    def _assign(self, target: ast.expr, value: ast.expr) -> None:
+        if isinstance(target, ast.Subscript) and self._is(target.value):
+            self.adds |= not isinstance(target.slice, ast.Slice)
+            self.removes |= isinstance(target.slice, ast.Slice)
+        elif self._is(value):
+            if isinstance(target, ast.Name):
+                self._aliases.add(target.id)
+        elif self._is(target) and (isinstance(target, ast.Attribute) or _last_name(target) in self._outer):
+            # A new one is begun, or the end of the old one is kept.
+            self.removes |= self.name != "__init__"
+            if isinstance(value, ast.Subscript) and self._is(value.value):
+                part = value.slice
+                if isinstance(part, ast.Slice) and part.upper is None:
+                    self.trims = self.trims or _negated(part.lower)
+        elif isinstance(target, ast.Name) and self._is_length(value):
+            self._lengths.add(target.id)
+
+    def _compared(self, node: ast.AST) -> list[ast.expr]:
+        """Return what the length of the container is compared with."""
+        if not isinstance(node, ast.Compare) or len(node.ops) != 1:
+            return []
+        sides = (node.left, node.comparators[0])
+        return [other for one, other in (sides, sides[::-1]) if self._is_length(one)]
+
+    def _is_length(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Call):
-            called = _last_name(node.func)
-            clock |= called in _CLOCKS
-            if isinstance(node.func, ast.Attribute) and _is(node.func.value, name):
-                found.adds |= called in _ADDING
-                found.removes |= called in _REMOVING
-            elif called is not None:
-                found.calls.add(called)
-        elif isinstance(node, ast.Compare):
-            compares = True
-            found.limits += _limits(node, name)
-        elif isinstance(node, ast.If | ast.While) and _limits(node.test, name):
-            found.guards |= any(
-                _adds_or_leaves(inner, name) for part in node.body for inner in ast.walk(part)
-            )
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Subscript) and _is(target.value, name):
-                    found.adds |= not isinstance(target.slice, ast.Slice)
-                    found.removes |= isinstance(target.slice, ast.Slice)
-                elif _is(target, name) and (isinstance(target, ast.Attribute) or name in outer):
-                    found.removes |= function.name != "__init__"
-                    found.trims = found.trims or (None if node.value is None else _tail_of(node.value, name))
-        elif isinstance(node, ast.Delete):
-            for target in node.targets:
-                if isinstance(target, ast.Subscript) and _is(target.value, name):
-                    found.removes = True
-                    if isinstance(target.slice, ast.Slice) and target.slice.lower is None:
-                        found.trims = found.trims or _negated(target.slice.upper)
-    found.sees_age = clock and compares
-    return found
+            return _last_name(node.func) == "len" and bool(node.args) and self._is(node.args[0])
+        return isinstance(node, ast.Name) and node.id in self._lengths
+
+    def _is(self, node: ast.expr) -> bool:
+        """Return whether an expression is the container: a variable, an attribute, ``self``, another name."""
+        if isinstance(node, ast.Name) and node.id in self._aliases:
+            return True
+        if self._container == "self" and isinstance(node, ast.Call):
+            return _last_name(node.func) == "super"
+        is_it = _last_name(node) == self._container
+        return is_it and (self._container != "self" or isinstance(node, ast.Name))
 
 
-def _limits(tree: ast.AST, name: str) -> list[ast.expr]:
-    """Return what the length of a container is compared with."""
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Compare) and len(node.ops) == 1:
-            sides = (node.left, node.comparators[0])
-            for one, other in (sides, sides[::-1]):
-                if (
-                    isinstance(one, ast.Call)
-                    and _last_name(one.func) == "len"
-                    and one.args
-                    and _is(one.args[0], name)
-                ):
-                    found.append(other)
-    return found
-
-
-def _adds_or_leaves(node: ast.AST, name: str) -> bool:
-    if isinstance(node, ast.Return | ast.Raise | ast.Continue | ast.Break):
-        return True
-    if isinstance(node, ast.Assign):
-        return any(isinstance(each, ast.Subscript) and _is(each.value, name) for each in node.targets)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        return node.func.attr in _ADDING and _is(node.func.value, name)
-    return False
-
-
-def _tail_of(value: ast.expr, name: str) -> ast.expr | None:
-    """Return the ``n`` of ``name[-n:]``."""
-    if isinstance(value, ast.Subscript) and _is(value.value, name) and isinstance(value.slice, ast.Slice):
-        return _negated(value.slice.lower) if value.slice.upper is None else None
-    return None
+def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """Return what is assigned to what: of ``a, b = b, {}`` two pairs."""
+    if not isinstance(target, ast.Tuple):
+        return [(target, value)]
+    values = value.elts if isinstance(value, ast.Tuple) else [value] * len(target.elts)
+    return list(zip(target.elts, values, strict=False))
 
 
 def _negated(value: ast.expr | None) -> ast.expr | None:
@@ -287,13 +337,6 @@ def _value(expression: ast.expr, values: Mapping[str, object]) -> int | None:
     elif (name := _last_name(expression)) is not None:
         found = values.get(name)
     return found if type(found) is int else None
-
-
-def _is(node: ast.expr, name: str) -> bool:
-    """Return whether an expression is the container of this name: a variable, an attribute, ``self``."""
-    if name == "self" and isinstance(node, ast.Call):
-        return _last_name(node.func) == "super"
-    return _last_name(node) == name and (name != "self" or isinstance(node, ast.Name))
 
 
 def _last_name(node: ast.expr) -> str | None:

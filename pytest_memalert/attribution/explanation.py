@@ -105,7 +105,8 @@ class Explanation:
     has the Python frames active then. ``framework`` says that everything was allocated within pytest, pluggy
     or their plugins, and that no variable of the user's holds it: those survivors are in
     ``framework_survivors``, and raise nothing. ``bounded`` is set where every survivor is held by something
-    that evicts, and that is not yet full. ``grows`` names the container that gets longer, from its module on.
+    that evicts, and that is not yet full. ``keepers`` are the identities of
+    what was there before and holds the survivors: by them is the leak recognised.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
 
@@ -118,7 +119,7 @@ class Explanation:
     grown_at: tuple[str, ...] = ()
     framework: bool = False
     bounded: str | None = None
-    grows: tuple[str, ...] = ()
+    keepers: frozenset[int] = frozenset()
     confidence: float = 0.0
     runs: int = 0
     reason: str | None = None
@@ -226,7 +227,7 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
         component=sites.component_of(leading[0].frames) if leading else "",
         framework=bool(framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
-        grows=next((holder.grows for holder in leading_holders if holder is not None), ()),
+        keepers=frozenset(h.keeper for h in leading_holders if h is not None and h.keeper is not None),
         confidence=max((group.confidence for group in users or framework), default=0.0),
         runs=seen.runs,
         reason=seen.reason,
@@ -236,23 +237,27 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
 def _unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> list[Group]:
     """Return what only seems unheld, being part of what is held.
 
-    It was made in the same line, or as often by the same calls. A stream doesn't tell the collector of
-    its decoder: that is no missing decref.
+    It was made in the same line, or as often by the same calls; or it is a tuple or the like of which nothing
+    is known, beside what is held. A stream doesn't tell the collector of its decoder, nor an exception of its
+    arguments: that is no missing decref.
     """
     held: set[object] = set()
-    unheld = []
+    unheld, has_held = [], False
     for group in groups:
         holder = paths[id(group)]
-        if holder is None or not group.frames:
+        if holder is None:
             continue
         if holder.root == "none":
             unheld.append(group)
         else:
-            held |= {group.frames[0], (group.frames[1:], group.per_run)}
+            has_held = True
+            held |= {group.frames[0], (group.frames[1:], group.per_run)} if group.frames else set()
     return [
         group
         for group in unheld
-        if group.frames[0] in held or (group.frames[1:] and (group.frames[1:], group.per_run) in held)
+        if (group.frames[:1] and group.frames[0] in held)
+        or (group.frames[1:] and (group.frames[1:], group.per_run) in held)
+        or (has_held and not group.frames and group.type in _PLUMBING)
     ]
 
 
@@ -481,19 +486,20 @@ def _from_heap(
             runs=seen.runs,
             reason=reason or "nothing that survives the runs was found",
         )
-    grown_at = tuple(sites.describe(frame) for frame in growth.frames)
-    package = package_of_file(growth.frames[0][0]) if growth.frames else None
+    # pytest takes and frees memory all the time: that some of it grew there by as much is chance.
+    frames = () if sites.is_framework(growth.frames) else growth.frames
+    grown_at = tuple(sites.describe(frame) for frame in frames)
+    package = package_of_file(frames[0][0]) if frames else None
     return Explanation(
-        signature=f"native memory from {sites.place(growth.frames[0], root)}" if growth.frames else None,
+        signature=f"native memory from {sites.place(frames[0], root)}" if frames else None,
         recommendations=advice.recommend_for_memory(
             size=format_size(growth.bytes_per_run),
             place=grown_at[0] if grown_at else None,
             function=growth.function,
             package=package,
         ),
-        component=sites.component_of(growth.frames),
+        component=sites.component_of(frames),
         native=True,
-        framework=sites.is_framework(growth.frames),
         grown_at=grown_at,
         confidence=1.0,
         runs=seen.runs,

@@ -80,8 +80,8 @@ class Holder:
 
     ``hops`` is for people, from the root to the survivor. ``variable`` is the root's name for
     the first holder, ``container`` that holder's type, ``types`` all types on the way.
-    ``identity`` names the root without numbers or keys. ``grows`` are the names by which a container that
-    gets longer is reached from a module or class, attribute by attribute; empty where it isn't.
+    ``identity`` names the root without numbers or keys. ``keeper`` is the identity of the last object on the
+    way that was there before the runs; None where there is none.
     ``gets_names`` says that a module or class gets new names in each run, ``variable`` being one of them or
     not known. ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.
@@ -94,7 +94,7 @@ class Holder:
     types: tuple[str, ...] = ()
     hops: tuple[str, ...] = ()
     identity: str = ""
-    grows: tuple[str, ...] = ()
+    keeper: int | None = None
     gets_names: bool = False
     bounded: str | None = None
     bounded_by: tuple[int, ...] = ()
@@ -329,14 +329,13 @@ class HolderSearch:
 
     def _render(self, path: list[object], root: _Root) -> Holder:
         """Return the path as text; ``path[0]`` is the root or what it holds."""
+        keeper = next((id(obj) for obj in reversed(path) if id(obj) not in self._survivors), None)
         hops: list[str] = []
         types: list[str] = []
         variable = container = bounded = lru = None
         lru_on_method = lru_unbounded = False
         target = None
         bounded_by = 0
-        reached: tuple[str, ...] = (root.name,) if root.kind in ("module", "class") else ()
-        grows: tuple[str, ...] = ()
         new_names = self._new_names(path, root)
         if new_names is not None:
             hops.append(f"{root.kind} {root.name}, {_growth_text(new_names)}")
@@ -379,10 +378,6 @@ class HolderSearch:
             end = path[position + used]
             is_last = position + used == len(path) - 1
             kind = type_name(type(end))
-            is_named = edge.startswith(".") or (position == 0 and root.kind == "module" and edge != C_STATE)
-            reached = (*reached, edge.lstrip(".")) if reached and is_named else ()
-            if id(end) in self._growth:
-                grows = grows or reached
             if bounded is None and (bounded := self._bound_of(holder)) is not None:
                 bounded_by = id(holder)
             if type(holder) is LRU_WRAPPER:
@@ -411,7 +406,7 @@ class HolderSearch:
             types=tuple(types),
             hops=tuple(hops),
             identity=identity,
-            grows=grows,
+            keeper=keeper,
             gets_names=new_names is not None,
             bounded=bounded,
             bounded_by=(bounded_by,) if bounded is not None else (),

@@ -142,6 +142,27 @@ def test_clean_tests_are_not_accused(inner: Inner) -> None:
     assert inner.report()["alerts"] == []
 
 
+def test_arguments_of_a_kept_exception_are_no_missing_decref(serial: Inner) -> None:
+    """What an exception was raised with is a tuple that the collector has no referrer of."""
+    serial.pytester.makepyprojecttoml(NO_RULES)
+    serial.write(
+        FEW_RUNS
+        + """
+ERRORS = []
+
+def test_error():
+    try:
+        int("x" * 3)
+    except ValueError as error:
+        ERRORS.append(error)
+"""
+    )
+    serial.run(leaks="all")
+    advice = [line for alert in serial.report()["alerts"] for line in alert["recommendations"]]
+    assert "test_a.ERRORS" in " ".join(advice)
+    assert "decref" not in " ".join(advice)
+
+
 def test_default_finds_a_leak_of_300_blocks_and_runs_no_other_test_again(inner: Inner) -> None:
     """The first run's figures say who is suspect."""
     inner.pytester.makepyprojecttoml(NO_RULES)
