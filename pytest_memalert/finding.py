@@ -224,9 +224,6 @@ def _remember(
     named_bytes = sum(survivor.size_bytes for survivor in explanation.survivors if survivor.type in named)
     if leaks and (analysis.bytes_per_run or 0.0) > _MOST_BESIDE * max(named_bytes, _LEAST_NAMED_BYTES):
         return
-    alike = known.by_kinds.setdefault(kinds, [])
-    if any(familiar.explanation.signature == explanation.signature for familiar in alike):
-        return
     size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / times
     familiar = _Familiar(
         explanation=_without_callers(explanation),
@@ -234,7 +231,11 @@ def _remember(
         bytes=size_bytes,
         harmless=analysis.reason if harmless else None,
     )
-    alike.append(familiar)
+    # A fixture's container is another one in each module: the latest is the one to be met again.
+    others = [
+        each for each in known.by_kinds.get(kinds, ()) if each.explanation.signature != explanation.signature
+    ]
+    known.by_kinds[kinds] = [*others, familiar]
 
 
 def _is_kept_alike(familiar: Explanation, keepers: frozenset[int]) -> bool:
