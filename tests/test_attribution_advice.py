@@ -6,12 +6,12 @@ import pytest
 
 from pytest_memalert.attribution.advice import (
     Finding,
-    Package,
     recommend,
     recommend_for_memory,
     recommend_for_system,
 )
 from pytest_memalert.attribution.holders import C_STATE, Holder
+from pytest_memalert.attribution.packages import Package
 
 
 def in_module(module: str, variable: str, container: str = "dict") -> Holder:

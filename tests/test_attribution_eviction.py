@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -369,6 +371,12 @@ def test_a_container_without_source_has_no_known_eviction(load: Load, tmp_path: 
     (tmp_path / "kept.py").unlink()
     assert find_eviction(module.KEPT) is None
     assert find_eviction([1, 2]) is None
+
+
+def test_the_registry_of_threads_is_no_cache() -> None:
+    """Who runs adds itself, and removes itself at its end: one that doesn't end is left."""
+    assert find_eviction(threading._active) is None  # type: ignore[attr-defined]
+    assert find_eviction(re._cache) is not None  # type: ignore[attr-defined]
 
 
 def test_the_container_and_what_holds_it_are_not_asked(load: Load) -> None:

@@ -285,11 +285,11 @@ def test_a_bound_that_a_native_leak_happens_beside_does_not_excuse_it() -> None:
 def test_a_place_within_pytest_does_not_excuse_native_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes and frees memory in every run: a chunk of the leak's size is there by chance."""
     place = (str(Path(pytest.__file__).parent.parent / "_pytest" / "runner.py"), 1)
-    found = NativeGrowth(bytes_per_run=208.0, frames=(place,))
+    found = NativeGrowth(bytes_per_run=4112.0, frames=(place,))
     monkeypatch.setattr(explanation, "measure_native_growth", lambda run, *, runs: found)
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
-    analysis = find_leaks(lambda: libc.malloc(200))
+    analysis = find_leaks(lambda: libc.malloc(4096))
     assert analysis.status == "leaking"
     assert analysis.grown_at == ()
     assert "pytest" not in " ".join(analysis.recommendations)

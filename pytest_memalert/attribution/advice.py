@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable
 
 from pytest_memalert.attribution.holders import C_STATE, UNTRACKED, Holder
+from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
 
-__all__ = ["TASKS", "Finding", "Package", "recommend", "recommend_for_memory", "recommend_for_system"]
+__all__ = ["TASKS", "Finding", "recommend", "recommend_for_memory", "recommend_for_system"]
 
 _CLEARABLE = frozenset(
     {"dict", "list", "set", "collections.deque", "collections.OrderedDict", "collections.defaultdict"}
@@ -32,17 +33,6 @@ _GENERATORS = frozenset({"generator", "coroutine", "async_generator"})
 _GROWING = "str, bytes, bytearray, int, array, io.BytesIO"
 #: The types of asyncio's tasks.
 TASKS = frozenset({"_asyncio.Task", "asyncio.tasks.Task", "asyncio.Task"})
-
-
-@record(frozen=True, slots=True, kw_only=True)
-class Package:
-    """Name an installed package, or one of its modules."""
-
-    name: str
-    version: str | None
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}" if self.version else self.name
 
 
 @record(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from pytest_memalert.attribution.objects import (
     type_module,
     type_name,
 )
+from pytest_memalert.attribution.packages import is_stdlib
 from pytest_memalert.attribution.sites import compile_file
 from pytest_memalert.records import record
 
@@ -173,6 +174,8 @@ def _read(place: _Place) -> Eviction | None:
         found = _judge(together, place.values)
         if found is not None:
             by, limit = found
+            if by is None and is_stdlib(str(module)):
+                continue  # the registry of running threads: who ends is removed, and who doesn't is left
             return Eviction(function=f"{module}.{habits.name}", by=by, limit=limit)
     return None
 

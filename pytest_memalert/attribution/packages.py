@@ -7,10 +7,11 @@ import sys
 from types import ModuleType
 
 from pytest_memalert.attribution import sites
-from pytest_memalert.attribution.advice import Package
 from pytest_memalert.attribution.objects import is_kind, module_dict
+from pytest_memalert.records import record
 
 __all__ = [
+    "Package",
     "compiled_package_of_file",
     "is_stdlib",
     "origin_of_name",
@@ -18,6 +19,17 @@ __all__ = [
     "package_of_file",
     "package_of_module",
 ]
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Package:
+    """Name an installed package, or one of its modules."""
+
+    name: str
+    version: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}" if self.version else self.name
 
 
 def origin_of_name(name: str) -> str | None:
