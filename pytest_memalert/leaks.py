@@ -93,8 +93,6 @@ _FALLING_SHARE = 0.1
 _SPORADIC_PACE_BYTES = 256
 _RISING_SHARE = 0.3
 _CACHED_CHUNKS = 7
-_LEAST_REFILLS = 6
-_REGULAR_SHARE = 0.7
 # A container makes room in one run of twenty, and ever more rarely; what takes whole pages, in one of two.
 _LUMPY_SHARE = 0.15
 # A block of pymalloc's is 16 to 512 bytes; those of the real leaks of the zoo have this middle.
@@ -638,28 +636,24 @@ def _is_noise(points: Sequence[tuple[int, float]]) -> bool:
     if not single:
         return False
     pace = _rate(_point_at(points, points[-1][0] / 3), points[-1])  # at first caches fill
-    falls, rises = sum(step < 0 for step in single), sum(step > 0 for step in single)
+    falls, rises = sum(step < 0 for step in single), _count_rises(single)
     if pace < _NOISY_PACE_BYTES and falls >= _FALLING_SHARE * len(single):
         return True
-    return (
-        pace < _SPORADIC_PACE_BYTES
-        and rises < _RISING_SHARE * len(single)
-        and not _is_cached_by_malloc(single)
-    )
+    return pace < _SPORADIC_PACE_BYTES and rises < _RISING_SHARE * len(single)
 
 
-def _is_cached_by_malloc(steps: Sequence[float]) -> bool:
-    """Return whether the same amount is added again and again, in every seventh run.
+def _count_rises(steps: Sequence[float]) -> int:
+    """Return how many runs took memory, as far as their steps tell.
 
     Where glibc has free chunks of a size, it moves seven at a time to the thread's own cache: a leak of 32
-    bytes is then one of 224 in every seventh run.
+    bytes is then one of 224 in every seventh run, and counts as seven.
     """
     at = [index for index, step in enumerate(steps) if step > 0]
-    if len(at) < _LEAST_REFILLS:
-        return False
-    regular = sum(after - before == _CACHED_CHUNKS for before, after in pairwise(at))
-    size, alike = Counter(steps[index] for index in at).most_common(1)[0]
-    return size % _CACHED_CHUNKS == 0 and min(regular, alike) >= _REGULAR_SHARE * len(at)
+    refills = sum(
+        after - before == _CACHED_CHUNKS and steps[after] % _CACHED_CHUNKS == 0
+        for before, after in pairwise(at)
+    )
+    return len(at) + (_CACHED_CHUNKS - 1) * refills
 
 
 def _is_in_every_run(points: Sequence[tuple[int, float]]) -> bool:
