@@ -18,6 +18,7 @@ from typing import cast
 from pytest_memalert.attribution.containers import CONTAINERS
 from pytest_memalert.attribution.objects import (
     attribute_of,
+    bases_of,
     class_constants,
     instance_dict,
     is_exactly,
@@ -118,7 +119,7 @@ def _places_in_instance(owner: object, container: object) -> Iterator[_Place]:
 
 
 def _places_in_class(kind: type, name: str, values: Mapping[str, object]) -> Iterator[_Place]:
-    for base in type.__dict__["__mro__"].__get__(kind):
+    for base in bases_of(kind):
         module = sys.modules.get(type_module(base))
         if module is not None:
             class_name = type_name(base).rpartition(".")[2]

@@ -24,6 +24,7 @@ from typing import Any, cast
 __all__ = [
     "attribute_of",
     "base_names",
+    "bases_of",
     "class_attribute",
     "class_constants",
     "class_dict",
@@ -84,6 +85,11 @@ def type_module(kind: type) -> str:
     except Exception:
         return ""
     return module if type(module) is str else ""
+
+
+def bases_of(kind: type) -> tuple[type, ...]:
+    """Return a type and all it derives from, in the order of look-up."""
+    return _MRO_OF_TYPE(kind)
 
 
 def base_names(kind: type) -> frozenset[str]:
