@@ -387,7 +387,7 @@ def test_the_container_and_what_holds_it_are_not_asked(load: Load) -> None:
         def __eq__(self, other: object) -> bool:
             raise RuntimeError
 
-        __hash__ = None  # type: ignore[assignment]
+        __hash__ = None
 
         def __len__(self) -> int:
             raise RuntimeError
