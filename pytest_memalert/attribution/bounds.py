@@ -25,6 +25,7 @@ from pytest_memalert.attribution.objects import (
     module_dict,
     own_attributes,
     referents_of,
+    referrers_of,
 )
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import flat_size
@@ -104,7 +105,7 @@ def filling_cache(
     for container, added in grown:
         if left.is_mostly_below(container, added=round(added * _RUNS)):
             return kept_small(container)
-    for holder in gc.get_referrers(*left.heads()) if left.heads() else ():
+    for holder in referrers_of(left.heads()):
         places = lengths.get(id(holder), 0)
         if type(holder) is list and len(holder) == places >= _FEWEST_PLACES and left.is_mostly_below(holder):
             return f"bounded: a list of {places:,} that gets no longer"

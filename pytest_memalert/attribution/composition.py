@@ -11,7 +11,7 @@ from math import gcd
 from types import FrameType
 
 from pytest_memalert.attribution import sites
-from pytest_memalert.attribution.objects import length, referents_of, type_name
+from pytest_memalert.attribution.objects import length, referents_of, referrers_of, type_name
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.collector import collect, frozen
 
@@ -64,19 +64,11 @@ def keepers_of(new: list[object], names: Container[str]) -> frozenset[int]:
     ours = {id(new), id(wanted)}
     seen: set[int] = set()
     for _ in range(_LEVELS):
-        mark = object()
         ours.add(id(frontier))
-        referrers = gc.get_referrers(*frontier, mark)
+        referrers = referrers_of(frontier)
         ours.add(id(referrers))
         seen.update(map(id, frontier))
-        found = [
-            obj
-            for obj in referrers
-            # The tuple of arguments refers to them too, and is known by its last element.
-            if not (type(obj) is tuple and obj and obj[-1] is mark)
-            and type(obj) is not FrameType
-            and id(obj) not in ours
-        ]
+        found = [obj for obj in referrers if type(obj) is not FrameType and id(obj) not in ours]
         ours.add(id(found))
         if old := frozenset(id(obj) for obj in found if id(obj) not in new_ids):
             return old

@@ -33,6 +33,7 @@ from pytest_memalert.attribution.objects import (
     is_kind,
     length,
     referents_of,
+    referrers_of,
     type_module,
     type_name,
     wraps_method,
@@ -189,9 +190,7 @@ class HolderSearch:
         """Record who refers to these nodes; return the referrers that are new."""
         inside = set(frontier)
         children = [self._nodes[node] for node in frontier]
-        # The tuple of arguments refers to the children too, and is known by its last element.
-        mark = object()
-        referrers = gc.get_referrers(*children, mark)
+        referrers = referrers_of(children)
         self._ours.update((id(children), id(referrers)))
         following: dict[int, None] = {}
         held: set[int] = set()
@@ -199,8 +198,6 @@ class HolderSearch:
         for referrer in referrers:
             node = id(referrer)
             if node in self._ours or node in without:
-                continue
-            if type(referrer) is tuple and referrer and referrer[-1] is mark:
                 continue
             below = {id(child) for child in referents_of(referrer)} & inside
             if not below and is_kind(referrer, ModuleType):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import (
     CodeType,
     FrameType,
@@ -39,6 +39,7 @@ __all__ = [
     "module_dict",
     "own_attributes",
     "referents_of",
+    "referrers_of",
     "type_module",
     "type_name",
     "wraps_method",
@@ -166,6 +167,15 @@ def referents_of(obj: object) -> list[object]:
     if is_kind(obj, ModuleType):
         return [module_dict(cast(ModuleType, obj))]
     return gc.get_referents(obj)
+
+
+def referrers_of(objects: Sequence[object]) -> list[object]:
+    """Return what refers to any of these objects; not the tuple of arguments in which they are passed."""
+    if not objects:
+        return []
+    mark = object()  # by its last element is that tuple known
+    found = gc.get_referrers(*objects, mark)
+    return [obj for obj in found if not (type(obj) is tuple and obj and obj[-1] is mark)]
 
 
 def length(obj: object) -> int | None:
