@@ -6,10 +6,11 @@
     python benchmarks/overhead.py --runner RUN.PY --install WHEEL click flask ...
                                                                       # suites that a runner prepares
 
-Every round runs each variant once, in an order that turns from round to round: plain, plain again
-(the null: this machine's own noise) and with ``--memalert``, with leak checks off and by default. Each
-is compared with the plain run of its own round, in CPU seconds (user and system, child processes
-included), never in wall time: other work on the machine disturbs that far more. Prints Markdown:
+Every round runs each variant once, in an order that turns from round to round: plain, plain again (the
+null: this machine's own noise), with the readings alone (``readings_plugin.py``, which does nothing with
+them: what measures a test can hardly cost less), and with ``--memalert``, with leak checks off and by
+default. Each is compared with the plain run of its own round, in CPU seconds (user and system, child
+processes included), never in wall time: other work on the machine disturbs that far more. Prints Markdown:
 the median of the ratios, and in brackets the lowest, the highest, and (without a runner) that of the
 least CPU seconds of each, which other work disturbs least.
 
@@ -24,8 +25,9 @@ to 0.1 %, whatever else the machine does. It sees nothing of the kernel's work: 
 system call (benchmarks/readings.py), of which an empty test costs about nine.
 
 RUN.PY takes ``SUITE --ab ROUNDS --matrix FILE --work DIR``, where FILE is a JSON list of variants with
-``name``, ``install`` and ``args``; it prints a JSON list with one entry per variant, of which
-``variant``, ``cpu_s_plain`` and ``cpu_s_ratio`` (each with ``median``, ``min`` and ``max``) are read here.
+``name``, ``install``, ``plugins`` (files to be loaded with ``-p``) and ``args``; it prints a JSON list with
+one entry per variant, of which ``variant``, ``cpu_s_plain`` and ``cpu_s_ratio`` (each with ``median``,
+``min`` and ``max``) are read here.
 """
 
 from __future__ import annotations
@@ -50,14 +52,8 @@ CROWDED_TESTS = 500
 LIVE_OBJECTS = 2_000_000
 COUNTED_TESTS = 200
 
-#: What is added to the command line, by the name of the variant; None is without the plugin.
-VARIANTS: dict[str, tuple[str, ...] | None] = {
-    "plain": None,
-    "null": None,
-    "leaks off": ("--memalert", "--memalert-leaks=off"),
-    "default": ("--memalert",),
-}
-_MEASURED = tuple(name for name, arguments in VARIANTS.items() if arguments is not None)
+READINGS = Path(__file__).with_name("readings_plugin.py")
+MEMALERT = "pytest_memalert.plugin"
 
 _EMPTY = """
 import pytest
@@ -73,6 +69,24 @@ gc.disable()
 HELD = [[object()] for _ in range({objects} // 2)]
 gc.enable()
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """Say how to run a suite: with which plugin, and what is added to the command line."""
+
+    plugin: str = ""
+    arguments: tuple[str, ...] = ()
+
+
+VARIANTS = {
+    "plain": Variant(),
+    "plain again": Variant(),
+    "readings alone": Variant(plugin=READINGS.stem),
+    "leaks off": Variant(plugin=MEMALERT, arguments=("--memalert", "--memalert-leaks=off")),
+    "default": Variant(plugin=MEMALERT, arguments=("--memalert",)),
+}
+_COMPARED = tuple(name for name in VARIANTS if name != "plain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +119,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _ratios_of_runner(options: argparse.Namespace, suite: str) -> list[str]:
     """Return the cells of a suite that the runner prepares and runs."""
+    installs = {"": [], READINGS.stem: ["psutil"], MEMALERT: [str(options.install)]}
     matrix = [
-        {"name": name, "install": [] if added is None else [str(options.install)], "args": list(added or ())}
-        for name, added in VARIANTS.items()
-        if name != "plain" and name not in options.without
+        {
+            "name": name,
+            "install": installs[VARIANTS[name].plugin],
+            "plugins": [str(READINGS)] if VARIANTS[name].plugin == READINGS.stem else [],
+            "args": list(VARIANTS[name].arguments),
+        }
+        for name in _COMPARED
+        if name not in options.without
     ]
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "variants.json"
@@ -117,8 +137,8 @@ def _ratios_of_runner(options: argparse.Namespace, suite: str) -> list[str]:
         command += ["--matrix", str(file), *(["--work", str(options.work)] if options.work else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     answers = {answer["variant"]: answer for answer in json.loads(done.stdout)}
-    cells = [suite, f"{answers['null']['cpu_s_plain']['median']:.1f}"]
-    for name in (name for name in VARIANTS if name != "plain"):
+    cells = [suite, f"{answers['plain again']['cpu_s_plain']['median']:.1f}"]
+    for name in _COMPARED:
         ratio = answers[name]["cpu_s_ratio"] if name in answers else None
         cells.append(
             "" if ratio is None else f"{ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})"
@@ -133,20 +153,19 @@ def _ratios_of_suite(options: argparse.Namespace, text: str) -> list[str]:
     variants = [variant for variant in VARIANTS if variant not in options.without]
 
     def run(variant: str) -> Cost:
-        added = VARIANTS[variant]
-        switch = ("-p", "no:memalert") if added is None else added
-        return run_pytest([*shlex.split(words), *switch], folder=Path(folder), own_suite=False)
+        plugin, added = VARIANTS[variant].plugin, VARIANTS[variant].arguments
+        switch = [] if plugin == MEMALERT else ["-p", "no:memalert"]
+        own = plugin if plugin == READINGS.stem else ""
+        return run_pytest([*shlex.split(words), *switch, *added], folder=Path(folder), plugin=own)
 
     runs = alternate(run, variants, rounds=options.rounds)
     cells = [name, f"{statistics.median(cost.cpu_s for cost in runs['plain']):.1f}"]
-    return cells + [
-        _tell_ratio(runs, variant) if variant in runs else "" for variant in VARIANTS if variant != "plain"
-    ]
+    return cells + [_tell_ratio(runs, variant) if variant in runs else "" for variant in _COMPARED]
 
 
 def _print_ratios(rows: Sequence[Sequence[str]]) -> None:
-    print("| suite | plain, CPU s | plain again | leaks off | default |")
-    print("|---|---|---|---|---|")
+    print(f"| suite | plain, CPU s | {' | '.join(_COMPARED)} |")
+    print(f"|---|---|{'---|' * len(_COMPARED)}")
     for row in rows:
         print(f"| {' | '.join(row)} |")
 
@@ -171,12 +190,11 @@ def _print_built_in(rounds: int) -> None:
             # Memory repeats better than time does.
             "kept": _run_built_in(folder / "kept", _EMPTY.format(tests=KEPT_TESTS), min(rounds, 2)),
         }
-    columns = ("null", *_MEASURED)
-    print(f"| | plain again | {' | '.join(_MEASURED)} |")
-    print(f"|---|---|{'---|' * len(_MEASURED)}")
+    print(f"| | {' | '.join(_COMPARED)} |")
+    print(f"|---|{'---|' * len(_COMPARED)}")
 
     def row(title: str, cell: Callable[[str], str]) -> None:
-        print(f"| {title} | {' | '.join(cell(name) for name in columns)} |")
+        print(f"| {title} | {' | '.join(cell(name) for name in _COMPARED)} |")
 
     row("CPU to start, ms", lambda name: _tell(_added_s(runs["one"], name), factor=1e3))
     row(
@@ -206,9 +224,9 @@ def _print_built_in(rounds: int) -> None:
 def _print_instructions() -> None:
     """Print how many instructions the plugin adds to a start and to each empty test."""
     switches = {
-        "plain": None,
-        "installed, not asked for": (),
-        **{name: VARIANTS[name] for name in _MEASURED},
+        "plain": VARIANTS["plain"],
+        "installed, not asked for": Variant(plugin=MEMALERT),
+        **{name: VARIANTS[name] for name in _COMPARED[1:]},
     }
     counts: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -216,12 +234,12 @@ def _print_instructions() -> None:
         for tests, folder in folders.items():
             folder.mkdir()
             (folder / "test_built_in.py").write_text(_EMPTY.format(tests=tests), encoding="utf-8")
-        for name, added in switches.items():
-            arguments = ["-q", *(added or ())]
-            plugin = added is not None
-            run_pytest(arguments, folder=folders[1], own_suite=True, plugin=plugin)  # its bytecode
+        for name, variant in switches.items():
+            arguments = ["-q", *variant.arguments]
+            run_pytest(arguments, folder=folders[1], own_suite=True, plugin=variant.plugin)  # its bytecode
             one, many = (
-                count_instructions(arguments, folder=folder, plugin=plugin) for folder in folders.values()
+                count_instructions(arguments, folder=folder, plugin=variant.plugin)
+                for folder in folders.values()
             )
             counts[name] = one, (many - one) / COUNTED_TESTS
             print(name, file=sys.stderr)
@@ -240,10 +258,9 @@ def _run_built_in(folder: Path, source: str, rounds: int) -> Runs:
     folder.mkdir()
     (folder / "test_built_in.py").write_text(source, encoding="utf-8")
 
-    def run(variant: str) -> Cost:
-        return run_pytest(
-            ["-q", *(VARIANTS[variant] or ())], folder=folder, own_suite=True, plugin=variant in _MEASURED
-        )
+    def run(name: str) -> Cost:
+        variant = VARIANTS[name]
+        return run_pytest(["-q", *variant.arguments], folder=folder, own_suite=True, plugin=variant.plugin)
 
     return alternate(run, list(VARIANTS), rounds=rounds)
 
@@ -279,8 +296,8 @@ def alternate(run: Callable[[str], Cost], variants: Sequence[str], *, rounds: in
     return costs
 
 
-def run_pytest(arguments: Sequence[str], *, folder: Path, own_suite: bool, plugin: bool = True) -> Cost:
-    """Run pytest once and return its cost; ``own_suite`` runs it with this tree's plugin, or none, alone."""
+def run_pytest(arguments: Sequence[str], *, folder: Path, plugin: str, own_suite: bool = False) -> Cost:
+    """Run pytest once with a plugin of this tree, and return its cost; ``own_suite``: with no other."""
     command, environment = _prepare(arguments, own_suite=own_suite, plugin=plugin)
     child = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -295,7 +312,7 @@ def run_pytest(arguments: Sequence[str], *, folder: Path, own_suite: bool, plugi
     return Cost(cpu_s=usage.ru_utime + usage.ru_stime, peak_rss_bytes=usage.ru_maxrss * unit_bytes)
 
 
-def count_instructions(arguments: Sequence[str], *, folder: Path, plugin: bool) -> int:
+def count_instructions(arguments: Sequence[str], *, folder: Path, plugin: str) -> int:
     """Run pytest once under callgrind and return how many instructions it executed."""
     command, environment = _prepare(arguments, own_suite=True, plugin=plugin)
     valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
@@ -308,16 +325,16 @@ def count_instructions(arguments: Sequence[str], *, folder: Path, plugin: bool) 
     return int(counted.group(1))
 
 
-def _prepare(arguments: Sequence[str], *, own_suite: bool, plugin: bool) -> tuple[list[str], dict[str, str]]:
+def _prepare(arguments: Sequence[str], *, own_suite: bool, plugin: str) -> tuple[list[str], dict[str, str]]:
     """Return the command that runs pytest, and its environment."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if own_suite:
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        environment["PYTHONPATH"] = str(ROOT)
-        command += ["-p", "pytest_memalert.plugin"] if plugin else []
-    return [*command, *arguments], environment
+    if plugin or own_suite:
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(READINGS.parent)])
+    return [*command, *(["-p", plugin] if plugin else []), *arguments], environment
 
 
 # ------------------------------------------------------------------------ words
@@ -347,7 +364,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--instructions", action="store_true", help="count instructions of built-in suites")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (5)")
     parser.add_argument(
-        "--without", action="append", default=[], choices=list(_MEASURED), help="leave a variant out"
+        "--without", action="append", default=[], choices=list(_COMPARED), help="leave a variant out"
     )
     options = parser.parse_args(arguments)
     if options.suites and not (options.runner and options.install):
