@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Literal
 
 from pytest_memalert.comparisons import is_whole as is_of_whole
 from pytest_memalert.model import (
@@ -25,10 +24,7 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.rules import matches
 
-__all__ = ["Change", "change_of", "evolve", "is_worse", "note_resolved"]
-
-#: What a run did to the life of an alert.
-Change = Literal["new", "reopened", "worse", "seen", "resolved"]
+__all__ = ["evolve", "is_worse", "note_resolved"]
 
 _CLOSENESS: Mapping[LeakChecks, int] = {"off": 0, "suspects": 1, "all": 2}
 _SESSION = "session"
@@ -62,18 +58,6 @@ def evolve(
         and _were_looked_at(life, run, tests, leaks=leaks, is_whole=is_whole)
     ]
     return tuple(lives)
-
-
-def change_of(life: AlertLife, before: AlertLife | None) -> Change:
-    """Return what became of an alert, given its life before the run."""
-    if life.resolved_at is not None:
-        return "resolved"
-    if before is None:
-        return "new"
-    if life.reopened > before.reopened:
-        return "reopened"
-    worse = life.alert.severity > before.alert.severity or is_worse(life.alert, than=before.worst)
-    return "worse" if worse else "seen"
 
 
 def note_resolved(run: Run, lives: Iterable[AlertLife]) -> Run:

@@ -44,12 +44,12 @@ _HOW_TO_WRITE = "write a report with: pytest --memalert --memalert-json=memalert
 
 
 class Unreadable(click.ClickException):
-    """Say what can't be read, and end with the status for that."""
+    """Say what can't be read, with all that is wrong with it, and end with the status for that."""
 
     exit_code = UNREADABLE
 
-    def __init__(self, message: str) -> None:
-        super().__init__(_harmless(message))
+    def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
+        super().__init__(_harmless("\n  ".join((message, *problems))))
 
 
 def read_run(path: Path) -> Run:

@@ -159,12 +159,12 @@ def _read_allowances(config: Path | None) -> Allowances:
     try:
         table = read_pyproject(path)
     except ConfigurationError as wrong:
-        raise Unreadable("\n  ".join(("the configuration is wrong:", *wrong.problems))) from None
+        raise Unreadable("the configuration is wrong:", wrong.problems) from None
     written = table.get("gate")
     # A path there is the option --memalert-gate, written in the file.
     if not isinstance(written, Mapping):
         return ALLOWANCES
     allowances, problems = read_allowances(written, place=f"{path}: tool.memalert.gate")
     if problems:
-        raise Unreadable("\n  ".join(("the configuration is wrong:", *problems)))
+        raise Unreadable("the configuration is wrong:", problems)
     return allowances

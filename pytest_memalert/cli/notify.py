@@ -112,7 +112,7 @@ def _open(urls: tuple[str, ...], config: Path | None) -> tuple[Notify, tuple[Ope
     opened, wrong_routes = open_routes(plan, os.environ, base=Path.cwd(), terminal=sys.stdout)
     problems += wrong_routes
     if problems:
-        raise Unreadable("\n  ".join(("the configuration is wrong:", *problems)))
+        raise Unreadable("the configuration is wrong:", problems)
     return plan, opened
 
 

@@ -93,7 +93,7 @@ def locate_history(given: Path | None) -> Path:
     try:
         table = read_pyproject(configuration) if configuration else {}
     except ConfigurationError as wrong:
-        raise Unreadable("\n  ".join(("the configuration is wrong:", *wrong.problems))) from None
+        raise Unreadable("the configuration is wrong:", wrong.problems) from None
     named, where = _history_in_ini(project) or (
         table.get("history", _DEFAULT_HISTORY),
         f"{configuration}: tool.memalert.history",
@@ -128,7 +128,7 @@ def read_entries(path: Path, metrics: Any = METRICS) -> tuple[Acknowledgment, ..
     try:
         return read_acknowledgments(path, metrics)
     except ConfigurationError as wrong:
-        raise Unreadable("\n  ".join(("the acknowledgments are wrong:", *wrong.problems))) from None
+        raise Unreadable("the acknowledgments are wrong:", wrong.problems) from None
 
 
 def edit_entries(path: Path, change: Callable[[str], str]) -> None:
@@ -141,7 +141,7 @@ def edit_entries(path: Path, change: Callable[[str], str]) -> None:
             text = path.read_text(encoding="utf-8") if path.exists() else ""
             replace_text(path, change(text))
     except ConfigurationError as wrong:
-        raise Unreadable("\n  ".join(("the acknowledgments are wrong:", *wrong.problems))) from None
+        raise Unreadable("the acknowledgments are wrong:", wrong.problems) from None
     except MemalertError as problem:
         raise Unreadable(str(problem)) from None
     except UnicodeDecodeError:

@@ -49,7 +49,7 @@ def rules(config: Path | None, as_json: bool) -> None:
         table = read_pyproject(path) if path else {}
         settings, aside = _settings_of(table, str(path))
     except ConfigurationError as wrong:
-        raise Unreadable("\n  ".join(("the configuration is wrong:", *wrong.problems))) from None
+        raise Unreadable("the configuration is wrong:", wrong.problems) from None
     if as_json:
         document = {
             "format": RULES_FORMAT,
