@@ -16,7 +16,6 @@ from typing import Any
 from pytest_memalert.comparisons import is_whole
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.metrics import RETAINED
-from pytest_memalert.model import Environment
 from pytest_memalert.records import record
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "Baseline",
     "Entry",
     "Figure",
-    "environment_key",
     "merge_baselines",
     "read_baseline",
     "render_baseline",
@@ -115,13 +113,6 @@ class Baseline:
 
 
 # ------------------------------------------------------------- what is compared
-
-
-def environment_key(environment: Environment) -> str:
-    """Return what the entries of an environment are kept under; only like is compared with like."""
-    minor = ".".join(environment.python.split(".")[:2])
-    parts = [environment.implementation, minor, environment.platform, environment.machine]
-    return "-".join([*parts, "traced"] if environment.traced else parts).lower()
 
 
 def summarise(

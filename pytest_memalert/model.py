@@ -451,6 +451,13 @@ class Environment:
     pytest: str | None = None
     memalert: str
 
+    @property
+    def key(self) -> str:
+        """Return what environments have in common whose figures compare: "cpython-3.11-linux-x86_64"."""
+        minor = ".".join(self.python.split(".")[:2])
+        parts = [self.implementation, minor, self.platform, self.machine]
+        return "-".join([*parts, "traced"] if self.traced else parts).lower()
+
 
 @record(frozen=True, slots=True, kw_only=True)
 class Overhead:

@@ -17,7 +17,6 @@ from pytest_memalert.baseline import (
     Baseline,
     Entry,
     Figure,
-    environment_key,
     merge_baselines,
     read_baseline,
     render_baseline,
@@ -69,10 +68,10 @@ baselines = st.builds(
 
 def test_like_environments_have_one_key() -> None:
     """Patch releases and versions of pytest are alike; tracing makes figures of its own."""
-    assert environment_key(HERE) == KEY
-    assert environment_key(replace(HERE, python="3.12.9", pytest="8.0")) == KEY
-    assert environment_key(replace(HERE, python="3.13.0")) != KEY
-    assert environment_key(replace(HERE, traced=True)) == f"{KEY}-traced"
+    assert HERE.key == KEY
+    assert replace(HERE, python="3.12.9", pytest="8.0").key == KEY
+    assert replace(HERE, python="3.13.0").key != KEY
+    assert replace(HERE, traced=True).key == f"{KEY}-traced"
 
 
 def test_each_test_is_one_sorted_line_and_the_session_the_last() -> None:

@@ -183,7 +183,7 @@ def test_history_of_runs_has_commits_and_counts() -> None:
     head, latest, first = said("history", "--runs").splitlines()
     assert head.startswith("run  started           commit      tests  took  critical")
     assert latest.startswith("r2 ")
-    assert " ".join(first.split()[3:]) == "3f2c1e9a0b 3 2 s 1 0 0 CPython 3.11 Linux x86_64"
+    assert " ".join(first.split()[3:]) == "3f2c1e9a0b 3 2 s 1 0 0 cpython-3.11-linux-x86_64"
     document = json.loads(said("history", "--runs", "--json"))
     assert (document["format"], len(document["runs"])) == (1, 2)
 

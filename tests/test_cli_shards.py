@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.baseline import Baseline, Entry, Figure, environment_key, read_baseline, render_baseline
+from pytest_memalert.baseline import Baseline, Entry, Figure, read_baseline, render_baseline
 from pytest_memalert.changes import find_changes
 from pytest_memalert.cli.report import FORMATS
 from pytest_memalert.codec import decode_run
@@ -59,7 +59,7 @@ def save(name: str, **medians: int) -> str:
         f"tests/test_{letter}.py::test_it": Entry(figures={"peak_bytes": Figure(median=median)})
         for letter, median in medians.items()
     }
-    key = environment_key(HERE)
+    key = HERE.key
     Path(name).write_text(render_baseline(Baseline(environments={key: entries})), encoding="utf-8")
     return name
 

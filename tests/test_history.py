@@ -98,7 +98,7 @@ def test_run_is_read_as_it_was_written(path: Path) -> None:
         (run,) = history.runs()
         ((life,), ((of_run, alert),)) = history.lives(), history.occurrences("f1")
     assert (run.run_id, run.started_at, run.commit, run.tests) == ("r1", NOON, "3f2c1e9", 1)
-    assert run.environment == "CPython 3.11 Linux x86_64"
+    assert run.environment == "cpython-3.11-linux-x86_64"
     assert run.alerts["critical"] == 1
     assert alert == life.alert == make_alert()
     assert of_run == run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pytest_memalert.baseline import Baseline, environment_key
+from pytest_memalert.baseline import Baseline
 from pytest_memalert.changes import CHANGE_METRICS, Change, Changes, Figures, find_changes, run_figures
 from pytest_memalert.cli.console import Unreadable, echo_note, output_option, read_any, write_output
 from pytest_memalert.comparisons import unit_of
@@ -95,7 +95,7 @@ def _states(source: Run | Baseline) -> dict[str, Figures]:
             }
             for key, entries in source.environments.items()
         }
-    return {environment_key(source.environment): run_figures(source.tests, _session(source.tests))}
+    return {source.environment.key: run_figures(source.tests, _session(source.tests))}
 
 
 def _session(tests: tuple[Measurement, ...]) -> dict[str, float]:

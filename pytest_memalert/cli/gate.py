@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pytest_memalert.allowances import ALLOWANCES, Allowances, read_allowances
-from pytest_memalert.baseline import DEFAULT_NAME, Baseline, environment_key
+from pytest_memalert.baseline import DEFAULT_NAME, Baseline
 from pytest_memalert.cli.console import (
     ALERTS,
     FINE,
@@ -117,7 +117,7 @@ def _judge(run: Run, baseline: Baseline, path: Path, *, strict: bool, allowances
     return compare(
         run.tests,
         baseline,
-        key=environment_key(run.environment),
+        key=run.environment.key,
         path=str(path),
         allowances=allowances,
         strict=strict or (own is not None and own.strict),

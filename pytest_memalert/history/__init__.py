@@ -19,7 +19,6 @@ from pytest_memalert.history.rows import (
     LIFE_COLUMNS,
     alert_of,
     alert_text,
-    environment_key,
     header_text,
     life_of,
     life_row,
@@ -43,7 +42,6 @@ __all__ = [
     "Keep",
     "Past",
     "RememberedRun",
-    "environment_key",
     "read_history",
     "write_history",
 ]
@@ -292,9 +290,7 @@ class History:
 
     def count_runs(self, environment: Environment) -> int:
         """Return how many runs of an environment are remembered."""
-        rows = self._connection.execute(
-            "SELECT count(*) FROM runs WHERE environment = ?", (environment_key(environment),)
-        )
+        rows = self._connection.execute("SELECT count(*) FROM runs WHERE environment = ?", (environment.key,))
         return int(rows.fetchone()[0])
 
     def most_tests(self) -> int:
@@ -350,7 +346,7 @@ class History:
                 text_of(run.started_at),
                 run.duration_s,
                 None if run.commit is None else plain(run.commit),
-                environment_key(run.environment),
+                run.environment.key,
                 len(run.tests),
                 leaks,
                 json.dumps(names),
@@ -444,6 +440,6 @@ class History:
 
     def _environment(self, environment: Environment | None) -> str:
         if environment is not None:
-            return environment_key(environment)
+            return environment.key
         latest = self._connection.execute("SELECT environment FROM runs ORDER BY id DESC LIMIT 1").fetchone()
         return latest[0] if latest else ""

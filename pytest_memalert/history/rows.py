@@ -15,13 +15,12 @@ from pytest_memalert.codec import (
     encode_overhead,
 )
 from pytest_memalert.errors import MemalertError
-from pytest_memalert.model import AlertLife, Environment, PerformanceAlert, Run
+from pytest_memalert.model import AlertLife, PerformanceAlert, Run
 
 __all__ = [
     "LIFE_COLUMNS",
     "alert_of",
     "alert_text",
-    "environment_key",
     "header_text",
     "life_of",
     "life_row",
@@ -49,13 +48,6 @@ LIFE_COLUMNS = (
 
 # One encoder for all rows: json.dumps makes a new one for each where the separators are given.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-def environment_key(environment: Environment) -> str:
-    """Return what the environments of two runs have in common if their figures compare."""
-    python = ".".join(environment.python.split(".")[:2])
-    parts = (environment.implementation, python, environment.platform, environment.machine)
-    return " ".join((*parts, "traced") if environment.traced else parts)
 
 
 def header_text(run: Run) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_memalert.allowances import ALLOWANCES, Allowances
-from pytest_memalert.baseline import DEFAULT_NAME, Baseline, environment_key, read_baseline
+from pytest_memalert.baseline import DEFAULT_NAME, Baseline, read_baseline
 from pytest_memalert.errors import ConfigurationError, MemalertError
 from pytest_memalert.files import explain_unwritable
 from pytest_memalert.plugin.environment import this_environment
@@ -44,7 +44,7 @@ def read_gate_given(config: pytest.Config, settings: Settings) -> GateGiven:
     origin = settings.origins[option]
     path = _locate(config, chosen, typed=origin.startswith("--"))
     name = _shown(path, config.invocation_params.dir)
-    key = environment_key(this_environment(traced=settings.trace))
+    key = this_environment(traced=settings.trace).key
     if path.is_dir():
         raise ConfigurationError([f"{origin}: {name!r} is a directory; name a file, as in {DEFAULT_NAME}"])
     try:
