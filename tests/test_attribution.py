@@ -509,6 +509,15 @@ def test_a_finalizer_is_to_be_detached() -> None:
     assert any("call detach()" in advice for advice in explained(leak).recommendations)
 
 
+def test_what_a_survivor_holds_has_its_holder_though_the_oldest_of_its_kind_is_another() -> None:
+    def leak() -> None:
+        for keep, kept in (CALLBACKS, ["not a dict"]), (KEEP, {"parts": []}):
+            keep.append((kept,))
+
+    (found,) = (survivor for survivor in explained(leak).survivors if survivor.type == "dict")
+    assert found.held_by[0] == f"module {__name__}"
+
+
 def test_a_traceback_that_is_kept_leads_to_none_of_our_functions() -> None:
     def leak() -> None:
         try:

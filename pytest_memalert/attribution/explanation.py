@@ -58,7 +58,7 @@ _SHOWN_CALLERS = 4
 #: The share of runs in which survivors must have grown in number to be the whole story.
 _SURE = 0.6
 
-#: Survivors of each kind from which the search starts: any of them may be the one that a root holds.
+#: Survivors of each kind from which the search starts, at most: any of them may be the one that a root holds.
 _TARGETS_PER_KIND = 3
 _MOST_TARGETS = 60
 
@@ -340,11 +340,9 @@ def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | N
         targets: list[object] = []
         origins: list[int] = []
         for offset, group in enumerate(part):
-            # The newest is what the head of a linked list holds; the oldest is surely no last result.
             # What the collector doesn't track has no visible referrer: its container is known instead.
-            last = len(group.objects) - 1
-            for index in sorted({0, last // 2, last}) if group.container is None else ():
-                targets.append(group.objects[index])
+            for obj in _some(group) if group.container is None else ():
+                targets.append(obj)
                 origins.append(start + offset)
             if group.container is not None:
                 targets.append(group.container)
@@ -363,6 +361,15 @@ def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | N
             if other is not None and other.bounded is None and other.root not in ("none", "object"):
                 holders[index] = other
     return holders
+
+
+def _some(group: Group) -> list[object]:
+    """Return a few objects of a group: oldest, middle, newest.
+
+    The newest is what the head of a linked list holds; the oldest is surely no last result.
+    """
+    last = len(group.objects) - 1
+    return [group.objects[index] for index in sorted({0, last // 2, last})]
 
 
 def _rank(holder: Holder) -> tuple[int, int]:
@@ -387,7 +394,7 @@ def _owner(group: Group, heads: list[Group], found: dict[int, Holder | None], ne
     if group.container is not None:
         return None
     for head in heads:
-        pending: list[object] = [head.objects[0]]
+        pending = _some(head)
         visited: set[int] = set()
         while pending and len(visited) < 5000:
             current = pending.pop()
