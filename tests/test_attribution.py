@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import codecs
 import contextvars
 import copy
 import copyreg
@@ -333,6 +334,16 @@ def test_a_missing_decref_has_no_python_referrer() -> None:
     assert found.survivors[0].type == f"{__name__}.Entry"
     assert found.survivors[0].held_by[0] == "no Python referrer: a missing decref, or held from C"
     assert "decref" in found.recommendations[0]
+
+
+def test_what_the_interpreter_keeps_in_a_list_of_its_own_is_no_missing_decref() -> None:
+    def leak() -> None:
+        codecs.register(lambda name: None)
+
+    found = explained(leak)
+    assert found.survivors[0].held_by[0] == "C code, without a Python referrer"
+    assert re.match(r"list of \d+, grows by 1 a run", found.survivors[0].held_by[1])
+    assert "undo in teardown what is registered here: C code keeps it in a list" in found.recommendations[0]
 
 
 def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pytest_memalert.attribution.holders import C_STATE, UNTRACKED, Holder
+from pytest_memalert.attribution.holders import C_STATE, IN_C, UNTRACKED, Holder
 from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
 
@@ -224,6 +224,9 @@ def _for_native_holder(finding: Finding) -> str:
             "find what keeps what is made here: bytes, strings, tuples of such; "
             f"a C extension that lacks a decref may, too{_at(finding)}"
         )
+    if finding.holder is not None and finding.holder.root_name == IN_C:
+        kept_in = finding.holder.types[0]
+        return f"undo in teardown what is registered here: C code keeps it in a {kept_in}{_at(finding)}"
     return f"look for a C extension called here that lacks a decref, or keeps what it is given{_at(finding)}"
 
 

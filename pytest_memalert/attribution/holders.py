@@ -53,7 +53,7 @@ from pytest_memalert.attribution.sites import OWN_DIRECTORY, describe, origin_of
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.records import record
 
-__all__ = ["C_STATE", "NO_REFERRER", "UNTRACKED", "Holder", "HolderSearch"]
+__all__ = ["C_STATE", "IN_C", "NO_REFERRER", "UNTRACKED", "Holder", "HolderSearch"]
 
 RootKind = Literal[
     "module", "class", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
@@ -68,6 +68,8 @@ _SHOWN_HOPS = 10
 _STEADY = 0.5
 
 NO_REFERRER = "no Python referrer: a missing decref, or held from C"
+#: What is older than the runs was meant to be there: the interpreter's lists of codecs, of what a fork calls.
+IN_C = "C code, without a Python referrer"
 #: Of strings, bytes and tuples of such only the place is known, not the objects.
 UNTRACKED = "something that can't be told: the collector doesn't track such objects"
 
@@ -239,7 +241,7 @@ class HolderSearch:
             return _Root("object", "the running code")
         if is_of_context(obj):
             return _Root("context", "context variables of the current thread")
-        return _Root("none", NO_REFERRER)
+        return _Root("none", IN_C if is_old else NO_REFERRER)
 
     def _root(self, obj: object) -> _Root | None:
         """Return the root that ``obj`` is, or None."""
