@@ -169,6 +169,22 @@ def test_little_of_a_heap_that_falls_as_often_as_it_rises_is_unclear() -> None:
     assert step.action == "leaking"
 
 
+@pytest.mark.parametrize(
+    "level", [lambda n: 1024.0 * (n // 8), lambda n: 48.0 * n], ids=["at times", "always"]
+)
+@pytest.mark.parametrize("run_s", [0.006, 0.02])
+def test_a_leak_of_a_small_chunk_is_not_called_clean_where_runs_are_slow(
+    run_s: float, level: Callable[[int], float]
+) -> None:
+    """In the first runs the chunks come from what malloc has cached, and counts as used."""
+    assert follow(heap(level), run_s=run_s)[0].action == "unclear"
+
+
+@pytest.mark.parametrize(("run_s", "runs"), [(0.05, 9), (0.3, 2), (2.0, 1)])
+def test_a_flat_test_is_run_the_less_the_longer_it_takes(run_s: float, runs: int) -> None:
+    assert follow(heap(lambda n: 0.0), run_s=run_s) == (Step(action="clean"), runs)
+
+
 def test_growth_is_in_each_run_only_where_all_runs_were_like_the_single_ones() -> None:
     """The first runs are read one by one, later ones together."""
     steady = [Reading(runs=n, elapsed_s=0.0, levels={"blocks": 2.0 * n}) for n in (0, 1, 2, 3, 4, 20, 40)]
@@ -310,6 +326,22 @@ def test_growth_per_run_of_a_rare_leak_is_its_mean() -> None:
     assert growth_per_run([(n, n // 10) for n in range(1000)]) == pytest.approx(0.1, rel=0.05)
 
 
+def test_growth_per_run_is_that_of_the_later_runs_where_a_cache_filled_during_the_first() -> None:
+    runs = [*range(20), *range(20, 1301, 40)]
+    growth = growth_of(
+        [Reading(runs=n, elapsed_s=0.0, levels={"blocks": 11.0 * n + 4.0 * min(n, 128)}) for n in runs],
+        "blocks",
+    )
+    assert (growth.per_run, growth.every_run) == (11.0, False)
+
+
+def test_growth_per_run_of_a_heap_whose_first_runs_took_more_is_the_mean_of_all() -> None:
+    runs = [*range(20), *range(20, 1301, 40)]
+    noise = random.Random(1)
+    points = [(n, 144.0 * n if n < 20 else 128.0 * n + noise.choice((300, 320, 350))) for n in runs]
+    assert growth_per_run(points) == pytest.approx(128, rel=0.01)
+
+
 def test_enlarged_buffer_is_no_part_of_the_leak() -> None:
     grown = traced_growth({}, {("a.py:1", 16): 20, ("a.py:1", 8856): 1, ("b.py:7", 400): 1}, runs=20)
     assert grown == TracedGrowth(small_bytes=16.0, large_bytes=0.0, large_count=0.0, traces=1.0)
@@ -329,6 +361,12 @@ def test_bytes_of_a_rare_leak_follow_the_pace_of_its_blocks() -> None:
     readings = script(lambda n: {"blocks": float(n // 10), "heap": 0.0})
     traced = TracedGrowth(small_bytes=12.8, large_bytes=0, large_count=0, traces=0.2)
     assert bytes_per_run(readings, ("blocks",), traced) == pytest.approx(6.4, rel=0.05)
+
+
+def test_what_takes_the_place_of_an_older_object_is_traced_and_no_growth() -> None:
+    readings = script(lambda n: {"blocks": n * 11.0, "heap": 0.0})
+    traced = TracedGrowth(small_bytes=1500, large_bytes=0, large_count=0, traces=15)
+    assert bytes_per_run(readings, ("blocks",), traced) == pytest.approx(1100)
 
 
 def test_large_objects_count_once_though_heap_and_tracing_both_see_them() -> None:

@@ -185,7 +185,7 @@ class LeakCheck:
         if self._turns is not None or limits.leaks == "all":
             return True  # the price is fixed, or asked for by name
         # Not by its own first run, which may have been slow for what it imported: a look at a quick test
-        # takes 20 ms, and at a slow one no more runs than without.
+        # takes 20 ms, and at a slow one nine runs or none.
         return self._looking.affords(0.0, tests_s=self._tests_s)
 
     @staticmethod
