@@ -160,7 +160,7 @@ def investigate(
             # Before the explanation, which traces: a slow run may take 25 times as long then.
             bound = filling_cache(run, heap_bytes=lost.get("heap", 0.0), blocks=lost.get("blocks", 0.0))
             if bound is not None:
-                reason = f"most of it is in a container that lets go of the oldest once it is full ({bound})"
+                reason = f"what keeps most of it lets go again ({bound})"
                 return Excuse(status="unclear", reason=reason)
         if explanation is None:
             # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.

@@ -75,8 +75,8 @@ _LEAST_CHUNK_BYTES = 16
 _LONG_RUN_S = 1.0
 # On a busy machine ``quick_s`` is soon over.
 _QUICK_RUNS = 24
-# What glibc keeps of free chunks in the thread's own cache counts as used: a leak of a small chunk doesn't show
-# while it takes those, up to seven. A test that takes less than this is run beyond that, if looked at.
+# What glibc keeps of free chunks in the thread's own cache counts as used: a leak of a small chunk doesn't
+# show while it takes those, up to seven. A test that takes less than this is run beyond that, if looked at.
 _UNHURRIED_RUN_S = 0.2
 # Less of the heap's growth beside blocks is malloc's rounding.
 _LEAST_NATIVE_BYTES = 64.0

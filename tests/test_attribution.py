@@ -16,10 +16,12 @@ import itertools
 import logging
 import os
 import re
+import sqlite3
 import sys
 import threading
 import tracemalloc
 import weakref
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +32,7 @@ from unittest import mock
 import click
 import pytest
 
-from pytest_memalert.attribution import survivors
+from pytest_memalert.attribution import bounds, survivors
 from pytest_memalert.attribution.bounds import bounded_holder, filling_cache
 from pytest_memalert.attribution.explanation import Explanation, explain
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED
@@ -423,6 +425,26 @@ def test_a_cache_that_is_filling_is_seen_where_others_hold_the_same_until_it_let
     found = filling_cache(run)
     assert found is not None
     assert re.fullmatch(r"bounded: \d+ of 500", found)
+
+
+def test_weak_references_to_what_is_gone_are_let_go_in_bulk() -> None:
+    connection = sqlite3.connect(":memory:")
+
+    def run() -> None:
+        connection.execute("select 1").fetchone()
+
+    found = filling_cache(run, blocks=1.0)
+    assert found is not None
+    assert found.startswith("weak references to what is gone")
+    assert filling_cache(run, blocks=3.0) is None
+    connection.close()
+
+
+def test_a_compiled_class_has_its_bound_and_its_length_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bounded_holder(array("q", [1, 2])) is None
+    monkeypatch.setattr(bounds, "_BOUND_NAME", re.compile("^itemsize$"))
+    assert bounded_holder(array("q", [1, 2])) == "bounded: 2 of 8"
+    assert bounded_holder(array("q", range(8))) is None
 
 
 def test_a_cache_beside_a_leak_is_no_excuse_for_it() -> None:

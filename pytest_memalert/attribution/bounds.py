@@ -8,7 +8,14 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import (
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+from weakref import ReferenceType
 
 from pytest_memalert.attribution.containers import (
     CONTAINERS,
@@ -19,7 +26,11 @@ from pytest_memalert.attribution.containers import (
 )
 from pytest_memalert.attribution.eviction import find_eviction
 from pytest_memalert.attribution.objects import (
+    bases_of,
+    class_attribute,
     class_constants,
+    class_dict,
+    is_exactly,
     is_kind,
     length,
     module_dict,
@@ -72,9 +83,10 @@ def bounded_holder(container: object) -> str | None:
 def filling_cache(
     run: Callable[[], str | None], *, heap_bytes: float = 0.0, blocks: float = 0.0
 ) -> str | None:
-    """Return the bound of an evicting container that ``run`` fills with most of what it leaves; else None.
+    """Return what lets go, or will, of most of what ``run`` leaves; None where nothing does.
 
-    That is most of the objects, or of the ``blocks``, and of the ``heap_bytes`` that each run takes.
+    That is an evicting container which it fills with most of the objects, or of the ``blocks``, and of the
+    ``heap_bytes`` that each run takes; or whoever made weak references to what is gone.
     Others may hold the same objects: through weak references whose callbacks remove them, say, or in lists
     that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced.
     """
@@ -91,6 +103,8 @@ def filling_cache(
             collect()
         new = gc.get_objects()
     left = _Left(new, heap_bytes=heap_bytes, blocks=blocks)
+    if left.is_mostly_dead_references():
+        return "weak references to what is gone, which are let go in bulk: sqlite3 keeps those of 200 cursors"
     grown = grown_containers(lengths, left.known, {id(lengths), id(new), id(left.known)}, _RUNS)
     longer = ((obj, (length(obj) or 0) - count) for obj, count in dicts)
     grown += [(obj, added / _RUNS) for obj, added in longer if added > 0]
@@ -125,6 +139,13 @@ class _Left:
         """Return some of those that no other refers to."""
         inner = {id(child) for obj in self._new for child in referents_of(obj)}
         return [obj for obj in self._new if id(obj) not in inner][:_HEADS]
+
+    def is_mostly_dead_references(self) -> bool:
+        """Return whether most of it are weak references to what is gone."""
+        references = (obj for obj in self._new if is_kind(obj, ReferenceType))
+        dead = [obj for obj in references if ReferenceType.__call__(obj) is None]  # type: ignore[arg-type]
+        has_blocks = 0 < self._blocks <= len(dead) / _RUNS / _MOST
+        return has_blocks and sum(map(flat_size, dead)) / _RUNS >= _MOST * self._heap_bytes
 
     def is_mostly_below(self, holder: object, *, added: int = 0) -> bool:
         """Return whether a holder leads to most of it; ``added`` elements of it are new, tracked or not."""
@@ -179,6 +200,20 @@ def _bounded(container: object) -> str | None:
             held = [length(value) for value in attributes.values() if not is_kind(value, tuple)]
             longest = max((count for count in held if count is not None), default=None)
             return _bound_text(longest, limit, slack=_SLACK)
+    return _compiled_bound(container)
+
+
+def _compiled_bound(container: object) -> str | None:
+    """Return the bound of an instance of a compiled class, which has it and its length in C."""
+    kind = type(container)
+    count = class_attribute(kind, "__len__")
+    names = {name for base in bases_of(kind) for name in class_dict(base) if _BOUND_NAME.search(name)}
+    for name in sorted(names):
+        limit = class_attribute(kind, name)
+        if is_exactly(limit, (GetSetDescriptorType, MemberDescriptorType)) and is_exactly(
+            count, (WrapperDescriptorType,)
+        ):
+            return _bound_text(count(container), limit.__get__(container))  # type: ignore[operator, attr-defined]
     return None
 
 
