@@ -345,7 +345,7 @@ def test_what_the_interpreter_keeps_in_a_list_of_its_own_is_no_missing_decref() 
     found = explained(leak)
     assert found.survivors[0].held_by[0] == "C code, without a Python referrer"
     assert re.match(r"list of \d+, grows by 1 a run", found.survivors[0].held_by[1])
-    assert "undo in teardown what is registered here: C code keeps it in a list" in found.recommendations[0]
+    assert "C code keeps it in a list: undo in teardown what is registered" in found.recommendations[0]
 
 
 def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:
@@ -445,6 +445,51 @@ def test_a_compiled_class_has_its_bound_and_its_length_in_c(monkeypatch: pytest.
     monkeypatch.setattr(bounds, "_BOUND_NAME", re.compile("^itemsize$"))
     assert bounded_holder(array("q", [1, 2])) == "bounded: 2 of 8"
     assert bounded_holder(array("q", range(8))) is None
+
+
+def test_what_a_full_cache_takes_in_is_not_told_beside_a_leak() -> None:
+    number = counter()
+    recent = functools.lru_cache(maxsize=8)(lambda index: [index])
+    for _ in range(8):
+        recent(number())
+
+    def leak() -> None:
+        KEEP.append([recent(number())])
+
+    found = explained(leak)
+    assert found.survivors[0].held_by[1].startswith("KEEP")
+    assert "lru_cache" not in str(found)
+
+
+def test_a_task_that_has_ended_is_not_to_be_cancelled() -> None:
+    async def work() -> None:
+        pass
+
+    async def leak() -> None:
+        KEEP.append(asyncio.ensure_future(work()))
+        await KEEP[-1]
+
+    (advice,) = explained(lambda: asyncio.run(leak())).recommendations[:1]
+    assert "cancel" not in advice
+    assert f"bound or clear `{__name__}.KEEP`" in advice
+
+
+def test_a_thread_that_has_ended_is_not_to_be_joined() -> None:
+    def leak() -> None:
+        KEEP.append(threading.Thread(target=len, args=("",)))
+        KEEP[-1].start()
+        KEEP[-1].join()
+
+    (advice,) = explained(leak).recommendations[:1]
+    assert "join()" not in advice
+    assert f"bound or clear `{__name__}.KEEP`" in advice
+
+
+def test_a_mock_in_a_cache_is_not_to_be_reset() -> None:
+    kept = functools.lru_cache(maxsize=None)(lambda thing: [thing])
+    found = explained(lambda: kept(mock.MagicMock()))
+    assert "reset_mock" not in str(found.recommendations)
+    assert "cache_clear()" in found.recommendations[0]
 
 
 def test_a_cache_beside_a_leak_is_no_excuse_for_it() -> None:

@@ -42,7 +42,8 @@ class Finding:
     ``bases`` are the names of the type and of all it derives from. ``package`` is the package
     of the root that holds it, if installed; ``is_stdlib`` says that this root is of the standard library
     or the interpreter. ``extension`` is that of the compiled code which made it,
-    or of the code that called it where that package has some.
+    or of the code that called it where that package has some. ``is_over`` says that all are threads or
+    tasks that have ended: what keeps them is the matter.
     """
 
     type: str
@@ -52,6 +53,7 @@ class Finding:
     package: Package | None = None
     is_stdlib: bool = False
     extension: Package | None = None
+    is_over: bool = False
     at_exit: bool = False
 
 
@@ -108,19 +110,21 @@ def _for_one(finding: Finding) -> Iterable[str]:
     if finding.at_exit:
         yield "call atexit.unregister(...) in teardown for what the test registers with atexit" + _at(finding)
         return
-    if thread or "threading.Thread" in finding.bases:
+    if thread or ("threading.Thread" in finding.bases and not finding.is_over):
         target = holder.thread_target if holder is not None else None
         running = f" running `{target}`" if target else ""
         yield f"end and join() the thread{running} in teardown, or make it a fixture that does{_at(finding)}"
         return
-    if types & TASKS or finding.bases & TASKS:
+    is_named = holder is not None and holder.root in ("module", "class", "fixture")
+    if (finding.bases & TASKS and not finding.is_over) or (types & TASKS and not is_named):
         yield f"cancel() and await the task before the test ends{_at(finding)}"
     elif types & _GENERATORS:
         yield f"close() the generator or await the coroutine that is kept{_at(finding)}"
     if holder is not None and holder.root == "class" and holder.root_name == _STARTED_PATCHES:
         yield f"call stop() on the patch that is started, or mock.patch.stopall(), in teardown{_at(finding)}"
         return
-    if any(name.startswith(_MOCK_MODULE) for name in types):
+    kept_by = holder.types[:-1] if holder is not None and holder.lru_cache is None else ()
+    if any(name.startswith(_MOCK_MODULE) for name in kept_by):
         yield f"call reset_mock() on {_where(holder) or 'the mock'} in a fixture: a mock keeps every call"
         return
     if finding.bases & {"logging.Logger", "logging.PlaceHolder"}:
@@ -226,7 +230,9 @@ def _for_native_holder(finding: Finding) -> str:
         )
     if finding.holder is not None and finding.holder.root_name == IN_C:
         kept_in = finding.holder.types[0]
-        return f"undo in teardown what is registered here: C code keeps it in a {kept_in}{_at(finding)}"
+        # There is no way to ask for the interpreter's list of what a fork calls.
+        how = ", or once per session: os.register_at_fork() lets go of nothing" if kept_in == "list" else ""
+        return f"C code keeps it in a {kept_in}: undo in teardown what is registered{how}"
     return f"look for a C extension called here that lacks a decref, or keeps what it is given{_at(finding)}"
 
 

@@ -12,6 +12,7 @@ Trouble on the way yields fewer facts, never an exception.
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -204,6 +205,8 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
     found = {id(group): holder for group, holder in zip(heads, holders, strict=True)}
     framework = [group for group in groups if group.framework and not _is_users(found.get(id(group)))]
     users = [group for group in groups if group not in framework]
+    # What a full cache has taken in, it has let go of as much for.
+    users = [group for group in users if not _is_in_full_cache(found.get(id(group)))] or users
     weak = {id(group) for group in groups if _is_weak(group, found.get(id(group)))}
     users.sort(key=lambda group: (id(group) in weak, group not in heads, -group.size_bytes))
     named = users[:_NAMED_GROUPS]
@@ -308,6 +311,10 @@ def _is_minor(group: Group) -> bool:
 
 def _is_reference(group: Group) -> bool:
     return bool(group.objects) and is_kind(group.objects[0], weakref.ReferenceType)
+
+
+def _is_in_full_cache(holder: Holder | None) -> bool:
+    return holder is not None and holder.lru_cache_full
 
 
 def _is_weak(group: Group, holder: Holder | None) -> bool:
@@ -535,8 +542,17 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
         package=package_of_module(holder.root_name) if holder and holder.root == "module" else None,
         is_stdlib=holder is not None and holder.root in ("module", "class") and is_stdlib(holder.root_name),
         extension=extension,
+        is_over=bool(group.objects) and all(map(_is_over, group.objects)),
         at_exit=bool(holder and holder.root in ("none", "function") and seen.exit_callbacks_per_run >= 0.5),
     )
+
+
+def _is_over(obj: object) -> bool:
+    """Return whether ``obj`` is a thread or a task of asyncio's that has ended."""
+    if is_kind(obj, threading.Thread):
+        return not threading.Thread.is_alive(obj)  # type: ignore[arg-type]
+    asyncio = sys.modules.get("_asyncio")
+    return asyncio is not None and is_kind(obj, asyncio.Future) and asyncio.Future.done(obj)
 
 
 def _is_users(holder: Holder | None) -> bool:

@@ -104,6 +104,7 @@ class Holder:
     lru_cache: str | None = None
     lru_cache_on_method: bool = False
     lru_cache_unbounded: bool = False
+    lru_cache_full: bool = False
     thread_target: str | None = None
 
 
@@ -332,7 +333,7 @@ class HolderSearch:
         hops: list[str] = []
         types: list[str] = []
         variable = container = bounded = lru = None
-        lru_on_method = lru_unbounded = False
+        lru_on_method = lru_unbounded = lru_full = False
         target = None
         bounded_by = 0
         new_names = self._new_names(path, root)
@@ -382,7 +383,9 @@ class HolderSearch:
             if type(holder) is LRU_WRAPPER:
                 lru = function_name(holder)
                 lru_on_method = wraps_method(holder)
-                lru_unbounded = LRU_WRAPPER.cache_info(holder).maxsize is None
+                info = LRU_WRAPPER.cache_info(holder)
+                lru_unbounded = info.maxsize is None
+                lru_full = info.maxsize is not None and info.currsize >= info.maxsize
             if variable is None and position == 0:
                 variable, container = edge.lstrip("."), kind
                 if bounded is None and root.kind == "module":
@@ -412,6 +415,7 @@ class HolderSearch:
             lru_cache=lru,
             lru_cache_on_method=lru_on_method,
             lru_cache_unbounded=lru_unbounded,
+            lru_cache_full=lru_full,
             thread_target=target,
         )
 
