@@ -32,7 +32,7 @@ from unittest import mock
 import click
 import pytest
 
-from pytest_memalert.attribution import bounds, survivors
+from pytest_memalert.attribution import bounds, native, survivors
 from pytest_memalert.attribution.bounds import bounded_holder, filling_cache
 from pytest_memalert.attribution.explanation import Explanation, explain
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED
@@ -454,7 +454,8 @@ def test_what_a_full_cache_takes_in_is_not_told_beside_a_leak() -> None:
         recent(number())
 
     def leak() -> None:
-        KEEP.append([recent(number())])
+        recent(number())
+        KEEP.append([1])
 
     found = explained(leak)
     assert found.survivors[0].held_by[1].startswith("KEEP")
@@ -915,6 +916,19 @@ def test_memory_of_no_object_is_native_with_the_line_that_led_to_it() -> None:
     assert float(size[1]) == pytest.approx(50_000 / 1024, rel=0.1)
     assert found.survivors == ()
     assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.grown_at[0])
+
+
+def test_native_memory_grew_where_it_did_in_most_runs_in_the_function_of_c_that_was_active() -> None:
+    heap, number = bytearray(), counter()
+
+    def leak() -> None:
+        if number() == 0:
+            heap.extend(bytes(8 * 300))  # noise, by chance as much as eight runs leak
+        heap.extend(bytes(400))
+
+    frames, function, module = native._profile(leak, lambda: len(heap), 300.0)
+    assert frames[0] == (__file__, leak.__code__.co_firstlineno + 3)
+    assert (function, module) == ("bytearray.extend", "builtins")
 
 
 # ----------------------------------------------------------------------- signature

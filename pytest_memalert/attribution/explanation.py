@@ -504,6 +504,8 @@ def _from_heap(
     frames = () if sites.is_framework(growth.frames) else growth.frames
     grown_at = tuple(sites.describe(frame) for frame in frames)
     package = package_of_file(frames[0][0]) if frames else None
+    if package is None and frames and growth.module is not None:
+        package = package_of_module(growth.module)
     return Explanation(
         signature=f"native memory from {sites.place(frames[0], root)}" if frames else None,
         recommendations=advice.recommend_for_memory(

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
-from types import FrameType
+from types import BuiltinFunctionType, FrameType, ModuleType
 
+from pytest_memalert.attribution.objects import is_kind, type_module
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, useful
+from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import collect, frozen
 from pytest_memalert.records import record
 
 __all__ = ["NativeGrowth", "measure_native_growth"]
 
-_PROFILED_RUNS = 2
+# Of two runs, the noise of a heap may look like the growth; of eight it is a small part of it.
+_PROFILED_RUNS, _FEWEST_PROFILED = 8, 2
+_PROFILING_S = 1.0
 _KEPT_FRAMES = 25
+_Place = tuple[str, int]
 # What a place takes in so few runs may be so many times the growth, or that part of it.
 _NEAR = 4
 
 
 @record(frozen=True, slots=True, kw_only=True)
 class NativeGrowth:
-    """Say by how much the heap grows in each run, and where it grew most."""
+    """Say by how much the heap grows in each run, and where it grew most.
+
+    ``function`` is the one in C that was active then, ``module`` the one that this, or its class, is from.
+    """
 
     bytes_per_run: float | None
     frames: tuple[Frame, ...] = ()
     function: str | None = None
+    module: str | None = None
     reason: str | None = None
 
 
@@ -50,13 +60,14 @@ def measure_native_growth(run: Callable[[], str | None], *, runs: int) -> Native
         return NativeGrowth(bytes_per_run=None, reason=reason)
     measured = (readings[done] - readings[0]) / done
     frames: tuple[Frame, ...] = ()
-    function = None
+    function = module = None
     if read is not None and reason is None and sys.getprofile() is None:
-        frames, function = _profile(run, read, measured * _PROFILED_RUNS)
+        frames, function, module = _profile(run, read, measured)
     return NativeGrowth(
         bytes_per_run=measured if read is not None else None,
         frames=useful(frames),
         function=function,
+        module=module,
         reason=reason,
     )
 
@@ -78,45 +89,71 @@ def _open_reader() -> Callable[[], int] | None:
 
 
 def _profile(
-    run: Callable[[], str | None], read: Callable[[], int], expected_bytes: float
-) -> tuple[tuple[Frame, ...], str | None]:
-    """Read the heap at every call and return; return the stack and the C function with the growth.
+    run: Callable[[], str | None], read: Callable[[], int], bytes_per_run: float
+) -> tuple[tuple[Frame, ...], str | None, str | None]:
+    """Read the heap at every call and return; return the stack with the growth, and the C function.
 
     Memory freed elsewhere than where it was taken counts at both places: so the place nearest
-    to the expected growth is taken, not the one with the most. One of pytest's only where no other comes
-    near: it takes and frees much in each run, and with few runs some of that may look like the growth.
+    to the expected growth is taken, not the one with the most, and first one that grew in most runs. One of
+    pytest's only where no other comes near: it takes and frees much in each run, and some of that may look
+    like the growth.
     """
-    net: dict[tuple[str, int, str | None], int] = {}
-    stacks: dict[tuple[str, int, str | None], tuple[Frame, ...]] = {}
-    last = [read()]
+    net: dict[_Place, list[int]] = {}
+    stacks: dict[_Place, tuple[Frame, ...]] = {}
+    functions: dict[_Place, Counter[tuple[str | None, str | None]]] = {}
+    # The functions in C that are running, each with the frame that called it.
+    running: list[tuple[FrameType, object]] = []
+    last, runs, watch = [read()], 0, Stopwatch()
 
     def observe(frame: FrameType, event: str, arg: object) -> None:
         growth = read() - last[0]
         if growth:
             active = frame.f_back if event == "call" and frame.f_back is not None else frame
-            function = arg.__qualname__ if event == "c_return" and hasattr(arg, "__qualname__") else None
-            key = (active.f_code.co_filename, active.f_lineno, function)
-            net[key] = net.get(key, 0) + growth
+            key = (active.f_code.co_filename, active.f_lineno)
+            if running and running[-1][0] is active:
+                functions.setdefault(key, Counter())[_name_of(running[-1][1])] += growth
+            net.setdefault(key, [0] * _PROFILED_RUNS)[runs - 1] += growth
             if growth > 0 and key not in stacks:
                 stacks[key] = _stack(active)
+        if event == "c_call":
+            running.append((frame, arg))
+        elif event in ("c_return", "c_exception") and running:
+            running.pop()
         last[0] = read()
 
     try:
         sys.setprofile(observe)
-        for _ in range(_PROFILED_RUNS):
+        while runs < _PROFILED_RUNS and (runs < _FEWEST_PROFILED or watch.worked_s() < _PROFILING_S):
+            runs += 1
             if attempt(run) is not None:
                 break
     finally:
         sys.setprofile(None)
+    expected_bytes = bytes_per_run * runs
+
+    def rank(key: _Place) -> tuple[bool, bool, float]:
+        in_most = 4 * sum(growth > 0 for growth in net[key]) >= 3 * runs
+        return is_framework(stacks[key]), not in_most, abs(sum(net[key]) - expected_bytes)
+
     near = [
         key
         for key in stacks
-        if expected_bytes / _NEAR <= net[key] <= expected_bytes * _NEAR and origin_of(key[0]) != "own"
+        if expected_bytes / _NEAR <= sum(net[key]) <= expected_bytes * _NEAR and origin_of(key[0]) != "own"
     ]
     if not near or expected_bytes <= 0:
-        return (), None  # spread over many places, or grown in another thread
-    best = min(near, key=lambda key: (is_framework(stacks[key]), abs(net[key] - expected_bytes)))
-    return stacks[best], best[2]
+        return (), None, None  # spread over many places, or grown in another thread
+    best = min(near, key=rank)
+    called = functions.get(best)
+    return stacks[best], *(called.most_common(1)[0][0] if called else (None, None))
+
+
+def _name_of(function: object) -> tuple[str | None, str | None]:
+    """Return the name of a function in C, and of the module that it, or its class, is from."""
+    if not is_kind(function, BuiltinFunctionType):
+        return None, None
+    owner = function.__self__  # type: ignore[attr-defined]
+    module = type_module(type(owner)) if owner is not None and not is_kind(owner, ModuleType) else None
+    return function.__qualname__, module or function.__module__  # type: ignore[attr-defined]
 
 
 def _stack(frame: FrameType | None) -> tuple[Frame, ...]:
