@@ -181,6 +181,8 @@ def _is_session(nodeid: str) -> bool:
 
 def _shows(life: AlertLife, test: Measurement, run: Run, leaks: LeakChecks) -> bool:
     """Return whether the alert would have shown in this test."""
+    if any(note.nodeid == test.nodeid and note.kind in ("not_repeated", "unclear") for note in run.notes):
+        return False  # something did show, and nobody knows whether it comes back
     if test.outcome != "passed" and not _failed_by_us(test, run):
         return False
     if life.alert.category is not AlertCategory.MEMORY_LEAK or test.leak.status == "clean":

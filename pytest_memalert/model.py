@@ -355,6 +355,7 @@ class Note:
         "no_data",
         "no_history",
         "one_time",
+        "not_repeated",
         "unclear",
         "already_above",
         "acknowledgment",

@@ -21,6 +21,7 @@ from pytest_memalert.model import (
     AlertSeverity,
     GateResult,
     LeakVerdict,
+    Note,
     PerformanceAlert,
     Run,
 )
@@ -95,6 +96,14 @@ def test_alert_is_not_resolved_by_a_run_without_its_test() -> None:
 def test_alert_is_not_resolved_by_a_test_that_did_not_run_through(outcome: str) -> None:
     lives = go_on({}, make_run(make_alert()))
     assert go_on(lives, make_run(tests=(make_test(outcome=outcome),))) == lives
+
+
+@pytest.mark.parametrize("kind", ["not_repeated", "unclear"])
+def test_alert_is_not_resolved_where_something_showed_and_was_not_repeated(kind: Any) -> None:
+    lives = go_on({}, make_run(make_alert()))
+    note = Note(kind=kind, nodeid=NODEID, text="peak 12 MiB in its first run; not repeated")
+    assert go_on(lives, replace(make_run(), notes=(note,))) == lives
+    assert go_on(lives, make_run())["f1"].resolved_at is not None
 
 
 def test_alert_is_resolved_though_another_alert_failed_its_test() -> None:

@@ -98,7 +98,7 @@ class _Case:
     leak: LeakAnalysis | None = None
     reruns: int = 0
 
-    def note(self, kind: Literal["one_time", "unclear"], text: str) -> None:
+    def note(self, kind: Literal["one_time", "not_repeated", "unclear"], text: str) -> None:
         """Take note of something about the test that is no alert."""
         self.notes.append(Note(kind=kind, nodeid=self.measurement.nodeid, text=text))
 
@@ -417,10 +417,14 @@ class Judge:
         breaches = self._worth_repeating(case, breaches)
         if not breaches:
             return kept
-        runs: list[dict[str, float]] = []
-        unclear = self._why_no_budget()
-        if unclear is None:
-            runs, unclear = self._repeater.repeat(case.item, breaches, budget_s=self._budget_left_s())
+        from pytest_memalert.plugin.rerun import can_rerun
+
+        if why_not := can_rerun(case.item):
+            by_hand = [breach for breach in breaches if breach.rule.origin != "default"]
+            if left_out := [breach for breach in breaches if breach not in by_hand]:
+                case.note("unclear", f"{self._describe(left_out[0], case)}; not repeated: {why_not}")
+            return [*kept, *self._still_there(case, by_hand)]
+        runs, unclear = self._repeater.repeat(case.item, breaches, budget_s=self._budget_left_s())
         case.reruns += len(runs)
         if unclear:
             case.note("unclear", f"{self._describe(breaches[0], case)}; not repeated: {unclear}")
@@ -432,19 +436,21 @@ class Judge:
     def _worth_repeating(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
         """Return those breaches for which the test is run again here.
 
-        A limit set by hand always is. Of the rules by default, those on growth are the leak
-        engine's to judge, two further runs being no proof that a pool has filled; the others are
-        worth a share of the suite's time.
+        A limit set by hand always is, once at least: no budget lets pass what is over it. Of the rules
+        by default, those on growth are the leak engine's to judge, two further runs being no proof that a
+        pool has filled; the others are worth a share of the suite's time.
         """
+        no_budget = self._why_no_budget()
         by_hand = [breach for breach in breaches if breach.rule.origin != "default"]
         others = [b for b in breaches if b not in by_hand and b.rule.metric not in _HUNTED]
-        if not by_hand and not self._leak_check.has_time_to_clear(case.measurement.values["duration_s"]):
+        has_time = self._leak_check.has_time_to_clear(case.measurement.values["duration_s"])
+        if not by_hand and (no_budget or not has_time):
             others = []
         left_out = [breach for breach in breaches if breach not in by_hand and breach not in others]
         if left_out:
-            why = case.measurement.leak.reason or "that would take too much of the suite's time"
-            told: Literal["one_time", "unclear"] = "unclear" if self._why_no_budget() else "one_time"
-            case.note(told, f"{self._describe(left_out[0], case)} in its first run; not repeated: {why}")
+            why = no_budget or case.measurement.leak.reason or "that would take too much of the suite's time"
+            text = f"{self._describe(left_out[0], case)} in its first run; not repeated: {why}"
+            case.note("unclear" if no_budget else "not_repeated", text)
         return [*by_hand, *others]
 
     def _still_there(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:

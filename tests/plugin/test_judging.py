@@ -129,6 +129,48 @@ def test_test_that_fails_when_run_again_is_unclear(inner: Inner) -> None:
     done.stdout.fnmatch_lines(["note: *test_only_once: growth 4 MiB*run again, it failed*"])
 
 
+def test_no_budget_lets_pass_what_is_over_a_limit_set_by_hand(serial: Inner) -> None:
+    serial.write(
+        """
+        import pytest
+
+        @pytest.mark.memalert(peak="4 MiB")
+        def test_peak():
+            bytearray(20 * 2**20)
+        """
+    )
+    done = serial.run("--memalert-budget=0%", leaks="suspects")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*test_peak: peak 20 MiB is over the limit of 4 MiB*"])
+
+
+def test_what_cannot_be_repeated_is_held_against_a_limit_set_by_hand_as_it_is(serial: Inner) -> None:
+    serial.pytester.makeconftest(
+        """
+        import pytest
+
+        def pytest_configure(config):
+            config.pluginmanager.register(object(), "benchmark")  # runs of its fixture are never repeated
+
+        @pytest.fixture
+        def benchmark():
+            pass
+        """
+    )
+    serial.write(
+        """
+        import pytest
+
+        @pytest.mark.memalert(peak="4 MiB")
+        def test_peak(benchmark):
+            bytearray(20 * 2**20)
+        """
+    )
+    done = serial.run(leaks="suspects")
+    done.assert_outcomes(failed=1)
+    assert "further run" not in done.stdout.str()
+
+
 def test_budget_limits_repetition(serial: Inner) -> None:
     """Without time left, a suspect is unclear and blamed for nothing."""
     serial.write(GROWING)
