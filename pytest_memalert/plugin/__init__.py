@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.plugin.command_line import add_options, is_on, may_hold_baseline
+from pytest_memalert.plugin.command_line import add_options, is_on, may_hold_baseline, refuse_idle_options
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.fixture import Memalert
@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; where the session measures, the worker and the controller as well."""
     config.addinivalue_line("markers", _MARKER)
     if not is_on(config):
+        refuse_idle_options(config)
         return
     _load_as_installed(config)
     from pytest_memalert.errors import ConfigurationError

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_memalert.options import OPTIONS
 
-__all__ = ["add_options", "is_on", "may_hold_baseline"]
+__all__ = ["add_options", "is_on", "may_hold_baseline", "refuse_idle_options"]
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -59,6 +59,20 @@ def add_options(parser: pytest.Parser) -> None:
 def is_on(config: pytest.Config) -> bool:
     """Return whether this session measures."""
     return bool(config.getoption("memalert") or config.getini("memalert"))
+
+
+def refuse_idle_options(config: pytest.Config) -> None:
+    """Refuse options on the command line that do nothing without the main switch; raises UsageError.
+
+    A gate in CI that lost one word would be green for ever. Those in ``addopts`` may wait for it.
+    """
+    given = (str(argument).partition("=")[0] for argument in config.invocation_params.args)
+    idle = [flag for flag in dict.fromkeys(given) if flag.startswith("--memalert-")]
+    if idle:
+        flags = ", ".join(idle)
+        raise pytest.UsageError(
+            f"memalert: {flags}: nothing is measured without --memalert; add it, or leave this out"
+        )
 
 
 def may_hold_baseline(early_config: pytest.Config) -> bool:

@@ -201,6 +201,20 @@ def test_report_path_below_a_file_is_refused(serial: Inner) -> None:
     assert_refused(serial, done, "--memalert-json: '", "test_a.py' is not a directory")
 
 
+def test_options_that_do_nothing_without_the_switch_are_refused(serial: Inner) -> None:
+    """A gate that lost one word in CI would be green for ever; what is in addopts waits for it."""
+    serial.write(PASSING)
+    done = serial.run("--memalert-gate", "--memalert-fail-on=never", leaks=None, memalert=False)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(
+        ["ERROR: memalert: --memalert-gate, --memalert-fail-on: nothing is measured without --memalert*"]
+    )
+    serial.configure(pytest_options="addopts = '--memalert-leaks=all'")
+    serial.run(leaks=None, memalert=False).assert_outcomes(passed=1)
+    serial.configure(pytest_options="memalert = true")
+    serial.run("--memalert-fail-on=never", leaks=None, memalert=False).assert_outcomes(passed=1)
+
+
 def test_wrong_configuration_matters_to_nobody_without_memalert(serial: Inner) -> None:
     """Who doesn't measure isn't bothered."""
     serial.write("import pytest\n\n@pytest.mark.memalert(grwth='1')\ndef test_it(): pass")
