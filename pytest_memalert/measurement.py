@@ -8,7 +8,16 @@ from dataclasses import replace
 from pytest_memalert.model import Measurement, Sample
 from pytest_memalert.records import record
 
-__all__ = ["NOTHING_TO_DEDUCT", "NO_RESIDUE", "Deduction", "Residue", "discount", "fold", "measure_test"]
+__all__ = [
+    "NOTHING_TO_DEDUCT",
+    "NO_RESIDUE",
+    "Deduction",
+    "Residue",
+    "as_begun_at",
+    "discount",
+    "fold",
+    "measure_test",
+]
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -95,9 +104,7 @@ def measure_test(
             own_bytes = rss_peak_bytes if own_peak_bytes is None else own_peak_bytes
             own_bytes = max(own_bytes, before.rss_bytes)
             values["peak_bytes"] = own_bytes - before.rss_bytes
-            if own_bytes:
-                own_after_bytes = before.rss_bytes + values["rss_growth_bytes"]
-                values["efficiency_ratio"] = min(1.0, max(0.0, own_after_bytes / own_bytes))
+            _rate_efficiency(values, before.rss_bytes)
     if before.heap_bytes is not None and after.heap_bytes is not None:
         values["heap_growth_bytes"] = after.heap_bytes - before.heap_bytes - deduction.heap_bytes
         growths.append(values["heap_growth_bytes"])
@@ -131,11 +138,28 @@ def discount(measurement: Measurement, residue: Residue) -> Measurement:
         if name in values:
             values[name] = residue.less(values[name])
     own_before_bytes = int(residue.less(before_bytes))
-    if "efficiency_ratio" in values and own_before_bytes + values["peak_bytes"]:
-        own_after_bytes = own_before_bytes + values["rss_growth_bytes"]
-        ratio = own_after_bytes / (own_before_bytes + values["peak_bytes"])
-        values["efficiency_ratio"] = min(1.0, max(0.0, ratio))
+    _rate_efficiency(values, own_before_bytes)
     return replace(measurement, rss_before_bytes=own_before_bytes, values=values)
+
+
+def as_begun_at(values: Mapping[str, float], before_bytes: int | None) -> dict[str, float]:
+    """Return the figures of a further run as if it had begun with so much resident memory.
+
+    The test's own run began with that: what earlier runs of it left must not make the same spike a
+    smaller share of the whole.
+    """
+    figures = dict(values)
+    if before_bytes is not None:
+        _rate_efficiency(figures, before_bytes)
+    return figures
+
+
+def _rate_efficiency(values: dict[str, float], before_bytes: int) -> None:
+    """Put in the ratio of the resident memory after a test to its peak, where both are known."""
+    peak_bytes = before_bytes + values.get("peak_bytes", -before_bytes)
+    if peak_bytes > 0:
+        ratio = (before_bytes + values["rss_growth_bytes"]) / peak_bytes
+        values["efficiency_ratio"] = min(1.0, max(0.0, ratio))
 
 
 def fold(first: Deduction, second: Deduction) -> Deduction:

@@ -424,7 +424,12 @@ class Judge:
             if left_out := [breach for breach in breaches if breach not in by_hand]:
                 case.note("unclear", f"{self._describe(left_out[0], case)}; not repeated: {why_not}")
             return [*kept, *self._still_there(case, by_hand)]
-        runs, unclear = self._repeater.repeat(case.item, breaches, budget_s=self._budget_left_s())
+        runs, unclear = self._repeater.repeat(
+            case.item,
+            breaches,
+            before_bytes=case.measurement.rss_before_bytes,
+            budget_s=self._budget_left_s(),
+        )
         case.reruns += len(runs)
         if unclear:
             case.note("unclear", f"{self._describe(breaches[0], case)}; not repeated: {unclear}")

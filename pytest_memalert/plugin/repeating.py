@@ -11,7 +11,7 @@ import pytest
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import collect_all
-from pytest_memalert.measurement import Deduction, fold, measure_test
+from pytest_memalert.measurement import Deduction, as_begun_at, fold, measure_test
 from pytest_memalert.model import Probe
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.exact import ExactReader
@@ -58,12 +58,17 @@ class Repeater:
         self.tracing_left_bytes = 0
 
     def repeat(
-        self, item: pytest.Item, breaches: Sequence[Breach], *, budget_s: float | None
+        self,
+        item: pytest.Item,
+        breaches: Sequence[Breach],
+        *,
+        before_bytes: int | None,
+        budget_s: float | None,
     ) -> tuple[list[dict[str, float]], str | None]:
         """Run the test until no breach comes back, or each has often enough; return the runs' figures.
 
         The second value says why the runs are no evidence, if they aren't. At least one run takes
-        place, whatever is left of the budget.
+        place, whatever is left of the budget. ``before_bytes`` is what was resident when the test began.
         """
         # Loaded for the first test that is run again: most sessions have none.
         from pytest_memalert.plugin.rerun import Rerunner, can_rerun
@@ -80,6 +85,7 @@ class Repeater:
                 if not reason and _peak_is_gone(breaches, values):
                     peak_bytes, reason = _trace_again(rerunner)
                     values["peak_bytes"] = max(values.get("peak_bytes", 0), peak_bytes or 0)
+                values = as_begun_at(values, before_bytes)
                 if reason:
                     return runs, reason
                 runs.append(values)

@@ -171,6 +171,26 @@ def test_what_cannot_be_repeated_is_held_against_a_limit_set_by_hand_as_it_is(se
     assert "further run" not in done.stdout.str()
 
 
+def test_efficiency_of_a_further_run_is_told_of_the_memory_that_the_test_began_with(serial: Inner) -> None:
+    """The first run leaves 200 MiB: of so much more, the same spike would be no waste."""
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(efficiency=0.5)
+        def test_spike():
+            KEPT or KEPT.append(bytearray(200 * 2**20))
+            bytearray(300 * 2**20)
+        """
+    )
+    serial.run(leaks="suspects").assert_outcomes(failed=1)
+    (alert,) = serial.report()["alerts"]
+    assert alert["metric"] == "efficiency_ratio"
+    assert alert["observed"] < 0.25
+
+
 def test_budget_limits_repetition(serial: Inner) -> None:
     """Without time left, a suspect is unclear and blamed for nothing."""
     serial.write(GROWING)
