@@ -270,6 +270,7 @@ def make_alert(
     headline = describe(breach, measurement.nodeid, metrics=metrics)
     if rule.metric in LEAK_METRICS:
         headline = describe_leak(breach, measurement)
+        evidence = (*evidence, *_tell_pace(breach))
     if rule.message:
         # What a rule says of every test doesn't say of which, how much and against what.
         figures = headline.removeprefix(f"{measurement.nodeid}: ")
@@ -322,20 +323,27 @@ def describe_leak(breach: Breach, measurement: Measurement) -> str:
         amounts.append(f"{format_mean(leak.blocks_per_run)} block{'s' if leak.blocks_per_run != 1 else ''}")
     lost = f"{' in '.join(amounts)} per run" if amounts else leak.reason  # which says per run itself
     text = f"{measurement.nodeid}: leaks {lost}"
-    if rule.metric == "leak_rate_bytes_per_hour":
-        pace, limit = (format_size(size) for size in (breach.observed, rule.threshold))
-        return f"{text}, {pace}/hour at its own pace (limit {limit}/hour)"
-    if rule.threshold:
+    if rule.threshold and rule.metric != "leak_rate_bytes_per_hour":
         unit = METRICS[rule.metric].unit
         return f"{text} (limit {format_quantity(rule.threshold, unit)})"
     return text
 
 
+def _tell_pace(breach: Breach) -> tuple[str, ...]:
+    """Return how fast a leak is where a rule asks for that: for the headline of a quick test too large."""
+    if breach.rule.metric != "leak_rate_bytes_per_hour":
+        return ()
+    pace, limit = (format_size(size) for size in (breach.observed, breach.rule.threshold))
+    return (f"{pace}/hour at its own pace, over the limit of {limit}/hour",)
+
+
 def _told_apart(observed: float, limit: float, metric: Metric) -> tuple[str, str]:
-    """Return both as text; in bytes where rounding would show them equal."""
+    """Return both as text; as bare numbers, no longer than it takes, where rounding would show them equal."""
     texts = format_quantity(observed, metric.unit), format_quantity(limit, metric.unit)
-    if texts[0] == texts[1] and observed != limit:
-        return f"{observed:,.10g}", f"{limit:,.10g}"
+    digits = 2
+    while texts[0] == texts[1] and observed != limit and digits < 17:
+        digits += 1
+        texts = f"{observed:,.{digits}g}", f"{limit:,.{digits}g}"
     return texts
 
 

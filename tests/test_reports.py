@@ -165,9 +165,17 @@ def test_alert_tells_severity_category_test_message_evidence_and_what_to_do() ->
         "    allocated at app/cache.py:14 in put",
         "    held by module app.cache, ITEMS",
         "  -> bound app.cache.ITEMS or clear it in a fixture",
+        f"  alert {make_alert().fingerprint}",
         "",
         "1 critical",
     ]
+
+
+def test_quiet_run_tells_a_test_with_its_parameters_where_its_folders_have_no_room() -> None:
+    alert = make_alert(
+        nodeids=("tests/test_a.py::test_load[1]",), message="tests/test_a.py::test_load[1]: grew"
+    )
+    assert shown(make_run(alerts=(alert,)), verbosity=-1, width=34) == ["CRITICAL test_load[1]: grew"]
 
 
 def test_quiet_run_tells_each_alert_in_one_line() -> None:
@@ -191,7 +199,7 @@ def test_worst_alerts_come_first_and_like_ones_in_their_order() -> None:
     ]
 
 
-def test_inhibited_and_acknowledged_alerts_are_only_counted() -> None:
+def test_acknowledged_alerts_are_only_counted_and_inhibited_ones_not_even_that() -> None:
     run = make_run(
         alerts=(
             make_alert(),
@@ -203,7 +211,7 @@ def test_inhibited_and_acknowledged_alerts_are_only_counted() -> None:
     assert [text for text in texts if "memory_growth" in text] == [
         "CRITICAL memory_growth  tests/test_a.py::test_load"
     ]
-    assert texts[-2] == "1 critical (1 acknowledged, 1 inhibited)"
+    assert texts[-2] == "1 critical (1 acknowledged)"
 
 
 def test_run_whose_alerts_are_all_muted_counts_them_and_is_well() -> None:

@@ -151,6 +151,7 @@ def _alert_lines(alert: PerformanceAlert, width: int) -> Iterator[Line]:
     # The heading has the test's name already; only in a failing test's section must the message bear it.
     for row in _body(alert, without=f"{where}: "):
         yield from _wrapped(f"  {row}", width)
+    yield from _wrapped(f"  alert {escape_controls(alert.fingerprint)}", width)
 
 
 def _body(alert: PerformanceAlert, *, without: str = "") -> Iterator[str]:

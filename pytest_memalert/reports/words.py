@@ -36,9 +36,12 @@ def speaking_alerts(run: Run) -> list[PerformanceAlert]:
 
 
 def counts_text(alerts: Iterable[PerformanceAlert]) -> str:
-    """Return the counts in words: ``2 critical, 1 warning (1 inhibited)``."""
+    """Return the counts in words: ``2 critical, 1 warning (1 acknowledged)``.
+
+    Those inhibited, which say again what a louder one says, are in the JSON report.
+    """
     counts = count_alerts(alerts)
-    muted = [f"{counts[word]} {word}" for word in ("acknowledged", "inhibited") if counts[word]]
+    muted = [f"{counts['acknowledged']} acknowledged"] if counts["acknowledged"] else []
     spoken = [f"{counts[word]} {word}" for word in ("critical", "warning", "info") if counts[word]]
     text = ", ".join(spoken) or "0 alerts"
     return f"{text} ({', '.join(muted)})" if muted else text
@@ -139,8 +142,9 @@ def exported_values(measurement: Measurement) -> dict[str, float]:
 
 
 def function_name(nodeid: str) -> str:
-    """Return the name of a test's function alone."""
-    return nodeid.partition("[")[0].rpartition("::")[2]
+    """Return the name of a test's function, with its parameters."""
+    name, bracket, parameters = nodeid.partition("[")
+    return f"{name.rpartition('::')[2]}{bracket}{parameters}"
 
 
 def _percent(ratio: float) -> str:
