@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 
-__all__ = ["disarm", "escape_controls"]
+__all__ = ["disarm", "escape_controls", "is_on_github"]
 
 # C0 and C1 controls (ESC and CSI are among them), DEL, the marks that reorder or hide text
 # (CVE-2021-42574), the line and paragraph separators, and lone surrogates, which an output
@@ -22,11 +23,18 @@ def escape_controls(text: str) -> str:
     return _CONTROLS.sub(lambda match: repr(match.group())[1:-1], text)
 
 
+def is_on_github() -> bool:
+    """Return whether this is a job of GitHub Actions, which reads commands from the output."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
 def disarm(line: str) -> str:
-    """Return a line of output so that GitHub's runner doesn't take it, or a part of it, for a command.
+    """Return a line of output so that GitHub's runner, if it is there, takes no part of it for a command.
 
     The runner reads ``::`` at a line's beginning, spaces aside, and the older ``##[`` anywhere.
     """
+    if not is_on_github():
+        return line
     text = line.replace("##[", "##\\[")
     content = text.lstrip()
     return f"{text[: len(text) - len(content)]}\\{content}" if content.startswith("::") else text

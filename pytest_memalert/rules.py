@@ -12,11 +12,13 @@ from datetime import datetime
 from itertools import chain
 from operator import methodcaller
 
+from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS, RETAINED, Metric
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
     AlertRule,
+    LeakVerdict,
     Measurement,
     Note,
     PerformanceAlert,
@@ -267,14 +269,15 @@ def make_alert(
     ``signature`` is the leak's, by which the alert is then known instead of by its test.
     """
     rule = breach.rule
-    headline = describe(breach, measurement.nodeid, metrics=metrics)
+    subject = escape_controls(measurement.nodeid)  # one with a line break would cut the headline
+    headline = describe(breach, subject, metrics=metrics)
     if rule.metric in LEAK_METRICS:
-        headline = describe_leak(breach, measurement)
+        headline = describe_leak(breach, subject, measurement.leak)
         evidence = (*evidence, *_tell_pace(breach))
     if rule.message:
         # What a rule says of every test doesn't say of which, how much and against what.
-        figures = headline.removeprefix(f"{measurement.nodeid}: ")
-        headline = f"{measurement.nodeid}: {rule.message} ({figures})"
+        figures = headline.removeprefix(f"{subject}: ")
+        headline = f"{subject}: {rule.message} ({figures})"
     return PerformanceAlert(
         id=id,
         fingerprint=fingerprint(rule, signature or measurement.nodeid),
@@ -313,16 +316,16 @@ def describe(breach: Breach, subject: str, *, metrics: Mapping[str, Metric] = ME
     return f"{subject}: {metric.label} {observed} {relation}"
 
 
-def describe_leak(breach: Breach, measurement: Measurement) -> str:
+def describe_leak(breach: Breach, subject: str, leak: LeakVerdict) -> str:
     """Return one line: which test leaks, how much in each run, against what."""
-    leak, rule = measurement.leak, breach.rule
+    rule = breach.rule
     amounts = []
     if leak.bytes_per_run:
         amounts.append(format_size(leak.bytes_per_run))
     if leak.blocks_per_run:
         amounts.append(f"{format_mean(leak.blocks_per_run)} block{'s' if leak.blocks_per_run != 1 else ''}")
     lost = f"{' in '.join(amounts)} per run" if amounts else leak.reason  # which says per run itself
-    text = f"{measurement.nodeid}: leaks {lost}"
+    text = f"{subject}: leaks {lost}"
     if rule.threshold and rule.metric != "leak_rate_bytes_per_hour":
         unit = METRICS[rule.metric].unit
         return f"{text} (limit {format_quantity(rule.threshold, unit)})"

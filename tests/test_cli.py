@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ def test_report_with_an_alert_that_failed_a_test_ends_with_1(folder: Path) -> No
     result = run("report", write_report(folder / "memalert.json", AlertSeverity.CRITICAL))
     assert result.exit_code == 1
     assert f"CRITICAL memory_growth  {NODEID}\n  growth 12 MiB is over" in result.output
+
+
+def test_report_from_elsewhere_gives_github_no_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the merged report of a pull request of somebody else's."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    environment = replace(make_run().environment, python="3\n::error::python")
+    alert = make_alert(message="grew\n::error::message", recommendations=("do\n::error::advice",))
+    path = folder / "memalert.json"
+    path.write_text(json_report.render(replace(make_run(alert), environment=environment)), encoding="utf-8")
+    lines = run("report", path).output.splitlines()
+    assert [line for line in lines if "::error::" in line]
+    assert not [line for line in lines if line.strip().startswith("::")]
 
 
 def test_report_with_warnings_alone_is_fine(folder: Path) -> None:

@@ -14,7 +14,7 @@ import click
 from pytest_memalert.baseline import Baseline, merge_baselines, read_baseline, split_conflict
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
-from pytest_memalert.escaping import escape_controls
+from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.files import explain_unwritable, replace_text
 from pytest_memalert.model import Run
 from pytest_memalert.reports import terminal
@@ -142,13 +142,13 @@ def echo_note(text: str) -> None:
 
 def _harmless(text: str) -> str:
     """Return a message, in which there may be names out of a file, so that it can't steer a terminal."""
-    return "\n".join(map(escape_controls, text.split("\n")))
+    return "\n".join(disarm(escape_controls(line)) for line in text.split("\n"))
 
 
 def echo_line(line: terminal.Line) -> None:
     """Print one line of a report, in its colour where the terminal has colours."""
     colour = next((name for name in _COLOURS if line.markup.get(name)), None)
-    click.secho(line.text, fg=colour, bold=line.markup.get("bold") or None)
+    click.secho(disarm(line.text), fg=colour, bold=line.markup.get("bold") or None)
 
 
 def width() -> int:
@@ -178,4 +178,4 @@ def echo_wrapped(text: str) -> None:
     lines = textwrap.wrap(
         text, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    click.echo("\n".join(lines))
+    click.echo("\n".join(map(disarm, lines)))

@@ -18,6 +18,7 @@ from pytest_memalert.cli.console import (
     write_output,
 )
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import Run
 from pytest_memalert.reports import bencher, benchmark_action, github, gitlab, html, markdown, terminal
 from pytest_memalert.reports import json as json_report
@@ -91,7 +92,11 @@ def _tell(run: Run, output: Path | None, *, verbosity: int) -> None:
     lines = list(terminal.render(run, verbosity=verbosity, width=width()))
     if verbosity >= 0:
         place = f"{where.implementation} {where.python}, {where.platform} {where.machine}"
-        lines = [terminal.Line(text=f"run of {when}, {place}"), terminal.Line(text=""), *lines]
+        lines = [
+            terminal.Line(text=f"run of {when}, {escape_controls(place)}"),
+            terminal.Line(text=""),
+            *lines,
+        ]
     if output is not None and str(output) != "-":
         write_output("".join(f"{line.text}\n" for line in lines), output)
         return

@@ -12,7 +12,7 @@ import pytest
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.commit import read_commit
 from pytest_memalert.errors import MemalertError, describe_exception
-from pytest_memalert.escaping import disarm, escape_controls
+from pytest_memalert.escaping import disarm, escape_controls, is_on_github
 from pytest_memalert.lives import note_resolved
 from pytest_memalert.model import (
     AlertLife,
@@ -30,7 +30,7 @@ from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.remembering import history_path, note_idle_acknowledgments, remember
-from pytest_memalert.plugin.reporting import append_summary, is_on_github, locate, write_reports
+from pytest_memalert.plugin.reporting import append_summary, locate, write_reports
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, tell_trouble
 from pytest_memalert.plugin.trending import note_trends
 from pytest_memalert.reports import terminal
@@ -175,11 +175,10 @@ class Controller:
 
     def _summarize(self, terminalreporter: pytest.TerminalReporter, run: Run) -> None:
         """Write the lines of the summary."""
-        on_github = is_on_github(os.environ)
 
         def say(text: str, **markup: bool) -> None:
             # What a test is called, say, must not be read as a command of ours.
-            terminalreporter.write_line(disarm(text) if on_github else text, **markup)
+            terminalreporter.write_line(disarm(text), **markup)
 
         for text in self._saved.lines() if self._saved is not None else ():
             say(escape_controls(text))
@@ -193,7 +192,7 @@ class Controller:
             say(line.text, **line.markup)
         for text in self._news:
             say(text)
-        if on_github:
+        if is_on_github():
             from pytest_memalert.reports import github
 
             for command in github.render(run).splitlines():

@@ -16,7 +16,6 @@ from pytest_memalert.settings import Settings
 __all__ = [
     "SUMMARY_BYTES",
     "append_summary",
-    "is_on_github",
     "locate",
     "report_problems",
     "write_reports",
@@ -52,11 +51,6 @@ def write_reports(run: Run, settings: Settings, folder: Path) -> Iterator[str]:
         except Exception as problem:
             # A mistake of ours or of a library's must not cost the user the other reports.
             yield f"memalert could not make {target} ({describe_exception(problem)})"
-
-
-def is_on_github(environ: Mapping[str, str]) -> bool:
-    """Return whether this is a job of GitHub Actions, which reads commands from the output."""
-    return environ.get("GITHUB_ACTIONS") == "true"
 
 
 def append_summary(run: Run, environ: Mapping[str, str]) -> str | None:

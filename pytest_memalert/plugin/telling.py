@@ -10,6 +10,7 @@ import pytest
 
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning, describe_exception
+from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.model import Measurement, PerformanceAlert
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import fail_report
@@ -69,8 +70,8 @@ def accept_known(
 
 def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[PerformanceAlert]) -> None:
     """Make a report one of failure for these alerts."""
-    text = "\n\n".join(render_alert(alert) for alert in alerts)
-    headline = alerts[0].message.split("\n", 1)[0].removeprefix(f"{item.nodeid}: ")
+    text = "\n".join(map(disarm, "\n\n".join(map(render_alert, alerts)).split("\n")))
+    headline = alerts[0].message.split("\n", 1)[0].removeprefix(f"{escape_controls(item.nodeid)}: ")
     if len(alerts) > 1:
         headline += f" (and {len(alerts) - 1} more)"
     fail_report(report, item, headline=headline, text=text)

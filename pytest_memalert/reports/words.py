@@ -57,7 +57,7 @@ def subject(alert: PerformanceAlert) -> str:
 def headline(alert: PerformanceAlert) -> str:
     """Return the first line of an alert's message, without the test's name that it may begin with."""
     first_line = alert.message.split("\n", 1)[0]
-    return first_line.removeprefix(f"{alert.nodeids[0]}: ") if alert.nodeids else first_line
+    return first_line.removeprefix(f"{escape_controls(alert.nodeids[0])}: ") if alert.nodeids else first_line
 
 
 def split_location(alert: PerformanceAlert) -> tuple[str, int] | None:

@@ -48,6 +48,41 @@ def commands(done: pytest.RunResult) -> list[str]:
     return [line for line in done.outlines if line.strip().startswith("::") or "##[" in line]
 
 
+def test_name_of_a_test_is_no_command_and_cuts_no_message(serial: Inner, github: Path) -> None:
+    """Items that a plugin makes may be called anything."""
+    serial.pytester.makeconftest(
+        """
+        import pytest
+
+        KEPT = []
+
+        class Case(pytest.Item):
+            def runtest(self):
+                KEPT.append(b"x" * 4 * 2**20)
+
+        class File(pytest.File):
+            def collect(self):
+                yield Case.from_parent(self, name="a\\n::error::raw")
+
+        def pytest_collect_file(file_path, parent):
+            return File.from_parent(parent, path=file_path) if file_path.suffix == ".case" else None
+
+        def pytest_collection_modifyitems(items):
+            items[0].add_marker(pytest.mark.memalert(growth="1 MiB"))
+        """
+    )
+    (serial.pytester.path / "x.case").write_text("")
+    done = serial.run("x.case")
+    done.assert_outcomes(failed=1)
+    told = serial.report()["alerts"][0]["message"].splitlines()[0]
+    assert told == "x.case::a\\n::error::raw: growth 4 MiB is over the limit of 1 MiB"
+    # One command is ours, the annotation; one line is pytest's own, of its short summary.
+    assert [line.split("x.case")[0] for line in commands(done)] == [
+        "::error file=",
+        "::error::raw - growth 4 MiB is over the limit of 1 MiB",
+    ]
+
+
 def test_every_report_that_is_asked_for_is_written(inner: Inner) -> None:
     """In one process and with workers alike."""
     inner.write(GROWING)
