@@ -248,6 +248,23 @@ def test_rules_on_the_metric_of_a_probe_are_told_as_not_checked(folder: Path) ->
     assert "tool.memalert.rules[1]\n" in result.output
 
 
+def test_rule_on_a_misspelt_metric_is_wrong_and_not_set_aside(folder: Path) -> None:
+    configure(
+        folder,
+        """
+        [[tool.memalert.rules]]
+        name = "io"
+        metric = "peak_byte"
+        severity = "fatal"
+        threshold = "8 MiB"
+        """,
+    )
+    result = run("rules")
+    assert result.exit_code == 2
+    assert "did you mean 'peak_bytes'?" in result.output
+    assert "severity: 'fatal'" in result.output
+
+
 def test_rules_that_are_wrong_are_all_listed_as_they_are_numbered_in_the_file(folder: Path) -> None:
     configure(
         folder,

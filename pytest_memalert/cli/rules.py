@@ -13,7 +13,7 @@ import click
 
 from pytest_memalert.cli.console import Unreadable, echo_wrapped
 from pytest_memalert.cli.project import find_configuration
-from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.errors import ConfigurationError, nearest
 from pytest_memalert.limits import RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule
@@ -102,9 +102,12 @@ def _settings_of(table: Mapping[str, object], name: str) -> tuple[Settings, list
 
 
 def _is_on_an_added_metric(table: object) -> bool:
-    """Return whether a rule can be read only where the probe that adds its metric is known."""
+    """Return whether a rule can be read only where the probe that adds its metric is known.
+
+    One whose metric is nearly one of ours is more likely misspelt.
+    """
     metric = table.get("metric") if isinstance(table, Mapping) else None
-    return isinstance(metric, str) and metric not in METRICS
+    return isinstance(metric, str) and metric not in METRICS and not nearest(metric, METRICS, cutoff=0.85)
 
 
 def _origins(rule: AlertRule, table: Mapping[str, Any]) -> dict[str, str]:
