@@ -883,6 +883,20 @@ def test_a_weak_container_is_not_to_be_cleared_where_a_strong_one_holds() -> Non
     assert found.survivors[0].type == f"{__name__}.Slotted"
 
 
+def test_a_large_value_that_refers_to_its_weak_key_is_told_before_small_things_held_otherwise() -> None:
+    states: weakref.WeakKeyDictionary[object, list[Any]] = weakref.WeakKeyDictionary()
+    ITEMS["states"] = states
+
+    def leak() -> None:
+        key = Slotted()
+        states[key] = [key, *([number] for number in range(200))]
+        KEEP.append([1])
+
+    found = explained(leak)
+    assert "weakref.WeakKeyDictionary" in " ".join(found.survivors[0].held_by)
+    assert "ITEMS" in found.recommendations[0]
+
+
 def test_a_bytearray_that_grows_is_not_said_to_be_native_for_sure() -> None:
     """It grows in steps, of which the few runs of the explanation may see none."""
     data = bytearray()

@@ -86,6 +86,8 @@ _MINOR = frozenset(
     )
 )
 
+# What is so much larger than the rest is what leaks, whoever holds it.
+_MUCH_MORE = 8
 _WEAK_CONTAINERS = frozenset(
     ("_weakrefset.WeakSet", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary")
 )
@@ -208,6 +210,9 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
     # What a full cache has taken in, it has let go of as much for.
     users = [group for group in users if not _is_in_full_cache(found.get(id(group)))] or users
     weak = {id(group) for group in groups if _is_weak(group, found.get(id(group)))}
+    weak_bytes = sum(group.size_bytes for group in heads if id(group) in weak)
+    if weak_bytes > _MUCH_MORE * sum(group.size_bytes for group in heads if id(group) not in weak):
+        weak = set()  # a value of a WeakKeyDictionary that refers to its key is held by it for ever
     users.sort(key=lambda group: (id(group) in weak, group not in heads, -group.size_bytes))
     named = users[:_NAMED_GROUPS]
     paths = {id(group): found.get(id(group)) or _owner(group, heads, found, new) for group in named}
