@@ -56,6 +56,7 @@ class Floor:
         return (
             blocks > self.blocks + _SUSPECT_BLOCKS
             or heap_bytes > self.heap_bytes + _SUSPECT_HEAP_BYTES
+            or values.get("threads_growth", 0.0) > 0
             or resident_bytes - max(heap_bytes, 0.0) - _BLOCK_BYTES * max(blocks, 0.0)
             > _SUSPECT_RESIDENT_BYTES
         )

@@ -23,6 +23,7 @@ class Attempt:
     # What most attempts never change is the class' own: to set each of these anew costs 1 us a test.
     window: PeakWindow | None = None
     before: Sample | None = None
+    threads = 0
     before_call_rss: int | None = None
     after_call_rss: int | None = None
     children: Mapping[str, float] = {}

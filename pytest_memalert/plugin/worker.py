@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from _thread import _count as count_threads
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,6 +54,7 @@ __all__ = ["Worker"]
 
 _REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_bytes": 32768}
 _LARGE_GARBAGE_BYTES = 64 * 1024
+_ENDING_S = 0.0005
 # What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
 _BLOCKS_PER_PART = 15
 
@@ -244,6 +247,7 @@ class Worker:
         """Take the sample before a test."""
         began_s = elapsed_s()
         self._attempt = attempt = Attempt(item)
+        attempt.threads = count_threads()
         try:
             sampler = self._sampler or self._start()
             assert self._fixtures is not None
@@ -396,7 +400,7 @@ class Worker:
             )
         if attempt.parts:
             deduction = replace(deduction, blocks=deduction.blocks + _BLOCKS_PER_PART * attempt.parts)
-        return measure_test(
+        values = measure_test(
             before,
             after,
             rss_peak_bytes=window.highest_bytes if window is not None else None,
@@ -405,6 +409,12 @@ class Worker:
             deduction=deduction,
             probes=self._probe_kinds,
         )
+        # Threads that Python started are counted in 0.1 us; those that are ending get a moment for it.
+        if self._given.settings.leaks != "off" and count_threads() > attempt.threads:
+            sleep(_ENDING_S)
+            if (left := count_threads() - attempt.threads) > 0:
+                values.setdefault("threads_growth", float(left))
+        return values
 
     def _measure_collected(self, attempt: Attempt) -> dict[str, float]:
         """Return the metrics of the attempt without the garbage it made."""

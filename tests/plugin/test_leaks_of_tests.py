@@ -374,6 +374,30 @@ def test_interrupt_in_a_rerun_keeps_the_tests_own_outcome(serial: Inner) -> None
     assert "test_before" in serial.tests()
 
 
+def test_thread_that_a_test_leaves_running_is_found_by_default(serial: Inner) -> None:
+    """It takes few blocks; a pool that is started once is no leak, nor a thread that is about to end."""
+    serial.write(
+        """
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+
+        POOL = ThreadPoolExecutor(2)
+
+        def test_pool():
+            POOL.submit(len, "").result()
+
+        def test_ending():
+            threading.Thread(target=threading.Event().wait, args=(0.0001,)).start()
+
+        def test_left():
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+        """
+    )
+    serial.run_apart(leaks=None)
+    found = {name: test["leak"]["status"] for name, test in serial.tests().items()}
+    assert found == {"test_pool": "clean", "test_ending": "unchecked", "test_left": "leaking"}
+
+
 def test_budget_gives_every_test_its_turn_over_several_sessions(serial: Inner) -> None:
     """Never checked goes first; what was checked is remembered in pytest's cache."""
     serial.write(
