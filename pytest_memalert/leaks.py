@@ -15,7 +15,7 @@ The numbers of this module were chosen with ``benchmarks/zoo.py``, which repeats
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from math import isnan
 from statistics import median
@@ -512,21 +512,26 @@ def describe_growth(growth: Sequence[SignalGrowth]) -> str:
     if not growth:
         return "no growth"
     told = {item.signal for item in growth}
-    growth = [
-        item
+    growth = [item for item in growth if not _is_implied(item, told)] or growth
+    parts = [
+        f"{format_mean(item.per_run, signed=True)} {_noun(item.signal, one=item.per_run == 1)}"
         for item in growth
-        # Blocks and heap become resident and mapped; a container's room is part of its entries.
-        if not (item.signal in ("resident", "mapped") and told & {"blocks", "heap"} and not item.every_run)
-        and not (item.signal in ("resident", "mapped") and "heap" in told)
-        and not (item.signal == "heap" and "blocks" in told and item.per_run < 32)
-    ] or growth
-    parts = [f"{format_mean(item.per_run, signed=True)} {_noun(item)}" for item in growth]
+    ]
     runs = max(item.runs for item in growth)
     every = all(item.every_run for item in growth)
     when = f"in each of {runs:,} runs" if every else f"per run, over {runs:,} runs"
     if runs == 1:
         when = "in the last run"
-    return f"{' and '.join(parts)} {when}"
+    listed = ", ".join(parts[:-1])
+    return f"{f'{listed} and ' if listed else ''}{parts[-1]} {when}"
+
+
+def _is_implied(growth: SignalGrowth, told: Collection[str]) -> bool:
+    """Return whether it is but what others become: blocks and heap are resident and mapped in the end."""
+    if growth.signal in ("resident", "mapped"):
+        return "heap" in told or ("blocks" in told and not growth.every_run)
+    # A container's room is part of its entries.
+    return growth.signal == "heap" and "blocks" in told and growth.per_run < 32
 
 
 def _shapes(readings: Sequence[Reading], run_s: float) -> dict[Signal, Shape]:
@@ -596,10 +601,7 @@ def _give_up(
     ]
     if not growing:
         return Step(action="clean")
-    seen = " and ".join(
-        f"{shapes[signal].growth:+,.0f} {_noun(SignalGrowth(signal=signal, per_run=0, runs=0))}"
-        for signal in growing
-    )
+    seen = " and ".join(f"{shapes[signal].growth:+,.0f} {_noun(signal)}" for signal in growing)
     why = "too few to tell" if runs < policy.leak_runs else "but not steadily"
     if any(shapes[signal].is_steady and shapes[signal].has_slowed_down for signal in growing):
         why = "much slower than at first"
@@ -696,7 +698,7 @@ def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, sin
     return growth_per_run([point for point in points if point[0] >= since_run])
 
 
-def _noun(growth: SignalGrowth) -> str:
+def _noun(signal: str, *, one: bool = False) -> str:
     nouns = {
         "blocks": ("block", "blocks"),
         "descriptors": ("open descriptor", "open descriptors"),
@@ -705,4 +707,4 @@ def _noun(growth: SignalGrowth) -> str:
         "resident": ("byte of resident memory", "bytes of resident memory"),
         "mapped": ("byte of mappings", "bytes of mappings"),
     }
-    return nouns[growth.signal][growth.per_run != 1]
+    return nouns[signal][not one]

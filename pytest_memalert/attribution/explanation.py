@@ -86,6 +86,12 @@ _MINOR = frozenset(
     )
 )
 
+#: The kinds of roots, those that a reader can do most about first.
+_ROOTS = (
+    *("module", "class", "fixture", "context", "thread"),
+    *("function", "frame", "pytest", "object", "none"),
+)
+
 # What is so much larger than the rest is what leaks, whoever holds it.
 _MUCH_MORE = 8
 _WEAK_CONTAINERS = frozenset(
@@ -385,19 +391,7 @@ def _some(group: Group) -> list[object]:
 
 
 def _rank(holder: Holder) -> tuple[int, int]:
-    order = (
-        "module",
-        "class",
-        "fixture",
-        "context",
-        "thread",
-        "function",
-        "frame",
-        "pytest",
-        "object",
-        "none",
-    )
-    return order.index(holder.root), len(holder.hops)
+    return _ROOTS.index(holder.root), len(holder.hops)
 
 
 def _owner(group: Group, heads: list[Group], found: dict[int, Holder | None], new: set[int]) -> Holder | None:
