@@ -141,7 +141,7 @@ def test_no_budget_lets_pass_what_is_over_a_limit_set_by_hand(serial: Inner) -> 
     )
     done = serial.run("--memalert-budget=0%", leaks="suspects")
     done.assert_outcomes(failed=1)
-    done.stdout.fnmatch_lines(["*test_peak: peak 20 MiB is over the limit of 4 MiB*"])
+    done.stdout.fnmatch_lines(["*test_peak: peak * is over the limit of 4 MiB*"])
 
 
 def test_what_cannot_be_repeated_is_held_against_a_limit_set_by_hand_as_it_is(serial: Inner) -> None:
@@ -185,7 +185,7 @@ def test_efficiency_of_a_further_run_is_told_of_the_memory_that_the_test_began_w
             bytearray(300 * 2**20)
         """
     )
-    serial.run(leaks="suspects").assert_outcomes(failed=1)
+    serial.run_apart(leaks="suspects").assert_outcomes(failed=1)
     (alert,) = serial.report()["alerts"]
     assert alert["metric"] == "efficiency_ratio"
     assert alert["observed"] < 0.25
