@@ -14,6 +14,8 @@ _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 
+_COMMAND = re.compile(r"^([^\S\n]*)::", re.MULTILINE)
+
 
 def escape_controls(text: str) -> str:
     r"""Return ``text`` on one line, each control character as Python writes it: ``\x1b``, ``\n``, ``\u202e``.
@@ -28,13 +30,9 @@ def is_on_github() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def disarm(line: str) -> str:
-    """Return a line of output so that GitHub's runner, if it is there, takes no part of it for a command.
+def disarm(text: str) -> str:
+    """Return lines of output so that GitHub's runner, if it is there, takes no part of them for a command.
 
     The runner reads ``::`` at a line's beginning, spaces aside, and the older ``##[`` anywhere.
     """
-    if not is_on_github():
-        return line
-    text = line.replace("##[", "##\\[")
-    content = text.lstrip()
-    return f"{text[: len(text) - len(content)]}\\{content}" if content.startswith("::") else text
+    return _COMMAND.sub(r"\1\\::", text.replace("##[", "##\\[")) if is_on_github() else text

@@ -482,11 +482,13 @@ def bytes_per_run(
     if "blocks" in signals:
         if traced is None:
             return heap if "heap" in signals and heap >= _LEAST_NATIVE_BYTES else None
-        scale = 1.0 if not traced.traces else blocks / traced.traces
+        scale = 1.0
         if in_every_run:
             # What takes the place of an older object, as in a full cache, is traced, and no growth.
-            small = traced.traces - traced.large_count
-            scale = min(1.0, blocks / small) if small > 1.15 * blocks else 1.0
+            if (small := traced.traces - traced.large_count) > 1.15 * blocks:
+                scale = blocks / small
+        elif traced.traces:
+            scale = blocks / traced.traces
         python_bytes = scale * (traced.small_bytes + traced.large_bytes)
         # malloc adds a header and rounds to 16 bytes.
         python_heap_bytes = scale * (traced.large_bytes + 16 * traced.large_count)

@@ -156,9 +156,8 @@ def as_begun_at(values: Mapping[str, float], before_bytes: int | None) -> dict[s
 
 def _rate_efficiency(values: dict[str, float], before_bytes: int) -> None:
     """Put in the ratio of the resident memory after a test to its peak, where both are known."""
-    peak_bytes = before_bytes + values.get("peak_bytes", -before_bytes)
-    if peak_bytes > 0:
-        ratio = (before_bytes + values["rss_growth_bytes"]) / peak_bytes
+    if "peak_bytes" in values and (highest_bytes := before_bytes + values["peak_bytes"]) > 0:
+        ratio = (before_bytes + values["rss_growth_bytes"]) / highest_bytes
         values["efficiency_ratio"] = min(1.0, max(0.0, ratio))
 
 

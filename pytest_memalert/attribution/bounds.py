@@ -207,12 +207,12 @@ def _compiled_bound(container: object) -> str | None:
     """Return the bound of an instance of a compiled class, which has it and its length in C."""
     kind = type(container)
     count = class_attribute(kind, "__len__")
+    if not is_exactly(count, (WrapperDescriptorType,)):
+        return None
     names = {name for base in bases_of(kind) for name in class_dict(base) if _BOUND_NAME.search(name)}
     for name in sorted(names):
         limit = class_attribute(kind, name)
-        if is_exactly(limit, (GetSetDescriptorType, MemberDescriptorType)) and is_exactly(
-            count, (WrapperDescriptorType,)
-        ):
+        if is_exactly(limit, (GetSetDescriptorType, MemberDescriptorType)):
             return _bound_text(count(container), limit.__get__(container))  # type: ignore[operator, attr-defined]
     return None
 

@@ -87,10 +87,7 @@ _MINOR = frozenset(
 )
 
 #: The kinds of roots, those that a reader can do most about first.
-_ROOTS = (
-    *("module", "class", "fixture", "context", "thread"),
-    *("function", "frame", "pytest", "object", "none"),
-)
+_ROOTS = ("module", "class", "fixture", "context", "thread", "function", "frame", "pytest", "object", "none")
 
 # What is so much larger than the rest is what leaks, whoever holds it.
 _MUCH_MORE = 8

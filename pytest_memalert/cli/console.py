@@ -142,7 +142,7 @@ def echo_note(text: str) -> None:
 
 def _harmless(text: str) -> str:
     """Return a message, in which there may be names out of a file, so that it can't steer a terminal."""
-    return "\n".join(disarm(escape_controls(line)) for line in text.split("\n"))
+    return disarm("\n".join(map(escape_controls, text.split("\n"))))
 
 
 def echo_line(line: terminal.Line) -> None:
@@ -178,4 +178,4 @@ def echo_wrapped(text: str) -> None:
     lines = textwrap.wrap(
         text, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    click.echo("\n".join(map(disarm, lines)))
+    click.echo(disarm("\n".join(lines)))

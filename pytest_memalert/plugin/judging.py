@@ -420,7 +420,7 @@ class Judge:
         from pytest_memalert.plugin.rerun import can_rerun
 
         if why_not := can_rerun(case.item):
-            by_hand = [breach for breach in breaches if breach.rule.origin != "default"]
+            by_hand = _set_by_hand(breaches)
             if left_out := [breach for breach in breaches if breach not in by_hand]:
                 case.note("unclear", f"{self._describe(left_out[0], case)}; not repeated: {why_not}")
             return [*kept, *self._still_there(case, by_hand)]
@@ -446,10 +446,10 @@ class Judge:
         pool has filled; the others are worth a share of the suite's time.
         """
         no_budget = self._why_no_budget()
-        by_hand = [breach for breach in breaches if breach.rule.origin != "default"]
+        by_hand = _set_by_hand(breaches)
         others = [b for b in breaches if b not in by_hand and b.rule.metric not in _HUNTED]
-        has_time = self._leak_check.has_time_to_clear(case.measurement.values["duration_s"])
-        if not by_hand and (no_budget or not has_time):
+        duration_s = case.measurement.values["duration_s"]
+        if not by_hand and (no_budget or not self._leak_check.has_time_to_clear(duration_s)):
             others = []
         left_out = [breach for breach in breaches if breach not in by_hand and breach not in others]
         if left_out:
@@ -582,6 +582,10 @@ class Judge:
 
 def _key(rule: AlertRule) -> tuple[str, str]:
     return (rule.name, rule.severity.value)
+
+
+def _set_by_hand(breaches: Sequence[Breach]) -> list[Breach]:
+    return [breach for breach in breaches if breach.rule.origin != "default"]
 
 
 def _growth_as_hunted(analysis: LeakAnalysis) -> dict[str, float]:

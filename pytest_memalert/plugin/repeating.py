@@ -67,16 +67,14 @@ class Repeater:
     ) -> tuple[list[dict[str, float]], str | None]:
         """Run the test until no breach comes back, or each has often enough; return the runs' figures.
 
-        The second value says why the runs are no evidence, if they aren't. At least one run takes
-        place, whatever is left of the budget. ``before_bytes`` is what was resident when the test began.
+        Ask ``can_rerun`` before. The second value says why the runs are no evidence, if they aren't. At
+        least one run takes place, whatever is left of the budget. ``before_bytes`` is what was resident
+        when the test began.
         """
         # Loaded for the first test that is run again: most sessions have none.
-        from pytest_memalert.plugin.rerun import Rerunner, can_rerun
+        from pytest_memalert.plugin.rerun import Rerunner
 
-        reason = can_rerun(item)
         runs: list[dict[str, float]] = []
-        if reason:
-            return runs, reason
         began_s = elapsed_s()
         grown_bytes = 0.0
         with Rerunner(item) as rerunner:

@@ -10,11 +10,12 @@ import pytest
 
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning, describe_exception
-from pytest_memalert.escaping import disarm, escape_controls
+from pytest_memalert.escaping import disarm
 from pytest_memalert.model import Measurement, PerformanceAlert
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import fail_report
 from pytest_memalert.reports.terminal import render_alert
+from pytest_memalert.reports.words import headline
 
 __all__ = [
     "accept_known",
@@ -70,18 +71,18 @@ def accept_known(
 
 def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[PerformanceAlert]) -> None:
     """Make a report one of failure for these alerts."""
-    text = "\n".join(map(disarm, "\n\n".join(map(render_alert, alerts)).split("\n")))
-    headline = alerts[0].message.split("\n", 1)[0].removeprefix(f"{escape_controls(item.nodeid)}: ")
+    text = disarm("\n\n".join(map(render_alert, alerts)))
+    first = headline(alerts[0])
     if len(alerts) > 1:
-        headline += f" (and {len(alerts) - 1} more)"
-    fail_report(report, item, headline=headline, text=text)
+        first += f" (and {len(alerts) - 1} more)"
+    fail_report(report, item, headline=first, text=text)
 
 
 def warn_of(config: pytest.Config, item: pytest.Item, alert: PerformanceAlert) -> None:
     """Record an alert that doesn't fail its test as a pytest warning at the test's location."""
-    headline = alert.message.split("\n", 1)[0]
+    first_line = alert.message.split("\n", 1)[0]
     _, line, _ = item.location
-    warning = MemoryAlertWarning(f"{alert.severity.value} {alert.category.value}: {headline}")
+    warning = MemoryAlertWarning(f"{alert.severity.value} {alert.category.value}: {first_line}")
     record_warning(config, warning, nodeid=item.nodeid, path=str(item.path), line=(line or 0) + 1)
 
 

@@ -18,7 +18,7 @@ from pytest_memalert.model import (
     Survivor,
 )
 from pytest_memalert.records import record
-from pytest_memalert.reports.words import closing_text, counts_text, function_name, speaking_alerts
+from pytest_memalert.reports.words import closing_text, counts_text, function_name, headline, speaking_alerts
 from pytest_memalert.units import format_size
 
 __all__ = ["Line", "render", "render_alert"]
@@ -118,7 +118,7 @@ def _brief_lines(alerts: list[PerformanceAlert], width: int) -> Iterator[Line]:
         text = f"{alert.severity.name} {escape_controls(first_line)}"
         if _columns(text) > width and len(alert.nodeids) == 1:
             # How much, against what, says more than the folders of the test.
-            said = first_line.removeprefix(f"{alert.nodeids[0]}: ")
+            said = headline(alert)
             if said != first_line:
                 text = (
                     f"{alert.severity.name} {escape_controls(f'{function_name(alert.nodeids[0])}: {said}')}"
