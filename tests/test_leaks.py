@@ -251,6 +251,18 @@ def test_quick_flat_test_is_run_for_20_ms() -> None:
     assert 0.02 <= runs * QUICK_S < 0.03
 
 
+def test_where_few_runs_are_allowed_half_of_them_are_left_for_the_proof() -> None:
+    """It begins once growth is seen; over a last run alone, one block of noise decided."""
+    policy = Policy(most_runs=40)
+    levels = blocks(lambda n: n)
+    readings = [Reading(runs=n, elapsed_s=n * QUICK_S, levels=levels(n)) for n in range(3)]
+    first = next_step(readings, policy)
+    assert not first.suspected
+    assert 15 <= first.runs <= 20
+    readings += [Reading(runs=n, elapsed_s=n * QUICK_S, levels=levels(n)) for n in range(3, 3 + first.runs)]
+    assert next_step(readings, policy).suspected
+
+
 def test_import_in_the_first_rerun_is_not_a_leak() -> None:
     step, runs = follow(blocks(lambda n: min(n, 1) * 90_000), run_s=SLOW_S)
     assert step.action == "clean"
