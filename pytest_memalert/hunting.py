@@ -5,17 +5,20 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
+from _thread import _count as count_threads
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from statistics import median
+from time import sleep
 from types import FrameType
 from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
 from pytest_memalert.leaks import (
+    EXACT_SIGNALS,
     Policy,
     Reading,
     Signal,
@@ -61,6 +64,10 @@ _DIES = "what it leaves behind dies in a full collection"
 # What the noisy signals must have risen by to have a say in that.
 _LEFT: dict[Signal, float] = {"heap": 1200.0, "resident": 65536.0, "mapped": 65536.0}
 _TRACING_S = 1.0
+# How often the process is read where other threads are at work, and how long they are given in between.
+_CROWDED_READINGS, _MOMENT_S = 8, 0.0005
+# What a signal has risen by at the end is the least of so many readings.
+_LATE_READINGS = 3
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -187,7 +194,7 @@ class _Hunt:
             assert proof_start is not None or proof_from == 0
             proof_end = self._count_unfrozen()
             proven = _differences(proof_start, proof_end) if proof_start is not None else {}
-            seen = _between(self._readings(), proof_from)
+            seen = _seen(self._readings(), proof_from)
             reader.thaw()
             try:
                 signals = surviving(step.signals, seen=seen, proven=proven)
@@ -208,7 +215,7 @@ class _Hunt:
 
     def _has_died(self, proof_start: array[float], proof_from: int) -> bool:
         """Return whether blocks were left, and nothing that was is still there after a full collection."""
-        seen = _between(self._readings(), proof_from)
+        seen = _seen(self._readings(), proof_from)
         left = [name for name in _NAMES if seen.get(name, 0.0) > _LEFT.get(name, 0.0)]
         proven = _differences(proof_start, self._count_unfrozen())
         return "blocks" in left and not surviving(left, seen=seen, proven=proven)
@@ -341,11 +348,21 @@ class _Hunt:
         return readings
 
     def _count_unfrozen(self) -> array[float]:
-        """Return a row read after a full collection of the whole heap."""
+        """Return a row read after a full collection of the whole heap.
+
+        Where other threads are at work, the least of several readings: what they hold for a moment would
+        make all that the runs leave look as if it had died.
+        """
         row = array("d", bytes(8 * len(SIGNALS)))
         self._reader.thaw()
         self._reader.settle()
         self._reader.read(row, 0)
+        if count_threads():
+            again = array("d", row)
+            for _ in range(_CROWDED_READINGS):
+                sleep(_MOMENT_S)
+                self._reader.read(again, 0)
+                row = array("d", map(min, row, again))
         self._reader.freeze()
         return row
 
@@ -473,10 +490,16 @@ def _differences(start: array[float], end: array[float]) -> dict[Signal, float]:
     }
 
 
-def _between(readings: Sequence[Reading], since_run: int) -> dict[Signal, float]:
-    """Return how far each signal rose since then."""
+def _seen(readings: Sequence[Reading], since_run: int) -> dict[Signal, float]:
+    """Return how far each signal rose since then; what one reading alone shows is chance."""
     start: dict[Signal, float] = {}
     end: dict[Signal, float] = {}
     for reading in readings:
         (start if reading.runs <= since_run else end).update(reading.levels)
-    return {name: end[name] - start.get(name, 0.0) for name in end}
+    seen = {name: end[name] - start.get(name, 0.0) for name in end}
+    late = [reading.levels for reading in readings if reading.runs > since_run][-_LATE_READINGS:]
+    for signal in EXACT_SIGNALS:
+        levels = [known[signal] for known in late if signal in known]
+        if len(levels) == _LATE_READINGS and (least := min(levels) - start.get(signal, 0.0)) > 0:
+            seen[signal] = least
+    return seen

@@ -159,7 +159,8 @@ class Shape:
     all before them, ``record_run`` is the last of those; ``fell`` says that the signal dropped
     after it. ``late_records`` are those of the last two thirds of the runs; ``events`` is about how
     many runs of a third rose, as far as single runs tell. The rates are per run, over each third.
-    ``creeping`` says that it rose by a small block per run or more.
+    ``creeping`` says that it rose by a small block per run or more, ``floating`` that its lowest level
+    rose from third to third, though it fell now and then.
     """
 
     runs: int
@@ -174,6 +175,7 @@ class Shape:
     middle_rate: float
     late_rate: float
     creeping: bool
+    floating: bool
 
     @property
     def expected_records(self) -> float:
@@ -185,6 +187,8 @@ class Shape:
     @property
     def is_flat(self) -> bool:
         """Return whether the growth, if any, is over."""
+        if self.floating:
+            return False  # what another thread takes for a while, and gives back, hides a leak's records
         if not self.records:
             return True
         # The more it has grown, the longer the silence that says it is over: a leak that shows
@@ -343,6 +347,10 @@ def shape_of(points: Sequence[tuple[int, float]], *, tolerance: float = 0.0) -> 
             late_records += run > one_third
         else:
             lowest = min(lowest, level)
+    floors = [
+        min((level for run, level in points[base:] if start <= run <= stop), default=base_level)
+        for start, stop in ((base_run, one_third), (one_third, two_thirds), (two_thirds, runs))
+    ]
     at_one, at_two, end = _point_at(points, one_third), _point_at(points, two_thirds), points[-1]
     steps = len(points) - 1 - base
     # Where readings are windows of many runs, few records may be many events; of noise each is one.
@@ -363,6 +371,9 @@ def shape_of(points: Sequence[tuple[int, float]], *, tolerance: float = 0.0) -> 
         creeping=steps >= 2
         and end[1] - base_level >= _LEAST_CHUNK_BYTES * span
         and 4 * (end[1] - base_level) >= 3 * (max(level for _, level in points[base:]) - base_level),
+        floating=not tolerance
+        and floors[0] < floors[1] < floors[2]
+        and any(after[1] < before[1] for before, after in pairwise(points[base:])),
     )
 
 

@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import tracemalloc
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -405,6 +406,47 @@ def test_what_dies_in_a_full_collection_is_dismissed() -> None:
     gc.unfreeze()
     assert analysis.status == "clean"
     assert analysis.reason == "what it leaves behind dies in a full collection"
+
+
+@pytest.mark.parametrize("when", ["in the count that the proof begins with", "in the last reading"])
+def test_what_another_thread_holds_for_a_moment_hides_no_leak(
+    kept: list[object], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Thirty blocks in one reading are more than half of what twenty runs leave."""
+    thaw, freeze, read = ExactReader.thaw, ExactReader.freeze, ExactReader.read
+    held = {"count": 30, "last": 0} if when.startswith("in the count") else {"count": 0, "last": 30}
+    counting = False
+
+    def begin_count(reader: ExactReader) -> None:
+        nonlocal counting
+        counting = True
+        thaw(reader)
+
+    def end_count(reader: ExactReader) -> None:
+        nonlocal counting
+        counting = False
+        freeze(reader)
+
+    def read_beside_another(reader: ExactReader, row: array[float], at: int, **options: bool) -> None:
+        read(reader, row, at, **options)
+        if counting:
+            row[at] += held["count"]
+            held["count"] = 0
+        elif len(kept) == 40:
+            row[at] += held["last"]
+
+    monkeypatch.setattr(ExactReader, "thaw", begin_count)
+    monkeypatch.setattr(ExactReader, "freeze", end_count)
+    monkeypatch.setattr(ExactReader, "read", read_beside_another)
+    ends = threading.Event()
+    other = threading.Thread(target=ends.wait)
+    other.start()
+    try:
+        analysis = hunt(lambda: kept.append(object()), first_run_s=0.001, runs=40)
+    finally:
+        ends.set()
+        other.join()
+    assert analysis.status == "leaking", analysis
 
 
 @on_linux

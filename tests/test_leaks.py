@@ -427,6 +427,14 @@ def test_one_of_a_thing_is_described_in_the_singular() -> None:
     assert describe_growth(growth) == "+1 open descriptor in each of 9 runs"
 
 
+def test_what_another_thread_took_for_a_while_does_not_hide_a_leak() -> None:
+    """After it there is no record for 40 runs, and the lowest level rises all the same."""
+    noisy = blocks(lambda n: n + 40 * (n == 2))
+    assert follow(noisy, run_s=0.0009)[0].action == "leaking"
+    assert follow(noisy, run_s=0.0009, policy=Policy(most_runs=25))[0].action == "unclear"
+    assert follow(blocks(lambda n: 40 * (n == 2)), run_s=0.0009)[0].action == "clean"
+
+
 def test_what_the_first_run_took_for_a_while_does_not_hide_a_leak() -> None:
     step, _ = follow(blocks(lambda n: n + (400 if n == 1 else 0)), policy=Policy(most_runs=71, shape_runs=71))
     assert step.action == "leaking"
