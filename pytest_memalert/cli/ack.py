@@ -35,7 +35,7 @@ _DAYS = 90
 _SIZE = "leak_bytes_per_run"
 
 
-@click.command()
+@click.command(short_help="Accept an alert, with a reason and until a date.")
 @click.argument("fingerprint")
 @click.option("--reason", required=True, help="Why it is accepted; whoever reads the file will want to know.")
 @click.option(

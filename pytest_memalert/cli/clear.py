@@ -15,7 +15,7 @@ from pytest_memalert.history import read_history, write_history
 __all__ = ["clear"]
 
 
-@click.command()
+@click.command(short_help="Forget remembered runs, their figures and alerts.")
 @click.option(
     "--before", metavar="TIME", help="Only what is older: a day (2026-01-31), or how long ago (90 days)."
 )

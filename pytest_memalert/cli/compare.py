@@ -31,7 +31,7 @@ _NAME_LENGTH = 200
 _NAMES_LISTED = 10
 
 
-@click.command()
+@click.command(short_help="Print what changed between reports or baselines.")
 @click.argument("old", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.argument("new", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option(

@@ -39,7 +39,7 @@ _NEIGHBOURS = {
 }
 
 
-@click.command()
+@click.command(short_help="Say which readings work here, and their cost.")
 def doctor() -> None:
     """Say which readings work here, what each costs, and which features are off and why.
 

@@ -34,7 +34,7 @@ from pytest_memalert.settings import read_pyproject
 __all__ = ["gate"]
 
 
-@click.command()
+@click.command(short_help="Hold a JSON report against the baseline.")
 @click.argument("path", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option(
     "-b",

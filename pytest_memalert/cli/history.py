@@ -37,7 +37,7 @@ __all__ = ["HISTORY_FORMAT", "history", "is_acknowledged", "observed_text", "sta
 HISTORY_FORMAT = 1
 
 
-@click.command()
+@click.command(short_help="List remembered alerts, runs or trends.")
 @click.option("--runs", "of_runs", is_flag=True, help="List the runs, not the alerts.")
 @click.option("--trends", "of_trends", is_flag=True, help="List the trends of tests and of the session.")
 @click.option(

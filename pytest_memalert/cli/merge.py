@@ -17,7 +17,7 @@ from pytest_memalert.shards import join
 __all__ = ["merge"]
 
 
-@click.command()
+@click.command(short_help="Join reports of a suite's shards, or baselines.")
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 )

@@ -30,7 +30,7 @@ from pytest_memalert.settings import read_pyproject
 __all__ = ["notify"]
 
 
-@click.command()
+@click.command(short_help="Send the alerts of a JSON report to channels.")
 @click.argument("path", required=False, type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option(
     "--url",

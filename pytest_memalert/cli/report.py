@@ -38,7 +38,7 @@ RENDERERS: dict[str, Callable[[Run], str]] = {
 FORMATS = ("text", *RENDERERS)
 
 
-@click.command()
+@click.command(short_help="Print or convert what a JSON report found.")
 @click.argument("path", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option(
     "-f",

@@ -28,7 +28,7 @@ __all__ = ["RULES_FORMAT", "rules"]
 RULES_FORMAT = 1
 
 
-@click.command()
+@click.command(short_help="Print the rules in force, and their origin.")
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

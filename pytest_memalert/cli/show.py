@@ -30,7 +30,7 @@ __all__ = ["show"]
 _RUNS_SHOWN = 20
 
 
-@click.command()
+@click.command(short_help="Print all that is remembered of an alert.")
 @click.argument("fingerprint")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @history_option

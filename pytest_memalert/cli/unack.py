@@ -12,7 +12,7 @@ from pytest_memalert.escaping import escape_controls
 __all__ = ["unack"]
 
 
-@click.command()
+@click.command(short_help="Take back the acceptance of an alert.")
 @click.argument("fingerprint")
 def unack(fingerprint: str) -> None:
     """Take the entry FINGERPRINT, or the only one that begins so, out of memalert.acks.toml.
