@@ -505,6 +505,21 @@ def test_a_cache_beside_a_leak_is_no_excuse_for_it() -> None:
     assert filling_cache(lambda: "it failed") is None
 
 
+def test_a_cache_whose_one_entry_grows_is_no_excuse() -> None:
+    """It is far below its bound, and stays there."""
+    number = counter()
+
+    @functools.lru_cache(maxsize=128)
+    def store() -> list[object]:
+        return []
+
+    def run() -> None:
+        store().append([number()])
+
+    run()
+    assert filling_cache(run) is None
+
+
 def test_a_cache_with_the_lesser_part_of_the_bytes_is_no_excuse() -> None:
     cache, number = Squishy(), counter()
 

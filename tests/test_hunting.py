@@ -449,6 +449,36 @@ def test_what_another_thread_holds_for_a_moment_hides_no_leak(
     assert analysis.status == "leaking", analysis
 
 
+def test_a_leak_beside_more_that_dies_late_is_found(
+    kept: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen, three blocks per run are seen that a full collection is without, and one that stays."""
+    thaw, freeze, read = ExactReader.thaw, ExactReader.freeze, ExactReader.read
+    collected = False
+
+    def thaw_all(reader: ExactReader) -> None:
+        nonlocal collected
+        collected = True
+        thaw(reader)
+
+    def freeze_all(reader: ExactReader) -> None:
+        nonlocal collected
+        collected = False
+        freeze(reader)
+
+    def read_what_is_frozen(reader: ExactReader, row: array[float], at: int, **options: bool) -> None:
+        read(reader, row, at, **options)
+        if reader.freezing and not collected:
+            row[at] += 3 * len(kept)
+
+    monkeypatch.setattr(ExactReader, "thaw", thaw_all)
+    monkeypatch.setattr(ExactReader, "freeze", freeze_all)
+    monkeypatch.setattr(ExactReader, "read", read_what_is_frozen)
+    analysis = hunt(lambda: kept.append(object()), first_run_s=0.001, policy=BRIEF)
+    assert analysis.status == "leaking", analysis
+    assert analysis.blocks_per_run == 1
+
+
 @on_linux
 def test_hunts_share_one_descriptor() -> None:
     """A suite has thousands of tests, and a process 1,024 descriptors."""

@@ -60,6 +60,8 @@ _STDLIB_BOUNDS = {
 }
 
 _RUNS = 2
+# A cache of keys that come at random gets no new one in some of them.
+_FURTHER_RUNS = 3
 #: The share of the survivors that a container must lead to, to be what keeps them.
 _MOST = 0.5
 # Objects whose holders are looked at; and the places of a list that nobody would fill one by one.
@@ -88,7 +90,7 @@ def filling_cache(
     That is an evicting container which it fills with most of the objects, or of the ``blocks``, and of the
     ``heap_bytes`` that each run takes; or whoever made weak references to what is gone.
     Others may hold the same objects: through weak references whose callbacks remove them, say, or in lists
-    that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced.
+    that are emptied when an object is disposed of. ``run`` is called a few times, and nothing is traced.
     """
     if not can_freeze():
         return None
@@ -114,7 +116,8 @@ def filling_cache(
     # The attributes of an instance may be in a dict of their own.
     holders += gc.get_referrers(*(obj for obj in holders if type(obj) is dict))
     for holder in (*containers, *holders):
-        if (bound := bounded_holder(holder)) is not None and left.is_mostly_below(holder):
+        bound = bounded_holder(holder)
+        if bound is not None and left.is_mostly_below(holder) and _is_filled_by(run, holder, bound):
             return bound
     for container, added in grown:
         if left.is_mostly_below(container, added=round(added * _RUNS)):
@@ -221,6 +224,11 @@ def _bound_text(count: int | None, limit: object, *, slack: float = 1.0) -> str 
     if count is None or type(limit) is not int or count >= slack * limit:
         return None
     return f"bounded: {count:,} of {limit:,}"
+
+
+def _is_filled_by(run: Callable[[], str | None], holder: object, bound: str) -> bool:
+    """Return whether further runs add to a holder; in one that they don't fill, the new replaced the old."""
+    return any(attempt(run) is None and bounded_holder(holder) != bound for _ in range(_FURTHER_RUNS))
 
 
 def _below(holder: object, wanted: set[int]) -> tuple[list[object], list[object]]:

@@ -192,7 +192,8 @@ class Worker:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Measure the set-up of a fixture wider than the test."""
-        if self._fixtures is None or is_of_one_test(fixturedef):
+        # A class-scoped fixture of a test that is in no class is the test's own: each run sets it up anew.
+        if self._fixtures is None or is_of_one_test(fixturedef) or isinstance(request.node, pytest.Item):
             return (yield)
         self._fixtures.begin_setup(fixturedef)
         try:

@@ -142,6 +142,36 @@ def test_clean_tests_are_not_accused(inner: Inner) -> None:
     assert inner.report()["alerts"] == []
 
 
+def test_class_scoped_fixture_of_a_test_in_no_class_is_the_tests_own(inner: Inner) -> None:
+    """Each run sets it up anew, as pytest-django's is for each test: what we measure of it is no leak."""
+    inner.pytester.makepyprojecttoml(NO_RULES)
+    inner.write(
+        """
+import pytest
+
+KEPT = []
+
+@pytest.fixture(scope="class", autouse=True)
+def of_class(request):
+    if "leaking" in request.node.name:
+        KEPT.append(object())
+    yield
+
+def test_clean(): pass
+
+@pytest.mark.memalert(runs=40)
+def test_leaking(): pass
+
+class TestClass:
+    def test_clean_in_class(self): pass
+"""
+    )
+    inner.run_apart("-Wignore", leaks="all").assert_outcomes(passed=3)
+    verdicts = {name: test["leak"]["status"] for name, test in inner.tests().items()}
+    assert verdicts == {"test_clean": "clean", "test_leaking": "leaking", "test_clean_in_class": "clean"}
+    assert [fixture["nodeid"] for fixture in inner.report()["fixtures"]] == ["test_a.py::TestClass"]
+
+
 def test_arguments_of_a_kept_exception_are_no_missing_decref(serial: Inner) -> None:
     """What an exception was raised with is a tuple that the collector has no referrer of."""
     serial.pytester.makepyprojecttoml(NO_RULES)
