@@ -11,7 +11,7 @@ import pytest
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.collector import collect_all
 from pytest_memalert.limits import MarkerLimits
-from pytest_memalert.measurement import NO_RESIDUE, discount
+from pytest_memalert.measurement import discount
 from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import (
     AlertRule,
@@ -25,6 +25,7 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.rerun_costs import RerunCosts
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
@@ -126,10 +127,8 @@ class Judge:
         self._crossed: set[tuple[str, str]] = set()
         self._told: set[str] = set()
         self._growers: list[Measurement] = []
-        self._residue = NO_RESIDUE
         self._leak_check = LeakCheck(given.settings.leaks, turns=turns)
-        self._tests_s = 0.0
-        self._reruns_s = 0.0
+        self._costs = RerunCosts(given.settings.budget)
         self._gate: Gate | None = None
         if given.gate is not None:
             from pytest_memalert.plugin.gating import Gate
@@ -194,7 +193,7 @@ class Judge:
             or self._leak_check.is_wanted(measurement.nodeid, values, limits)
         ):
             return False
-        self._tests_s += values["duration_s"]
+        self._costs.tests_s += values["duration_s"]
         self._leak_check.learn(values)
         return True
 
@@ -205,7 +204,7 @@ class Judge:
         began_s = elapsed_s()
         rss_bytes = measurement.values.get("rss_bytes")
         measurement = self.discounted(measurement)
-        self._tests_s += measurement.values["duration_s"]
+        self._costs.tests_s += measurement.values["duration_s"]
         self._remember_growth(measurement)
         rules = self._rules_for(measurement.nodeid, measurement.component, limits)
         notes = self._note_lines_crossed_before(rules, measurement, limits)
@@ -244,9 +243,9 @@ class Judge:
                 ]
             )
         if case.reruns:
-            self._note_residue(rss_bytes)
+            self._costs.note_residue(before_bytes=rss_bytes, after_bytes=self._sampler.read_rss())
         reruns_s = elapsed_s() - began_s if case.reruns else 0.0
-        self._reruns_s += reruns_s
+        self._costs.reruns_s += reruns_s
         return Judgement(
             measurement=case.measurement,
             alerts=alerts,
@@ -264,7 +263,7 @@ class Judge:
         began_s = elapsed_s()
         finding = self._gate.examine(case.item, case.measurement, case.limits, leak=case.leak)
         # The budget is for the search for leaks; with it spent, the gate would see nothing.
-        self._reruns_s -= elapsed_s() - began_s if finding.reruns else 0.0
+        self._costs.reruns_s -= elapsed_s() - began_s if finding.reruns else 0.0
         case.reruns += finding.reruns
         if finding.unclear is not None:
             case.note("unclear", f"{case.measurement.nodeid}: {finding.unclear}")
@@ -272,7 +271,7 @@ class Judge:
 
     def discounted(self, measurement: Measurement) -> Measurement:
         """Return the measurement without what the re-runs of earlier tests left resident."""
-        return discount(measurement, self._residue)
+        return discount(measurement, self._costs.residue)
 
     # ------------------------------------------------------------------ the leak
 
@@ -281,13 +280,11 @@ class Judge:
         values = case.measurement.values
         if not self._leak_check.is_wanted(case.measurement.nodeid, values, case.limits):
             return
-        if self._why_no_budget():
-            case.measurement = replace(
-                case.measurement, leak=LeakVerdict(reason="the budget for re-runs is spent")
-            )
+        if no_budget := self._costs.why_spent():
+            case.measurement = replace(case.measurement, leak=LeakVerdict(reason=no_budget))
             return
         case.leak = analysis = self._leak_check.check(
-            case.item, case.limits, first_run_s=values["duration_s"], budget_s=self._budget_left_s()
+            case.item, case.limits, first_run_s=values["duration_s"], budget_s=self._costs.left_s()
         )
         case.reruns += analysis.runs
         if analysis.status == "leaking":
@@ -372,7 +369,9 @@ class Judge:
                 collect_all()
                 trim_heap()
                 again = self._sampler.read_rss()
-                if again is not None and not rule.condition.holds(self._residue.less(again), rule.threshold):
+                if again is not None and not rule.condition.holds(
+                    self._costs.residue.less(again), rule.threshold
+                ):
                     case.note(
                         "one_time", f"{self._describe(breach, case)}; garbage, gone when collected: no alert"
                     )
@@ -380,12 +379,6 @@ class Judge:
                 self._crossed.add(_key(rule))
             alerts.append(self._alert(breach, case.measurement))
         return alerts
-
-    def _note_residue(self, before_bytes: float | None) -> None:
-        """Take note of what the re-runs of a test left: no later test is blamed for it."""
-        after_bytes = self._sampler.read_rss()
-        if before_bytes is not None and after_bytes is not None:
-            self._residue = self._residue.grown(before_bytes=int(before_bytes), after_bytes=after_bytes)
 
     def _remember_growth(self, measurement: Measurement) -> None:
         """Keep the three tests that brought most to this process."""
@@ -428,7 +421,7 @@ class Judge:
             case.item,
             breaches,
             before_bytes=case.measurement.rss_before_bytes,
-            budget_s=self._budget_left_s(),
+            budget_s=self._costs.left_s(),
         )
         case.reruns += len(runs)
         if unclear:
@@ -445,7 +438,7 @@ class Judge:
         by default, those on growth are the leak engine's to judge, two further runs being no proof that a
         pool has filled; the others are worth a share of the suite's time.
         """
-        no_budget = self._why_no_budget()
+        no_budget = self._costs.why_spent()
         by_hand = _set_by_hand(breaches)
         others = [b for b in breaches if b not in by_hand and b.rule.metric not in _HUNTED]
         duration_s = case.measurement.values["duration_s"]
@@ -472,7 +465,7 @@ class Judge:
         values = dict(case.measurement.values)
         if rss_bytes is None or "rss_bytes" not in values or "heap_growth_bytes" not in values:
             return breaches  # what goes could be older than the test: only the heap tells
-        values["rss_growth_bytes"] -= max(0, values["rss_bytes"] - self._residue.less(rss_bytes))
+        values["rss_growth_bytes"] -= max(0, values["rss_bytes"] - self._costs.residue.less(rss_bytes))
         values["growth_bytes"] = max(values["rss_growth_bytes"], values["heap_growth_bytes"])
         if values["duration_s"] > 0:
             values["growth_rate_bytes_per_s"] = values["growth_bytes"] / values["duration_s"]
@@ -480,19 +473,6 @@ class Judge:
         for breach in breaches:
             kept += find_breaches((breach.rule,), values) if breach.rule.metric in _GROWN else (breach,)
         return kept
-
-    def _budget_left_s(self) -> float | None:
-        """Return the time left for re-runs, in seconds; None where there is no bound."""
-        budget = self._given.settings.budget
-        if budget is None:
-            return None
-        limit_s = budget.seconds if budget.share is None else budget.share * self._tests_s
-        return None if limit_s is None else limit_s - self._reruns_s
-
-    def _why_no_budget(self) -> str | None:
-        """Return why there is no time for a re-run, or None."""
-        left_s = self._budget_left_s()
-        return "the budget for re-runs is spent" if left_s is not None and left_s <= 0 else None
 
     # ---------------------------------------------------------------- words
 
