@@ -26,16 +26,15 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.rerun_costs import RerunCosts
+from pytest_memalert.plugin.resident_lines import MUCH_BYTES, ResidentLines
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.records import record
 from pytest_memalert.rules import (
     LEAK_METRICS,
-    REARM_SHARE,
     Breach,
     Screen,
-    already_above,
     describe,
     find_breaches,
     find_gaps,
@@ -44,7 +43,6 @@ from pytest_memalert.rules import (
     mildest,
     mute,
     rules_for_test,
-    tell_crossing,
 )
 from pytest_memalert.units import format_quantity, format_size
 
@@ -57,8 +55,6 @@ if TYPE_CHECKING:
 __all__ = ["Judge", "Judgement"]
 
 
-# Who brought this much may be named when a line is crossed.
-_MUCH_BYTES = 2**20
 # Growth that resident memory tells of.
 _GROWN = ("growth_bytes", "growth_rate_bytes_per_s", "rss_growth_bytes")
 # Growth of which the leak engine has the last word, where it has looked.
@@ -105,7 +101,7 @@ class _Case:
 
 
 class Judge:
-    """Judge the tests of one process; it remembers which lines were crossed, and who grew most."""
+    """Judge the tests of one process; it remembers what was told, and what re-runs have cost."""
 
     def __init__(
         self,
@@ -124,11 +120,10 @@ class Judge:
         self._rules = tuple(r for r in given.settings.rules if r.enabled and r.scope == "test")
         self._same_for_all = not any(rule.tests or rule.component for rule in self._rules)
         self._screen = Screen(self._rules)
-        self._crossed: set[tuple[str, str]] = set()
         self._told: set[str] = set()
-        self._growers: list[Measurement] = []
         self._leak_check = LeakCheck(given.settings.leaks, turns=turns)
         self._costs = RerunCosts(given.settings.budget)
+        self._lines = ResidentLines(sampler, self._costs)
         self._gate: Gate | None = None
         if given.gate is not None:
             from pytest_memalert.plugin.gating import Gate
@@ -187,9 +182,9 @@ class Judge:
             or limits.rules
             or self._past is not None
             or self._gate is not None
-            or self._crossed
+            or self._lines.crossed
             or self._screen.stops(values, rss_before_bytes=measurement.rss_before_bytes)
-            or values.get("rss_growth_bytes", 0) >= _MUCH_BYTES
+            or values.get("rss_growth_bytes", 0) >= MUCH_BYTES
             or self._leak_check.is_wanted(measurement.nodeid, values, limits)
         ):
             return False
@@ -205,14 +200,14 @@ class Judge:
         rss_bytes = measurement.values.get("rss_bytes")
         measurement = self.discounted(measurement)
         self._costs.tests_s += measurement.values["duration_s"]
-        self._remember_growth(measurement)
+        self._lines.learn(measurement)
         rules = self._rules_for(measurement.nodeid, measurement.component, limits)
-        notes = self._note_lines_crossed_before(rules, measurement, limits)
+        notes = self._lines.note_crossed_before(rules, measurement, limits)
         if self._past is not None:
             unresolved = self._in_force(measurement.nodeid, measurement.component, limits)
             notes += self._past.find_gaps(unresolved, measurement.nodeid)
         notes += self._note_gaps(rules, measurement)
-        self._rearm(rules, measurement.values)
+        self._lines.rearm(rules, measurement.values)
         case = _Case(measurement=measurement, item=item, limits=limits, rules=rules, notes=notes)
         if passed:
             self._look_for_leak(case)
@@ -223,7 +218,7 @@ class Judge:
             for breach in find_breaches(
                 rules, case.measurement.values, rss_before_bytes=measurement.rss_before_bytes
             )
-            if _key(breach.rule) not in self._crossed
+            if not self._lines.has_crossed(breach.rule)
         ]
         finding = self._hold_against_baseline(case) if self._gate is not None and passed else None
         if not breaches and case.leak is None and finding is None:
@@ -349,14 +344,6 @@ class Judge:
 
     # --------------------------------------------------- the state of the process
 
-    def _rearm(self, rules: Sequence[AlertRule], values: Mapping[str, float]) -> None:
-        """Let a line that was crossed speak again, once the process is well below it."""
-        if not self._crossed:
-            return
-        for rule in rules:
-            if _key(rule) in self._crossed and values.get(rule.metric, 0) < rule.threshold * REARM_SHARE:
-                self._crossed.discard(_key(rule))
-
     def _alerts_of_state(self, case: _Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
         """Return the alerts of what can't be had again: lines crossed, levels reached."""
         alerts = []
@@ -364,30 +351,13 @@ class Judge:
             rule = breach.rule
             if self._is_repeatable(breach) or rule.metric in LEAK_METRICS:
                 continue
-            if rule.metric == "rss_bytes":
-                # The reading can be repeated: garbage that no one collected yet is no one's limit.
-                collect_all()
-                trim_heap()
-                again = self._sampler.read_rss()
-                if again is not None and not rule.condition.holds(
-                    self._costs.residue.less(again), rule.threshold
-                ):
-                    case.note(
-                        "one_time", f"{self._describe(breach, case)}; garbage, gone when collected: no alert"
-                    )
-                    continue
-                self._crossed.add(_key(rule))
+            if rule.metric == "rss_bytes" and not self._lines.cross(rule):
+                case.note(
+                    "one_time", f"{self._describe(breach, case)}; garbage, gone when collected: no alert"
+                )
+                continue
             alerts.append(self._alert(breach, case.measurement))
         return alerts
-
-    def _remember_growth(self, measurement: Measurement) -> None:
-        """Keep the three tests that brought most to this process."""
-        growth_bytes = measurement.values.get("rss_growth_bytes", 0)
-        if growth_bytes < _MUCH_BYTES:
-            return
-        self._growers.append(measurement)
-        self._growers.sort(key=lambda test: -test.values["rss_growth_bytes"])
-        del self._growers[3:]
 
     # ---------------------------------------------------------------- repetition
 
@@ -493,8 +463,8 @@ class Judge:
             evidence.append(f"resident memory grew in: {told}")
             if max(phases, key=lambda phase: phases[phase]) == "setup":
                 advice.append("most of it came during set-up: look at the test's fixtures first")
-        if breach.rule.metric == "rss_bytes" and self._growers:
-            advice.append(tell_crossing(self._growers))
+        if breach.rule.metric == "rss_bytes":
+            advice += self._lines.name_growers()
         return make_alert(
             breach,
             id=make_id(),
@@ -512,26 +482,6 @@ class Judge:
         if breach.rule.metric not in _HUNTED or leak is None or not leak.recommendations:
             return alert
         return replace(alert, survivors=leak.survivors, recommendations=leak.recommendations)
-
-    def _note_lines_crossed_before(
-        self, rules: Sequence[AlertRule], measurement: Measurement, limits: MarkerLimits
-    ) -> list[Note]:
-        """Return a note for each line that was crossed before the test began: once for a rule."""
-        notes = []
-        for rule in rules:
-            if not already_above(rule, measurement.rss_before_bytes) or _key(rule) in self._crossed:
-                continue
-            own = rule in limits.rules
-            about = rule.origin if own else f"rule {rule.name!r} ({rule.severity.value})"
-            text = (
-                f"resident memory was already over the limit of {format_size(rule.threshold)} ({about}) "
-                f"before {measurement.nodeid} began: it is not blamed"
-            )
-            if own or self._once(f"above {_key(rule)}"):
-                notes.append(
-                    Note(kind="already_above", nodeid=measurement.nodeid if own else None, text=text)
-                )
-        return notes
 
     def _note_gaps(self, rules: Sequence[AlertRule], measurement: Measurement) -> list[Note]:
         missing = self._sampler.missing
@@ -558,10 +508,6 @@ class Judge:
             return False
         self._told.add(text)
         return True
-
-
-def _key(rule: AlertRule) -> tuple[str, str]:
-    return (rule.name, rule.severity.value)
 
 
 def _set_by_hand(breaches: Sequence[Breach]) -> list[Breach]:
