@@ -4,43 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
-from pytest_memalert.collector import collect_all
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import (
     AlertRule,
     Comparison,
-    LeakAnalysis,
     LeakVerdict,
     Measurement,
     Note,
     PerformanceAlert,
     make_id,
 )
+from pytest_memalert.plugin.case import Case
+from pytest_memalert.plugin.confirming import HUNTED, Confirmer
 from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.rerun_costs import RerunCosts
 from pytest_memalert.plugin.resident_lines import MUCH_BYTES, ResidentLines
 from pytest_memalert.plugin.scopes import WiderFixtures
-from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.records import record
 from pytest_memalert.rules import (
     LEAK_METRICS,
     Breach,
     Screen,
-    describe,
     find_breaches,
     find_gaps,
     inhibit,
     make_alert,
-    mildest,
     mute,
     rules_for_test,
 )
@@ -53,12 +50,6 @@ if TYPE_CHECKING:
     from pytest_memalert.plugin.repeating import Repeater
 
 __all__ = ["Judge", "Judgement"]
-
-
-# Growth that resident memory tells of.
-_GROWN = ("growth_bytes", "growth_rate_bytes_per_s", "rss_growth_bytes")
-# Growth of which the leak engine has the last word, where it has looked.
-_HUNTED = ("growth_bytes", "growth_rate_bytes_per_s", "blocks_growth")
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -81,23 +72,6 @@ class Judgement:
             return False
         known = self.entry is not None and any(self.entry.figures.get(metric) for metric in RETAINED)
         return known or self.measurement.leak.status == "leaking" or bool(self.comparisons)
-
-
-@record(slots=True, kw_only=True)
-class _Case:
-    """What is gathered about one test while it is judged."""
-
-    measurement: Measurement
-    item: pytest.Item
-    limits: MarkerLimits
-    rules: Sequence[AlertRule]
-    notes: list[Note]
-    leak: LeakAnalysis | None = None
-    reruns: int = 0
-
-    def note(self, kind: Literal["one_time", "not_repeated", "unclear"], text: str) -> None:
-        """Take note of something about the test that is no alert."""
-        self.notes.append(Note(kind=kind, nodeid=self.measurement.nodeid, text=text))
 
 
 class Judge:
@@ -124,6 +98,7 @@ class Judge:
         self._leak_check = LeakCheck(given.settings.leaks, turns=turns)
         self._costs = RerunCosts(given.settings.budget)
         self._lines = ResidentLines(sampler, self._costs)
+        self._confirmer = Confirmer(sampler, self._leak_check, self._costs, repeater=lambda: self._repeater)
         self._gate: Gate | None = None
         if given.gate is not None:
             from pytest_memalert.plugin.gating import Gate
@@ -151,7 +126,7 @@ class Judge:
 
     def may_repeat(self, limits: MarkerLimits) -> bool:
         """Return whether the settings and the test's marker let it be run again."""
-        return self._given.settings.leaks != "off" and limits.leaks != "off"
+        return self._leak_check.may_repeat(limits)
 
     def would_repeat(
         self, nodeid: str, component: str, values: Mapping[str, float], limits: MarkerLimits
@@ -208,7 +183,14 @@ class Judge:
             notes += self._past.find_gaps(unresolved, measurement.nodeid)
         notes += self._note_gaps(rules, measurement)
         self._lines.rearm(rules, measurement.values)
-        case = _Case(measurement=measurement, item=item, limits=limits, rules=rules, notes=notes)
+        case = Case(
+            measurement=measurement,
+            item=item,
+            limits=limits,
+            rules=rules,
+            metrics=self._given.metrics,
+            notes=notes,
+        )
         if passed:
             self._look_for_leak(case)
         leaks = case.leak is not None and case.leak.status == "leaking"
@@ -233,7 +215,10 @@ class Judge:
                 [
                     *self._alerts_of_leak(case, breaches),
                     *self._alerts_of_state(case, breaches),
-                    *(self._alert_repeated(case, breach) for breach in self._confirm(case, repeatable)),
+                    *(
+                        self._alert_repeated(case, breach)
+                        for breach in self._confirmer.confirm(case, repeatable)
+                    ),
                     *(finding.alerts if finding is not None else ()),
                 ]
             )
@@ -252,7 +237,7 @@ class Judge:
             renamed_from=finding.renamed_from if finding is not None else None,
         )
 
-    def _hold_against_baseline(self, case: _Case) -> Finding:
+    def _hold_against_baseline(self, case: Case) -> Finding:
         """Return what the baseline has to do with the test; note what could not be confirmed."""
         assert self._gate is not None
         began_s = elapsed_s()
@@ -270,7 +255,7 @@ class Judge:
 
     # ------------------------------------------------------------------ the leak
 
-    def _look_for_leak(self, case: _Case) -> None:
+    def _look_for_leak(self, case: Case) -> None:
         """Check the test for a leak if it is to be; put the verdict and its figures on the measurement."""
         values = case.measurement.values
         if not self._leak_check.is_wanted(case.measurement.nodeid, values, case.limits):
@@ -291,7 +276,7 @@ class Judge:
             }
         case.measurement = replace(case.measurement, values=values, leak=analysis.verdict)
 
-    def _alerts_of_leak(self, case: _Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
+    def _alerts_of_leak(self, case: Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
         analysis = case.leak
         if analysis is None or analysis.status != "leaking":
             return []
@@ -344,7 +329,7 @@ class Judge:
 
     # --------------------------------------------------- the state of the process
 
-    def _alerts_of_state(self, case: _Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
+    def _alerts_of_state(self, case: Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
         """Return the alerts of what can't be had again: lines crossed, levels reached."""
         alerts = []
         for breach in breaches:
@@ -352,97 +337,10 @@ class Judge:
             if self._is_repeatable(breach) or rule.metric in LEAK_METRICS:
                 continue
             if rule.metric == "rss_bytes" and not self._lines.cross(rule):
-                case.note(
-                    "one_time", f"{self._describe(breach, case)}; garbage, gone when collected: no alert"
-                )
+                case.note("one_time", f"{case.describe(breach)}; garbage, gone when collected: no alert")
                 continue
             alerts.append(self._alert(breach, case.measurement))
         return alerts
-
-    # ---------------------------------------------------------------- repetition
-
-    def _confirm(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
-        """Return those breaches that come back when the test runs again; note what becomes of the others."""
-        if not breaches:
-            return breaches
-        if not self.may_repeat(case.limits):
-            # A limit set by hand is held against the one run there is. The rules by default
-            # speak of growth that comes back, and nobody has seen whether it does.
-            seen = [b for b in breaches if b.rule.origin != "default" or b.rule.metric not in _HUNTED]
-            return self._still_there(case, seen)
-        hunted = [breach for breach in breaches if breach.rule.metric in _HUNTED]
-        kept: list[Breach] = []
-        if case.leak is not None and case.leak.status in ("clean", "leaking"):
-            # The leak engine has repeated the test already, and more often than is done here.
-            kept += mildest(hunted, [_growth_as_hunted(case.leak)])
-            self._note_one_time(case, hunted, kept, case.leak.runs)
-            breaches = [breach for breach in breaches if breach not in hunted]
-        breaches = self._worth_repeating(case, breaches)
-        if not breaches:
-            return kept
-        from pytest_memalert.plugin.rerun import can_rerun
-
-        if why_not := can_rerun(case.item):
-            by_hand = _set_by_hand(breaches)
-            if left_out := [breach for breach in breaches if breach not in by_hand]:
-                case.note("unclear", f"{self._describe(left_out[0], case)}; not repeated: {why_not}")
-            return [*kept, *self._still_there(case, by_hand)]
-        runs, unclear = self._repeater.repeat(
-            case.item,
-            breaches,
-            before_bytes=case.measurement.rss_before_bytes,
-            budget_s=self._costs.left_s(),
-        )
-        case.reruns += len(runs)
-        if unclear:
-            case.note("unclear", f"{self._describe(breaches[0], case)}; not repeated: {unclear}")
-            return kept
-        again = mildest(breaches, runs)
-        self._note_one_time(case, breaches, again, len(runs))
-        return [*kept, *again]
-
-    def _worth_repeating(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
-        """Return those breaches for which the test is run again here.
-
-        A limit set by hand always is, once at least: no budget lets pass what is over it. Of the rules
-        by default, those on growth are the leak engine's to judge, two further runs being no proof that a
-        pool has filled; the others are worth a share of the suite's time.
-        """
-        no_budget = self._costs.why_spent()
-        by_hand = _set_by_hand(breaches)
-        others = [b for b in breaches if b not in by_hand and b.rule.metric not in _HUNTED]
-        duration_s = case.measurement.values["duration_s"]
-        if not by_hand and (no_budget or not self._leak_check.has_time_to_clear(duration_s)):
-            others = []
-        left_out = [breach for breach in breaches if breach not in by_hand and breach not in others]
-        if left_out:
-            why = no_budget or case.measurement.leak.reason or "that would take too much of the suite's time"
-            text = f"{self._describe(left_out[0], case)} in its first run; not repeated: {why}"
-            case.note("unclear" if no_budget else "not_repeated", text)
-        return [*by_hand, *others]
-
-    def _still_there(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
-        """Return those breaches that hold without the memory that malloc keeps, though it is free.
-
-        glibc raises its mmap threshold with each large block that is freed: the next one of that
-        size comes from its heap, and stays resident when freed.
-        """
-        if not any(breach.rule.metric in _GROWN for breach in breaches):
-            return breaches
-        collect_all()
-        trim_heap()
-        rss_bytes = self._sampler.read_rss()
-        values = dict(case.measurement.values)
-        if rss_bytes is None or "rss_bytes" not in values or "heap_growth_bytes" not in values:
-            return breaches  # what goes could be older than the test: only the heap tells
-        values["rss_growth_bytes"] -= max(0, values["rss_bytes"] - self._costs.residue.less(rss_bytes))
-        values["growth_bytes"] = max(values["rss_growth_bytes"], values["heap_growth_bytes"])
-        if values["duration_s"] > 0:
-            values["growth_rate_bytes_per_s"] = values["growth_bytes"] / values["duration_s"]
-        kept: list[Breach] = []
-        for breach in breaches:
-            kept += find_breaches((breach.rule,), values) if breach.rule.metric in _GROWN else (breach,)
-        return kept
 
     # ---------------------------------------------------------------- words
 
@@ -475,11 +373,11 @@ class Judge:
             metrics=self._given.metrics,
         )
 
-    def _alert_repeated(self, case: _Case, breach: Breach) -> PerformanceAlert:
+    def _alert_repeated(self, case: Case, breach: Breach) -> PerformanceAlert:
         """Return the alert of what came back; growth that is a known leak's is explained as such."""
         alert = self._alert(breach, case.measurement)
         leak = case.leak
-        if breach.rule.metric not in _HUNTED or leak is None or not leak.recommendations:
+        if breach.rule.metric not in HUNTED or leak is None or not leak.recommendations:
             return alert
         return replace(alert, survivors=leak.survivors, recommendations=leak.recommendations)
 
@@ -488,37 +386,8 @@ class Judge:
         gaps = find_gaps(rules, measurement.values, nodeid=measurement.nodeid, missing=missing)
         return [gap for gap in gaps if self._once(gap.text)]
 
-    def _note_one_time(
-        self, case: _Case, breaches: Sequence[Breach], kept: Sequence[Breach], runs: int
-    ) -> None:
-        """Note the growth that did not come back, once for each metric."""
-        told = {breach.rule.metric for breach in kept}
-        for breach in breaches:
-            if breach.rule.metric not in told:
-                told.add(breach.rule.metric)
-                later = "the next" if runs == 1 else f"each of {runs} further runs"
-                text = f"{self._describe(breach, case)} in its first run, but not in {later}"
-                case.note("one_time", f"{text}: one-time, no alert")
-
-    def _describe(self, breach: Breach, case: _Case) -> str:
-        return describe(breach, case.measurement.nodeid, metrics=self._given.metrics)
-
     def _once(self, text: str) -> bool:
         if text in self._told:
             return False
         self._told.add(text)
         return True
-
-
-def _set_by_hand(breaches: Sequence[Breach]) -> list[Breach]:
-    return [breach for breach in breaches if breach.rule.origin != "default"]
-
-
-def _growth_as_hunted(analysis: LeakAnalysis) -> dict[str, float]:
-    """Return what a leak analysis says of the metrics in ``_HUNTED``, as the figures of a run."""
-    growth_bytes = analysis.bytes_per_run or 0.0
-    return {
-        "growth_bytes": growth_bytes,
-        "growth_rate_bytes_per_s": (analysis.rate_bytes_per_hour or 0.0) / 3600,
-        "blocks_growth": analysis.blocks_per_run or 0.0,
-    }
