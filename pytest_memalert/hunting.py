@@ -17,20 +17,10 @@ from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
-from pytest_memalert.leaks import (
-    EXACT_SIGNALS,
-    Policy,
-    Reading,
-    Signal,
-    Step,
-    TracedGrowth,
-    bytes_per_run,
-    describe_growth,
-    growth_of,
-    next_step,
-    surviving,
-    traced_growth,
-)
+from pytest_memalert.leak_readings import EXACT_SIGNALS, Reading, Signal
+from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of, traced_growth
+from pytest_memalert.leak_words import describe_growth
+from pytest_memalert.leaks import Policy, Step, next_step, surviving
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.probes.exact import SIGNALS, ExactReader, live_traces, refusal
 from pytest_memalert.records import record

@@ -14,42 +14,26 @@ The numbers of this module were chosen with ``benchmarks/zoo.py``, which repeats
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import isnan
 from statistics import median
 from typing import Literal
 
-from pytest_memalert.model import SignalGrowth
+from pytest_memalert.leak_readings import (
+    EXACT_SIGNALS,
+    NOISY_SIGNALS,
+    Reading,
+    Signal,
+    is_in_every_run,
+    point_at,
+    points_of,
+    rate,
+    single_increments,
+)
+from pytest_memalert.leak_words import noun
 from pytest_memalert.records import record
-from pytest_memalert.units import format_mean
 
-__all__ = [
-    "EXACT_SIGNALS",
-    "NOISY_SIGNALS",
-    "Policy",
-    "Reading",
-    "Shape",
-    "Signal",
-    "Step",
-    "TracedGrowth",
-    "bytes_per_run",
-    "describe_growth",
-    "growth_of",
-    "growth_per_run",
-    "next_step",
-    "shape_of",
-    "surviving",
-    "traced_growth",
-]
-
-Signal = Literal["blocks", "descriptors", "threads", "heap", "resident", "mapped"]
-
-#: Signals that count things: one more is one more.
-EXACT_SIGNALS: tuple[Signal, ...] = ("blocks", "descriptors", "threads")
-#: Signals in bytes, which oscillate by themselves.
-NOISY_SIGNALS: tuple[Signal, ...] = ("heap", "resident", "mapped")
+__all__ = ["Policy", "Shape", "Step", "next_step", "shape_of", "surviving"]
 
 # What a noisy signal must rise before it counts as a record. The heap: glibc's own oscillations
 # are +-560 and +-1,100 bytes, chunk rounding adds 30 to 150. Resident memory comes in pages,
@@ -78,8 +62,6 @@ _QUICK_RUNS = 24
 # What glibc keeps of free chunks in the thread's own cache counts as used: a leak of a small chunk doesn't
 # show while it takes those, up to seven. A test that takes less than this is run beyond that, if looked at.
 _UNHURRIED_RUN_S = 0.2
-# Less of the heap's growth beside blocks is malloc's rounding.
-_LEAST_NATIVE_BYTES = 64.0
 # Runs read one by one; later ones are read in windows of a sixteenth of the runs so far.
 _SINGLE_READINGS = 400
 _SLOW_RUN_S = 0.005
@@ -96,8 +78,6 @@ _FALLING_SHARE = 0.1
 _SPORADIC_PACE_BYTES = 256
 _RISING_SHARE = 0.3
 _CACHED_CHUNKS = 7
-# A container makes room in one run of twenty, and ever more rarely; what takes whole pages, in one of two.
-_LUMPY_SHARE = 0.15
 # A block of pymalloc's is 16 to 512 bytes; those of the real leaks of the zoo have this middle.
 _TYPICAL_BLOCK_BYTES = 96
 _IRREGULAR = 3
@@ -140,15 +120,6 @@ class Policy:
     most_left: int = 48
     weak_blocks: float = 0.0
     weak_bytes: float = 0.0
-
-
-@record(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """Hold the levels after ``runs`` runs, relative to the start; signals that weren't read are absent."""
-
-    runs: int
-    elapsed_s: float
-    levels: Mapping[Signal, float]
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -234,16 +205,6 @@ class Step:
     signals: tuple[Signal, ...] = ()
 
 
-@record(frozen=True, slots=True, kw_only=True)
-class TracedGrowth:
-    """Hold what Python's allocators lost per run, as traced: ``small`` are those of up to 512 bytes."""
-
-    small_bytes: float
-    large_bytes: float
-    large_count: float
-    traces: float
-
-
 def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     """Return what to do after these readings, the first of which is the start."""
     last = readings[-1]
@@ -276,9 +237,9 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         and not (shapes[signal].has_slowed_down and (signal in NOISY_SIGNALS or runs < policy.shape_runs))
     )
     # The pace of a leak that shows now and then takes longer to know.
-    shape_s = policy.shape_s * (1 if _is_in_every_run(_points(readings, "blocks")) else _IRREGULAR)
+    shape_s = policy.shape_s * (1 if is_in_every_run(points_of(readings, "blocks")) else _IRREGULAR)
     if leaking and (ended or (runs >= policy.shape_runs and last.elapsed_s >= shape_s)):
-        if leaking == ("heap",) and _is_noise(_points(readings, "heap")):
+        if leaking == ("heap",) and _is_noise(points_of(readings, "heap")):
             return _give_up(shapes, moving, runs, "so little may be an allocator's", policy)
         return Step(action="leaking", signals=leaking, suspected=True)
     if ended:
@@ -305,7 +266,7 @@ def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy
     """Return what growth there is where the policy doesn't pursue so little; else None."""
     if not (policy.weak_blocks or policy.weak_bytes) or "descriptors" in moving or "threads" in moving:
         return None
-    pace = {signal: _pace(points[1:]) for signal in moving if (points := _points(readings, signal))}
+    pace = {signal: _pace(points[1:]) for signal in moving if (points := points_of(readings, signal))}
     blocks = pace.pop("blocks", 0.0)
     size_bytes = max(pace.values(), default=0.0)
     size_bytes += _TYPICAL_BLOCK_BYTES * max(blocks, 0.0)
@@ -322,8 +283,8 @@ def _pace(points: Sequence[tuple[int, float]]) -> float:
 
     Where that is little, one run's noise could be most of it, and whether a small leak is pursued be chance.
     """
-    mean = _rate(points[0], points[-1])
-    steps = _single_increments(points)
+    mean = rate(points[0], points[-1])
+    steps = single_increments(points)
     return min(mean, median(steps)) if steps and mean < _PLAIN_BYTES else mean
 
 
@@ -351,10 +312,10 @@ def shape_of(points: Sequence[tuple[int, float]], *, tolerance: float = 0.0) -> 
         min((level for run, level in points[base:] if start <= run <= stop), default=base_level)
         for start, stop in ((base_run, one_third), (one_third, two_thirds), (two_thirds, runs))
     ]
-    at_one, at_two, end = _point_at(points, one_third), _point_at(points, two_thirds), points[-1]
+    at_one, at_two, end = point_at(points, one_third), point_at(points, two_thirds), points[-1]
     steps = len(points) - 1 - base
     # Where readings are windows of many runs, few records may be many events; of noise each is one.
-    single = [] if tolerance else _single_increments(points)
+    single = [] if tolerance else single_increments(points)
     rising = sum(step > 0 for step in single) / len(single) if single else 0.0
     return Shape(
         runs=runs,
@@ -365,9 +326,9 @@ def shape_of(points: Sequence[tuple[int, float]], *, tolerance: float = 0.0) -> 
         record_run=record_run,
         fell=records > 0 and lowest < record - max(tolerance, 0.1 * (record - base_level)),
         growth=end[1] - base_level,
-        first_rate=_rate(points[base], at_one),
-        middle_rate=_rate(at_one, at_two),
-        late_rate=_rate(at_two, end),
+        first_rate=rate(points[base], at_one),
+        middle_rate=rate(at_one, at_two),
+        late_rate=rate(at_two, end),
         creeping=steps >= 2
         and end[1] - base_level >= _LEAST_CHUNK_BYTES * span
         and 4 * (end[1] - base_level) >= 3 * (max(level for _, level in points[base:]) - base_level),
@@ -388,170 +349,11 @@ def surviving(
     )
 
 
-def growth_of(readings: Sequence[Reading], signal: Signal, *, since_run: int = 0) -> SignalGrowth:
-    """Return how one signal grew from run to run."""
-    points = [point for point in _points(readings, signal) if point[0] >= since_run]
-    per_run = growth_per_run(points)
-    return SignalGrowth(
-        signal=signal,
-        per_run=per_run,
-        runs=points[-1][0] - points[0][0] if points else 0,
-        every_run=bool(_single_increments(points))
-        and all(0 < per_run == _rate(before, after) for before, after in pairwise(points)),
-    )
-
-
-def growth_per_run(points: Sequence[tuple[int, float]]) -> float:
-    """Return the growth per run of a leaking signal from its (runs, level) points.
-
-    Where most runs add the same, that is it: a one-time step of 100 blocks would falsify a mean. What the
-    later ones add counts, since a cache that fills meanwhile takes its share of the first. Else the mean,
-    without the first third if that was out of the ordinary.
-    """
-    if len(points) < 2:
-        return 0.0
-    start = _point_at(points, points[0][0] + (points[-1][0] - points[0][0]) / 3)
-    mean = _rate(start, points[-1])
-    late = pairwise(point for point in points if point[0] >= start[0])
-    single = ((a, b) for a, b in pairwise(points) if b[0] == a[0] + 1)
-    for steps, near in (late, 1.5), (single, 1.1):
-        usual = _usual_rate(tuple(steps))
-        if usual > 0 and mean / near <= usual <= mean * near:
-            return usual
-    overall = _rate(points[0], points[-1])
-    return overall if 0.85 * mean <= overall <= 1.15 * mean else mean
-
-
-def _usual_rate(steps: Sequence[tuple[tuple[int, float], tuple[int, float]]]) -> float:
-    """Return the growth per run that is the same in 60 % of the runs, if they are four or more; else 0."""
-    runs: Counter[float] = Counter()
-    for before, after in steps:
-        runs[_rate(before, after)] += after[0] - before[0]
-    if runs.total() < 4:
-        return 0.0
-    rate, times = runs.most_common(1)[0]
-    return rate if times >= 0.6 * runs.total() else 0.0
-
-
-def traced_growth(
-    before: Mapping[tuple[str, int], int],
-    after: Mapping[tuple[str, int], int],
-    *,
-    runs: int,
-    events_per_run: float = 1.0,
-) -> TracedGrowth:
-    """Return what was lost per run from the live traces, counted by (line, size), of two moments.
-
-    A line that grew much more rarely than the leak (``events_per_run``) is no part of it: a
-    container's enlarged buffer, a value replaced. Nor is a trace much larger than its line's others.
-    """
-    least = max(2.0, 0.5 * min(1.0, events_per_run) * runs) if runs >= 4 else 1.0
-    by_line: dict[str, list[tuple[int, int]]] = {}
-    for key in before.keys() | after.keys():
-        grown = after.get(key, 0) - before.get(key, 0)
-        if grown:
-            by_line.setdefault(key[0], []).append((key[1], grown))
-    small = large = large_count = traces = 0.0
-    for sizes in by_line.values():
-        count = sum(grown for _, grown in sizes)
-        if count < least:
-            continue
-        typical = median(size for size, grown in sizes for _ in range(max(0, grown)))
-        for size, grown in sizes:
-            if size > 8 * typical and abs(grown) == 1 and runs >= 4:
-                continue
-            traces += grown
-            if size > 512:
-                large += size * grown
-                large_count += grown
-            else:
-                small += size * grown
-    return TracedGrowth(
-        small_bytes=max(0.0, small) / runs,
-        large_bytes=max(0.0, large) / runs,
-        large_count=max(0.0, large_count) / runs,
-        traces=max(0.0, traces) / runs,
-    )
-
-
-def bytes_per_run(
-    readings: Sequence[Reading], signals: Sequence[Signal], traced: TracedGrowth | None, *, since_run: int = 0
-) -> float | None:
-    """Return the bytes a leak takes per run; None where nothing tells.
-
-    Python's part is what was traced, brought to the pace of the blocks where they don't grow
-    in every run. malloc's is the heap's growth beyond that; it alone is known where nothing could be
-    traced. What bypasses malloc is resident memory in mappings that neither explains.
-    """
-    points = {signal: _points(readings, signal) for signal in ("blocks", *NOISY_SIGNALS)}
-    python_bytes = python_heap_bytes = 0.0
-    blocks = (
-        growth_per_run([p for p in points["blocks"] if p[0] >= since_run]) if "blocks" in signals else 0.0
-    )
-    in_every_run = _is_in_every_run(points["blocks"])
-    heap = _typical_growth(points["heap"], in_every_run, since_run)
-    if "blocks" in signals:
-        if traced is None:
-            return heap if "heap" in signals and heap >= _LEAST_NATIVE_BYTES else None
-        scale = 1.0
-        if in_every_run:
-            # What takes the place of an older object, as in a full cache, is traced, and no growth.
-            if (small := traced.traces - traced.large_count) > 1.15 * blocks:
-                scale = blocks / small
-        elif traced.traces:
-            scale = blocks / traced.traces
-        python_bytes = scale * (traced.small_bytes + traced.large_bytes)
-        # malloc adds a header and rounds to 16 bytes.
-        python_heap_bytes = scale * (traced.large_bytes + 16 * traced.large_count)
-    native = heap - python_heap_bytes
-    least = _LEAST_NATIVE_BYTES if "blocks" in signals else 0.0
-    if "heap" not in signals or native < max(least, 0.1 * python_heap_bytes):
-        native = 0.0
-    bypassing = 0.0
-    if "resident" in signals or "mapped" in signals:
-        # Only what is counted as the heap's is none of this.
-        counted = max(0.0, heap) if "heap" in signals else 0.0
-        mapped = _median_increment(points["mapped"])
-        mapped -= max(0.0, _median_increment(points["heap"])) if "heap" in signals else 0.0
-        resident = growth_per_run([p for p in points["resident"] if p[0] >= since_run])
-        if mapped >= 4096 or not (python_bytes or native):
-            unexplained = resident - counted
-            bypassing = min(mapped, unexplained) if mapped >= 4096 else unexplained
-    return python_bytes + native + max(0.0, bypassing)
-
-
-def describe_growth(growth: Sequence[SignalGrowth]) -> str:
-    """Return the growth in words: "+4 blocks and +1,048,592 bytes of heap in each of 8 runs"."""
-    if not growth:
-        return "no growth"
-    told = {item.signal for item in growth}
-    growth = [item for item in growth if not _is_implied(item, told)] or growth
-    parts = [
-        f"{format_mean(item.per_run, signed=True)} {_noun(item.signal, one=item.per_run == 1)}"
-        for item in growth
-    ]
-    runs = max(item.runs for item in growth)
-    every = all(item.every_run for item in growth)
-    when = f"in each of {runs:,} runs" if every else f"per run, over {runs:,} runs"
-    if runs == 1:
-        when = "in the last run"
-    listed = ", ".join(parts[:-1])
-    return f"{f'{listed} and ' if listed else ''}{parts[-1]} {when}"
-
-
-def _is_implied(growth: SignalGrowth, told: Collection[str]) -> bool:
-    """Return whether it is but what others become: blocks and heap are resident and mapped in the end."""
-    if growth.signal in ("resident", "mapped"):
-        return "heap" in told or ("blocks" in told and not growth.every_run)
-    # A container's room is part of its entries.
-    return growth.signal == "heap" and "blocks" in told and growth.per_run < 32
-
-
 def _shapes(readings: Sequence[Reading], run_s: float) -> dict[Signal, Shape]:
     jitter = min(max(run_s / _JITTERY_RUN_S, 1.0), _MOST_JITTER)
     shapes: dict[Signal, Shape] = {}
     for signal in (*EXACT_SIGNALS, *NOISY_SIGNALS):
-        points = _points(readings, signal)
+        points = points_of(readings, signal)
         if len(points) > 1:
             tolerance = _TOLERANCE.get(signal, 0.0)
             if signal in ("resident", "mapped"):
@@ -614,7 +416,7 @@ def _give_up(
     ]
     if not growing:
         return Step(action="clean")
-    seen = " and ".join(f"{shapes[signal].growth:+,.0f} {_noun(signal)}" for signal in growing)
+    seen = " and ".join(f"{shapes[signal].growth:+,.0f} {noun(signal)}" for signal in growing)
     why = "too few to tell" if runs < policy.leak_runs else "but not steadily"
     if any(shapes[signal].is_steady and shapes[signal].has_slowed_down for signal in growing):
         why = "much slower than at first"
@@ -636,42 +438,16 @@ def _run_more(last: Reading, run_s: float, policy: Policy, *, suspected: bool) -
     return Step(action="run", runs=count, each=runs < _CREEP_RUNS, suspected=suspected)
 
 
-def _points(readings: Sequence[Reading], signal: Signal) -> list[tuple[int, float]]:
-    return [
-        (reading.runs, level)
-        for reading in readings
-        if (level := reading.levels.get(signal)) is not None and not isnan(level)
-    ]
-
-
-def _point_at(points: Sequence[tuple[int, float]], run: float) -> tuple[int, float]:
-    """Return the last point at or before ``run``."""
-    found = points[0]
-    for point in points:
-        if point[0] > run:
-            break
-        found = point
-    return found
-
-
-def _rate(start: tuple[int, float], end: tuple[int, float]) -> float:
-    return (end[1] - start[1]) / (end[0] - start[0]) if end[0] > start[0] else 0.0
-
-
-def _single_increments(points: Sequence[tuple[int, float]]) -> list[float]:
-    return [b[1] - a[1] for a, b in pairwise(points) if b[0] == a[0] + 1]
-
-
 def _is_noise(points: Sequence[tuple[int, float]]) -> bool:
     """Return whether a heap rises by little, falling in many runs, or in few runs.
 
     The first is so with threads that take turns; the second where tables of the interpreter's grow a little
     for a thousand runs and more, as with classes that are made and dropped.
     """
-    single = _single_increments(points)
+    single = single_increments(points)
     if not single:
         return False
-    pace = _rate(_point_at(points, points[-1][0] / 3), points[-1])  # at first caches fill
+    pace = rate(point_at(points, points[-1][0] / 3), points[-1])  # at first caches fill
     falls, rises = sum(step < 0 for step in single), _count_rises(single)
     if pace < _NOISY_PACE_BYTES and falls >= _FALLING_SHARE * len(single):
         return True
@@ -690,36 +466,3 @@ def _count_rises(steps: Sequence[float]) -> int:
         for before, after in pairwise(at)
     )
     return len(at) + (_CACHED_CHUNKS - 1) * refills
-
-
-def _is_in_every_run(points: Sequence[tuple[int, float]]) -> bool:
-    single = _single_increments(points)
-    return bool(single) and sum(step > 0 for step in single) >= 0.9 * len(single)
-
-
-def _median_increment(points: Sequence[tuple[int, float]]) -> float:
-    single = _single_increments(points)
-    return median(single) if single else growth_per_run(points)
-
-
-def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, since_run: int) -> float:
-    """Return the heap's growth per run, without the rare steps of containers that make room."""
-    steps = _single_increments(points)
-    if in_every_run and len(steps) >= 4:
-        typical = median(steps)
-        large = sum(step > 1.5 * typical + _LEAST_NATIVE_BYTES for step in steps)
-        if large < _LUMPY_SHARE * len(steps):
-            return typical
-    return growth_per_run([point for point in points if point[0] >= since_run])
-
-
-def _noun(signal: str, *, one: bool = False) -> str:
-    nouns = {
-        "blocks": ("block", "blocks"),
-        "descriptors": ("open descriptor", "open descriptors"),
-        "threads": ("thread", "threads"),
-        "heap": ("byte of heap", "bytes of heap"),
-        "resident": ("byte of resident memory", "bytes of resident memory"),
-        "mapped": ("byte of mappings", "bytes of mappings"),
-    }
-    return nouns[signal][not one]

@@ -27,6 +27,7 @@ NOUNS = frozenset(
         "codec",
         "escaping",
         "files",
+        "leak_readings",
         "comparisons",
         "digest",
         "targets",
@@ -37,6 +38,8 @@ DECIDERS = frozenset(
     {
         "acknowledgments",
         "anomalies",
+        "leak_sizes",
+        "leak_words",
         "leaks",
         "limits",
         "lives",

@@ -4,46 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
-from pytest_memalert.collector import collect_all
 from pytest_memalert.limits import MarkerLimits
-from pytest_memalert.measurement import NO_RESIDUE, discount
+from pytest_memalert.measurement import discount
 from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import (
     AlertRule,
     Comparison,
-    LeakAnalysis,
     LeakVerdict,
     Measurement,
     Note,
     PerformanceAlert,
     make_id,
 )
+from pytest_memalert.plugin.case import Case
+from pytest_memalert.plugin.confirming import HUNTED, Confirmer
 from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.rerun_costs import RerunCosts
+from pytest_memalert.plugin.resident_lines import MUCH_BYTES, ResidentLines
 from pytest_memalert.plugin.scopes import WiderFixtures
-from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.records import record
 from pytest_memalert.rules import (
     LEAK_METRICS,
-    REARM_SHARE,
     Breach,
     Screen,
-    already_above,
-    describe,
     find_breaches,
     find_gaps,
     inhibit,
     make_alert,
-    mildest,
     mute,
     rules_for_test,
-    tell_crossing,
 )
 from pytest_memalert.units import format_quantity, format_size
 
@@ -54,14 +50,6 @@ if TYPE_CHECKING:
     from pytest_memalert.plugin.repeating import Repeater
 
 __all__ = ["Judge", "Judgement"]
-
-
-# Who brought this much may be named when a line is crossed.
-_MUCH_BYTES = 2**20
-# Growth that resident memory tells of.
-_GROWN = ("growth_bytes", "growth_rate_bytes_per_s", "rss_growth_bytes")
-# Growth of which the leak engine has the last word, where it has looked.
-_HUNTED = ("growth_bytes", "growth_rate_bytes_per_s", "blocks_growth")
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -86,25 +74,8 @@ class Judgement:
         return known or self.measurement.leak.status == "leaking" or bool(self.comparisons)
 
 
-@record(slots=True, kw_only=True)
-class _Case:
-    """What is gathered about one test while it is judged."""
-
-    measurement: Measurement
-    item: pytest.Item
-    limits: MarkerLimits
-    rules: Sequence[AlertRule]
-    notes: list[Note]
-    leak: LeakAnalysis | None = None
-    reruns: int = 0
-
-    def note(self, kind: Literal["one_time", "not_repeated", "unclear"], text: str) -> None:
-        """Take note of something about the test that is no alert."""
-        self.notes.append(Note(kind=kind, nodeid=self.measurement.nodeid, text=text))
-
-
 class Judge:
-    """Judge the tests of one process; it remembers which lines were crossed, and who grew most."""
+    """Judge the tests of one process; it remembers what was told, and what re-runs have cost."""
 
     def __init__(
         self,
@@ -123,13 +94,11 @@ class Judge:
         self._rules = tuple(r for r in given.settings.rules if r.enabled and r.scope == "test")
         self._same_for_all = not any(rule.tests or rule.component for rule in self._rules)
         self._screen = Screen(self._rules)
-        self._crossed: set[tuple[str, str]] = set()
         self._told: set[str] = set()
-        self._growers: list[Measurement] = []
-        self._residue = NO_RESIDUE
         self._leak_check = LeakCheck(given.settings.leaks, turns=turns)
-        self._tests_s = 0.0
-        self._reruns_s = 0.0
+        self._costs = RerunCosts(given.settings.budget)
+        self._lines = ResidentLines(sampler, self._costs)
+        self._confirmer = Confirmer(sampler, self._leak_check, self._costs, repeater=lambda: self._repeater)
         self._gate: Gate | None = None
         if given.gate is not None:
             from pytest_memalert.plugin.gating import Gate
@@ -157,7 +126,7 @@ class Judge:
 
     def may_repeat(self, limits: MarkerLimits) -> bool:
         """Return whether the settings and the test's marker let it be run again."""
-        return self._given.settings.leaks != "off" and limits.leaks != "off"
+        return self._leak_check.may_repeat(limits)
 
     def would_repeat(
         self, nodeid: str, component: str, values: Mapping[str, float], limits: MarkerLimits
@@ -188,13 +157,13 @@ class Judge:
             or limits.rules
             or self._past is not None
             or self._gate is not None
-            or self._crossed
+            or self._lines.crossed
             or self._screen.stops(values, rss_before_bytes=measurement.rss_before_bytes)
-            or values.get("rss_growth_bytes", 0) >= _MUCH_BYTES
+            or values.get("rss_growth_bytes", 0) >= MUCH_BYTES
             or self._leak_check.is_wanted(measurement.nodeid, values, limits)
         ):
             return False
-        self._tests_s += values["duration_s"]
+        self._costs.tests_s += values["duration_s"]
         self._leak_check.learn(values)
         return True
 
@@ -205,16 +174,23 @@ class Judge:
         began_s = elapsed_s()
         rss_bytes = measurement.values.get("rss_bytes")
         measurement = self.discounted(measurement)
-        self._tests_s += measurement.values["duration_s"]
-        self._remember_growth(measurement)
+        self._costs.tests_s += measurement.values["duration_s"]
+        self._lines.learn(measurement)
         rules = self._rules_for(measurement.nodeid, measurement.component, limits)
-        notes = self._note_lines_crossed_before(rules, measurement, limits)
+        notes = self._lines.note_crossed_before(rules, measurement, limits)
         if self._past is not None:
             unresolved = self._in_force(measurement.nodeid, measurement.component, limits)
             notes += self._past.find_gaps(unresolved, measurement.nodeid)
         notes += self._note_gaps(rules, measurement)
-        self._rearm(rules, measurement.values)
-        case = _Case(measurement=measurement, item=item, limits=limits, rules=rules, notes=notes)
+        self._lines.rearm(rules, measurement.values)
+        case = Case(
+            measurement=measurement,
+            item=item,
+            limits=limits,
+            rules=rules,
+            metrics=self._given.metrics,
+            notes=notes,
+        )
         if passed:
             self._look_for_leak(case)
         leaks = case.leak is not None and case.leak.status == "leaking"
@@ -224,7 +200,7 @@ class Judge:
             for breach in find_breaches(
                 rules, case.measurement.values, rss_before_bytes=measurement.rss_before_bytes
             )
-            if _key(breach.rule) not in self._crossed
+            if not self._lines.has_crossed(breach.rule)
         ]
         finding = self._hold_against_baseline(case) if self._gate is not None and passed else None
         if not breaches and case.leak is None and finding is None:
@@ -239,14 +215,17 @@ class Judge:
                 [
                     *self._alerts_of_leak(case, breaches),
                     *self._alerts_of_state(case, breaches),
-                    *(self._alert_repeated(case, breach) for breach in self._confirm(case, repeatable)),
+                    *(
+                        self._alert_repeated(case, breach)
+                        for breach in self._confirmer.confirm(case, repeatable)
+                    ),
                     *(finding.alerts if finding is not None else ()),
                 ]
             )
         if case.reruns:
-            self._note_residue(rss_bytes)
+            self._costs.note_residue(before_bytes=rss_bytes, after_bytes=self._sampler.read_rss())
         reruns_s = elapsed_s() - began_s if case.reruns else 0.0
-        self._reruns_s += reruns_s
+        self._costs.reruns_s += reruns_s
         return Judgement(
             measurement=case.measurement,
             alerts=alerts,
@@ -258,13 +237,13 @@ class Judge:
             renamed_from=finding.renamed_from if finding is not None else None,
         )
 
-    def _hold_against_baseline(self, case: _Case) -> Finding:
+    def _hold_against_baseline(self, case: Case) -> Finding:
         """Return what the baseline has to do with the test; note what could not be confirmed."""
         assert self._gate is not None
         began_s = elapsed_s()
         finding = self._gate.examine(case.item, case.measurement, case.limits, leak=case.leak)
         # The budget is for the search for leaks; with it spent, the gate would see nothing.
-        self._reruns_s -= elapsed_s() - began_s if finding.reruns else 0.0
+        self._costs.reruns_s -= elapsed_s() - began_s if finding.reruns else 0.0
         case.reruns += finding.reruns
         if finding.unclear is not None:
             case.note("unclear", f"{case.measurement.nodeid}: {finding.unclear}")
@@ -272,22 +251,20 @@ class Judge:
 
     def discounted(self, measurement: Measurement) -> Measurement:
         """Return the measurement without what the re-runs of earlier tests left resident."""
-        return discount(measurement, self._residue)
+        return discount(measurement, self._costs.residue)
 
     # ------------------------------------------------------------------ the leak
 
-    def _look_for_leak(self, case: _Case) -> None:
+    def _look_for_leak(self, case: Case) -> None:
         """Check the test for a leak if it is to be; put the verdict and its figures on the measurement."""
         values = case.measurement.values
         if not self._leak_check.is_wanted(case.measurement.nodeid, values, case.limits):
             return
-        if self._why_no_budget():
-            case.measurement = replace(
-                case.measurement, leak=LeakVerdict(reason="the budget for re-runs is spent")
-            )
+        if no_budget := self._costs.why_spent():
+            case.measurement = replace(case.measurement, leak=LeakVerdict(reason=no_budget))
             return
         case.leak = analysis = self._leak_check.check(
-            case.item, case.limits, first_run_s=values["duration_s"], budget_s=self._budget_left_s()
+            case.item, case.limits, first_run_s=values["duration_s"], budget_s=self._costs.left_s()
         )
         case.reruns += analysis.runs
         if analysis.status == "leaking":
@@ -299,7 +276,7 @@ class Judge:
             }
         case.measurement = replace(case.measurement, values=values, leak=analysis.verdict)
 
-    def _alerts_of_leak(self, case: _Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
+    def _alerts_of_leak(self, case: Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
         analysis = case.leak
         if analysis is None or analysis.status != "leaking":
             return []
@@ -352,147 +329,18 @@ class Judge:
 
     # --------------------------------------------------- the state of the process
 
-    def _rearm(self, rules: Sequence[AlertRule], values: Mapping[str, float]) -> None:
-        """Let a line that was crossed speak again, once the process is well below it."""
-        if not self._crossed:
-            return
-        for rule in rules:
-            if _key(rule) in self._crossed and values.get(rule.metric, 0) < rule.threshold * REARM_SHARE:
-                self._crossed.discard(_key(rule))
-
-    def _alerts_of_state(self, case: _Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
+    def _alerts_of_state(self, case: Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
         """Return the alerts of what can't be had again: lines crossed, levels reached."""
         alerts = []
         for breach in breaches:
             rule = breach.rule
             if self._is_repeatable(breach) or rule.metric in LEAK_METRICS:
                 continue
-            if rule.metric == "rss_bytes":
-                # The reading can be repeated: garbage that no one collected yet is no one's limit.
-                collect_all()
-                trim_heap()
-                again = self._sampler.read_rss()
-                if again is not None and not rule.condition.holds(self._residue.less(again), rule.threshold):
-                    case.note(
-                        "one_time", f"{self._describe(breach, case)}; garbage, gone when collected: no alert"
-                    )
-                    continue
-                self._crossed.add(_key(rule))
+            if rule.metric == "rss_bytes" and not self._lines.cross(rule):
+                case.note("one_time", f"{case.describe(breach)}; garbage, gone when collected: no alert")
+                continue
             alerts.append(self._alert(breach, case.measurement))
         return alerts
-
-    def _note_residue(self, before_bytes: float | None) -> None:
-        """Take note of what the re-runs of a test left: no later test is blamed for it."""
-        after_bytes = self._sampler.read_rss()
-        if before_bytes is not None and after_bytes is not None:
-            self._residue = self._residue.grown(before_bytes=int(before_bytes), after_bytes=after_bytes)
-
-    def _remember_growth(self, measurement: Measurement) -> None:
-        """Keep the three tests that brought most to this process."""
-        growth_bytes = measurement.values.get("rss_growth_bytes", 0)
-        if growth_bytes < _MUCH_BYTES:
-            return
-        self._growers.append(measurement)
-        self._growers.sort(key=lambda test: -test.values["rss_growth_bytes"])
-        del self._growers[3:]
-
-    # ---------------------------------------------------------------- repetition
-
-    def _confirm(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
-        """Return those breaches that come back when the test runs again; note what becomes of the others."""
-        if not breaches:
-            return breaches
-        if not self.may_repeat(case.limits):
-            # A limit set by hand is held against the one run there is. The rules by default
-            # speak of growth that comes back, and nobody has seen whether it does.
-            seen = [b for b in breaches if b.rule.origin != "default" or b.rule.metric not in _HUNTED]
-            return self._still_there(case, seen)
-        hunted = [breach for breach in breaches if breach.rule.metric in _HUNTED]
-        kept: list[Breach] = []
-        if case.leak is not None and case.leak.status in ("clean", "leaking"):
-            # The leak engine has repeated the test already, and more often than is done here.
-            kept += mildest(hunted, [_growth_as_hunted(case.leak)])
-            self._note_one_time(case, hunted, kept, case.leak.runs)
-            breaches = [breach for breach in breaches if breach not in hunted]
-        breaches = self._worth_repeating(case, breaches)
-        if not breaches:
-            return kept
-        from pytest_memalert.plugin.rerun import can_rerun
-
-        if why_not := can_rerun(case.item):
-            by_hand = _set_by_hand(breaches)
-            if left_out := [breach for breach in breaches if breach not in by_hand]:
-                case.note("unclear", f"{self._describe(left_out[0], case)}; not repeated: {why_not}")
-            return [*kept, *self._still_there(case, by_hand)]
-        runs, unclear = self._repeater.repeat(
-            case.item,
-            breaches,
-            before_bytes=case.measurement.rss_before_bytes,
-            budget_s=self._budget_left_s(),
-        )
-        case.reruns += len(runs)
-        if unclear:
-            case.note("unclear", f"{self._describe(breaches[0], case)}; not repeated: {unclear}")
-            return kept
-        again = mildest(breaches, runs)
-        self._note_one_time(case, breaches, again, len(runs))
-        return [*kept, *again]
-
-    def _worth_repeating(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
-        """Return those breaches for which the test is run again here.
-
-        A limit set by hand always is, once at least: no budget lets pass what is over it. Of the rules
-        by default, those on growth are the leak engine's to judge, two further runs being no proof that a
-        pool has filled; the others are worth a share of the suite's time.
-        """
-        no_budget = self._why_no_budget()
-        by_hand = _set_by_hand(breaches)
-        others = [b for b in breaches if b not in by_hand and b.rule.metric not in _HUNTED]
-        duration_s = case.measurement.values["duration_s"]
-        if not by_hand and (no_budget or not self._leak_check.has_time_to_clear(duration_s)):
-            others = []
-        left_out = [breach for breach in breaches if breach not in by_hand and breach not in others]
-        if left_out:
-            why = no_budget or case.measurement.leak.reason or "that would take too much of the suite's time"
-            text = f"{self._describe(left_out[0], case)} in its first run; not repeated: {why}"
-            case.note("unclear" if no_budget else "not_repeated", text)
-        return [*by_hand, *others]
-
-    def _still_there(self, case: _Case, breaches: Sequence[Breach]) -> Sequence[Breach]:
-        """Return those breaches that hold without the memory that malloc keeps, though it is free.
-
-        glibc raises its mmap threshold with each large block that is freed: the next one of that
-        size comes from its heap, and stays resident when freed.
-        """
-        if not any(breach.rule.metric in _GROWN for breach in breaches):
-            return breaches
-        collect_all()
-        trim_heap()
-        rss_bytes = self._sampler.read_rss()
-        values = dict(case.measurement.values)
-        if rss_bytes is None or "rss_bytes" not in values or "heap_growth_bytes" not in values:
-            return breaches  # what goes could be older than the test: only the heap tells
-        values["rss_growth_bytes"] -= max(0, values["rss_bytes"] - self._residue.less(rss_bytes))
-        values["growth_bytes"] = max(values["rss_growth_bytes"], values["heap_growth_bytes"])
-        if values["duration_s"] > 0:
-            values["growth_rate_bytes_per_s"] = values["growth_bytes"] / values["duration_s"]
-        kept: list[Breach] = []
-        for breach in breaches:
-            kept += find_breaches((breach.rule,), values) if breach.rule.metric in _GROWN else (breach,)
-        return kept
-
-    def _budget_left_s(self) -> float | None:
-        """Return the time left for re-runs, in seconds; None where there is no bound."""
-        budget = self._given.settings.budget
-        if budget is None:
-            return None
-        limit_s = budget.seconds if budget.share is None else budget.share * self._tests_s
-        return None if limit_s is None else limit_s - self._reruns_s
-
-    def _why_no_budget(self) -> str | None:
-        """Return why there is no time for a re-run, or None."""
-        left_s = self._budget_left_s()
-        return "the budget for re-runs is spent" if left_s is not None and left_s <= 0 else None
 
     # ---------------------------------------------------------------- words
 
@@ -513,8 +361,8 @@ class Judge:
             evidence.append(f"resident memory grew in: {told}")
             if max(phases, key=lambda phase: phases[phase]) == "setup":
                 advice.append("most of it came during set-up: look at the test's fixtures first")
-        if breach.rule.metric == "rss_bytes" and self._growers:
-            advice.append(tell_crossing(self._growers))
+        if breach.rule.metric == "rss_bytes":
+            advice += self._lines.name_growers()
         return make_alert(
             breach,
             id=make_id(),
@@ -525,74 +373,21 @@ class Judge:
             metrics=self._given.metrics,
         )
 
-    def _alert_repeated(self, case: _Case, breach: Breach) -> PerformanceAlert:
+    def _alert_repeated(self, case: Case, breach: Breach) -> PerformanceAlert:
         """Return the alert of what came back; growth that is a known leak's is explained as such."""
         alert = self._alert(breach, case.measurement)
         leak = case.leak
-        if breach.rule.metric not in _HUNTED or leak is None or not leak.recommendations:
+        if breach.rule.metric not in HUNTED or leak is None or not leak.recommendations:
             return alert
         return replace(alert, survivors=leak.survivors, recommendations=leak.recommendations)
-
-    def _note_lines_crossed_before(
-        self, rules: Sequence[AlertRule], measurement: Measurement, limits: MarkerLimits
-    ) -> list[Note]:
-        """Return a note for each line that was crossed before the test began: once for a rule."""
-        notes = []
-        for rule in rules:
-            if not already_above(rule, measurement.rss_before_bytes) or _key(rule) in self._crossed:
-                continue
-            own = rule in limits.rules
-            about = rule.origin if own else f"rule {rule.name!r} ({rule.severity.value})"
-            text = (
-                f"resident memory was already over the limit of {format_size(rule.threshold)} ({about}) "
-                f"before {measurement.nodeid} began: it is not blamed"
-            )
-            if own or self._once(f"above {_key(rule)}"):
-                notes.append(
-                    Note(kind="already_above", nodeid=measurement.nodeid if own else None, text=text)
-                )
-        return notes
 
     def _note_gaps(self, rules: Sequence[AlertRule], measurement: Measurement) -> list[Note]:
         missing = self._sampler.missing
         gaps = find_gaps(rules, measurement.values, nodeid=measurement.nodeid, missing=missing)
         return [gap for gap in gaps if self._once(gap.text)]
 
-    def _note_one_time(
-        self, case: _Case, breaches: Sequence[Breach], kept: Sequence[Breach], runs: int
-    ) -> None:
-        """Note the growth that did not come back, once for each metric."""
-        told = {breach.rule.metric for breach in kept}
-        for breach in breaches:
-            if breach.rule.metric not in told:
-                told.add(breach.rule.metric)
-                later = "the next" if runs == 1 else f"each of {runs} further runs"
-                text = f"{self._describe(breach, case)} in its first run, but not in {later}"
-                case.note("one_time", f"{text}: one-time, no alert")
-
-    def _describe(self, breach: Breach, case: _Case) -> str:
-        return describe(breach, case.measurement.nodeid, metrics=self._given.metrics)
-
     def _once(self, text: str) -> bool:
         if text in self._told:
             return False
         self._told.add(text)
         return True
-
-
-def _key(rule: AlertRule) -> tuple[str, str]:
-    return (rule.name, rule.severity.value)
-
-
-def _set_by_hand(breaches: Sequence[Breach]) -> list[Breach]:
-    return [breach for breach in breaches if breach.rule.origin != "default"]
-
-
-def _growth_as_hunted(analysis: LeakAnalysis) -> dict[str, float]:
-    """Return what a leak analysis says of the metrics in ``_HUNTED``, as the figures of a run."""
-    growth_bytes = analysis.bytes_per_run or 0.0
-    return {
-        "growth_bytes": growth_bytes,
-        "growth_rate_bytes_per_s": (analysis.rate_bytes_per_hour or 0.0) / 3600,
-        "blocks_growth": analysis.blocks_per_run or 0.0,
-    }

@@ -71,9 +71,13 @@ class LeakCheck:
         self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
         self._pursuit = _Purse(_PURSUIT_SHARE)
 
+    def may_repeat(self, limits: MarkerLimits) -> bool:
+        """Return whether the settings and the test's marker let it be run again."""
+        return self._leaks != "off" and limits.leaks != "off"
+
     def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
         """Return whether a test with these figures is to be checked."""
-        if limits.leaks == "off" or self._leaks == "off":
+        if not self.may_repeat(limits):
             return False
         if self.is_asked_for(nodeid, limits):
             return True

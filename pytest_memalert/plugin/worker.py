@@ -6,21 +6,20 @@ from _thread import _count as count_threads
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.collector import age_all, collect_young
+from pytest_memalert.collector import age_all
 from pytest_memalert.errors import ConfigurationError, describe_exception
-from pytest_memalert.measurement import measure_test
 from pytest_memalert.metrics import readings_for
-from pytest_memalert.model import AlertRule, Measurement, PerformanceAlert, Sample
+from pytest_memalert.model import AlertRule, Measurement, PerformanceAlert
 from pytest_memalert.plugin.attempt import Attempt
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, encode_facts
 from pytest_memalert.plugin.judging import Judge
 from pytest_memalert.plugin.markers import limits_of, read_markers
+from pytest_memalert.plugin.measuring import Meter
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
@@ -28,7 +27,6 @@ from pytest_memalert.plugin.pytest_internals import (
     heeder_of_next_item,
     hold_wider_scopes,
     is_of_one_test,
-    kept_output_bytes,
     report_teardown,
     run_phases,
     run_phases_heard,
@@ -52,12 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
-_REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_bytes": 32768}
-_LARGE_GARBAGE_BYTES = 64 * 1024
-_ENDING_S = 0.0005
-# What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
-_BLOCKS_PER_PART = 15
-
 
 class Worker:
     """The hooks around each test, in the process that runs it."""
@@ -72,14 +64,13 @@ class Worker:
         self._fixtures: WiderFixtures | None = None
         self._judge: Judge | None = None
         self._attempt: Attempt | None = None
-        self._last: Sample | None = None
+        self._meter: Meter | None = None
         self._repeating = False
         self.owned = False
         self._hears_by_hooks = False
         self._owners: list[Any] | None = None
         self._names_components = False
         self._junit = bool(config.getoption("xmlpath", None))
-        self._probe_kinds = {probe.name: probe.kind for probe in given.probes}
         self._limit_rules: list[AlertRule] = []
         self._asked_for: set[str] = set()
         self._sources: dict[str, str] = {}
@@ -250,15 +241,8 @@ class Worker:
         self._attempt = attempt = Attempt(item)
         attempt.threads = count_threads()
         try:
-            sampler = self._sampler or self._start()
-            assert self._fixtures is not None
-            self._fixtures.start_test()
-            sampler.reset_traced_peak()
-            attempt.before = before = sampler.take(since=self._last)
-            self._last = None
-            if sampler.peaks is not None:
-                attempt.window = sampler.peaks.open(level_bytes=before.rss_bytes)
-            attempt.screening_s = before.at_s - began_s
+            meter = self._meter or self._start()
+            attempt.screening_s = meter.begin(attempt).at_s - began_s
         except Exception as trouble:
             self._report_trouble(trouble)
 
@@ -328,7 +312,7 @@ class Worker:
 
     # --------------------------------------------------------------- the steps
 
-    def _start(self) -> Sampler:
+    def _start(self) -> Meter:
         """Open the probes, when the first test begins."""
         settings = self._given.settings
         in_force = [rule for rule in (*settings.rules, *self._limit_rules) if rule.enabled]
@@ -366,6 +350,7 @@ class Worker:
             report_trouble=self._report_trouble,
             note=None if self._whole is None else self._whole.note_fixture,
         )
+        self._meter = meter = Meter(self._given, sampler, self._fixtures, keeps_peaks=self._whole is not None)
         past = None
         if any(rule.against is not None for rule in in_force):
             from pytest_memalert.plugin.past import read_past_of_tests
@@ -376,85 +361,17 @@ class Worker:
             self._judge.learn_collected(self._whole.nodeids)
         self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
         age_all()
-        return sampler
-
-    def _measure(self, attempt: Attempt, *, has_ended: bool = True) -> dict[str, float]:
-        """Return the metrics of the attempt as of now; end its window if it has ended."""
-        sampler, fixtures, before = self._sampler, self._fixtures, attempt.before
-        assert sampler is not None
-        assert fixtures is not None
-        assert before is not None
-        traced_peak_bytes = sampler.read_traced_peak()
-        self._last = after = sampler.take()
-        window = attempt.window
-        if has_ended and window is not None and sampler.peaks is not None:
-            # With the level that the sample has read already: to read it costs 2 us.
-            sampler.peaks.close(window, level_bytes=after.rss_bytes)
-        if attempt.children:
-            after = replace(after, extra={**after.extra, **attempt.children})
-        deduction = fixtures.deduction
-        if output_bytes := kept_output_bytes(attempt.item):
-            deduction = replace(
-                deduction,
-                rss_bytes=deduction.rss_bytes + output_bytes,
-                heap_bytes=deduction.heap_bytes + output_bytes,
-            )
-        if attempt.parts:
-            deduction = replace(deduction, blocks=deduction.blocks + _BLOCKS_PER_PART * attempt.parts)
-        values = measure_test(
-            before,
-            after,
-            rss_peak_bytes=window.highest_bytes if window is not None else None,
-            own_peak_bytes=window.own_highest_bytes if window is not None else None,
-            traced_peak_bytes=traced_peak_bytes,
-            deduction=deduction,
-            probes=self._probe_kinds,
-        )
-        # Threads that Python started are counted in 0.1 us; those that are ending get a moment for it.
-        if self._given.settings.leaks != "off" and count_threads() > attempt.threads:
-            sleep(_ENDING_S)
-            if (left := count_threads() - attempt.threads) > 0:
-                values.setdefault("threads_growth", float(left))
-        return values
-
-    def _measure_collected(self, attempt: Attempt) -> dict[str, float]:
-        """Return the metrics of the attempt without the garbage it made."""
-        if self._whole is not None:
-            self._close_window(attempt)
-            collect_young()
-            # What malloc holds free would hide the next test's peak, which a baseline is held against.
-            trim_heap()
-            return self._measure(attempt)
-        if self._given.settings.leaks == "off":
-            values = self._measure(attempt)
-            # Suspicion counts single blocks; without it, garbage matters where it is large.
-            if values.get("growth_bytes", 0.0) <= _LARGE_GARBAGE_BYTES:
-                return values
-        self._close_window(attempt)
-        collect_young()
-        return self._measure(attempt)
-
-    def _close_window(self, attempt: Attempt) -> None:
-        """End the window over the attempt's peak, if it hasn't yet: what is done next isn't the test's."""
-        if self._sampler is not None and self._sampler.peaks is not None and attempt.window is not None:
-            self._sampler.peaks.close(attempt.window)
+        return meter
 
     def _stands_out(self, attempt: Attempt) -> bool:
         """Return whether the test, its own teardown just done, is about to be repeated."""
-        if attempt.failed_part or self._judge is None or self._sampler is None:
+        if attempt.failed_part or self._judge is None or self._meter is None:
             return False
         call = attempt.reports.get("call")
         if call is None or not call.passed or hasattr(call, "wasxfail"):
             return False
         try:
-            if self._sampler.peaks is not None and attempt.window is not None:
-                self._sampler.peaks.peek(attempt.window)
-            collect_young()
-            values = self._measure(attempt, has_ended=False)
-            # Its last report is yet to be made: what that takes must not make it stand out later.
-            for metric, margin in _REPORT_MARGIN.items():
-                if metric in values:
-                    values[metric] += margin
+            values = self._meter.measure_so_far(attempt)
             would_repeat = self._judge.would_repeat(
                 attempt.item.nodeid, self._component(attempt.item), values, limits_of(attempt.item)
             )
@@ -485,8 +402,8 @@ class Worker:
         finally:
             self._repeating = False
             holds = attempt.held is not None and attempt.held.held
-            if holds or attempt.reruns or attempt.measurement is None:
-                self._last = None
+            if self._meter is not None and (holds or attempt.reruns or attempt.measurement is None):
+                self._meter.last = None
             if attempt.held is not None and holds:
                 ended = attempt.held.release(attempt.item)
                 if self._fixtures is not None:
@@ -495,17 +412,17 @@ class Worker:
         return ended
 
     def _judge_attempt(self, attempt: Attempt, *, torn_down_well: bool) -> None:
-        sampler, judge, item = self._sampler, self._judge, attempt.item
-        if sampler is None or judge is None or attempt.before is None:
+        meter, judge, item = self._meter, self._judge, attempt.item
+        if meter is None or judge is None or attempt.before is None:
             return
         if self._fixtures is not None:
             self._fixtures.end_test()
         outcome = attempt.outcome(torn_down_well=torn_down_well)
         if outcome == "skipped":
-            self._close_window(attempt)
+            meter.close_window(attempt)
             return
         attempt.passed = outcome == "passed"
-        values = self._measure_collected(attempt)
+        values = meter.measure(attempt)
         measurement = Measurement(
             nodeid=item.nodeid,
             worker=self._name,
@@ -529,7 +446,7 @@ class Worker:
             self._whole.note_test(values, attempt.before.rss_bytes, usual_peak_bytes=usual_bytes)
             if judgement.reruns:
                 self._whole.note_reruns(
-                    self._last,
+                    meter.last,
                     runs=judgement.reruns,
                     retains=judgement.retains,
                     tracing_left_bytes=judge.tracing_left_bytes,

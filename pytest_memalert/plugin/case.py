@@ -1,0 +1,38 @@
+"""One test under judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import pytest
+
+from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.metrics import Metric
+from pytest_memalert.model import AlertRule, LeakAnalysis, Measurement, Note
+from pytest_memalert.records import record
+from pytest_memalert.rules import Breach, describe
+
+__all__ = ["Case"]
+
+
+@record(slots=True, kw_only=True)
+class Case:
+    """What is gathered about one test while it is judged."""
+
+    measurement: Measurement
+    item: pytest.Item
+    limits: MarkerLimits
+    rules: Sequence[AlertRule]
+    metrics: Mapping[str, Metric]
+    notes: list[Note]
+    leak: LeakAnalysis | None = None
+    reruns: int = 0
+
+    def note(self, kind: Literal["one_time", "not_repeated", "unclear"], text: str) -> None:
+        """Take note of something about the test that is no alert."""
+        self.notes.append(Note(kind=kind, nodeid=self.measurement.nodeid, text=text))
+
+    def describe(self, breach: Breach) -> str:
+        """Return in words that the test broke a rule."""
+        return describe(breach, self.measurement.nodeid, metrics=self.metrics)

@@ -1,0 +1,120 @@
+"""Measure each test, from the sample before it to the metrics it has less what isn't its own."""
+
+from __future__ import annotations
+
+from _thread import _count as count_threads
+from dataclasses import replace
+from time import sleep
+
+from pytest_memalert.collector import collect_young
+from pytest_memalert.measurement import measure_test
+from pytest_memalert.model import Sample
+from pytest_memalert.plugin.attempt import Attempt
+from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.pytest_internals import kept_output_bytes
+from pytest_memalert.plugin.scopes import WiderFixtures
+from pytest_memalert.probes.malloc import trim_heap
+from pytest_memalert.probes.sampler import Sampler
+
+__all__ = ["Meter"]
+
+_REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_bytes": 32768}
+_LARGE_GARBAGE_BYTES = 64 * 1024
+_ENDING_S = 0.0005
+# What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
+_BLOCKS_PER_PART = 15
+
+
+class Meter:
+    """Measure the attempts of one process; ``keeps_peaks`` where a baseline is held against them."""
+
+    def __init__(self, given: Given, sampler: Sampler, fixtures: WiderFixtures, *, keeps_peaks: bool) -> None:
+        self._sampler = sampler
+        self._fixtures = fixtures
+        self._keeps_peaks = keeps_peaks
+        self._checks_leaks = given.settings.leaks != "off"
+        self._probe_kinds = {probe.name: probe.kind for probe in given.probes}
+        #: The sample after the last test, where only pytest has been at work since.
+        self.last: Sample | None = None
+
+    def begin(self, attempt: Attempt) -> Sample:
+        """Take the sample before a test, and return it."""
+        sampler = self._sampler
+        self._fixtures.start_test()
+        sampler.reset_traced_peak()
+        attempt.before = before = sampler.take(since=self.last)
+        self.last = None
+        if sampler.peaks is not None:
+            attempt.window = sampler.peaks.open(level_bytes=before.rss_bytes)
+        return before
+
+    def measure(self, attempt: Attempt) -> dict[str, float]:
+        """Return the metrics of an attempt that has ended, without the garbage it made."""
+        if self._keeps_peaks:
+            self.close_window(attempt)
+            collect_young()
+            # What malloc holds free would hide the next test's peak, which a baseline is held against.
+            trim_heap()
+            return self._measure(attempt)
+        if not self._checks_leaks:
+            values = self._measure(attempt)
+            # Suspicion counts single blocks; without it, garbage matters where it is large.
+            if values.get("growth_bytes", 0.0) <= _LARGE_GARBAGE_BYTES:
+                return values
+        self.close_window(attempt)
+        collect_young()
+        return self._measure(attempt)
+
+    def measure_so_far(self, attempt: Attempt) -> dict[str, float]:
+        """Return the metrics of an attempt whose last report is yet to be made, with a margin for it."""
+        if self._sampler.peaks is not None and attempt.window is not None:
+            self._sampler.peaks.peek(attempt.window)
+        collect_young()
+        values = self._measure(attempt, has_ended=False)
+        # What the report takes must not make it stand out later.
+        for metric, margin in _REPORT_MARGIN.items():
+            if metric in values:
+                values[metric] += margin
+        return values
+
+    def close_window(self, attempt: Attempt) -> None:
+        """End the window over the attempt's peak, if it hasn't yet: what is done next isn't the test's."""
+        if self._sampler.peaks is not None and attempt.window is not None:
+            self._sampler.peaks.close(attempt.window)
+
+    def _measure(self, attempt: Attempt, *, has_ended: bool = True) -> dict[str, float]:
+        """Return the metrics of the attempt as of now; end its window if it has ended."""
+        sampler, before = self._sampler, attempt.before
+        assert before is not None
+        traced_peak_bytes = sampler.read_traced_peak()
+        self.last = after = sampler.take()
+        window = attempt.window
+        if has_ended and window is not None and sampler.peaks is not None:
+            # With the level that the sample has read already: to read it costs 2 us.
+            sampler.peaks.close(window, level_bytes=after.rss_bytes)
+        if attempt.children:
+            after = replace(after, extra={**after.extra, **attempt.children})
+        deduction = self._fixtures.deduction
+        if output_bytes := kept_output_bytes(attempt.item):
+            deduction = replace(
+                deduction,
+                rss_bytes=deduction.rss_bytes + output_bytes,
+                heap_bytes=deduction.heap_bytes + output_bytes,
+            )
+        if attempt.parts:
+            deduction = replace(deduction, blocks=deduction.blocks + _BLOCKS_PER_PART * attempt.parts)
+        values = measure_test(
+            before,
+            after,
+            rss_peak_bytes=window.highest_bytes if window is not None else None,
+            own_peak_bytes=window.own_highest_bytes if window is not None else None,
+            traced_peak_bytes=traced_peak_bytes,
+            deduction=deduction,
+            probes=self._probe_kinds,
+        )
+        # Threads that Python started are counted in 0.1 us; those that are ending get a moment for it.
+        if self._checks_leaks and count_threads() > attempt.threads:
+            sleep(_ENDING_S)
+            if (left := count_threads() - attempt.threads) > 0:
+                values.setdefault("threads_growth", float(left))
+        return values

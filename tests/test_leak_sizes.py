@@ -1,0 +1,102 @@
+"""leak_sizes.py: from scripted readings and traces to the growth and the bytes per run."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from pytest_memalert.leak_readings import Reading
+from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of, growth_per_run, traced_growth
+from tests.readings import accumulate, script
+
+
+def test_growth_is_in_each_run_only_where_all_runs_were_like_the_single_ones() -> None:
+    """The first runs are read one by one, later ones together."""
+    steady = [Reading(runs=n, elapsed_s=0.0, levels={"blocks": 2.0 * n}) for n in (0, 1, 2, 3, 4, 20, 40)]
+    assert growth_of(steady, "blocks").every_run
+    slower = [replace(each, levels={"blocks": 2.0 * min(each.runs, 10)}) for each in steady]
+    assert not growth_of(slower, "blocks").every_run
+
+
+def test_one_time_step_does_not_falsify_the_growth_per_run() -> None:
+    assert growth_per_run([(n, n + (130 if n > 700 else 0)) for n in range(1000)]) == 1
+
+
+def test_growth_per_run_of_a_rare_leak_is_its_mean() -> None:
+    assert growth_per_run([(n, n // 10) for n in range(1000)]) == pytest.approx(0.1, rel=0.05)
+
+
+def test_growth_per_run_is_that_of_the_later_runs_where_a_cache_filled_during_the_first() -> None:
+    runs = [*range(20), *range(20, 1301, 40)]
+    growth = growth_of(
+        [Reading(runs=n, elapsed_s=0.0, levels={"blocks": 11.0 * n + 4.0 * min(n, 128)}) for n in runs],
+        "blocks",
+    )
+    assert (growth.per_run, growth.every_run) == (11.0, False)
+
+
+def test_growth_per_run_of_a_heap_whose_first_runs_took_more_is_the_mean_of_all() -> None:
+    runs = [*range(20), *range(20, 1301, 40)]
+    noise = random.Random(1)
+    points = [(n, 144.0 * n if n < 20 else 128.0 * n + noise.choice((300, 320, 350))) for n in runs]
+    assert growth_per_run(points) == pytest.approx(128, rel=0.01)
+
+
+def test_enlarged_buffer_is_no_part_of_the_leak() -> None:
+    grown = traced_growth({}, {("a.py:1", 16): 20, ("a.py:1", 8856): 1, ("b.py:7", 400): 1}, runs=20)
+    assert grown == TracedGrowth(small_bytes=16.0, large_bytes=0.0, large_count=0.0, traces=1.0)
+
+
+def test_bytes_of_small_objects_are_those_traced() -> None:
+    readings = script(lambda n: {"blocks": n * 2.0, "heap": 0.0})
+    traced = TracedGrowth(small_bytes=88, large_bytes=0, large_count=0, traces=2)
+    assert bytes_per_run(readings, ("blocks",), traced) == 88
+
+
+def test_bytes_of_a_rare_leak_follow_the_pace_of_its_blocks() -> None:
+    readings = script(lambda n: {"blocks": float(n // 10), "heap": 0.0})
+    traced = TracedGrowth(small_bytes=12.8, large_bytes=0, large_count=0, traces=0.2)
+    assert bytes_per_run(readings, ("blocks",), traced) == pytest.approx(6.4, rel=0.05)
+
+
+def test_what_takes_the_place_of_an_older_object_is_traced_and_no_growth() -> None:
+    readings = script(lambda n: {"blocks": n * 11.0, "heap": 0.0})
+    traced = TracedGrowth(small_bytes=1500, large_bytes=0, large_count=0, traces=15)
+    assert bytes_per_run(readings, ("blocks",), traced) == pytest.approx(1100)
+
+
+def test_large_objects_count_once_though_heap_and_tracing_both_see_them() -> None:
+    readings = script(lambda n: {"blocks": float(n), "heap": n * 1072.0})
+    traced = TracedGrowth(small_bytes=0, large_bytes=1057, large_count=1, traces=1)
+    assert bytes_per_run(readings, ("blocks", "heap"), traced) == 1057
+
+
+def test_native_memory_is_added_to_the_objects() -> None:
+    readings = script(lambda n: {"blocks": n * 6.0, "heap": n * 1056.0})
+    traced = TracedGrowth(small_bytes=312, large_bytes=0, large_count=0, traces=6)
+    assert bytes_per_run(readings, ("blocks", "heap"), traced) == 1368
+
+
+def test_memory_that_is_taken_by_the_page_counts_by_its_mean() -> None:
+    """As SQLite's: the usual run takes 1 KiB, every fourth has to take a page."""
+    levels = accumulate([1024.0, 1024.0, 1024.0, 5120.0] * 50)
+    readings = script(lambda n: {"blocks": float(n), "heap": levels(n)})
+    traced = TracedGrowth(small_bytes=80, large_bytes=0, large_count=0, traces=1)
+    assert bytes_per_run(readings, ("blocks", "heap"), traced) == pytest.approx(80 + 2048, rel=0.03)
+
+
+def test_resident_memory_of_a_heap_that_is_not_counted_counts_as_such() -> None:
+    """A text that is copied to grow: its heap jumps about, what it takes is resident."""
+    readings = script(lambda n: {"heap": n * 5000.0, "resident": n * 5100.0, "mapped": n * 5100.0})
+    assert bytes_per_run(readings, ("resident",), None) == pytest.approx(5100)
+
+
+def test_bytes_are_unknown_where_blocks_could_not_be_traced() -> None:
+    assert bytes_per_run(script(lambda n: {"blocks": float(n)}), ("blocks",), None) is None
+
+
+def test_memory_mapped_behind_malloc_has_its_resident_size() -> None:
+    readings = script(lambda n: {"heap": 0.0, "resident": n * 65536.0, "mapped": n * 65536.0})
+    assert bytes_per_run(readings, ("resident", "mapped"), None) == 65536
