@@ -13,6 +13,7 @@ from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import (
+    AlertCondition,
     AlertRule,
     Comparison,
     LeakVerdict,
@@ -348,12 +349,11 @@ class Judge:
         metric = self._given.metrics[breach.rule.metric]
         evidence = []
         if breach.repeated:
+            first = format_quantity(measurement.values[metric.name], metric.unit)
+            bound = "at most" if breach.rule.condition is AlertCondition.LESS_THAN else "at least"
+            further = "the further run" if breach.repeated == 1 else f"each of {breach.repeated} further runs"
             least = format_quantity(breach.observed, metric.unit)
-            evidence.append(
-                f"first run {format_quantity(measurement.values[metric.name], metric.unit)}; "
-                f"{least} or worse in "
-                + ("the further run" if breach.repeated == 1 else f"each of {breach.repeated} further runs")
-            )
+            evidence.append(f"{first} in the first run, {bound} {least} in {further}")
         advice = []
         phases = {phase: size for phase, size in measurement.phases.items() if size >= 2**20}
         if phases and metric.unit in ("bytes", "bytes/s"):
