@@ -117,18 +117,20 @@ def hunt(
             problem = run()
             if problem is not None:
                 return LeakAnalysis(status="unclear", reason=problem, runs=1)
+        stopwatch = Stopwatch()
         found = _Hunt(run, policy, freezing=True).follow(
             recognise=recognise, is_known=is_known, bounded=bounded
         )
-        is_refused = found.status == "unclear" and found.runs == 1 and policy.most_runs > 1
-        if is_refused or found.reason == _DIES_IN_PART:
-            # Frozen, an operation that inspects the collector may behave differently, and what dies late
-            # hides what doesn't: once more without.
-            again = _Hunt(run, policy, freezing=False).follow(
-                recognise=None, is_known=is_known, bounded=bounded
-            )
-            return replace(again, runs=again.runs + found.runs)
-        return found
+        if found.reason == _DIES_IN_PART:
+            # Frozen, what dies late hides what doesn't: once more without, while runs and time are left.
+            policy = _left_of(policy, runs=found.runs, spent_s=stopwatch.worked_s())
+        elif found.status != "unclear" or found.runs != 1:
+            return found
+        # Frozen, an operation that inspects the collector may behave differently.
+        if policy.most_runs <= 1:
+            return found
+        again = _Hunt(run, policy, freezing=False).follow(recognise=None, is_known=is_known, bounded=bounded)
+        return replace(again, runs=again.runs + found.runs)
     finally:
         # The operation may have switched the collector off, or on.
         if was_enabled:
@@ -484,6 +486,24 @@ def _adapt(policy: Policy, *, runs: int | None, budget_s: float | None) -> Polic
             leak_runs=max(1, min(policy.leak_runs, runs)),
         )
     return policy
+
+
+def _left_of(policy: Policy, *, runs: int, spent_s: float) -> Policy:
+    """Return the policy for what is left of the runs and the time.
+
+    Each reading takes full collections then, and the time may be over soon: a leak must show in as many runs
+    as take it beyond a cache that is filling.
+    """
+    most_runs = max(0, policy.most_runs - runs)
+    return replace(
+        policy,
+        most_runs=most_runs,
+        shape_runs=min(policy.shape_runs, most_runs),
+        leak_runs=min(max(policy.leak_runs, policy.wide_runs), most_runs),
+        budget_s=max(0.0, policy.budget_s - spent_s),
+        slow_budget_s=max(0.0, policy.slow_budget_s - spent_s),
+        wide_budget_s=max(0.0, policy.wide_budget_s - spent_s),
+    )
 
 
 def _differences(start: array[float], end: array[float]) -> dict[Signal, float]:

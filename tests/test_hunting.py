@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+import time
 import tracemalloc
 from array import array
 from collections.abc import Callable, Iterator
@@ -447,6 +448,7 @@ def test_what_another_thread_holds_for_a_moment_hides_no_leak(
         ends.set()
         other.join()
     assert analysis.status == "leaking", analysis
+    assert analysis.runs == 40
 
 
 def test_a_leak_beside_more_that_dies_late_is_found(
@@ -454,7 +456,7 @@ def test_a_leak_beside_more_that_dies_late_is_found(
 ) -> None:
     """Frozen, three blocks per run are seen that a full collection is without, and one that stays."""
     thaw, freeze, read = ExactReader.thaw, ExactReader.freeze, ExactReader.read
-    collected = False
+    collected, pause_s = False, 0.0
 
     def thaw_all(reader: ExactReader) -> None:
         nonlocal collected
@@ -470,13 +472,23 @@ def test_a_leak_beside_more_that_dies_late_is_found(
         read(reader, row, at, **options)
         if reader.freezing and not collected:
             row[at] += 3 * len(kept)
+        elif not reader.freezing:
+            time.sleep(pause_s)
 
     monkeypatch.setattr(ExactReader, "thaw", thaw_all)
     monkeypatch.setattr(ExactReader, "freeze", freeze_all)
     monkeypatch.setattr(ExactReader, "read", read_what_is_frozen)
-    analysis = hunt(lambda: kept.append(object()), first_run_s=0.001, policy=BRIEF)
+    patient = replace(BRIEF, budget_s=60.0)
+    analysis = hunt(lambda: kept.append(object()), first_run_s=0.001, policy=patient)
     assert analysis.status == "leaking", analysis
     assert analysis.blocks_per_run == 1
+    assert analysis.runs > 300
+    assert hunt(lambda: kept.append(object()), first_run_s=0.001, policy=BRIEF, runs=40).runs <= 40
+    # Where a full collection takes long, the time ends it sooner: it may be a cache that fills.
+    pause_s = 0.05
+    brief = replace(BRIEF, budget_s=0.5, wide_budget_s=0.5)
+    short = hunt(lambda: kept.append(object()), first_run_s=0.001, policy=brief)
+    assert short.status == "unclear", short
 
 
 @on_linux

@@ -7,7 +7,7 @@ import gc
 import re
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import (
     FunctionType,
     GetSetDescriptorType,
@@ -42,7 +42,7 @@ from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import flat_size
 from pytest_memalert.collector import can_freeze, clear_caches, collect, frozen
 
-__all__ = ["LRU_WRAPPER", "bounded_holder", "filling_cache", "kept_small", "stdlib_bound"]
+__all__ = ["LRU_WRAPPER", "bounded_holder", "filling_cache", "is_bound_of", "kept_small", "stdlib_bound"]
 
 LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
 
@@ -60,8 +60,6 @@ _STDLIB_BOUNDS = {
 }
 
 _RUNS = 2
-# A cache of keys that come at random gets no new one in some of them.
-_FURTHER_RUNS = 3
 #: The share of the survivors that a container must lead to, to be what keeps them.
 _MOST = 0.5
 # Objects whose holders are looked at; and the places of a list that nobody would fill one by one.
@@ -82,6 +80,26 @@ def bounded_holder(container: object) -> str | None:
         return None
 
 
+def is_bound_of(holder: object, containers: Iterable[object]) -> bool:
+    """Return whether the bound that a holder has is that of one of the containers, which grow.
+
+    A cache whose entry grows, or is replaced in each run, keeps to its bound and bounds nothing: one that
+    fills has more than a few entries by now.
+    """
+    try:
+        kept = {id(holder), *map(id, referents_of(holder)), *map(id, own_attributes(holder).values())}
+        entries = LRU_WRAPPER.cache_info(holder).currsize if type(holder) is LRU_WRAPPER else None
+    except Exception:
+        return False
+    # What lru_cache() keeps is referred to by it as well as by its dict.
+    return any(
+        id(container) in kept
+        and (count := length(container) or 0) > _RUNS
+        and (entries is None or (type(container), count) == (dict, entries))
+        for container in containers
+    )
+
+
 def filling_cache(
     run: Callable[[], str | None], *, heap_bytes: float = 0.0, blocks: float = 0.0
 ) -> str | None:
@@ -90,7 +108,7 @@ def filling_cache(
     That is an evicting container which it fills with most of the objects, or of the ``blocks``, and of the
     ``heap_bytes`` that each run takes; or whoever made weak references to what is gone.
     Others may hold the same objects: through weak references whose callbacks remove them, say, or in lists
-    that are emptied when an object is disposed of. ``run`` is called a few times, and nothing is traced.
+    that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced.
     """
     if not can_freeze():
         return None
@@ -117,7 +135,7 @@ def filling_cache(
     holders += gc.get_referrers(*(obj for obj in holders if type(obj) is dict))
     for holder in (*containers, *holders):
         bound = bounded_holder(holder)
-        if bound is not None and left.is_mostly_below(holder) and _is_filled_by(run, holder, bound):
+        if bound is not None and left.is_mostly_below(holder) and is_bound_of(holder, containers):
             return bound
     for container, added in grown:
         if left.is_mostly_below(container, added=round(added * _RUNS)):
@@ -224,11 +242,6 @@ def _bound_text(count: int | None, limit: object, *, slack: float = 1.0) -> str 
     if count is None or type(limit) is not int or count >= slack * limit:
         return None
     return f"bounded: {count:,} of {limit:,}"
-
-
-def _is_filled_by(run: Callable[[], str | None], holder: object, bound: str) -> bool:
-    """Return whether further runs add to a holder; in one that they don't fill, the new replaced the old."""
-    return any(attempt(run) is None and bounded_holder(holder) != bound for _ in range(_FURTHER_RUNS))
 
 
 def _below(holder: object, wanted: set[int]) -> tuple[list[object], list[object]]:

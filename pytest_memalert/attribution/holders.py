@@ -23,7 +23,13 @@ from types import (
 )
 from typing import Literal
 
-from pytest_memalert.attribution.bounds import LRU_WRAPPER, bounded_holder, kept_small, stdlib_bound
+from pytest_memalert.attribution.bounds import (
+    LRU_WRAPPER,
+    bounded_holder,
+    is_bound_of,
+    kept_small,
+    stdlib_bound,
+)
 from pytest_memalert.attribution.edges import GENERATORS, edge_of, key_of
 from pytest_memalert.attribution.objects import (
     code_name,
@@ -378,7 +384,7 @@ class HolderSearch:
             end = path[position + used]
             is_last = position + used == len(path) - 1
             kind = type_name(type(end))
-            if bounded is None and (bounded := self._bound_of(holder)) is not None:
+            if bounded is None and (bounded := self._bound_of(holder, path)) is not None:
                 bounded_by = id(holder)
             if type(holder) is LRU_WRAPPER:
                 lru = function_name(holder)
@@ -419,10 +425,13 @@ class HolderSearch:
             thread_target=target,
         )
 
-    def _bound_of(self, holder: object) -> str | None:
+    def _bound_of(self, holder: object, path: Sequence[object]) -> str | None:
         bound = bounded_holder(holder)
-        if bound is not None or id(holder) not in self._growth:
+        growing = [obj for obj in path[:-1] if id(obj) in self._growth][-1:]
+        if bound is not None and (not growing or is_bound_of(holder, growing)):
             return bound
+        if id(holder) not in self._growth:
+            return None
         # Reads a source file: of what grows alone, and once.
         if id(holder) not in self._kept_small:
             self._kept_small[id(holder)] = kept_small(holder, surely=True)
