@@ -249,11 +249,10 @@ def print_cost(tests: int, runs: int) -> None:
             write_history(path, partial(_record, run=run), warn=print, at=run.started_at)
         with read_history(path) as history:
             began_s = time.process_time()
-            sample = partial(history.samples, "peak_bytes", environment=environment, turns=4)
-            latest, _ = sample(ages=(0, 13))
-            # As a large suite does, in which one test in twenty differs between the two.
+            latest, _ = history.samples("peak_bytes", ages=(0, 13), environment=environment)
+            # As of a suite in which one test in twenty differs between the two.
             differing = set(list(latest)[::20])
-            sample(ages=(1, 8, 18, 23, 28), nodeids=differing)
+            history.samples("peak_bytes", ages=(1, 8, 18, 23, 28), environment=environment, nodeids=differing)
             sampled_s = time.process_time()
             history.every_series("peak_bytes", limit=30, environment=environment)
             read_s = time.process_time()

@@ -106,7 +106,5 @@ def test_samples_are_those_of_whole_runs(tmp_path: Path) -> None:
     with read_history(path) as history:
         found = history.samples("peak_bytes", ages=(0, 2, 5), environment=this_environment(traced=False))
         assert [sample.get(LOAD) for sample in found] == [2.0, 0.0, None]
-        turn = history.samples("peak_bytes", ages=(0,), environment=this_environment(traced=False), turns=3)
-        assert [len(found[0]), *map(len, turn)] == [3, 1]
         assert history.samples("cpu_s", ages=(0,), environment=this_environment(traced=False)) == ({},)
         assert history.samples("peak_bytes", ages=(0,), environment=this_environment(traced=True)) == ({},)

@@ -236,26 +236,20 @@ class History:
         ages: Sequence[int],
         environment: Environment,
         nodeids: Collection[str] | None = None,
-        turns: int = 1,
     ) -> tuple[dict[str, float], ...]:
         """Return the values of a metric, by node id, in single runs: those so many whole runs back.
 
         The latest is 0 back. Empty for a run that there isn't. ``nodeids`` are the tests that are
-        wanted, by default all. With several ``turns`` only a part of the tests has its turn, another one
-        after each run that is remembered.
+        wanted, by default all.
         """
         runs = self._connection.execute(
             "SELECT id, metrics FROM runs WHERE environment = ? AND tests >= ? ORDER BY id DESC LIMIT ?",
             (self._environment(environment), WHOLE_SHARE * self.most_tests(), max(ages, default=0) + 1),
         ).fetchall()
-        (latest,) = self._connection.execute("SELECT max(id) FROM runs").fetchone()
-        turn = (latest or 0) % turns, turns
-        return tuple(
-            self._values_in(runs[age], metric, nodeids, turn) if age < len(runs) else {} for age in ages
-        )
+        return tuple(self._values_in(runs[age], metric, nodeids) if age < len(runs) else {} for age in ages)
 
     def _values_in(
-        self, run: tuple[int, str], metric: str, nodeids: Collection[str] | None, turn: tuple[int, int]
+        self, run: tuple[int, str], metric: str, nodeids: Collection[str] | None
     ) -> dict[str, float]:
         number, names = run
         known: list[str] = json.loads(names)
@@ -263,9 +257,8 @@ class History:
             return {}
         index = known.index(metric)
         rows = self._connection.execute(
-            "SELECT nodeid, numbers FROM figures JOIN tests ON id = test "
-            "WHERE run = ? AND ran_through AND test % ? = ?",
-            (number, turn[1], turn[0]),
+            "SELECT nodeid, numbers FROM figures JOIN tests ON id = test WHERE run = ? AND ran_through",
+            (number,),
         )
         return {
             nodeid: value

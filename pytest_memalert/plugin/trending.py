@@ -27,9 +27,6 @@ _OF_SESSION = ("rss_peak_bytes",)
 #: what is news; and the others, of those tests alone whose value differs in these two.
 _RECENT_AGE, _EARLIER_AGE = 0, 13
 _RECENT_AGES, _EARLIER_AGES = (1,), (8, 18, 23, 28)
-#: Where there are more tests than this, a quarter of them is looked at in each session: what is news for
-#: ``trends._NEWS_RUNS`` of them, five, is told in one of these at least.
-_MOST_AT_ONCE, _TURNS = 400, 4
 #: Reading the series of one test takes as long as sampling those of 25, of which all are sampled at once.
 _SERIES_COST = 25
 #: More tests than this are never looked at closely.
@@ -95,8 +92,7 @@ def _candidates(history: History, run: Run, metric: str, values: Mapping[str, fl
     """Return the tests whose level seems to have changed, judged by few of their values; the most first."""
     if len(values) * _SERIES_COST <= history.most_tests():
         return list(values)
-    turns = _TURNS if len(values) > _MOST_AT_ONCE else 1
-    sample = partial(history.samples, metric, environment=run.environment, turns=turns)
+    sample = partial(history.samples, metric, environment=run.environment)
     least = LEAST_CHANGES["bytes"]
 
     def change(before: Sequence[float], after: Sequence[float]) -> float:

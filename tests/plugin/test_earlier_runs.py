@@ -274,26 +274,6 @@ def test_step_of_a_test_is_told_with_the_commit_it_came_with(inner: Inner) -> No
     ]
 
 
-def test_a_trend_among_many_tests_is_told_in_one_session_of_four(serial: Inner) -> None:
-    """A suite of more than 400 tests is looked at a quarter at a time."""
-    serial.write(
-        f"""
-        import pytest
-
-        @pytest.mark.parametrize("number", range(401))
-        def test_load(number):
-            assert bytearray(b"x") * ({40 * MIB} if number == 7 else 1)
-        """
-    )
-    steady = {f"test_a.py::test_load[{number}]": 0.0 for number in range(401)}
-    remember(serial, [steady] * 16 + [{**steady, "test_a.py::test_load[7]": 60.0 * MIB}] * 3)
-    told = []
-    for _ in range(4):
-        serial.run()
-        told.append(len(notes(serial, "trend")))
-    assert sorted(told) == [0, 0, 0, 1]
-
-
 def test_no_trend_is_told_of_what_is_steady_or_better(inner: Inner) -> None:
     """Good news is for those who ask."""
     inner.write(LOAD.format(size=1))
