@@ -451,6 +451,29 @@ def test_what_another_thread_holds_for_a_moment_hides_no_leak(
     assert analysis.runs == 40
 
 
+@on_linux
+@pytest.mark.parametrize(("page_share", "status"), [(0.15, "clean"), (1, "leaking")])
+def test_resident_memory_that_creeps_where_blocks_come_and_go_is_no_leak(
+    monkeypatch: pytest.MonkeyPatch, page_share: float, status: str
+) -> None:
+    """Classes that are made and dropped: 590 bytes per run over 1,200 runs, in two tries of eight."""
+    read, runs = ExactReader.read, itertools.count()
+    done = 0
+
+    def run() -> None:
+        nonlocal done
+        done = next(runs) + 1
+
+    def read_what_creeps(reader: ExactReader, row: array[float], at: int, **options: bool) -> None:
+        read(reader, row, at, **options)
+        row[at] = 1000 + 10 * min(done, 400)  # a memo that has filled
+        row[at + 1] = 0
+        row[at + 2] = row[at + 3] = 4096 * page_share * done
+
+    monkeypatch.setattr(ExactReader, "read", read_what_creeps)
+    assert hunt(run, first_run_s=0.001).status == status
+
+
 def test_a_leak_beside_more_that_dies_late_is_found(
     kept: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,7 +511,7 @@ def test_a_leak_beside_more_that_dies_late_is_found(
     pause_s = 0.05
     brief = replace(BRIEF, budget_s=0.5, wide_budget_s=0.5)
     short = hunt(lambda: kept.append(object()), first_run_s=0.001, policy=brief)
-    assert short.status == "unclear", short
+    assert (short.status, short.reason) == ("clean", "what it leaves behind dies in a full collection")
 
 
 @on_linux
