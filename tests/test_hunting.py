@@ -493,6 +493,8 @@ def test_a_leak_beside_more_that_dies_late_is_found(
 
     def read_what_is_frozen(reader: ExactReader, row: array[float], at: int, **options: bool) -> None:
         read(reader, row, at, **options)
+        # Nothing of what else this process takes and gives back.
+        row[at : at + 4] = array("d", [1000 + len(kept), 0, 0, 0])
         if reader.freezing and not collected:
             row[at] += 3 * len(kept)
         elif not reader.freezing:
