@@ -124,24 +124,20 @@ def hunt(
         found = _Hunt(run, policy, freezing=True).follow(
             recognise=recognise, is_known=is_known, bounded=bounded
         )
-        if found.reason == _DIES_IN_PART:
-            # Frozen, what dies late hides what doesn't: once more without, while runs and time are left.
-            policy = _left_of(policy, runs=found.runs, spent_s=stopwatch.worked_s())
-            if policy.most_runs < 1:
-                return replace(found, status="clean", reason=_DIES, bytes_per_run=0.0, blocks_per_run=0.0)
+        is_in_doubt = found.reason == _DIES_IN_PART
+        is_refused = found.status == "unclear" and found.runs == 1
+        if (is_in_doubt or is_refused) and policy.most_runs > found.runs:
+            # Frozen, what dies late hides what stays, and what inspects the collector may behave
+            # differently: once more without.
+            if is_in_doubt:
+                policy = _left_of(policy, runs=found.runs, spent_s=stopwatch.worked_s())
             again = _Hunt(run, policy, freezing=False).follow(
                 recognise=None, is_known=is_known, bounded=bounded
             )
-            if again.status != "leaking":
-                again = replace(again, status="clean", reason=_DIES, bytes_per_run=0.0, blocks_per_run=0.0)
-        elif found.status == "unclear" and found.runs == 1 and policy.most_runs > 1:
-            # Frozen, an operation that inspects the collector may behave differently: once more without.
-            again = _Hunt(run, policy, freezing=False).follow(
-                recognise=None, is_known=is_known, bounded=bounded
-            )
-        else:
-            return found
-        return replace(again, runs=again.runs + found.runs)
+            found = replace(again, runs=again.runs + found.runs)
+        if is_in_doubt and found.status != "leaking":
+            return replace(found, status="clean", reason=_DIES, bytes_per_run=0.0, blocks_per_run=0.0)
+        return found
     finally:
         # The operation may have switched the collector off, or on.
         if was_enabled:
@@ -167,24 +163,26 @@ class _Hunt:
         self, *, recognise: Recognise | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
     ) -> LeakAnalysis:
         """Run, read and decide until there is a verdict."""
-        # Unfrozen, each reading is of what a full collection left: there is nothing to prove by another.
-        policy, proof_from, proof_start, doubted = self._policy, 0, None, not self._reader.freezing
+        policy, proof_from, proof_start = self._policy, 0, None
+        suspected = doubted = False
         with self._reader as reader:
             while True:
                 # The readings aren't kept: what is counted next must not contain them.
                 step = next_step(self._readings(), policy)
                 if step.action != "run":
                     break
-                if step.suspected and proof_start is None:
-                    proof_start, proof_from = self._count_unfrozen(), self._runs
-                if not doubted and step.suspected and self._runs - proof_from >= policy.leak_runs:
+                if step.suspected and not suspected:
+                    suspected, proof_from = True, self._runs
+                    # Unfrozen, each reading is of what a full collection left: another proves nothing.
+                    proof_start = self._count_unfrozen() if reader.freezing else None
+                enough = step.suspected and self._runs - proof_from >= policy.leak_runs
+                if proof_start is not None and not doubted and enough:
                     doubted = True
-                    assert proof_start is not None
                     # What dies is known to by now: no need to follow it for 1,300 runs.
                     if died := self._has_died(proof_start, proof_from):
                         return died
                     continue
-                if is_known is not None and step.suspected and self._runs - proof_from >= policy.leak_runs:
+                if is_known is not None and enough:
                     if self._is_known(is_known):
                         policy = replace(policy, shape_runs=self._runs_to_measure(), shape_s=0.0)
                     is_known = None
@@ -200,9 +198,7 @@ class _Hunt:
                 return self._conclude("clean")
             if step.action == "unclear":
                 return self._conclude("unclear", reason=step.reason, signals=step.signals)
-            assert proof_start is not None or proof_from == 0
-            proof_end = self._count_unfrozen()
-            proven = _differences(proof_start, proof_end) if proof_start and reader.freezing else {}
+            proven = {} if proof_start is None else _differences(proof_start, self._count_unfrozen())
             seen = _seen(self._readings(), proof_from)
             reader.thaw()
             try:

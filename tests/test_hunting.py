@@ -17,6 +17,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -46,6 +47,36 @@ def hunted(operation: Callable[[], object], *, policy: Policy = BRIEF) -> LeakAn
         operation()
 
     return hunt(run, policy=policy)
+
+
+class Change(Protocol):
+    """What alters a reading, taken while thawed for a count or not."""
+
+    def __call__(self, reader: ExactReader, row: array[float], at: int, *, thawed: bool) -> None: ...
+
+
+def change_readings(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
+    """Have each reading altered once it is taken."""
+    thaw, freeze, read = ExactReader.thaw, ExactReader.freeze, ExactReader.read
+    thawed = False
+
+    def note_thaw(reader: ExactReader) -> None:
+        nonlocal thawed
+        thawed = True
+        thaw(reader)
+
+    def note_freeze(reader: ExactReader) -> None:
+        nonlocal thawed
+        thawed = False
+        freeze(reader)
+
+    def read_changed(reader: ExactReader, row: array[float], at: int, **options: bool) -> None:
+        read(reader, row, at, **options)
+        change(reader, row, at, thawed=thawed)
+
+    monkeypatch.setattr(ExactReader, "thaw", note_thaw)
+    monkeypatch.setattr(ExactReader, "freeze", note_freeze)
+    monkeypatch.setattr(ExactReader, "read", read_changed)
 
 
 # -------------------------------------------------------------------- leaks
@@ -414,31 +445,16 @@ def test_what_another_thread_holds_for_a_moment_hides_no_leak(
     kept: list[object], monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """Thirty blocks in one reading are more than half of what twenty runs leave."""
-    thaw, freeze, read = ExactReader.thaw, ExactReader.freeze, ExactReader.read
     held = {"count": 30, "last": 0} if when.startswith("in the count") else {"count": 0, "last": 30}
-    counting = False
 
-    def begin_count(reader: ExactReader) -> None:
-        nonlocal counting
-        counting = True
-        thaw(reader)
-
-    def end_count(reader: ExactReader) -> None:
-        nonlocal counting
-        counting = False
-        freeze(reader)
-
-    def read_beside_another(reader: ExactReader, row: array[float], at: int, **options: bool) -> None:
-        read(reader, row, at, **options)
-        if counting:
+    def add_what_is_held(reader: ExactReader, row: array[float], at: int, *, thawed: bool) -> None:
+        if thawed:
             row[at] += held["count"]
             held["count"] = 0
         elif len(kept) == 40:
             row[at] += held["last"]
 
-    monkeypatch.setattr(ExactReader, "thaw", begin_count)
-    monkeypatch.setattr(ExactReader, "freeze", end_count)
-    monkeypatch.setattr(ExactReader, "read", read_beside_another)
+    change_readings(monkeypatch, add_what_is_held)
     ends = threading.Event()
     other = threading.Thread(target=ends.wait)
     other.start()
@@ -457,20 +473,18 @@ def test_resident_memory_that_creeps_where_blocks_come_and_go_is_no_leak(
     monkeypatch: pytest.MonkeyPatch, page_share: float, status: str
 ) -> None:
     """Classes that are made and dropped: 590 bytes per run over 1,200 runs, in two tries of eight."""
-    read, runs = ExactReader.read, itertools.count()
     done = 0
 
     def run() -> None:
         nonlocal done
-        done = next(runs) + 1
+        done += 1
 
-    def read_what_creeps(reader: ExactReader, row: array[float], at: int, **options: bool) -> None:
-        read(reader, row, at, **options)
+    def creep(reader: ExactReader, row: array[float], at: int, *, thawed: bool) -> None:
         row[at] = 1000 + 10 * min(done, 400)  # a memo that has filled
         row[at + 1] = 0
         row[at + 2] = row[at + 3] = 4096 * page_share * done
 
-    monkeypatch.setattr(ExactReader, "read", read_what_creeps)
+    change_readings(monkeypatch, creep)
     assert hunt(run, first_run_s=0.001).status == status
 
 
@@ -478,31 +492,19 @@ def test_a_leak_beside_more_that_dies_late_is_found(
     kept: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frozen, three blocks per run are seen that a full collection is without, and one that stays."""
-    thaw, freeze, read = ExactReader.thaw, ExactReader.freeze, ExactReader.read
-    collected, pause_s = False, 0.0
+    pause_s = 0.0
 
-    def thaw_all(reader: ExactReader) -> None:
-        nonlocal collected
-        collected = True
-        thaw(reader)
-
-    def freeze_all(reader: ExactReader) -> None:
-        nonlocal collected
-        collected = False
-        freeze(reader)
-
-    def read_what_is_frozen(reader: ExactReader, row: array[float], at: int, **options: bool) -> None:
-        read(reader, row, at, **options)
+    def add_what_is_frozen(reader: ExactReader, row: array[float], at: int, *, thawed: bool) -> None:
         # Nothing of what else this process takes and gives back.
         row[at : at + 4] = array("d", [1000 + len(kept), 0, 0, 0])
-        if reader.freezing and not collected:
+        if reader.freezing and not thawed:
             row[at] += 3 * len(kept)
         elif not reader.freezing:
             time.sleep(pause_s)
 
-    monkeypatch.setattr(ExactReader, "thaw", thaw_all)
-    monkeypatch.setattr(ExactReader, "freeze", freeze_all)
-    monkeypatch.setattr(ExactReader, "read", read_what_is_frozen)
+    change_readings(monkeypatch, add_what_is_frozen)
+    # Full collections of all that the suite has loaded would take the hunt's time.
+    monkeypatch.setattr(ExactReader, "settle", lambda reader: None)
     patient = replace(BRIEF, budget_s=60.0)
     analysis = hunt(lambda: kept.append(object()), first_run_s=0.001, policy=patient)
     assert analysis.status == "leaking", analysis
