@@ -321,7 +321,7 @@ class _Hunt:
                 over = index == last or worked_s() > until_s
                 if not each and not over:
                     continue
-            # Before what is let go of for good: in Python 3.13 one reading of 300 had a block more, of a float
+            # Before what is dead is let go of: in Python 3.13 one reading of 300 had a block more, a float
             # that this had made.
             rows[at + _ELAPSED] = worked_s()
             reader.settle()

@@ -25,7 +25,7 @@ from pytest_memalert.model import (
     Survivor,
 )
 from pytest_memalert.records import record
-from pytest_memalert.units import format_mean, format_quantity, format_size
+from pytest_memalert.units import format_limit, format_mean, format_quantity, format_size, is_decimal
 
 __all__ = [
     "LEAK_METRICS",
@@ -319,30 +319,31 @@ def describe(breach: Breach, subject: str, *, metrics: Mapping[str, Metric] = ME
 def describe_leak(breach: Breach, subject: str, leak: LeakVerdict) -> str:
     """Return one line: which test leaks, how much in each run, against what."""
     rule = breach.rule
+    unit = METRICS[rule.metric].unit
+    tells_limit = bool(rule.threshold) and rule.metric != "leak_rate_bytes_per_hour"
+    decimal = tells_limit and is_decimal(rule.threshold, unit)
     amounts = []
     if leak.bytes_per_run:
-        amounts.append(format_size(leak.bytes_per_run))
+        amounts.append(format_size(leak.bytes_per_run, decimal=decimal))
     if leak.blocks_per_run:
         amounts.append(f"{format_mean(leak.blocks_per_run)} block{'s' if leak.blocks_per_run != 1 else ''}")
     lost = f"{' in '.join(amounts)} per run" if amounts else leak.reason  # which says per run itself
     text = f"{subject}: leaks {lost}"
-    if rule.threshold and rule.metric != "leak_rate_bytes_per_hour":
-        unit = METRICS[rule.metric].unit
-        return f"{text} (limit {format_quantity(rule.threshold, unit)})"
-    return text
+    return f"{text} (limit {format_limit(rule.threshold, unit)})" if tells_limit else text
 
 
 def _tell_pace(breach: Breach) -> tuple[str, ...]:
     """Return how fast a leak is where a rule asks for that: for the headline of a quick test too large."""
     if breach.rule.metric != "leak_rate_bytes_per_hour":
         return ()
-    pace, limit = (format_size(size) for size in (breach.observed, breach.rule.threshold))
-    return (f"{pace}/hour at its own pace, over the limit of {limit}/hour",)
+    pace, limit = _told_apart(breach.observed, breach.rule.threshold, METRICS[breach.rule.metric])
+    return (f"{pace} at its own pace, over the limit of {limit}",)
 
 
 def _told_apart(observed: float, limit: float, metric: Metric) -> tuple[str, str]:
     """Return both as text; as bare numbers, no longer than it takes, where rounding would show them equal."""
-    texts = format_quantity(observed, metric.unit), format_quantity(limit, metric.unit)
+    unit, decimal = metric.unit, is_decimal(limit, metric.unit)
+    texts = format_quantity(observed, unit, decimal=decimal), format_quantity(limit, unit, decimal=decimal)
     digits = 2
     while texts[0] == texts[1] and observed != limit and digits < 17:
         digits += 1

@@ -10,9 +10,11 @@ __all__ = [
     "UNIT_EXAMPLES",
     "Unit",
     "format_duration",
+    "format_limit",
     "format_mean",
     "format_quantity",
     "format_size",
+    "is_decimal",
     "parse_duration",
     "parse_quantity",
     "parse_ratio",
@@ -55,6 +57,8 @@ _SIZES = {
     "gib": 2**30,
     "tib": 2**40,
 }
+_DECIMAL_NAMES = ("B", "kB", "MB", "GB")
+_BINARY_NAMES = ("B", "KiB", "MiB", "GiB")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}
 _SECONDS |= {"hours": 3600.0, "d": 86400.0, "day": 86400.0, "days": 86400.0}
 # No quantity of a program comes near; below it, no arithmetic on one overflows.
@@ -112,15 +116,23 @@ def parse_ratio(value: object) -> float:
     return number / 100 if word else number
 
 
-def format_size(size_bytes: float) -> str:
-    """Return a size for people: ``"512 B"``, ``"1.5 KiB"``, ``"-3.2 MiB"``."""
+def format_size(size_bytes: float, *, decimal: bool = False) -> str:
+    """Return a size for people: ``"512 B"``, ``"1.5 KiB"``, ``"-3.2 MiB"``, or ``decimal`` ``"1.5 kB"``."""
+    base, names = (1000, _DECIMAL_NAMES) if decimal else (1024, _BINARY_NAMES)
     amount = float(size_bytes)
-    for name in ("B", "KiB", "MiB", "GiB"):
-        if abs(amount) < 999.5 or name == "GiB":
+    for name in names:
+        if abs(amount) < 999.5 or name == names[-1]:
             break
-        amount /= 1024
+        amount /= base
     # A thousand and more of a unit would be shown as four digits: the next one says it shorter.
     return f"{_short(amount)} {name}"
+
+
+def is_decimal(limit: float, unit: Unit) -> bool:
+    """Return whether a limit was written in decimal units of bytes, as what breaks it is to be shown."""
+    if unit not in ("bytes", "bytes/s", "bytes/hour"):
+        return False
+    return parse_size(format_size(limit)) != limit == parse_size(format_size(limit, decimal=True))
 
 
 def format_mean(amount: float, *, signed: bool = False) -> str:
@@ -143,20 +155,25 @@ def format_duration(duration_s: float) -> str:
     return f"{minutes} min {seconds} s"
 
 
-def format_quantity(value: float, unit: Unit) -> str:
-    """Return a quantity of ``unit`` for people, its unit included."""
+def format_quantity(value: float, unit: Unit, *, decimal: bool = False) -> str:
+    """Return a quantity of ``unit`` for people, its unit included; sizes are binary unless ``decimal``."""
     if unit == "bytes":
-        return format_size(value)
+        return format_size(value, decimal=decimal)
     if unit == "bytes/s":
-        return f"{format_size(value)}/s"
+        return f"{format_size(value, decimal=decimal)}/s"
     if unit == "bytes/hour":
-        return f"{format_size(value)}/hour"
+        return f"{format_size(value, decimal=decimal)}/hour"
     if unit == "seconds":
         return format_duration(value)
     if unit == "ratio":
         return f"{value:.2f}"
     # "1000000", not "1e+06".
     return f"{value:.0f}" if abs(value) >= 1e5 else f"{value:g}"
+
+
+def format_limit(limit: float, unit: Unit) -> str:
+    """Return a limit as it was written: ``"50 MB"``, not ``"47.7 MiB"``."""
+    return format_quantity(limit, unit, decimal=is_decimal(limit, unit))
 
 
 def _parse_rate(value: object, unit: Unit) -> float:

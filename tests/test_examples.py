@@ -58,7 +58,7 @@ NUMBERS = (
         r"\+[\d.,]+\s+blocks?(\s+and\s+\+[\d.,]+\s+bytes\s+of\s+heap)?\s+(in\s+each\s+of|per\s+run,\s+over)\s+[\d,]+",
         "+<n> in <n>",
     ),
-    (r"\b\d[\d,.]*\s*(B|KiB|MiB|GiB|TiB)\b", "<size>"),
+    (r"\b\d[\d,.]*\s*(B|KiB|MiB|GiB|kB|MB|GB|TiB)\b", "<size>"),
     (r"\b\d[\d,.]*\s+(us|ms|s|min)\b(\s+\d+\s+s\b)?", "<time>"),
     (r"\bin \d[\d.]*s\b( \(\d+:\d+:\d+\))?", "in <time>"),
     (r"\b\d[\d,.]*\s+(block|re-run|further run)s?\b", r"<n> \1s"),

@@ -531,7 +531,7 @@ def test_hunts_share_one_descriptor() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="allocates for a function that is called often")
 def test_readings_are_exact_to_the_block() -> None:
-    """Our own floats were a block more in one of 300 readings of Python 3.13: a leak was recognised by luck."""
+    """A float of our own was a block more in one of 300 readings of Python 3.13."""
     script = """
 from pytest_memalert.hunting import hunt
 from pytest_memalert.leaks import Policy

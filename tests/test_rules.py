@@ -302,6 +302,12 @@ def test_headline_says_which_test_what_how_much_and_against_what() -> None:
     assert describe(breach, NODEID) == f"{NODEID}: growth 4 MiB is over the limit of 1 MiB"
 
 
+def test_what_breaks_a_limit_is_shown_in_the_units_of_the_limit() -> None:
+    """A limit of "50 MB" that is told as 47.7 MiB is nobody's own."""
+    breach = Breach(rule=rule(threshold=5e7), observed=6e7)
+    assert describe(breach, NODEID) == f"{NODEID}: growth 60 MB is over the limit of 50 MB"
+
+
 def test_headline_tells_values_apart_that_round_to_the_same() -> None:
     """'1 MiB is over 1 MiB' would be nonsense."""
     assert "1,048,577 is over the limit of 1,048,576" in describe(

@@ -12,6 +12,7 @@ from pytest_memalert.units import (
     UNIT_EXAMPLES,
     Unit,
     format_duration,
+    format_limit,
     format_quantity,
     format_size,
     parse_duration,
@@ -51,6 +52,14 @@ def test_law_the_case_of_a_size_unit_means_nothing(number: int, name: str, data:
 @given(st.integers(0, 10**15))
 def test_law_a_bare_number_is_bytes_as_text_and_as_number(size_bytes: int) -> None:
     assert parse_size(size_bytes) == parse_size(str(size_bytes)) == size_bytes
+
+
+@given(st.integers(1, 999), st.sampled_from(["kB", "MB", "GB", "KiB", "MiB", "GiB"]))
+def test_law_a_limit_is_shown_as_it_was_written(number: int, name: str) -> None:
+    # "512 kB" and "500 KiB" are the same.
+    shown = format_limit(parse_size(f"{number} {name}"), "bytes")
+    assert parse_size(shown) == number * SIZES[name]
+    assert shown == f"{number} {name}" or name == "kB"
 
 
 @given(st.integers(0, 10**15))

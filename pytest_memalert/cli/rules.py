@@ -18,7 +18,7 @@ from pytest_memalert.limits import RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule
 from pytest_memalert.settings import OPTIONS, Option, Settings, read_pyproject, read_settings
-from pytest_memalert.units import format_quantity, format_size
+from pytest_memalert.units import format_limit
 
 __all__ = ["RULES_FORMAT", "rules"]
 
@@ -122,7 +122,7 @@ def _origins(rule: AlertRule, table: Mapping[str, Any]) -> dict[str, str]:
 def _rule_lines(rule: AlertRule, origins: Mapping[str, str]) -> Iterator[str]:
     """Yield what a rule says, and under it what isn't the default."""
     unit = METRICS[rule.metric].unit
-    limit = rule.against.text if rule.against else format_quantity(rule.threshold, unit)
+    limit = rule.against.text if rule.against else format_limit(rule.threshold, unit)
     off = "" if rule.enabled else "  (off)"
     yield f"{rule.name}  {rule.severity.value}{off}"
     yield f"  {rule.metric} {rule.condition.value} {limit}"
@@ -130,7 +130,7 @@ def _rule_lines(rule: AlertRule, origins: Mapping[str, str]) -> Iterator[str]:
         yield f"  not judged while the history has fewer than {rule.against.minimum} earlier runs"
     if rule.min_growth is not None:
         metric = METRICS[rule.metric].spike or "growth_bytes"
-        yield f"  silent while {metric} is {format_size(rule.min_growth)} or less"
+        yield f"  silent while {metric} is {format_limit(rule.min_growth, 'bytes')} or less"
     if rule.scope == "session":
         yield "  judged once, over the whole session"
     if rule.tests:

@@ -11,7 +11,7 @@ from pytest_memalert.plugin.rerun_costs import RerunCosts
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.rules import REARM_SHARE, already_above, tell_crossing
-from pytest_memalert.units import format_size
+from pytest_memalert.units import format_limit
 
 __all__ = ["MUCH_BYTES", "ResidentLines"]
 
@@ -81,8 +81,9 @@ class ResidentLines:
             if not own and key in self._told:
                 continue
             about = rule.origin if own else f"rule {rule.name!r} ({rule.severity.value})"
+            limit = format_limit(rule.threshold, "bytes")
             text = (
-                f"resident memory was already over the limit of {format_size(rule.threshold)} ({about}) "
+                f"resident memory was already over the limit of {limit} ({about}) "
                 f"before {measurement.nodeid} began: it is not blamed"
             )
             notes.append(Note(kind="already_above", nodeid=measurement.nodeid if own else None, text=text))

@@ -333,6 +333,8 @@ class Worker:
                 self._started_tracing = True
         else:
             readings.discard("traced")
+        if self._sampler is not None:
+            self._sampler.close()  # of a start that failed
         # What malloc holds free would hide the peaks of the first tests.
         trim_heap()
         self._sampler = sampler = Sampler(
@@ -350,7 +352,6 @@ class Worker:
             report_trouble=self._report_trouble,
             note=None if self._whole is None else self._whole.note_fixture,
         )
-        self._meter = meter = Meter(self._given, sampler, self._fixtures, keeps_peaks=self._whole is not None)
         past = None
         if any(rule.against is not None for rule in in_force):
             from pytest_memalert.plugin.past import read_past_of_tests
@@ -360,6 +361,8 @@ class Worker:
         if self._whole is not None:
             self._judge.learn_collected(self._whole.nodeids)
         self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
+        # Only now: where any of this failed, the next test tries again, and is told of as well.
+        self._meter = meter = Meter(self._given, sampler, self._fixtures, keeps_peaks=self._whole is not None)
         age_all()
         return meter
 

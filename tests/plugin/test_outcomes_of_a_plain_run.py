@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from pytest_memalert.plugin.judging import Judge
 
 if TYPE_CHECKING:
     from tests.conftest import Inner
@@ -269,3 +271,23 @@ def test_trouble_of_ours_with_a_wide_fixture_is_none_of_the_fixture(
     done = serial.run()
     done.assert_outcomes(passed=1, errors=1, warnings=1)
     done.stdout.fnmatch_lines(["*the user's own", "*memalert could not judge a test (LookupError: our own)*"])
+
+
+def test_trouble_of_ours_with_the_start_costs_the_first_test_alone(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told of once, and no later test was measured or judged, without a word."""
+    troubles = [LookupError("our own")]
+
+    class Troubled(Judge):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            if troubles:
+                raise troubles.pop()
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr("pytest_memalert.plugin.worker.Judge", Troubled)
+    serial.write("def test_first(): pass\ndef test_second(): pass\n")
+    done = serial.run()
+    done.assert_outcomes(passed=2, warnings=1)
+    done.stdout.fnmatch_lines(["*memalert could not judge a test (LookupError: our own)*"])
+    assert list(serial.tests()) == ["test_second"]
