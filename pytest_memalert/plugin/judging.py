@@ -265,7 +265,7 @@ class Judge:
             case.measurement = replace(case.measurement, leak=LeakVerdict(reason=no_budget))
             return
         case.leak = analysis = self._leak_check.check(
-            case.item, case.limits, first_run_s=values["duration_s"], budget_s=self._costs.left_s()
+            case.item, case.limits, values=values, budget_s=self._costs.left_s()
         )
         case.reruns += analysis.runs
         if analysis.status == "leaking":

@@ -22,9 +22,11 @@ __all__ = ["LeakCheck"]
 
 # Suspects that turn out to be clean may take this share of the tests' own time, and this long at
 # the start, where most suspects are. Quick ones, as most are, have a purse of their own: a slow one or two
-# would leave them nothing.
+# would leave them nothing. And so have those that left much behind, for the same reason: one memo that
+# fills for 200 runs would leave a leak of 1 MB unchecked.
 _CLEARING_SHARE, _QUICK_S = 0.03, 0.05
-_CLEARING_S = (0.2, 0.4)  # slow ones, quick ones
+_LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000
+_CLEARING_S = {"slow": 0.2, "quick": 0.4, "large": 0.4}
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
 # knows of several, and wants to have the others another day. To recognise one again costs far less.
 _FINDING_SHARE, _FINDING_S = 0.1, 20.0
@@ -66,7 +68,7 @@ class LeakCheck:
         # Made with the engine, which is loaded for the first test that is checked: most sessions have none.
         self._explained: Explained | None = None
         self._tests_s = 0.0
-        self._clearing = tuple(_Purse(_CLEARING_SHARE, start_s) for start_s in _CLEARING_S)
+        self._clearing = {kind: _Purse(_CLEARING_SHARE, start_s) for kind, start_s in _CLEARING_S.items()}
         self._finding = _Purse(_FINDING_SHARE, _FINDING_S)
         self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
         self._pursuit = _Purse(_PURSUIT_SHARE)
@@ -90,13 +92,20 @@ class LeakCheck:
             return True
         return limits.leaks == "all" or any(rule.metric.startswith("leak_") for rule in limits.rules)
 
-    def has_time_to_clear(self, first_run_s: float) -> bool:
-        """Return whether a suspect of this duration may be run again, to clear it."""
-        purse = self._clearing[first_run_s <= _QUICK_S]
+    def has_time_to_clear(self, values: Mapping[str, float]) -> bool:
+        """Return whether a suspect with these figures may be run again, to clear it."""
+        first_run_s = values["duration_s"]
+        purse = self._purse_to_clear(values)
         if purse.spent_s == 0.0 and first_run_s <= _FIRST_S:
             return True  # a first run may have been slow for what it imported
         cost_s = first_run_s * (1 if first_run_s >= _LONG_RUN_S else 2)
         return purse.affords(cost_s, tests_s=self._tests_s)
+
+    def _purse_to_clear(self, values: Mapping[str, float]) -> _Purse:
+        blocks, heap_bytes = values.get("blocks_growth", 0.0), values.get("heap_growth_bytes", 0.0)
+        if blocks >= _LARGE_BLOCKS or heap_bytes >= _LARGE_BYTES:
+            return self._clearing["large"]
+        return self._clearing["quick" if values["duration_s"] <= _QUICK_S else "slow"]
 
     def learn(self, values: Mapping[str, float], *, leaks: bool = False) -> None:
         """Take in the figures of a test, as part of what the suite retains anyway unless it ``leaks``."""
@@ -106,11 +115,17 @@ class LeakCheck:
                 self._floor.learn(values)
 
     def check(
-        self, item: pytest.Item, limits: MarkerLimits, *, first_run_s: float, budget_s: float | None
+        self,
+        item: pytest.Item,
+        limits: MarkerLimits,
+        *,
+        values: Mapping[str, float],
+        budget_s: float | None,
     ) -> LeakAnalysis:
         """Return whether the test leaks, and where the leak comes from if it does.
 
-        ``budget_s`` is what is left of a budget that the user set.
+        ``values`` are the figures of its first run, ``budget_s`` is what is left of a budget that the user
+        set.
         """
         if self._explained is None:
             self._explained = _load_engine()
@@ -119,10 +134,11 @@ class LeakCheck:
         reason = can_rerun(item)
         if reason:
             return LeakAnalysis(status="unclear", reason=reason)
+        first_run_s = values["duration_s"]
         asked_for = self.is_asked_for(item.nodeid, limits)
         if not asked_for and budget_s is None:
             reason = None
-            if not self.has_time_to_clear(first_run_s):
+            if not self.has_time_to_clear(values):
                 reason = "running it again would take too much of the suite's time"
             elif not self._finding.affords(0.0, tests_s=self._tests_s):
                 reason = f"the leaks explained before took {self._finding.spent_s:.0f} s"
@@ -146,7 +162,7 @@ class LeakCheck:
             self._looking.spent_s += seconds
         if not asked_for:
             if analysis.status != "leaking":
-                self._clearing[first_run_s <= _QUICK_S].spent_s += seconds
+                self._purse_to_clear(values).spent_s += seconds
             elif self._explained.times > explained:
                 self._finding.spent_s += seconds
             if pursuing:

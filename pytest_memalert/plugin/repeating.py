@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,11 +134,13 @@ class Repeater:
         traced_peak_bytes = sampler.read_traced_peak()
         if sampler.peaks and window:
             sampler.peaks.close(window)
-        ended_s = elapsed_s()
+        ended = sampler.take()
         collect_all()
         trim_heap()
         after = sampler.take()
-        ours = Deduction(duration_s=after.at_s - ended_s)
+        ours = Deduction(duration_s=after.at_s - ended.at_s)
+        if "cpu_s" in ended.extra:  # without the collection's
+            after = replace(after, extra={**after.extra, "cpu_s": ended.extra["cpu_s"]})
         values = measure_test(
             before,
             after,

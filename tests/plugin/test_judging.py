@@ -698,3 +698,26 @@ def test_a_suspect_is_dismissed_by_its_first_flat_re_run(serial: Inner) -> None:
         assert (leak["status"], leak["reason"]) == ("clean", None)
         # Python 3.10 allocates for each function called 1,024 times: one run more may be in the midst of it.
         assert 1 <= leak["runs"] <= (2 if sys.version_info >= (3, 11) else 3)
+
+
+def test_processor_time_of_a_further_run_is_without_our_collection(serial: Inner) -> None:
+    """It walks through all that is alive: 0.1 s for a million lists, none of it the test's."""
+    serial.write(
+        """
+        import pytest, time
+
+        ALIVE = [[number] for number in range(1_000_000)]
+        RUNS = []
+
+        @pytest.mark.memalert(cpu="80 ms")
+        def test_slow_once():
+            RUNS.append(1)
+            until_s = time.process_time() + (0.1 if len(RUNS) == 1 else 0.01)
+            while time.process_time() < until_s:
+                pass
+        """
+    )
+    done = serial.run_apart(leaks=None)
+    done.assert_outcomes(passed=1)
+    (note,) = serial.report()["notes"]
+    assert note["kind"] == "one_time"

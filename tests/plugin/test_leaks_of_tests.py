@@ -243,6 +243,30 @@ def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
     done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 suspects unchecked, cost *"])
 
 
+def test_memo_that_fills_leaves_a_large_leak_its_time(serial: Inner) -> None:
+    """A hunt under way isn't ended by its share: the memo takes some hundred runs of 10 ms."""
+    serial.write(
+        """
+        import pytest, time
+
+        MEMO, KEPT, RUNS = {}, [], []
+
+        def test_memo():
+            RUNS.append(1)
+            MEMO.setdefault(len(RUNS) % 100, bytes(20_000))
+            until_s = time.process_time() + 0.01
+            while time.process_time() < until_s:
+                pass
+
+        @pytest.mark.memalert(runs=40)
+        def test_leaking():
+            KEPT.append(bytes(1_000_000))
+        """
+    )
+    serial.run(leaks="suspects")
+    assert serial.tests()["test_leaking"]["leak"]["status"] == "leaking"
+
+
 def test_leaks_found_by_default_take_no_more_than_their_share(
     serial: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
