@@ -172,7 +172,8 @@ def investigate(
             # What is bounded below its bound today may be at a bound of another's tomorrow: not kept.
             keeps = explained is not None and not explanation.bounded
             if keeps and (left_behind := composition or compose(run)[0]):
-                known.by_composition.setdefault(left_behind, []).append(_without_callers(explanation))
+                blocks = lost.get("blocks", 0.0)
+                known.by_composition.setdefault(left_behind, []).append(_to_recognise(explanation, blocks))
         if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
             return Excuse(reason="what remains was made by pytest or a plugin, not by the test")
         if explanation.bounded and _accounts_for(explanation.survivors, lost):
@@ -196,7 +197,7 @@ def investigate(
         return analysis
     return replace(
         analysis,
-        survivors=explanation.survivors,
+        survivors=_scaled(explanation, analysis.blocks_per_run),
         component=explanation.component,
         confidence=explanation.confidence,
         signature=explanation.signature,
@@ -227,7 +228,7 @@ def _remember(
         return
     size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / times
     familiar = _Familiar(
-        explanation=_without_callers(explanation),
+        explanation=_to_recognise(explanation, blocks),
         blocks=blocks / times,
         bytes=size_bytes,
         harmless=analysis.reason if harmless else None,
@@ -247,10 +248,25 @@ def _is_kept_alike(familiar: Explanation, keepers: frozenset[int]) -> bool:
     return bool(keepers & familiar.keepers) or not (keepers or familiar.keepers)
 
 
-def _without_callers(explanation: Explanation) -> Explanation:
-    """Return an explanation as it holds for other tests, which come to the same place by other ways."""
+def _to_recognise(explanation: Explanation, blocks: float) -> Explanation:
+    """Return an explanation as it holds for other tests, which come to the same place by other ways.
+
+    ``blocks`` is what the explained test leaves in each run; one that is known from another test keeps that
+    one's.
+    """
     shown = (replace(kind, allocated_at=kind.allocated_at[:1]) for kind in explanation.survivors)
-    return replace(explanation, survivors=tuple(shown))
+    return replace(explanation, survivors=tuple(shown), blocks_per_run=explanation.blocks_per_run or blocks)
+
+
+def _scaled(explanation: Explanation, blocks: float | None) -> tuple[Survivor, ...]:
+    """Return the survivors of a known leak, as many as a test leaves that does more of it, or less."""
+    if not blocks or not explanation.blocks_per_run:
+        return explanation.survivors
+    times = blocks / explanation.blocks_per_run
+    return tuple(
+        replace(kind, count=max(1, round(times * kind.count)), size_bytes=round(times * kind.size_bytes))
+        for kind in explanation.survivors
+    )
 
 
 def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -> bool:

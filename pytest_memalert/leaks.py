@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from statistics import median
 from typing import Literal
 
 from pytest_memalert.leak_readings import (
@@ -272,20 +271,21 @@ def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy
     size_bytes += _TYPICAL_BLOCK_BYTES * max(blocks, 0.0)
     if blocks >= policy.weak_blocks or size_bytes >= policy.weak_bytes:
         return None
-    return (
-        f"grows by about {blocks:,.0f} blocks and {size_bytes:,.0f} bytes per run: less than is pursued "
-        "in a suspect; --memalert-leaks=all decides"
-    )
+    told = f"{blocks:,.0f} {noun('blocks', one=round(blocks) == 1)} and {size_bytes:,.0f} bytes"
+    return f"grows by about {told} per run: less than is pursued in a suspect; --memalert-leaks=all decides"
 
 
 def _pace(points: Sequence[tuple[int, float]]) -> float:
     """Return the growth per run of a few runs; the first before them may still have filled a cache.
 
-    Where that is little, one run's noise could be most of it, and whether a small leak is pursued be chance.
+    Where that is little, one run's noise could be most of it, and whether a small leak is pursued be
+    chance: so the largest step is left out. (A buffer that makes room for several runs grows in some.)
     """
     mean = rate(points[0], points[-1])
     steps = single_increments(points)
-    return min(mean, median(steps)) if steps and mean < _PLAIN_BYTES else mean
+    if len(steps) < 2 or mean >= _PLAIN_BYTES:
+        return mean
+    return min(mean, (sum(steps) - max(steps)) / (len(steps) - 1))
 
 
 def shape_of(points: Sequence[tuple[int, float]], *, tolerance: float = 0.0) -> Shape:

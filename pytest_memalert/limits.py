@@ -300,9 +300,11 @@ def read_flag(value: object) -> bool:
 
 def read_text(value: object) -> str:
     """Return ``value`` if it is text and not blank; raises ValueError if not."""
-    if isinstance(value, str) and value.strip():
-        return value
-    raise ValueError(f"{value!r} is not a text; write one between quotes")
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text; write one between quotes")
+    if not value.strip():
+        raise ValueError(f"{value!r} is empty; write a text, or leave the key out")
+    return value
 
 
 def _read_texts(value: object) -> tuple[str, ...]:

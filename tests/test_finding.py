@@ -384,6 +384,9 @@ def test_a_test_that_leaks_the_same_twice_is_recognised_with_twice_the_size() ->
     assert twice.bytes_per_run == 2 * first.bytes_per_run
     assert twice.blocks_per_run == 2 * (first.blocks_per_run or 0)
     assert twice.signature == first.signature
+    (one,), (two,) = first.survivors, twice.survivors
+    assert (one.count, two.count) == (1, 2)
+    assert two.size_bytes == 2 * one.size_bytes
 
 
 def test_what_the_first_run_of_a_recognised_leak_leaves_once_is_no_part_of_it() -> None:

@@ -403,6 +403,12 @@ def test_a_brief_look_sees_what_bypasses_malloc() -> None:
     ) == (Step(action="clean"), 1)
 
 
+def test_a_buffer_that_makes_room_for_several_runs_is_pursued() -> None:
+    """Most runs add nothing: their median says that there is no growth at all."""
+    readings = script(lambda n: {"blocks": 0.0, "heap": 60_000.0 * (n // 3)}, runs=32)
+    assert next_step(readings, SUSPECT).suspected
+
+
 def test_a_fall_is_no_weak_growth_where_all_growth_is_pursued() -> None:
     blocks_left = [0.0, 1.0, 5.0, 6.0, -3.0, -3.0]
     heap_left = [0.0, 4200.0, -1400.0, 1400.0, 2800.0, -2100.0]

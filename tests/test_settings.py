@@ -602,7 +602,7 @@ def test_law_the_closest_marker_wins_key_by_key(layers: list[dict[str, object]])
         ({"runs": 0}, "memalert(runs=...): 0 is not a count of 1 or more"),
         ({"runs": True}, "memalert(runs=...): True is not a count of 1 or more"),
         ({"warmups": -1}, "memalert(warmups=...): -1 is not a count of 0 or more"),
-        ({"reason": ""}, "memalert(reason=...): '' is not a text"),
+        ({"reason": ""}, "memalert(reason=...): '' is empty"),
     ],
 )
 def test_a_wrong_keyword_is_told_with_place_and_remedy(keywords: dict[str, object], problem: str) -> None:

@@ -112,7 +112,8 @@ class Explanation:
     or their plugins, and that no variable of the user's holds it: those survivors are in
     ``framework_survivors``, and raise nothing. ``bounded`` is set where every survivor is held by something
     that evicts, and that is not yet full. ``keepers`` are the identities of
-    what was there before and holds the survivors: by them is the leak recognised.
+    what was there before and holds the survivors: by them is the leak recognised. ``blocks_per_run`` is what
+    the explained operation left, where that is kept for the recognition.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
 
@@ -128,6 +129,7 @@ class Explanation:
     keepers: frozenset[int] = frozenset()
     confidence: float = 0.0
     runs: int = 0
+    blocks_per_run: float = 0.0
     reason: str | None = None
 
 

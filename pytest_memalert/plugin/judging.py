@@ -42,7 +42,7 @@ from pytest_memalert.rules import (
     mute,
     rules_for_test,
 )
-from pytest_memalert.units import format_quantity, format_size
+from pytest_memalert.units import format_quantity, format_size, is_decimal
 
 if TYPE_CHECKING:
     from pytest_memalert.baseline import Entry
@@ -267,7 +267,7 @@ class Judge:
         case.leak = analysis = self._leak_check.check(
             case.item, case.limits, values=values, budget_s=self._costs.left_s()
         )
-        case.reruns += analysis.runs
+        case.reruns += self._leak_check.last_runs
         if analysis.status == "leaking":
             values = {
                 **values,
@@ -349,10 +349,11 @@ class Judge:
         metric = self._given.metrics[breach.rule.metric]
         evidence = []
         if breach.repeated:
-            first = format_quantity(measurement.values[metric.name], metric.unit)
+            decimal = is_decimal(breach.rule.threshold, metric.unit)
+            first = format_quantity(measurement.values[metric.name], metric.unit, decimal=decimal)
             bound = "at most" if breach.rule.condition is AlertCondition.LESS_THAN else "at least"
             further = "the further run" if breach.repeated == 1 else f"each of {breach.repeated} further runs"
-            least = format_quantity(breach.observed, metric.unit)
+            least = format_quantity(breach.observed, metric.unit, decimal=decimal)
             evidence.append(f"{first} in the first run, {bound} {least} in {further}")
         advice = []
         phases = {phase: size for phase, size in measurement.phases.items() if size >= 2**20}

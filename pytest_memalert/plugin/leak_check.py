@@ -72,6 +72,8 @@ class LeakCheck:
         self._finding = _Purse(_FINDING_SHARE, _FINDING_S)
         self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
         self._pursuit = _Purse(_PURSUIT_SHARE)
+        #: How often the last test that was checked was run, to explain its leak included.
+        self.last_runs = 0
 
     def may_repeat(self, limits: MarkerLimits) -> bool:
         """Return whether the settings and the test's marker let it be run again."""
@@ -127,6 +129,7 @@ class LeakCheck:
         ``values`` are the figures of its first run, ``budget_s`` is what is left of a budget that the user
         set.
         """
+        self.last_runs = 0
         if self._explained is None:
             self._explained = _load_engine()
         from pytest_memalert.plugin.rerun import can_rerun
@@ -186,16 +189,19 @@ class LeakCheck:
             def run() -> str | None:
                 return rerunner.run().objection
 
-            return investigate(
-                run,
-                warmups=limits.warmups,
-                runs=limits.runs,
-                budget_s=budget_s,
-                first_run_s=first_run_s,
-                policy=policy,
-                explained=self._explained,
-                root=item.config.rootpath,
-            )
+            try:
+                return investigate(
+                    run,
+                    warmups=limits.warmups,
+                    runs=limits.runs,
+                    budget_s=budget_s,
+                    first_run_s=first_run_s,
+                    policy=policy,
+                    explained=self._explained,
+                    root=item.config.rootpath,
+                )
+            finally:
+                self.last_runs = rerunner.runs
 
     def _has_time_to_pursue(self) -> bool:
         return self._pursuit.affords(_PURSUIT_S, tests_s=self._tests_s)

@@ -243,6 +243,24 @@ def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
     done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 suspects unchecked, cost *"])
 
 
+def test_runs_that_explain_a_leak_are_counted_as_re_runs(serial: Inner) -> None:
+    """Whatever a test does, it does as often as is told, and once for itself."""
+    serial.write(
+        FEW_RUNS
+        + """
+KEPT = []
+
+def test_leaking():
+    KEPT.append([object() for _ in range(300)])
+    with open("times", "a") as file:
+        file.write("x")
+"""
+    )
+    serial.run(leaks="suspects")
+    times = len((serial.pytester.path / "times").read_text())
+    assert serial.report()["totals"]["reruns"] == times - 1 > serial.tests()["test_leaking"]["leak"]["runs"]
+
+
 def test_memo_that_fills_leaves_a_large_leak_its_time(serial: Inner) -> None:
     """A hunt under way isn't ended by its share: the memo takes some hundred runs of 10 ms."""
     serial.write(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from array import array
 from typing import Any
 
 import pytest
@@ -116,6 +117,13 @@ class Rerunner:
         self._before: tuple[Undo, ...] = ()
         self._own_protocols: tuple[Any, ...] = ()
         self._reports = ReportEar()
+        # A number of its own would be a block of memory from the 257th run on.
+        self._runs = array("q", [0])
+
+    @property
+    def runs(self) -> int:
+        """Return how often the item was run again so far."""
+        return self._runs[0]
 
     def __enter__(self) -> Rerunner:
         """Take note of what is there, and turn off what would tell of the re-runs; return this object."""
@@ -163,6 +171,7 @@ class Rerunner:
         session of which the item's own run didn't want an end goes on.
         """
         item = self._item
+        self._runs[0] += 1
         for prepare in self._before:
             prepare()
         started_s = elapsed_s()
