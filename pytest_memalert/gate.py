@@ -38,6 +38,7 @@ __all__ = [
     "decide_peaks",
     "figures_of_leak",
     "find_excesses",
+    "gives_back",
     "has_leak",
     "is_peak_odd",
     "is_unsteady",
@@ -270,6 +271,22 @@ def without_fragments(values: Mapping[str, float]) -> dict[str, float]:
     if not (0 < unexplained_bytes <= _FRAGMENTED_SHARE * peak or (unexplained_bytes <= 0 and are_compared)):
         return dict(values)
     return {**values, "growth_bytes": heap_bytes}  # blocks are a figure of their own
+
+
+def gives_back(figures: Sequence[Mapping[str, float]]) -> bool:
+    """Return whether what further runs grew by was not there any more when the next one began.
+
+    An allocator's arenas become resident in each run, and are given back between two: the level after all of
+    them is that after the first. Only where neither the heap nor blocks account for it.
+    """
+    later = figures[1:]
+    levels = [values.get("rss_bytes") for values in figures]
+    if not later or levels[0] is None or levels[-1] is None:
+        return False
+    grown_bytes = sum(values.get("rss_growth_bytes", 0.0) for values in later)
+    held_bytes = sum(values.get("heap_growth_bytes", 0.0) for values in later)
+    held_bytes += _LARGEST_BLOCK_BYTES * sum(values.get("blocks_growth", 0.0) for values in later)
+    return max(held_bytes, levels[-1] - levels[0]) < grown_bytes / 2
 
 
 def is_unsteady(entry: Entry) -> bool:

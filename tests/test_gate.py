@@ -21,6 +21,7 @@ from pytest_memalert.gate import (
     decide_peaks,
     figures_of_leak,
     find_excesses,
+    gives_back,
     has_leak,
     is_peak_odd,
     keep_written,
@@ -294,6 +295,33 @@ def test_small_objects_of_a_known_leak_are_no_growth_of_bytes() -> None:
     assert find_excesses("a::test", known, OF_TESTS, figures_of_leak(leak, known)) == ()
     (found, *_) = find_excesses("a::test", entry(), OF_TESTS, figures_of_leak(leak, entry()))
     assert found.status == "regression"
+
+
+@pytest.mark.parametrize(
+    ("level_step", "heap_growth", "blocks_growth", "given_back"),
+    [
+        (0, 0, 0, True),
+        (290_000, 0, 0, False),
+        (0, 290_000, 0, False),
+        (0, 0, 700, False),
+        (-50_000, 0, 3, True),
+    ],
+)
+def test_growth_that_is_gone_when_the_next_run_begins_is_none(
+    level_step: int, heap_growth: int, blocks_growth: int, given_back: bool
+) -> None:
+    """Arenas that each run makes resident, eight times by the same 284 KiB, were told as growth."""
+    figures = [
+        {
+            "rss_bytes": 50_000_000.0 + level_step * run,
+            "rss_growth_bytes": 290_000.0,
+            "heap_growth_bytes": float(heap_growth),
+            "blocks_growth": float(blocks_growth),
+        }
+        for run in range(8)
+    ]
+    assert gives_back(figures) == given_back
+    assert not gives_back(figures[:1])
 
 
 @pytest.mark.parametrize(

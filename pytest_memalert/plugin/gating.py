@@ -17,6 +17,7 @@ from pytest_memalert.gate import (
     decide_peaks,
     figures_of_leak,
     find_excesses,
+    gives_back,
     has_leak,
     is_peak_odd,
     match_renamed,
@@ -294,6 +295,8 @@ class Gate:
             wanted = _CLOSE_PEAK_RUNS if close and taken_s < _CLOSE_S else _PEAK_RUNS
             peak_is_decided = not odd or count >= wanted
             if peak_is_decided and (not left or enough):
+                if gives_back(runs.figures):
+                    left.pop("growth_bytes", None)
                 return (peaks if odd else ()), tuple(left.values()), None
 
     def _hold_once(
