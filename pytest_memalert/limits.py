@@ -303,7 +303,7 @@ def read_text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not a text; write one between quotes")
     if not value.strip():
-        raise ValueError(f"{value!r} is empty; write a text, or leave the key out")
+        raise ValueError(f"{value!r} is empty; write a text")
     return value
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "already_above",
     "find_breaches",
     "find_gaps",
+    "find_idle_rules",
     "fingerprint",
     "group_leaks",
     "group_notes",
@@ -217,6 +218,21 @@ def find_gaps(
             )
         )
     return tuple(notes)
+
+
+def find_idle_rules(rules: Iterable[AlertRule], tests: Sequence[Measurement]) -> tuple[Note, ...]:
+    """Return a note for each rule that is for certain tests, none of which ran: a misspelt glob, say."""
+    return tuple(
+        Note(
+            kind="no_data",
+            nodeid=None,
+            text=f"{rule.origin} is for tests {', '.join(rule.tests)}, of which none ran; it was not judged",
+        )
+        for rule in rules
+        if rule.enabled
+        and rule.tests
+        and not any(matches(test.nodeid, pattern) for test in tests for pattern in rule.tests)
+    )
 
 
 def group_notes(notes: Iterable[Note]) -> tuple[Note, ...]:

@@ -236,7 +236,7 @@ def test_every_problem_is_told_at_once_with_its_place() -> None:
             f"{NAME}: acknowledged[0].fingerprint: 'two words' is not a fingerprint; copy it from the alert, "
             "or from: memalert history"
         ),
-        f"{NAME}: acknowledged[0].reason: ' ' is not a text; write one between quotes",
+        f"{NAME}: acknowledged[0].reason: ' ' is empty; write a text",
         f"{NAME}: acknowledged[0].until: 'soon' is not a date; write it as 2027-01-31",
         f"{NAME}: acknowledged[0].metric: unknown metric 'peak_byte'; did you mean 'peak_bytes'?",
         (

@@ -29,7 +29,7 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.remembering import history_path, note_idle_acknowledgments, remember
+from pytest_memalert.plugin.remembering import history_path, note_idle, remember
 from pytest_memalert.plugin.reporting import append_summary, locate, write_reports
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, tell_trouble
 from pytest_memalert.plugin.trending import note_trends
@@ -245,7 +245,7 @@ class Controller:
             gate=gate,
             commit=read_commit(self._config.rootpath, os.environ),
         )
-        run = note_idle_acknowledgments(self._config, self._given, run)
+        run = note_idle(self._config, self._given, run)
         try:
             return note_trends(self._config, self._given, run)
         except Exception as trouble:

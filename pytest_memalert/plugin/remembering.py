@@ -13,11 +13,12 @@ from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import HistoryError, describe_exception
 from pytest_memalert.model import AlertLife, Run
 from pytest_memalert.plugin.options import Given
+from pytest_memalert.rules import find_idle_rules
 
 if TYPE_CHECKING:
     from pytest_memalert.history import Past
 
-__all__ = ["history_path", "note_idle_acknowledgments", "remember"]
+__all__ = ["history_path", "note_idle", "remember"]
 
 
 def remember(
@@ -85,14 +86,14 @@ def history_path(config: pytest.Config, given: Given) -> Path | None:
     return (config.invocation_params.dir if by_hand else config.rootpath) / settings.history
 
 
-def note_idle_acknowledgments(config: pytest.Config, given: Given, run: Run) -> Run:
-    """Return the run with a note for each acknowledgment that has expired or is unused."""
-    if not given.acknowledgments:
-        return run
-    from pytest_memalert.acknowledgments import find_idle
-
+def note_idle(config: pytest.Config, given: Given, run: Run) -> Run:
+    """Return the run with a note for each rule that no test was for, and each idle acknowledgment."""
     option = config.option
     chosen = [getattr(option, name, None) for name in ("keyword", "markexpr", "lf", "deselect")]
     is_whole = not any(chosen) and config.args_source is not pytest.Config.ArgsSource.ARGS
-    notes = find_idle(given.acknowledgments, run, today=utc_now().date(), is_whole=is_whole)
-    return replace(run, notes=(*run.notes, *notes))
+    notes = find_idle_rules(given.settings.rules, run.tests) if is_whole and run.tests else ()
+    if given.acknowledgments:
+        from pytest_memalert.acknowledgments import find_idle
+
+        notes += find_idle(given.acknowledgments, run, today=utc_now().date(), is_whole=is_whole)
+    return replace(run, notes=(*run.notes, *notes)) if notes else run

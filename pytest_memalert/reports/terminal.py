@@ -49,6 +49,7 @@ _NOTE_WORDS = {
     "no_data": "without data",
     "no_history": "without enough history",
     "unclear": "unclear",
+    "already_above": "about lines crossed before",
     "acknowledgment": "about acknowledgments",
     "resolved": "about what is resolved",
     "trouble": "about our own trouble",

@@ -440,9 +440,19 @@ def test_session_that_starts_above_a_resident_line_says_so_once(inner: Inner) ->
     inner.write("def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass")
     inner.configure(rss_rule(2**20))
     arguments = ["--dist=loadfile"] if inner.distributed else []
-    done = inner.run("-v", *arguments)
+    done = inner.run(*arguments)
     done.assert_outcomes(passed=3, warnings=0)
     assert done.stdout.str().count("resident memory was already over the limit of 1 MiB") == 1
+
+
+def test_limit_of_a_marker_that_was_crossed_before_is_told_unasked(serial: Inner) -> None:
+    """Whoever wrote it must not take it for kept."""
+    serial.write("import pytest\n@pytest.mark.memalert(rss='1 MB')\ndef test_it(): pass")
+    done = serial.run()
+    done.assert_outcomes(passed=1)
+    done.stdout.fnmatch_lines(
+        ["note: resident memory was already over the limit of 1 MB (test_a.py::test_it:*"]
+    )
 
 
 # --------------------------------------------------------- rules of a file
@@ -472,6 +482,26 @@ def test_glob_rule_holds_for_the_tests_it_names(inner: Inner) -> None:
     (alert,) = speaking(inner)
     assert alert["nodeids"] == ["io/test_io.py::test_growing"]
     assert alert["rule"] == "io-growth"
+
+
+def test_rule_whose_tests_do_not_exist_is_told_of(inner: Inner) -> None:
+    """A misspelt glob switches the limit off."""
+    inner.write("def test_it(): pass")
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "mine"
+        metric = "peak_bytes"
+        threshold = "1 MiB"
+        tests = ["test/io/*"]
+        """
+    )
+    done = inner.run()
+    done.stdout.fnmatch_lines(
+        ["note: pyproject.toml: *rules?0? is for tests test/io/*, of which none ran; *"]
+    )
+    # Of a part of the suite nothing can be said.
+    inner.run("-k", "it").stdout.no_fnmatch_line("*of which none ran*")
 
 
 def test_disabled_rule_is_silent(inner: Inner) -> None:
