@@ -22,11 +22,11 @@ __all__ = ["LeakCheck"]
 
 # Suspects that turn out to be clean may take this share of the tests' own time, and this long at
 # the start, where most suspects are. Quick ones, as most are, have a purse of their own: a slow one or two
-# would leave them nothing. And so have those that left much behind, for the same reason: one memo that
-# fills for 200 runs would leave a leak of 1 MB unchecked.
+# would leave them nothing. And so have, of both, those that left much behind: one memo that fills for 200
+# runs would leave a leak of 1 MB unchecked.
 _CLEARING_SHARE, _QUICK_S = 0.03, 0.05
+_CLEARING_QUICK_S, _CLEARING_SLOW_S = 0.4, 0.2
 _LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000
-_CLEARING_S = {"slow": 0.2, "quick": 0.4, "large": 0.4}
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
 # knows of several, and wants to have the others another day. To recognise one again costs far less.
 _FINDING_SHARE, _FINDING_S = 0.1, 20.0
@@ -68,7 +68,11 @@ class LeakCheck:
         # Made with the engine, which is loaded for the first test that is checked: most sessions have none.
         self._explained: Explained | None = None
         self._tests_s = 0.0
-        self._clearing = {kind: _Purse(_CLEARING_SHARE, start_s) for kind, start_s in _CLEARING_S.items()}
+        self._clearing = {
+            (quick, large): _Purse(_CLEARING_SHARE, _CLEARING_QUICK_S if quick else _CLEARING_SLOW_S)
+            for quick in (True, False)
+            for large in (True, False)
+        }
         self._finding = _Purse(_FINDING_SHARE, _FINDING_S)
         self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
         self._pursuit = _Purse(_PURSUIT_SHARE)
@@ -105,9 +109,8 @@ class LeakCheck:
 
     def _purse_to_clear(self, values: Mapping[str, float]) -> _Purse:
         blocks, heap_bytes = values.get("blocks_growth", 0.0), values.get("heap_growth_bytes", 0.0)
-        if blocks >= _LARGE_BLOCKS or heap_bytes >= _LARGE_BYTES:
-            return self._clearing["large"]
-        return self._clearing["quick" if values["duration_s"] <= _QUICK_S else "slow"]
+        large = blocks >= _LARGE_BLOCKS or heap_bytes >= _LARGE_BYTES
+        return self._clearing[values["duration_s"] <= _QUICK_S, large]
 
     def learn(self, values: Mapping[str, float], *, leaks: bool = False) -> None:
         """Take in the figures of a test, as part of what the suite retains anyway unless it ``leaks``."""
