@@ -256,6 +256,12 @@ class Survivor:
     allocated_at: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
 
+    @property
+    def told(self) -> str:
+        """Return how many there are of what: "3 dict"; "1 bytes" would be read as a size."""
+        objects = (" object" if self.count == 1 else " objects") if self.type == "bytes" else ""
+        return f"{self.count:,} {self.type}{objects}"
+
 
 @record(frozen=True, slots=True, kw_only=True)
 class SignalGrowth:

@@ -421,3 +421,12 @@ def test_number_that_is_not_finite_is_null_in_the_json_report() -> None:
     (entry,) = json.loads(json_report.render(run))["tests"]
     assert entry["growth_bytes"] is None
     assert entry.keys() >= TAKEN_KEYS
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "told"),
+    [("bytes", 1, "1 bytes object"), ("bytes", 1200, "1,200 bytes objects"), ("dict", 3, "3 dict")],
+)
+def test_objects_are_not_told_as_sizes(kind: str, count: int, told: str) -> None:
+    """ "1 bytes, 1 MiB" reads as a contradiction."""
+    assert Survivor(type=kind, count=count, size_bytes=2**20).told == told

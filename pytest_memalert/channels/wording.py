@@ -67,7 +67,7 @@ def message_lines(message: Message) -> Iterator[str]:
         yield f"  in {shown}{f' and {more} more' if more > 0 else ''}"
     for survivor in alert.survivors[:_SURVIVORS_SHOWN]:
         where = f", allocated at {escape_controls(survivor.allocated_at[0])}" if survivor.allocated_at else ""
-        yield f"  each run leaves {survivor.count:,} {escape_controls(survivor.type)}{where}"
+        yield f"  each run leaves {escape_controls(survivor.told)}{where}"
     for advice in alert.recommendations[:_ADVICE_SHOWN]:
         yield f"  -> {escape_controls(' '.join(advice.split()))}"
 

@@ -188,7 +188,7 @@ def _origin(alert: PerformanceAlert) -> str:
 
 def _survivor_rows(survivor: Survivor) -> Iterator[str]:
     size = format_size(survivor.size_bytes)
-    yield f"each run leaves {survivor.count:,} {escape_controls(survivor.type)}, {size}"
+    yield f"each run leaves {escape_controls(survivor.told)}, {size}"
     if survivor.allocated_at:
         yield f"  allocated at {_steps(survivor.allocated_at)}"
     if survivor.held_by:
