@@ -130,7 +130,7 @@ def format_size(size_bytes: float, *, decimal: bool = False) -> str:
 
 def is_decimal(limit: float, unit: Unit) -> bool:
     """Return whether a limit was written in decimal units of bytes, as what breaks it is to be shown."""
-    if unit not in ("bytes", "bytes/s", "bytes/hour"):
+    if not unit.startswith("bytes"):
         return False
     return parse_size(format_size(limit)) != limit == parse_size(format_size(limit, decimal=True))
 
@@ -157,12 +157,8 @@ def format_duration(duration_s: float) -> str:
 
 def format_quantity(value: float, unit: Unit, *, decimal: bool = False) -> str:
     """Return a quantity of ``unit`` for people, its unit included; sizes are binary unless ``decimal``."""
-    if unit == "bytes":
-        return format_size(value, decimal=decimal)
-    if unit == "bytes/s":
-        return f"{format_size(value, decimal=decimal)}/s"
-    if unit == "bytes/hour":
-        return f"{format_size(value, decimal=decimal)}/hour"
+    if unit.startswith("bytes"):
+        return format_size(value, decimal=decimal) + unit.removeprefix("bytes")
     if unit == "seconds":
         return format_duration(value)
     if unit == "ratio":

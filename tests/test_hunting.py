@@ -543,4 +543,5 @@ for _ in range(40):
     # In a process of its own: no thread of a test runner takes blocks there, or gives them back.
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     exact = re.findall(r"^\+1 block in each of \d+ runs$", done.stdout, re.MULTILINE)
-    assert len(exact) >= 38  # 35 or so with it; now and then the interpreter itself takes a few
+    # With the float some five are odd; now and then the interpreter itself takes a block.
+    assert len(exact) >= 38

@@ -264,10 +264,11 @@ class Judge:
         if no_budget := self._costs.why_spent():
             case.measurement = replace(case.measurement, leak=LeakVerdict(reason=no_budget))
             return
-        case.leak = analysis = self._leak_check.check(
+        analysis, runs = self._leak_check.check(
             case.item, case.limits, values=values, budget_s=self._costs.left_s()
         )
-        case.reruns += self._leak_check.last_runs
+        case.leak = analysis
+        case.reruns += runs
         if analysis.status == "leaking":
             values = {
                 **values,

@@ -76,8 +76,6 @@ class LeakCheck:
         self._finding = _Purse(_FINDING_SHARE, _FINDING_S)
         self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
         self._pursuit = _Purse(_PURSUIT_SHARE)
-        #: How often the last test that was checked was run, to explain its leak included.
-        self.last_runs = 0
 
     def may_repeat(self, limits: MarkerLimits) -> bool:
         """Return whether the settings and the test's marker let it be run again."""
@@ -126,20 +124,19 @@ class LeakCheck:
         *,
         values: Mapping[str, float],
         budget_s: float | None,
-    ) -> LeakAnalysis:
-        """Return whether the test leaks, and where the leak comes from if it does.
+    ) -> tuple[LeakAnalysis, int]:
+        """Return whether the test leaks, and where the leak comes from; and how often it was run for that.
 
         ``values`` are the figures of its first run, ``budget_s`` is what is left of a budget that the user
         set.
         """
-        self.last_runs = 0
         if self._explained is None:
             self._explained = _load_engine()
         from pytest_memalert.plugin.rerun import can_rerun
 
         reason = can_rerun(item)
         if reason:
-            return LeakAnalysis(status="unclear", reason=reason)
+            return LeakAnalysis(status="unclear", reason=reason), 0
         first_run_s = values["duration_s"]
         asked_for = self.is_asked_for(item.nodeid, limits)
         if not asked_for and budget_s is None:
@@ -150,12 +147,12 @@ class LeakCheck:
                 reason = f"the leaks explained before took {self._finding.spent_s:.0f} s"
             if reason is not None:
                 reason = f"a suspect, but {reason}; --memalert-leaks=all checks it"
-                return LeakAnalysis(status="unchecked", reason=reason)
+                return LeakAnalysis(status="unchecked", reason=reason), 0
         pursuing = asked_for or self._has_time_to_pursue()
         looking = asked_for and self._has_time_to_look(limits)
         stopwatch = Stopwatch()
         explained = self._explained.times
-        analysis = self._investigate(
+        analysis, runs = self._investigate(
             item,
             limits,
             self._policy(asked_for=asked_for, pursuing=pursuing, looking=looking),
@@ -173,7 +170,7 @@ class LeakCheck:
                 self._finding.spent_s += seconds
             if pursuing:
                 self._pursuit.spent_s += max(0.0, seconds - 3 * first_run_s)
-        return analysis
+        return analysis, runs
 
     def _investigate(
         self,
@@ -183,7 +180,7 @@ class LeakCheck:
         *,
         first_run_s: float,
         budget_s: float | None,
-    ) -> LeakAnalysis:
+    ) -> tuple[LeakAnalysis, int]:
         from pytest_memalert.finding import investigate
         from pytest_memalert.plugin.rerun import Rerunner
 
@@ -192,19 +189,17 @@ class LeakCheck:
             def run() -> str | None:
                 return rerunner.run().objection
 
-            try:
-                return investigate(
-                    run,
-                    warmups=limits.warmups,
-                    runs=limits.runs,
-                    budget_s=budget_s,
-                    first_run_s=first_run_s,
-                    policy=policy,
-                    explained=self._explained,
-                    root=item.config.rootpath,
-                )
-            finally:
-                self.last_runs = rerunner.runs
+            analysis = investigate(
+                run,
+                warmups=limits.warmups,
+                runs=limits.runs,
+                budget_s=budget_s,
+                first_run_s=first_run_s,
+                policy=policy,
+                explained=self._explained,
+                root=item.config.rootpath,
+            )
+            return analysis, rerunner.runs
 
     def _has_time_to_pursue(self) -> bool:
         return self._pursuit.affords(_PURSUIT_S, tests_s=self._tests_s)
