@@ -121,11 +121,10 @@ def hunt(
             if problem is not None:
                 return LeakAnalysis(status="unclear", reason=problem, runs=1)
         stopwatch = Stopwatch()
-        found = _Hunt(run, policy, freezing=True).follow(
-            recognise=recognise, is_known=is_known, bounded=bounded
-        )
+        first = _Hunt(run, policy, freezing=True)
+        found = first.follow(recognise=recognise, is_known=is_known, bounded=bounded)
         is_in_doubt = found.reason == _DIES_IN_PART
-        is_refused = found.status == "unclear" and found.runs == 1
+        is_refused = first.refused and found.runs == 1
         if (is_in_doubt or is_refused) and policy.most_runs > found.runs:
             # Frozen, what dies late hides what stays, and what inspects the collector may behave
             # differently: once more without.
@@ -158,6 +157,8 @@ class _Hunt:
         self._runs = 0
         self._stopwatch = Stopwatch()
         self._kinds: dict[str, int] | None = None
+        #: Whether the last run was no evidence.
+        self.refused = False
 
     def follow(
         self, *, recognise: Recognise | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
@@ -189,6 +190,7 @@ class _Hunt:
                     continue
                 problem = self._batch(step)
                 if problem is not None:
+                    self.refused = True
                     return self._conclude("unclear", reason=problem)
                 if recognise is not None and self._runs <= 2 and (known := self._recognise(recognise)):
                     return self._conclude_known(known)

@@ -211,8 +211,11 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     if runs == 0:
         return Step(action="run", runs=1)
     run_s = last.elapsed_s / runs
-    if policy.brief and runs < _WEAK_KNOWN_AFTER and _left_nothing(readings[-2], last):
-        return Step(action="clean")
+    if policy.brief and runs < _WEAK_KNOWN_AFTER:
+        if _left_nothing(readings[-2], last):
+            return Step(action="clean")
+        if little := _describe_little(readings[-2], last, policy):
+            return Step(action="unclear", reason=little)
     shapes = _shapes(readings, run_s)
     moving = _moving(shapes, run_s, patient=policy.follows_creep)
     least = 1 if run_s >= _LONG_RUN_S else 2
@@ -251,14 +254,36 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
 
 def _left_nothing(before: Reading, after: Reading) -> bool:
     """Return whether a run left or let go not one block, descriptor or thread, and took no memory."""
+    steps = _steps(before, after)
+    bypassed = steps.pop("mapped")
+    return steps.pop("heap", 0.0) <= 0 and bypassed <= 0 and not any(steps.values())
+
+
+def _describe_little(before: Reading, after: Reading, policy: Policy) -> str | None:
+    """Return what one run left, where it is so far below what the policy pursues that one tells; else None.
+
+    What it let go of counts as well: that may hide as much.
+    """
+    steps = _steps(before, after)
+    blocks, heap_bytes, bypassed = steps.pop("blocks", 0.0), steps.pop("heap", 0.0), steps.pop("mapped")
+    size_bytes = abs(heap_bytes) + max(bypassed, 0.0) + _TYPICAL_BLOCK_BYTES * abs(blocks)
+    if any(steps.values()) or abs(blocks) > policy.weak_blocks / 2 or size_bytes > policy.weak_bytes / 2:
+        return None
+    return _tell_weak("left", blocks, heap_bytes, "in a further run")
+
+
+def _steps(before: Reading, after: Reading) -> dict[Signal, float]:
+    """Return by how much a run moved each signal; what it mapped and touched, under "mapped" alone.
+
+    What bypasses malloc is mapped and touched; either alone is the allocator's.
+    """
     steps: dict[Signal, float] = {
         signal: after.levels[signal] - before.levels[signal]
         for signal in (*EXACT_SIGNALS, *NOISY_SIGNALS)
         if signal in after.levels and signal in before.levels
     }
-    # What bypasses malloc is mapped and touched; either alone is the allocator's.
-    bypassed = min(steps.pop("resident", 0.0), steps.pop("mapped", 0.0))
-    return steps.pop("heap", 0.0) <= 0 and bypassed <= 0 and not any(steps.values())
+    steps["mapped"] = min(steps.pop("resident", 0.0), steps.get("mapped", 0.0))
+    return steps
 
 
 def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy: Policy) -> str | None:
@@ -271,8 +296,12 @@ def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy
     size_bytes += _TYPICAL_BLOCK_BYTES * max(blocks, 0.0)
     if blocks >= policy.weak_blocks or size_bytes >= policy.weak_bytes:
         return None
+    return _tell_weak("grows by about", blocks, size_bytes, "per run")
+
+
+def _tell_weak(verb: str, blocks: float, size_bytes: float, when: str) -> str:
     told = f"{blocks:,.0f} {noun('blocks', one=round(blocks) == 1)} and {size_bytes:,.0f} bytes"
-    return f"grows by about {told} per run: less than is pursued in a suspect; --memalert-leaks=all decides"
+    return f"{verb} {told} {when}: less than is pursued in a suspect; --memalert-leaks=all decides"
 
 
 def _pace(points: Sequence[tuple[int, float]]) -> float:

@@ -391,6 +391,43 @@ def test_a_brief_look_goes_on_while_every_run_leaves_something(signal: Signal) -
         assert runs >= 300
 
 
+BRIEF_SUSPECT = Policy(quick_s=0.0, brief=True, weak_blocks=200.0, weak_bytes=8704.0)
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        ({"blocks": 12.0, "heap": 600.0}, "12 blocks and 600 bytes"),
+        ({"blocks": -40.0}, "-40 blocks and 0 bytes"),
+    ],
+)
+def test_a_suspect_is_dismissed_by_one_run_that_leaves_little(left: Levels, told: str) -> None:
+    step, runs = follow(
+        lambda n: {"blocks": 0.0, "heap": 0.0} | {k: v * n for k, v in left.items()}, policy=BRIEF_SUSPECT
+    )
+    assert runs == 1
+    assert step.action == "unclear"
+    assert step.reason is not None
+    assert step.reason.startswith(f"left {told} in a further run: less than is pursued")
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"blocks": 300.0},
+        {"blocks": 10.0, "heap": 10_240.0},
+        {"blocks": -300.0},  # which may hide as much
+        {"blocks": 5.0, "heap": -10_240.0},
+        {"blocks": 0.0, "descriptors": 1.0},
+        {"blocks": 0.0, "resident": 65_536.0, "mapped": 65_536.0},
+    ],
+)
+def test_a_suspect_is_not_dismissed_by_one_run_that_leaves_or_hides_much(left: Levels) -> None:
+    start: Levels = dict.fromkeys(left, 0.0)
+    readings = [Reading(runs=0, elapsed_s=0.0, levels=start), Reading(runs=1, elapsed_s=QUICK_S, levels=left)]
+    assert next_step(readings, BRIEF_SUSPECT).action == "run"
+
+
 def test_a_brief_look_sees_what_bypasses_malloc() -> None:
     """It is mapped and touched; either alone is the allocator's own affair."""
     brief = Policy(quick_s=0.0, brief=True)

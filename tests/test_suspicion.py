@@ -38,6 +38,15 @@ def test_memory_that_bypasses_malloc_stands_out_by_resident_memory() -> None:
     assert learnt(QUIET).stands_out({**QUIET, "rss_growth_bytes": 400_000.0})
 
 
+def test_a_slow_test_stands_out_by_resident_memory_alone_where_it_is_much() -> None:
+    floor = learnt(QUIET)
+    slow = {**QUIET, "duration_s": 0.3}
+    assert floor.stands_out({**QUIET, "duration_s": 0.03, "rss_growth_bytes": 150_000.0})
+    assert not floor.stands_out({**slow, "rss_growth_bytes": 150_000.0})
+    assert floor.stands_out({**slow, "rss_growth_bytes": 600_000.0})
+    assert floor.stands_out({**slow, "blocks_growth": 460.0})
+
+
 def test_resident_memory_that_blocks_account_for_is_no_suspicion_of_its_own() -> None:
     floor = learnt({**QUIET, "blocks_growth": 600.0})
     assert not floor.stands_out({**QUIET, "blocks_growth": 600.0, "rss_growth_bytes": 300_000.0})

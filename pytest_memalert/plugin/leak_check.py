@@ -12,7 +12,7 @@ from pytest_memalert.clock import Stopwatch
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.settings import LeakChecks
-from pytest_memalert.suspicion import Floor
+from pytest_memalert.suspicion import QUICK_S, Floor
 
 if TYPE_CHECKING:
     from pytest_memalert.finding import Explained
@@ -23,9 +23,9 @@ __all__ = ["LeakCheck"]
 # Suspects that turn out to be clean may take this share of the tests' own time, and this long at
 # the start, where most suspects are. Quick ones, as most are, have a purse of their own: a slow one or two
 # would leave them nothing. And so have, of both, those that left much behind: one memo that fills for 200
-# runs would leave a leak of 1 MB unchecked.
-_CLEARING_SHARE, _QUICK_S = 0.03, 0.05
-_CLEARING_QUICK_S, _CLEARING_SLOW_S = 0.4, 0.2
+# runs would leave a leak of 1 MB unchecked. All four together are 5 % and 0.6 s.
+_CLEARING_SHARE = 0.0125
+_CLEARING_QUICK_S, _CLEARING_SLOW_S = 0.2, 0.1
 _LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
 # knows of several, and wants to have the others another day. To recognise one again costs far less.
@@ -35,11 +35,11 @@ _FINDING_SHARE, _FINDING_S = 0.1, 20.0
 _LOOKING_SHARE, _LOOKING_S = 0.2, 1.5
 # A hunt to the end takes a second or two. A suspect is promised to be found with 300 blocks or
 # 10 KiB per run; less is pursued to the end only while that stays this share of the tests' time.
-_PURSUIT_SHARE, _PURSUIT_S = 0.03, 0.5
+_PURSUIT_SHARE, _PURSUIT_S = 0.01, 0.5
 _WEAK_BLOCKS, _WEAK_BYTES = 200.0, 8.5 * 1024
 # Pursued is what blocks tell, exact to one; a heap of holes fades for hundreds of runs.
 _ANY_BLOCKS = 0.05
-_LONG_RUN_S, _FIRST_S = 1.0, 10.0
+_FIRST_S = 10.0
 
 
 class _Purse:
@@ -102,13 +102,12 @@ class LeakCheck:
         purse = self._purse_to_clear(values)
         if purse.spent_s == 0.0 and first_run_s <= _FIRST_S:
             return True  # a first run may have been slow for what it imported
-        cost_s = first_run_s * (1 if first_run_s >= _LONG_RUN_S else 2)
-        return purse.affords(cost_s, tests_s=self._tests_s)
+        return purse.affords(first_run_s, tests_s=self._tests_s)
 
     def _purse_to_clear(self, values: Mapping[str, float]) -> _Purse:
         blocks, heap_bytes = values.get("blocks_growth", 0.0), values.get("heap_growth_bytes", 0.0)
         large = blocks >= _LARGE_BLOCKS or heap_bytes >= _LARGE_BYTES
-        return self._clearing[values["duration_s"] <= _QUICK_S, large]
+        return self._clearing[values["duration_s"] <= QUICK_S, large]
 
     def learn(self, values: Mapping[str, float], *, leaks: bool = False) -> None:
         """Take in the figures of a test, as part of what the suite retains anyway unless it ``leaks``."""
@@ -164,12 +163,14 @@ class LeakCheck:
         if looking and analysis.status != "leaking":
             self._looking.spent_s += seconds
         if not asked_for:
+            if pursuing:  # which has a purse of its own: one hunt to the end would leave the others nothing
+                pursuit_s = max(0.0, seconds - 3 * first_run_s)
+                self._pursuit.spent_s += pursuit_s
+                seconds -= pursuit_s
             if analysis.status != "leaking":
                 self._purse_to_clear(values).spent_s += seconds
             elif self._explained.times > explained:
                 self._finding.spent_s += seconds
-            if pursuing:
-                self._pursuit.spent_s += max(0.0, seconds - 3 * first_run_s)
         return analysis, runs
 
     def _investigate(
