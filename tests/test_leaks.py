@@ -402,9 +402,10 @@ BRIEF_SUSPECT = Policy(quick_s=0.0, brief=True, weak_blocks=200.0, weak_bytes=87
     ],
 )
 def test_a_suspect_is_dismissed_by_one_run_that_leaves_little(left: Levels, told: str) -> None:
-    step, runs = follow(
-        lambda n: {"blocks": 0.0, "heap": 0.0} | {k: v * n for k, v in left.items()}, policy=BRIEF_SUSPECT
-    )
+    def level_after(n: int) -> Levels:
+        return {"blocks": 0.0, "heap": 0.0, **{signal: n * step for signal, step in left.items()}}
+
+    step, runs = follow(level_after, policy=BRIEF_SUSPECT)
     assert runs == 1
     assert step.action == "unclear"
     assert step.reason is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +22,16 @@ __all__ = ["history_path", "note_idle", "remember"]
 
 
 def remember(
-    config: pytest.Config, given: Given, run: Run, *, warn: Callable[[str], None]
+    config: pytest.Config,
+    given: Given,
+    run: Run,
+    whole: Mapping[str, float],
+    *,
+    warn: Callable[[str], None],
 ) -> tuple[AlertLife, ...]:
     """Write the run into the history; return the lives of alerts that it changed.
 
+    ``whole`` has the values of the session (``rules.values_of_worst``).
     Where the history is off, or can't be written (of which ``warn`` is told), each alert is new.
     """
     path = history_path(config, given)
@@ -34,7 +40,6 @@ def remember(
     # SQLite takes longer to load than all else here: a session that remembers nothing goes without.
     from pytest_memalert.history import WHOLE_SHARE, Keep, Past, write_history
     from pytest_memalert.lives import evolve
-    from pytest_memalert.rules import values_of_worst
 
     settings, at = given.settings, utc_now()
 
@@ -54,7 +59,7 @@ def remember(
                 path,
                 lambda history: history.record(
                     run,
-                    session=values_of_worst(run.tests, given.metrics),
+                    session=whole,
                     leaks=settings.leaks,
                     evolve=lives_after,
                     keep=Keep(

@@ -13,7 +13,6 @@ from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES
 from pytest_memalert.model import Note, Run, SeriesPoint
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.past import reading_history
-from pytest_memalert.rules import values_of_worst
 
 if TYPE_CHECKING:
     from pytest_memalert.history import History
@@ -37,20 +36,21 @@ _MOST_NOTES = 20
 FEWEST_REMEMBERED = 9
 
 
-def note_trends(config: pytest.Config, given: Given, run: Run) -> Run:
+def note_trends(config: pytest.Config, given: Given, run: Run, whole: Mapping[str, float]) -> Run:
     """Return the run with a note for each trend that is news, the largest change first.
 
+    ``whole`` has the values of the session (``rules.values_of_worst``).
     A history that can't be read is told by who writes it next, at the end of the same session.
     """
     notes: list[Note] = []
     if run.tests:
         with reading_history(config, given, purpose="", warn=lambda _: None) as history:
             if history is not None and history.count_runs(run.environment) >= FEWEST_REMEMBERED:
-                notes = _find_news(history, given, run)
+                notes = _find_news(history, given, run, whole)
     return replace(run, notes=(*run.notes, *notes)) if notes else run
 
 
-def _find_news(history: History, given: Given, run: Run) -> list[Note]:
+def _find_news(history: History, given: Given, run: Run, whole: Mapping[str, float]) -> list[Note]:
     from pytest_memalert.history import SESSION, WHOLE_SHARE
 
     found: list[tuple[float, Note]] = []
@@ -81,7 +81,6 @@ def _find_news(history: History, given: Given, run: Run) -> list[Note]:
     of_tests = [note for _, note in found[:_MOST_NOTES]]
     found.clear()
     if len(run.tests) >= WHOLE_SHARE * history.most_tests():
-        whole = values_of_worst(run.tests, given.metrics)
         for metric in _OF_SESSION:
             if metric in whole:
                 look(SESSION, "the session", metric, whole[metric])
@@ -95,32 +94,28 @@ def _candidates(history: History, run: Run, metric: str, values: Mapping[str, fl
     sample = partial(history.samples, metric, environment=run.environment)
     least = LEAST_CHANGES["bytes"]
 
-    def change(before: Sequence[float], after: Sequence[float]) -> float:
-        """Return how far the middle of the values moved, in changes that are worth telling."""
-        if not before:
-            return 0.0
-        level = sorted(before)[len(before) // 2]
-        return abs(sorted(after)[len(after) // 2] - level) / least.of(level)
-
     latest, earlier = sample(ages=(_RECENT_AGE, _EARLIER_AGE))
     if not earlier:
         (earlier,) = sample(ages=(_EARLIER_AGES[0],))
-    # A drift has come but half of its way between the two.
-    differing = {
-        nodeid
-        for nodeid, value in values.items()
-        if nodeid in earlier
-        and any(change([earlier[nodeid]], [now]) > 0.5 for now in {value, latest.get(nodeid, value)})
-    }
+    differing = set()
+    for nodeid, value in values.items():
+        level = earlier.get(nodeid)
+        if level is not None:
+            enough = 0.5 * least.of(level)  # a drift has come but half of its way between the two
+            if abs(value - level) > enough or abs(latest.get(nodeid, value) - level) > enough:
+                differing.add(nodeid)
     if not differing:
         return []
     others = sample(ages=(*_RECENT_AGES, *_EARLIER_AGES), nodeids=differing)
     recent, before = (latest, *others[: len(_RECENT_AGES)]), (earlier, *others[len(_RECENT_AGES) :])
     moved = []
     for nodeid in differing:
-        now = [values[nodeid], *(found[nodeid] for found in recent if nodeid in found)]
-        then = [found[nodeid] for found in before if nodeid in found]
-        if (moved_by := change(then, now)) > 0.5:
+        now = sorted([values[nodeid], *(found[nodeid] for found in recent if nodeid in found)])
+        then = sorted(found[nodeid] for found in before if nodeid in found)
+        level = then[len(then) // 2]
+        # How far the middle moved, in changes that are worth telling.
+        moved_by = abs(now[len(now) // 2] - level) / least.of(level)
+        if moved_by > 0.5:
             moved.append((moved_by, nodeid))
     moved.sort(reverse=True)
     return [nodeid for _, nodeid in moved[:_MOST_CANDIDATES]]
