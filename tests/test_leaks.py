@@ -401,12 +401,15 @@ BRIEF_SUSPECT = Policy(quick_s=0.0, brief=True, weak_blocks=200.0, weak_bytes=87
         ({"blocks": -40.0}, "-40 blocks and 0 bytes"),
     ],
 )
-def test_a_suspect_is_dismissed_by_one_run_that_leaves_little(left: Levels, told: str) -> None:
+@pytest.mark.parametrize(("run_s", "wanted"), [(0.02, 1), (QUICK_S, 2)])
+def test_a_suspect_is_dismissed_by_a_run_or_two_that_leave_little(
+    left: Levels, told: str, run_s: float, wanted: int
+) -> None:
     def level_after(n: int) -> Levels:
         return {"blocks": 0.0, "heap": 0.0, **{signal: n * step for signal, step in left.items()}}
 
-    step, runs = follow(level_after, policy=BRIEF_SUSPECT)
-    assert runs == 1
+    step, runs = follow(level_after, policy=BRIEF_SUSPECT, run_s=run_s)
+    assert runs == wanted
     assert step.action == "unclear"
     assert step.reason is not None
     assert step.reason.startswith(f"left {told} in a further run: less than is pursued")
@@ -425,8 +428,13 @@ def test_a_suspect_is_dismissed_by_one_run_that_leaves_little(left: Levels, told
 )
 def test_a_suspect_is_not_dismissed_by_one_run_that_leaves_or_hides_much(left: Levels) -> None:
     start: Levels = dict.fromkeys(left, 0.0)
-    readings = [Reading(runs=0, elapsed_s=0.0, levels=start), Reading(runs=1, elapsed_s=QUICK_S, levels=left)]
+    readings = [Reading(runs=0, elapsed_s=0.0, levels=start), Reading(runs=1, elapsed_s=0.02, levels=left)]
     assert next_step(readings, BRIEF_SUSPECT).action == "run"
+
+
+def test_a_leak_in_every_second_run_of_a_quick_suspect_is_not_dismissed() -> None:
+    step, _ = follow(blocks(accumulate([3.0, 700.0] * 800)), policy=BRIEF_SUSPECT)
+    assert step.action == "leaking"
 
 
 def test_a_brief_look_sees_what_bypasses_malloc() -> None:
