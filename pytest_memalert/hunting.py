@@ -196,10 +196,8 @@ class _Hunt:
                     return self._conclude_known(known)
                 if self._used > _ROWS - 80:
                     policy = replace(policy, most_runs=self._runs)
-            if step.action == "clean":
-                return self._conclude("clean")
-            if step.action == "unclear":
-                return self._conclude("unclear", reason=step.reason, signals=step.signals)
+            if step.action != "leaking":
+                return self._conclude(step.action, reason=step.reason, left=step.left)
             proven = {} if proof_start is None else _differences(proof_start, self._count_unfrozen())
             seen = _seen(self._readings(), proof_from)
             reader.thaw()
@@ -450,15 +448,18 @@ class _Hunt:
         signals: Sequence[Signal] = (),
         traced: TracedGrowth | None = None,
         since_run: int = 0,
+        left: tuple[float, float] | None = None,
     ) -> LeakAnalysis:
         readings = self._readings()
         duration_s = self._duration_s()
         if status != "leaking":
+            is_clean = status == "clean"
+            blocks, size_bytes = (0.0, 0.0) if is_clean else left or (None, None)
             return LeakAnalysis(
-                status="clean" if status == "clean" else "unclear",
+                status="clean" if is_clean else "unclear",
                 reason=reason,
-                bytes_per_run=0.0 if status == "clean" else None,
-                blocks_per_run=0.0 if status == "clean" else None,
+                bytes_per_run=None if size_bytes is None else max(0.0, size_bytes),
+                blocks_per_run=None if blocks is None else max(0.0, blocks),
                 runs=self._runs,
                 duration_s=duration_s,
             )

@@ -77,6 +77,9 @@ _FALLING_SHARE = 0.1
 _SPORADIC_PACE_BYTES = 256
 _RISING_SHARE = 0.3
 _CACHED_CHUNKS = 7
+# So many blocks are left by a run now and then: the interpreter's, a log record's.
+_NOISE_BLOCKS = 2
+_NOT_PURSUED = "less than is pursued in a suspect; --memalert-leaks=all decides"
 # A block of pymalloc's is 16 to 512 bytes; those of the real leaks of the zoo have this middle.
 _TYPICAL_BLOCK_BYTES = 96
 _IRREGULAR = 3
@@ -193,7 +196,7 @@ class Step:
 
     ``each`` asks for a reading after each run, else there is one after the last.
     ``suspected`` says that growth has been seen which must be proven. ``signals`` are
-    those that leak.
+    those that leak. ``left`` has the blocks and bytes per run of growth that isn't pursued.
     """
 
     action: Literal["run", "clean", "leaking", "unclear"]
@@ -202,6 +205,7 @@ class Step:
     suspected: bool = False
     reason: str | None = None
     signals: tuple[Signal, ...] = ()
+    left: tuple[float, float] | None = None
 
 
 def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
@@ -215,10 +219,8 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         if _left_nothing(readings[-2], last):
             return Step(action="clean")
         # What is left in every second run alone would be missed by one: a quick test is run twice for it.
-        wanted = 1 if run_s >= _SLOW_RUN_S else 2
-        little = [_describe_little(*pair, policy) for pair in pairwise(readings[-wanted - 1 :])]
-        if len(little) == wanted and all(little):
-            return Step(action="unclear", reason=little[-1])
+        if runs >= (1 if run_s >= _SLOW_RUN_S else 2) and (dismissed := _dismiss(readings, policy)):
+            return dismissed
     shapes = _shapes(readings, run_s)
     moving = _moving(shapes, run_s, patient=policy.follows_creep)
     least = 1 if run_s >= _LONG_RUN_S else 2
@@ -229,8 +231,9 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         if ended or (runs >= least and last.elapsed_s >= policy.quick_s):
             return Step(action="clean")
         return _run_more(last, run_s, policy, suspected=False)
-    if runs >= _WEAK_KNOWN_AFTER and (weak := _describe_weak(readings, moving, policy)):
-        return Step(action="unclear", reason=weak)
+    if runs >= _WEAK_KNOWN_AFTER and (weak := _weak_growth(readings, moving, policy)):
+        reason = f"grows by about {_tell(*weak)} per run: {_NOT_PURSUED}"
+        return Step(action="unclear", reason=reason, left=weak)
     leaking = tuple(
         signal
         for signal in moving
@@ -262,17 +265,22 @@ def _left_nothing(before: Reading, after: Reading) -> bool:
     return steps.pop("heap", 0.0) <= 0 and bypassed <= 0 and not any(steps.values())
 
 
-def _describe_little(before: Reading, after: Reading, policy: Policy) -> str | None:
-    """Return what one run left, where it is so far below what the policy pursues that one tells; else None.
+def _dismiss(readings: Sequence[Reading], policy: Policy) -> Step | None:
+    """Return the verdict where each run left, and let go of, so little that what is pursued would have shown.
 
-    What it let go of counts as well: that may hide as much.
+    It is clean where the last one left no more than noise.
     """
-    steps = _steps(before, after)
-    blocks, heap_bytes, bypassed = steps.pop("blocks", 0.0), steps.pop("heap", 0.0), steps.pop("mapped")
-    size_bytes = abs(heap_bytes) + max(bypassed, 0.0) + _TYPICAL_BLOCK_BYTES * abs(blocks)
-    if any(steps.values()) or abs(blocks) > policy.weak_blocks / 2 or size_bytes > policy.weak_bytes / 2:
-        return None
-    return _tell_weak("left", blocks, heap_bytes, "in a further run")
+    left = (0.0, 0.0)
+    for before, after in pairwise(readings):
+        steps = _steps(before, after)
+        blocks, heap_bytes, bypassed = steps.pop("blocks", 0.0), steps.pop("heap", 0.0), steps.pop("mapped")
+        size_bytes = abs(heap_bytes) + max(bypassed, 0.0) + _TYPICAL_BLOCK_BYTES * abs(blocks)
+        if any(steps.values()) or abs(blocks) >= policy.weak_blocks or size_bytes > policy.weak_bytes / 2:
+            return None
+        left = (blocks, heap_bytes + max(bypassed, 0.0) + _TYPICAL_BLOCK_BYTES * blocks)
+    is_noise = abs(left[0]) <= _NOISE_BLOCKS and abs(left[1]) <= _TOLERANCE["heap"]
+    reason = f"a further run left about {_tell(*left)}: {_NOT_PURSUED}"
+    return Step(action="clean" if is_noise else "unclear", reason=reason, left=left)
 
 
 def _steps(before: Reading, after: Reading) -> dict[Signal, float]:
@@ -289,22 +297,27 @@ def _steps(before: Reading, after: Reading) -> dict[Signal, float]:
     return steps
 
 
-def _describe_weak(readings: Sequence[Reading], moving: Sequence[Signal], policy: Policy) -> str | None:
-    """Return what growth there is where the policy doesn't pursue so little; else None."""
+def _weak_growth(
+    readings: Sequence[Reading], moving: Sequence[Signal], policy: Policy
+) -> tuple[float, float] | None:
+    """Return the growth, in blocks and bytes per run, where it is less than the policy pursues; else None."""
     if not (policy.weak_blocks or policy.weak_bytes) or "descriptors" in moving or "threads" in moving:
         return None
     pace = {signal: _pace(points[1:]) for signal in moving if (points := points_of(readings, signal))}
     blocks = pace.pop("blocks", 0.0)
     size_bytes = max(pace.values(), default=0.0)
     size_bytes += _TYPICAL_BLOCK_BYTES * max(blocks, 0.0)
-    if blocks >= policy.weak_blocks or size_bytes >= policy.weak_bytes:
-        return None
-    return _tell_weak("grows by about", blocks, size_bytes, "per run")
+    is_weak = blocks < policy.weak_blocks and size_bytes < policy.weak_bytes
+    return (blocks, size_bytes) if is_weak else None
 
 
-def _tell_weak(verb: str, blocks: float, size_bytes: float, when: str) -> str:
-    told = f"{blocks:,.0f} {noun('blocks', one=round(blocks) == 1)} and {size_bytes:,.0f} bytes"
-    return f"{verb} {told} {when}: less than is pursued in a suspect; --memalert-leaks=all decides"
+def _tell(blocks: float, size_bytes: float) -> str:
+    """Return so many blocks and bytes in words; what is negative was let go of."""
+    told = []
+    for count, one, several in (blocks, "block", "blocks"), (size_bytes, "byte", "bytes"):
+        whole = abs(round(count))
+        told.append(f"{whole:,} {one if whole == 1 else several}{' less' if round(count) < 0 else ''}")
+    return " and ".join(told)
 
 
 def _pace(points: Sequence[tuple[int, float]]) -> float:

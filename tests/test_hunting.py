@@ -486,7 +486,8 @@ def test_resident_memory_that_creeps_where_blocks_come_and_go_is_no_leak(
         row[at + 2] = row[at + 3] = 4096 * page_share * done
 
     change_readings(monkeypatch, creep)
-    assert hunt(run, first_run_s=0.001).status == status
+    # On a fast machine there would be so many runs that the memo's blocks are less than one for each.
+    assert hunt(run, first_run_s=0.001, runs=1400).status == status
 
 
 def test_a_leak_beside_more_that_dies_late_is_found(

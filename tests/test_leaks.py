@@ -394,25 +394,26 @@ def test_a_brief_look_goes_on_while_every_run_leaves_something(signal: Signal) -
 BRIEF_SUSPECT = Policy(quick_s=0.0, brief=True, weak_blocks=200.0, weak_bytes=8704.0)
 
 
+@pytest.mark.parametrize(("run_s", "wanted"), [(0.02, 1), (QUICK_S, 2)])
 @pytest.mark.parametrize(
-    ("left", "told"),
+    ("left", "verdict", "told"),
     [
-        ({"blocks": 12.0, "heap": 600.0}, "12 blocks and 600 bytes"),
-        ({"blocks": -40.0}, "-40 blocks and 0 bytes"),
+        ({"blocks": 1.0, "heap": 600.0}, "clean", "1 block and 696 bytes"),
+        ({"blocks": 12.0, "heap": 600.0}, "unclear", "12 blocks and 1,752 bytes"),
+        ({"blocks": -30.0}, "unclear", "30 blocks less and 2,880 bytes less"),
     ],
 )
-@pytest.mark.parametrize(("run_s", "wanted"), [(0.02, 1), (QUICK_S, 2)])
 def test_a_suspect_is_dismissed_by_a_run_or_two_that_leave_little(
-    left: Levels, told: str, run_s: float, wanted: int
+    left: Levels, verdict: str, told: str, run_s: float, wanted: int
 ) -> None:
     def level_after(n: int) -> Levels:
         return {"blocks": 0.0, "heap": 0.0, **{signal: n * step for signal, step in left.items()}}
 
     step, runs = follow(level_after, policy=BRIEF_SUSPECT, run_s=run_s)
     assert runs == wanted
-    assert step.action == "unclear"
+    assert step.action == verdict
     assert step.reason is not None
-    assert step.reason.startswith(f"left {told} in a further run: less than is pursued")
+    assert step.reason.startswith(f"a further run left about {told}: less than is pursued")
 
 
 @pytest.mark.parametrize(
@@ -430,6 +431,11 @@ def test_a_suspect_is_not_dismissed_by_one_run_that_leaves_or_hides_much(left: L
     start: Levels = dict.fromkeys(left, 0.0)
     readings = [Reading(runs=0, elapsed_s=0.0, levels=start), Reading(runs=1, elapsed_s=0.02, levels=left)]
     assert next_step(readings, BRIEF_SUSPECT).action == "run"
+
+
+def test_a_suspect_is_not_dismissed_by_little_after_much() -> None:
+    step, _ = follow(blocks(accumulate([600.0, 600.0, 5.0] * 500)), policy=BRIEF_SUSPECT)
+    assert step.action == "leaking"
 
 
 def test_a_leak_in_every_second_run_of_a_quick_suspect_is_not_dismissed() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from types import FunctionType
@@ -56,9 +56,6 @@ _MOST_TRACED_OBJECTS = 50_000
 
 #: Taking all traces costs 2 us each and as much memory as the traces.
 _MOST_TRACED_BYTES = 256 * 2**20
-
-# No hash is -1.
-_OURS = -1
 
 #: Where a run takes so long, with counting what it left, there are no more than growth needs to show twice.
 _SLOW_RUN_S = 0.5
@@ -120,11 +117,10 @@ class _Census:
         self.blocks: list[dict[int, int]] = [{} for _ in range(runs)]
         self.bytes: list[dict[int, int]] = [{} for _ in range(runs)]
         self.sites: dict[int, int] = {}
-        self.keys: dict[int, int] = {}
         self.by_site = True
         self.own = {id(self), id(self.__dict__), id(self.objects), id(self.blocks), id(self.bytes)}
         self.own |= {id(counts) for per_run in (self.objects, self.blocks, self.bytes) for counts in per_run}
-        self.own |= {id(self.sites), id(self.keys)}
+        self.own |= {id(self.sites)}
         self.own |= {id(self.own)}
 
     def is_own(self, obj: object) -> bool:
@@ -133,26 +129,24 @@ class _Census:
             return obj.__code__.co_filename.startswith(OWN_DIRECTORY)
         return id(obj) in self.own or is_frame_of(obj, OWN_DIRECTORY)
 
-    def is_foreign(self, obj: object) -> bool:
-        """Return whether an object is the test's doing and not ours."""
-        return self.key(obj) != _OURS
+    def key(self, obj: object) -> int | None:
+        """Return a number for the type and the site of an object; None for what is not the test's doing.
 
-    def key(self, obj: object) -> int:
-        """Return a number for the type and the site of an object; ``_OURS`` for what isn't the test's doing.
-
-        It is kept for the object of this identity and type: a traceback of 16 frames is some forty objects,
-        which are traced as well, and what a run left is met again after each later one.
+        The traceback is asked for once: with 16 frames it is some forty objects, which are traced as well.
         """
-        identity = id(obj) ^ id(type(obj))
-        key = self.keys.get(identity)
-        if key is None:
-            traceback = traceback_of(obj)
-            if self.is_own(obj) or is_ours(traceback):
-                key = _OURS
-            else:
-                key = hash((id(type(obj)), self.site(traceback) if self.by_site else 0))
-            self.keys[identity] = key
-        return key
+        traceback = traceback_of(obj)
+        if self.is_own(obj) or is_ours(traceback):
+            return None
+        return hash((id(type(obj)), self.site(traceback))) if self.by_site else id(type(obj))
+
+    def sort(self, objects: Iterable[object]) -> dict[int, list[object]]:
+        """Return those of the objects that are the test's doing, by type and site."""
+        by_key: dict[int, list[object]] = {}
+        for obj in objects:
+            key = self.key(obj)
+            if key is not None:
+                by_key.setdefault(key, []).append(obj)
+        return by_key
 
     def site(self, traceback: tracemalloc.Traceback | None) -> int:
         """Return a number for the useful frames of a traceback."""
@@ -171,7 +165,7 @@ class _Census:
         counts = self.objects[run]
         for obj in found:
             key = self.key(obj)
-            if key != _OURS:
+            if key is not None:
                 counts[key] = counts.get(key, 0) + 1
         self._take_traces(run)
 
@@ -222,11 +216,13 @@ def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) ->
             if elapsed_s() - began_s > _SLOW_RUN_S and result.runs >= _FEWEST_RUNS:
                 break
         if result.runs >= 2:
-            found = [obj for obj in gc.get_objects() if id(obj) not in old and census.is_foreign(obj)]
+            by_key = census.sort(obj for obj in gc.get_objects() if id(obj) not in old)
+            found = [obj for objects in by_key.values() for obj in objects]
             if not freezing:
-                _count_unfrozen(census, found, result.runs)
+                _count_unfrozen(census, by_key, result.runs)
             result.exit_callbacks_per_run = (_exit_callbacks() - exit_callbacks) / result.runs
-            _analyse(result, found, census)
+            _analyse(result, found, by_key, census)
+            del by_key
     finally:
         if freezing:
             thaw()
@@ -261,25 +257,18 @@ def _exit_callbacks() -> int:
     return int(count()) if count is not None else 0
 
 
-def _count_unfrozen(census: _Census, found: list[object], runs: int) -> None:
+def _count_unfrozen(census: _Census, by_key: Mapping[int, list[object]], runs: int) -> None:
     """Count as if each run had left the same share of what was found."""
-    for obj in found:
-        key = census.key(obj)
-        total = census.objects[runs - 1].get(key, 0) + 1
-        census.objects[runs - 1][key] = total
-    for key, total in census.objects[runs - 1].items():
-        for index in range(runs - 1):
-            census.objects[index][key] = total * (index + 1) // runs
+    for key, objects in by_key.items():
+        for index in range(runs):
+            census.objects[index][key] = len(objects) * (index + 1) // runs
 
 
-def _analyse(result: Watch, found: list[object], census: _Census) -> None:
+def _analyse(result: Watch, found: list[object], by_key: dict[int, list[object]], census: _Census) -> None:
     """Fill in the groups that grew from run to run."""
     runs = result.runs
     new_ids = {id(obj) for obj in found}
     result.new = found
-    by_key: dict[int, list[object]] = {}
-    for obj in found:
-        by_key.setdefault(census.key(obj), []).append(obj)
     growth = _growth(census.objects[:runs])
     if by_key and not growth.keys() & by_key.keys():
         growth = _growth_by_type(census, found, by_key, runs)

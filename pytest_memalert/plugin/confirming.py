@@ -52,8 +52,8 @@ class Confirmer:
             return self._still_there(case, seen)
         hunted = [breach for breach in breaches if breach.rule.metric in HUNTED]
         kept: list[Breach] = []
-        if case.leak is not None and case.leak.status in ("clean", "leaking"):
-            # The leak engine has repeated the test already, and more often than is done here.
+        if case.leak is not None and (case.leak.status == "leaking" or case.leak.bytes_per_run is not None):
+            # The leak engine has repeated the test already, and knows what each run leaves.
             kept += mildest(hunted, [_growth_as_hunted(case.leak)])
             _note_one_time(case, hunted, kept, case.leak.runs)
             breaches = [breach for breach in breaches if breach not in hunted]
@@ -144,6 +144,6 @@ def _growth_as_hunted(analysis: LeakAnalysis) -> dict[str, float]:
     growth_bytes = analysis.bytes_per_run or 0.0
     return {
         "growth_bytes": growth_bytes,
-        "growth_rate_bytes_per_s": (analysis.rate_bytes_per_hour or 0.0) / 3600,
+        "growth_rate_bytes_per_s": growth_bytes / analysis.duration_s if analysis.duration_s else 0.0,
         "blocks_growth": analysis.blocks_per_run or 0.0,
     }

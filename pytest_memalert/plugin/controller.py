@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -156,10 +156,13 @@ class Controller:
         """Judge the session, remember and tell it."""
         began_s = elapsed_s()
         self._run = run = self._finish(began_s, session)
-        whole = {}
+        whole: dict[str, float] = {}
         if history_path(self._config, self._given) is not None:
-            whole = values_of_worst(run.tests, self._given.metrics)
-            self._run = run = self._note_trends(run, whole)
+            try:
+                whole = values_of_worst(run.tests, self._given.metrics)
+                self._run = run = note_trends(self._config, self._given, run, whole)
+            except Exception as problem:
+                self._warn(f"memalert can't look for trends ({describe_exception(problem)})")
         lives = remember(self._config, self._given, run, whole, warn=self._warn)
         self._run = run = note_resolved(run, lives)
         self._news = self._tell_news(run, lives, session.exitstatus)
@@ -250,13 +253,6 @@ class Controller:
             commit=read_commit(self._config.rootpath, os.environ),
         )
         return note_idle(self._config, self._given, run)
-
-    def _note_trends(self, run: Run, whole: Mapping[str, float]) -> Run:
-        try:
-            return note_trends(self._config, self._given, run, whole)
-        except Exception as trouble:
-            self._warn(f"memalert can't look for trends ({describe_exception(trouble)})")
-            return run
 
     def _conclude_baseline(
         self, session: pytest.Session, tests: Sequence[Measurement]

@@ -163,12 +163,11 @@ class LeakCheck:
         if looking and analysis.status != "leaking":
             self._looking.spent_s += seconds
         if not asked_for:
-            if pursuing:  # which has a purse of its own: one hunt to the end would leave the others nothing
-                pursuit_s = max(0.0, seconds - 3 * first_run_s)
-                self._pursuit.spent_s += pursuit_s
-                seconds -= pursuit_s
+            # Has a purse of its own: one hunt to the end would leave the others nothing.
+            pursuit_s = max(0.0, seconds - 3 * first_run_s) if pursuing else 0.0
+            self._pursuit.spent_s += pursuit_s
             if analysis.status != "leaking":
-                self._purse_to_clear(values).spent_s += seconds
+                self._purse_to_clear(values).spent_s += seconds - pursuit_s
             elif self._explained.times > explained:
                 self._finding.spent_s += seconds
         return analysis, runs
@@ -220,7 +219,7 @@ class LeakCheck:
 
         if asked_for:
             return Policy() if looking else Policy(quick_s=0.0, brief=True)
-        # A suspect is dismissed by its first flat re-run: what made it one, it left in its first run.
+        # A suspect is dismissed by a re-run or two that leave little: what made it one, it left in its first.
         # Checking on request is for the small and the lumpy leaks too, so it looks longer.
         return Policy(
             quick_s=0.0,
