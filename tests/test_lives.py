@@ -180,6 +180,15 @@ def test_leak_that_only_checking_every_test_finds_is_not_resolved_by_looking_at_
     assert go_on(lives, make_run(tests=(clean,)), leaks="all")["f1"].resolved_at == NOON
 
 
+def test_leak_of_a_suspect_is_resolved_by_its_dismissal_for_little_and_no_other_one() -> None:
+    dismissed = make_run(tests=(make_test(leak=LeakVerdict(status="clean", reason="left about 1 block")),))
+    lives = go_on({}, make_run(make_leak()))
+    assert go_on(lives, dismissed)["f1"].resolved_at == NOON
+    lives = go_on({}, make_run(make_leak()), leaks="all")
+    assert go_on(lives, dismissed) == lives
+    assert go_on(lives, dismissed, leaks="all")["f1"].resolved_at == NOON
+
+
 def test_inhibited_alert_neither_begins_a_life_nor_ends_one() -> None:
     silent = make_alert(inhibited_by="rule leak: the growth is the leak's")
     assert go_on({}, make_run(silent)) == {}

@@ -306,6 +306,27 @@ def test_leaks_found_by_default_take_no_more_than_their_share(
     assert "the leaks explained before took" in leaks["test_second"]["reason"]
 
 
+def test_leak_explained_while_small_ones_are_pursued_counts_as_one_that_is_found(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The purse for pursuing would never be so full, and the bound on all leaks be none."""
+    monkeypatch.setattr("pytest_memalert.plugin.leak_check._PURSUIT_S", 0.0)
+    monkeypatch.setattr("pytest_memalert.plugin.leak_check._FINDING_S", 0.05)
+    monkeypatch.setattr("pytest_memalert.plugin.leak_check._FINDING_SHARE", 0.0)
+    serial.write(
+        """
+        KEPT = []
+        def test_first(): KEPT.append([[] for _ in range(500)])
+        def test_second(): KEPT.append([{} for _ in range(500)])
+        """
+    )
+    serial.run(leaks="suspects")
+    leaks = {name: test["leak"] for name, test in serial.tests().items()}
+    assert leaks["test_first"]["status"] == "leaking"
+    assert leaks["test_second"]["status"] == "unchecked"
+    assert "the leaks explained before took" in leaks["test_second"]["reason"]
+
+
 def test_one_leak_in_several_tests_is_one_alert(serial: Inner) -> None:
     """It lists them, and says where it was made, what holds it, and what to do."""
     serial.pytester.makepyprojecttoml(NO_RULES)
