@@ -62,6 +62,10 @@ _PAGE_BYTES = 4096
 _TRACING_S = 1.0
 # How often the process is read where other threads are at work, and how long they are given in between.
 _CROWDED_READINGS, _MOMENT_S = 8, 0.0005
+# How long threads that the runs left are given to end by themselves, as a timer's does.
+_ENDING_S, _POLL_S = 3.0, 0.02
+# How long the process is watched without a run where other threads are at work: five runs, within this.
+_SHORTEST_IDLE_S, _LONGEST_IDLE_S = 0.05, 1.0
 # What a signal has risen by at the end is the least of so many readings.
 _LATE_READINGS = 3
 
@@ -156,6 +160,7 @@ class _Hunt:
         self._used = 0
         self._runs = 0
         self._stopwatch = Stopwatch()
+        self._threads = count_threads()
         self._kinds: dict[str, int] | None = None
         #: Whether the last run was no evidence.
         self.refused = False
@@ -200,6 +205,8 @@ class _Hunt:
                 return self._conclude(step.action, reason=step.reason, left=step.left)
             proven = {} if proof_start is None else _differences(proof_start, self._count_unfrozen())
             seen = _seen(self._readings(), proof_from)
+            if doing := self._doing_of_threads(seen, self._runs - proof_from):
+                return self._conclude("unclear", reason=doing)
             reader.thaw()
             try:
                 signals = surviving(step.signals, seen=seen, proven=proven)
@@ -219,6 +226,37 @@ class _Hunt:
                 reader.freeze()
             traced = self._trace() if "blocks" in signals else None
         return self._conclude("leaking", signals=signals, traced=traced, since_run=proof_from)
+
+    def _doing_of_threads(self, seen: Mapping[Signal, float], runs: int) -> str | None:
+        """Return why growth seen in so many runs may be no leak of theirs, as far as threads tell; else None.
+
+        Threads that the runs left are given time to end; while others are at work, the process is watched for
+        some time without a run.
+        """
+        if (left := count_threads() - self._threads) > 0:
+            until_s = elapsed_s() + _ENDING_S
+            while count_threads() - self._threads > left / 2:
+                if elapsed_s() > until_s:
+                    return None
+                sleep(_POLL_S)
+            return "the threads that it leaves running end by themselves later"
+        if not self._threads:
+            return None
+        run_s = self._duration_s() or 0.0
+        idle_s = min(max(5 * run_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
+        start, end = (array("d", bytes(8 * len(SIGNALS))) for _ in range(2))
+        self._reader.settle()
+        self._reader.read(start, 0)
+        sleep(idle_s)
+        self._reader.settle()
+        self._reader.read(end, 0)
+        meanwhile = _differences(start, end)
+        told: tuple[Signal, ...] = ("blocks", "heap")
+        for signal in told:
+            grown = seen.get(signal, 0.0) / max(1, runs) / max(run_s, 1e-9) * idle_s
+            if grown > _LEFT.get(signal, 0.0) and meanwhile.get(signal, 0.0) >= grown / 2:
+                return "other threads leave as much behind while it is not run"
+        return None
 
     def _has_died(self, proof_start: array[float], proof_from: int) -> LeakAnalysis | None:
         """Return the verdict if blocks were left, and what was is gone after a full collection; else None."""

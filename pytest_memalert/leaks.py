@@ -67,6 +67,8 @@ _SLOW_RUN_S = 0.005
 _HARD_GROWTH = 4
 # Runs after which the pace of growth is known well enough not to pursue it.
 _WEAK_KNOWN_AFTER = 4
+# Runs after which the noise of a suspect is no reason to go on.
+_NOISY_RUNS = 64
 # What grows by so much per run does so, whatever the noise.
 _PLAIN_BYTES = 40_000
 # The smallest chunk of glibc's heap, which a leak leaves in each run, is 32 bytes, give or take its noise: a
@@ -216,17 +218,21 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         return Step(action="run", runs=1)
     run_s = last.elapsed_s / runs
     if policy.brief and runs < _WEAK_KNOWN_AFTER:
-        if _left_nothing(readings[-2], last):
-            return Step(action="clean")
-        # What is left in every second run alone would be missed by one: a quick test is run twice for it.
-        if runs >= (1 if run_s >= _SLOW_RUN_S else 2) and (dismissed := _dismiss(readings, policy)):
-            return dismissed
+        # What a suspect leaves in some runs alone would be missed by one: a quick one is run twice for it.
+        wanted = 2 if policy.weak_bytes and run_s < _SLOW_RUN_S else 1
+        if runs >= wanted:
+            if all(_left_nothing(*pair) for pair in pairwise(readings[-wanted - 1 :])):
+                return Step(action="clean")
+            if dismissed := _dismiss(readings, policy):
+                return dismissed
     shapes = _shapes(readings, run_s)
     moving = _moving(shapes, run_s, patient=policy.follows_creep)
     least = 1 if run_s >= _LONG_RUN_S else 2
     if policy.quick_s > 0 and run_s < _UNHURRIED_RUN_S:
         least = _QUICK_RUNS if run_s < _SLOW_RUN_S else _CACHED_CHUNKS + 2
     ended = _end(last, run_s, policy)
+    if not ended and runs < _NOISY_RUNS and _may_hide(readings, policy):
+        return _run_more(last, run_s, policy, suspected=False)
     if not moving:
         if ended or (runs >= least and last.elapsed_s >= policy.quick_s):
             return Step(action="clean")
@@ -295,6 +301,20 @@ def _steps(before: Reading, after: Reading) -> dict[Signal, float]:
     }
     steps["mapped"] = min(steps.pop("resident", 0.0), steps.get("mapped", 0.0))
     return steps
+
+
+def _may_hide(readings: Sequence[Reading], policy: Policy) -> bool:
+    """Return whether a suspect's runs differ so much that what is pursued would not show in so few of them.
+
+    One that keeps its last result, of another size each time, ends as far from its pace as these differ. The
+    run that differs most is left out: once, anything may be let go of, or fill.
+    """
+    weights: dict[Signal, float] = {"blocks": _TYPICAL_BLOCK_BYTES, "heap": 1.0}
+    for signal, block_bytes in weights.items():
+        steps = sorted(single_increments(points_of(readings, signal)), key=abs)[:-1]
+        if len(steps) > 1 and (max(steps) - min(steps)) * block_bytes > policy.weak_bytes * len(steps) > 0:
+            return True
+    return False
 
 
 def _weak_growth(

@@ -48,6 +48,8 @@ LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
 
 #: Attribute names under which classes that evict keep their bound.
 _BOUND_NAME = re.compile(r"(^|_)(max_?(size|len|length|entries|items)|capacity)$", re.IGNORECASE)
+#: More is bytes, as of an upload, or a bound that no test comes to.
+_LARGEST_BOUND = 1_000_000
 #: Such a class may let go only when it holds half as much again, and then of many at once.
 _SLACK = 1.5
 
@@ -123,14 +125,18 @@ def filling_cache(
             collect()
         new = gc.get_objects()
     left = _Left(new, heap_bytes=heap_bytes, blocks=blocks)
-    if left.is_mostly_dead_references():
-        return "weak references to what is gone, which are let go in bulk: sqlite3 keeps those of 200 cursors"
     grown = grown_containers(lengths, left.known, {id(lengths), id(new), id(left.known)}, _RUNS)
     longer = ((obj, (length(obj) or 0) - count) for obj, count in dicts)
     grown += [(obj, added / _RUNS) for obj, added in longer if added > 0]
     containers = [obj for obj, _ in grown]
     ours = {id(grown), id(dicts), id(containers), id(new), *map(id, grown), *map(id, dicts)}
     holders = [obj for obj in gc.get_referrers(*containers) if id(obj) not in ours]
+    if left.is_mostly_dead_references() and not any(
+        # A variable or an attribute keeps it: nobody lets go of that in bulk.
+        left.is_mostly_below(container) and dict in map(type, gc.get_referrers(container))
+        for container in containers
+    ):
+        return "weak references to what is gone, which are let go in bulk: sqlite3 keeps those of 200 cursors"
     # The attributes of an instance may be in a dict of their own.
     holders += gc.get_referrers(*(obj for obj in holders if type(obj) is dict))
     for holder in (*containers, *holders):
@@ -215,7 +221,12 @@ def _bounded(container: object) -> str | None:
     own = length(container)
     limits = attributes if own is None else {**class_constants(type(container)), **attributes}
     for name, limit in limits.items():
-        if type(name) is str and type(limit) is int and limit > 0 and _BOUND_NAME.search(name):
+        if (
+            type(name) is str
+            and type(limit) is int
+            and 0 < limit <= _LARGEST_BOUND
+            and _BOUND_NAME.search(name)
+        ):
             if own:
                 return _bound_text(own, limit, slack=_SLACK)
             held = [length(value) for value in attributes.values() if not is_kind(value, tuple)]

@@ -27,6 +27,11 @@ __all__ = ["LeakCheck"]
 _CLEARING_SHARE = 0.0125
 _CLEARING_QUICK_S, _CLEARING_SLOW_S = 0.2, 0.1
 _LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000
+# What grows in a few re-runs is followed until it has outlasted caches: a second or two, which would leave
+# other suspects nothing for their first re-run. So these are charged so many runs at most, and what a hunt
+# took beyond them, for nothing, to a purse for all.
+_FIRST_RUNS = 6
+_DOUBT_SHARE, _DOUBT_S = 0.02, 2.0
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
 # knows of several, and wants to have the others another day. To recognise one again costs far less.
 _FINDING_SHARE, _FINDING_S = 0.1, 20.0
@@ -73,6 +78,7 @@ class LeakCheck:
             for quick in (True, False)
             for large in (True, False)
         }
+        self._doubt = _Purse(_DOUBT_SHARE, _DOUBT_S)
         self._finding = _Purse(_FINDING_SHARE, _FINDING_S)
         self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
         self._pursuit = _Purse(_PURSUIT_SHARE)
@@ -142,6 +148,8 @@ class LeakCheck:
             reason = None
             if not self.has_time_to_clear(values):
                 reason = "running it again would take too much of the suite's time"
+            elif not self._doubt.affords(0.0, tests_s=self._tests_s):
+                reason = f"suspects that grew for a while took {self._doubt.spent_s:.0f} s"
             elif not self._finding.affords(0.0, tests_s=self._tests_s):
                 reason = f"the leaks explained before took {self._finding.spent_s:.0f} s"
             if reason is not None:
@@ -163,11 +171,13 @@ class LeakCheck:
         if looking and analysis.status != "leaking":
             self._looking.spent_s += seconds
         if not asked_for:
-            # Has a purse of its own: one hunt to the end would leave the others nothing.
-            pursuit_s = max(0.0, seconds - 3 * first_run_s) if pursuing else 0.0
-            self._pursuit.spent_s += pursuit_s
+            beyond_s = max(0.0, seconds - _FIRST_RUNS * first_run_s)
+            if pursuing:
+                self._pursuit.spent_s += beyond_s
             if analysis.status != "leaking":
-                self._purse_to_clear(values).spent_s += seconds - pursuit_s
+                self._purse_to_clear(values).spent_s += seconds - beyond_s
+                if not pursuing:
+                    self._doubt.spent_s += beyond_s
             elif self._explained.times > explained:
                 self._finding.spent_s += seconds
         return analysis, runs

@@ -52,7 +52,7 @@ def test_cache_filled_once_raises_nothing(inner: Inner) -> None:
 
 
 def test_growth_that_came_back_as_little_is_told_as_one_time(serial: Inner) -> None:
-    """The suspect is dismissed by one run, unclear as it leaves a few blocks: that run tells of the growth."""
+    """The suspect is dismissed by one run that leaves a few blocks: it tells of the growth as well."""
     serial.write(
         """
         import pytest, time

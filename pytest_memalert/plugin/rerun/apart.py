@@ -121,9 +121,10 @@ def timers_of_their_own(item: pytest.Item) -> Generator[tuple[_OwnProtocol, ...]
     plugins: list[_OwnProtocol] = []
     manager = item.config.pluginmanager
     faulthandler = sys.modules.get("_pytest.faulthandler")
-    seconds = float(item.config.getini("faulthandler_timeout") or 0)
-    if faulthandler is not None and manager.is_registered(faulthandler) and seconds > 0:
-        plugins.append(faulthandler)
+    # Without it (-p no:faulthandler), pytest doesn't know its setting.
+    if faulthandler is not None and manager.is_registered(faulthandler):
+        seconds = float(item.config.getini("faulthandler_timeout") or 0)
+        plugins += [faulthandler] if seconds > 0 else []
     timeout = sys.modules.get("pytest_timeout")
     cancel = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
     if timeout is not None and cancel is not None and manager.is_registered(timeout):
