@@ -311,9 +311,13 @@ def _may_hide(readings: Sequence[Reading], policy: Policy) -> bool:
     """
     weights: dict[Signal, float] = {"blocks": _TYPICAL_BLOCK_BYTES, "heap": 1.0}
     for signal, block_bytes in weights.items():
-        steps = sorted(single_increments(points_of(readings, signal)), key=abs)[:-1]
-        if len(steps) > 1 and (max(steps) - min(steps)) * block_bytes > policy.weak_bytes * len(steps) > 0:
-            return True
+        steps = sorted(single_increments(points_of(readings, signal)), key=abs)
+        if len(steps) > 2:
+            steps.pop()
+        if len(steps) > 1:
+            off_bytes = (max(steps) - min(steps)) * block_bytes / len(steps)
+            if off_bytes > policy.weak_bytes / 2 > 0:
+                return True
     return False
 
 

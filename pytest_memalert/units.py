@@ -9,6 +9,7 @@ __all__ = [
     "TIMED_UNITS",
     "UNIT_EXAMPLES",
     "Unit",
+    "format_beside",
     "format_duration",
     "format_limit",
     "format_mean",
@@ -170,6 +171,11 @@ def format_quantity(value: float, unit: Unit, *, decimal: bool = False) -> str:
 def format_limit(limit: float, unit: Unit) -> str:
     """Return a limit as it was written: ``"50 MB"``, not ``"47.7 MiB"``."""
     return format_quantity(limit, unit, decimal=is_decimal(limit, unit))
+
+
+def format_beside(value: float, limit: float, unit: Unit) -> str:
+    """Return a quantity in the units, binary or decimal, that its limit was written in."""
+    return format_quantity(value, unit, decimal=is_decimal(limit, unit))
 
 
 def _parse_rate(value: object, unit: Unit) -> float:

@@ -54,6 +54,7 @@ LEAK = replace(
     nodeids=(SAVE,),
     metric="leak_rate_bytes_per_hour",
     observed=1e9,
+    limit=5e7,
     message=f"{SAVE}: leaks 1.5 KiB per run",
     survivors=(Survivor(type="dict", count=2, size_bytes=1536, held_by=("module app", "ITEMS")),),
 )
@@ -141,7 +142,7 @@ def test_history_lists_the_alerts_the_latest_first() -> None:
         "test",
     ]
     assert [row.split()[0] for row in rows] == [PEAK.fingerprint, LEAK.fingerprint]
-    assert rows[0].endswith(f"1      8 MiB         8 MiB         peak       {LOAD}")
+    assert rows[0].endswith(f"1      8 MiB      8 MiB      peak       {LOAD}")
 
 
 def test_history_of_alerts_that_are_gone_says_resolved() -> None:
@@ -261,8 +262,8 @@ def test_show_tells_everything_of_an_alert_by_the_beginning_of_its_fingerprint()
     assert (
         "  each run leaves 2 dict, 1.5 KiB\n    held by module app, ITEMS\n  -> read it in parts\n" in output
     )
-    assert "in 2 runs; at its worst 954 MiB/hour" in output
-    assert output.count(" 3f2c1e9a0b  954 MiB/hour") == 4  # raised twice, and twice in the series
+    assert "in 2 runs; at its worst 1 GB/hour" in output
+    assert output.count(" 3f2c1e9a0b  1 GB/hour") == 4  # raised twice, and twice in the series
 
 
 def test_show_as_json_has_occurrences_and_series() -> None:

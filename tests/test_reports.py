@@ -187,6 +187,17 @@ def test_quiet_run_tells_each_alert_in_one_line() -> None:
     assert shown(run, verbosity=-1, width=24) == ["CRITICAL test_load gr...", "WARNING test_load gre..."]
 
 
+def test_quiet_line_of_what_is_no_test_is_told_whole() -> None:
+    """No failure says more of it."""
+    alert = make_alert(
+        nodeids=("fixture data in test_g.py",), message="fixture data in test_g.py: 173 KiB is over 90"
+    )
+    assert shown(make_run(alerts=(alert,)), verbosity=-1, width=40) == [
+        "CRITICAL fixture data in test_g.py: 173",
+        "    KiB is over 90",
+    ]
+
+
 def test_worst_alerts_come_first_and_like_ones_in_their_order() -> None:
     levels = [("b", "info"), ("a", "warning"), ("z", "critical"), ("c", "critical")]
     alerts = tuple(make_alert(nodeids=(name,), severity=AlertSeverity(level)) for name, level in levels)

@@ -25,9 +25,9 @@ from pytest_memalert.codec import encode_life
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.history import RememberedRun, read_history
 from pytest_memalert.metrics import METRICS
-from pytest_memalert.model import AlertCategory, AlertLife, AlertSeverity
+from pytest_memalert.model import AlertCategory, AlertLife, AlertSeverity, PerformanceAlert
 from pytest_memalert.rules import matches
-from pytest_memalert.units import format_duration, format_quantity
+from pytest_memalert.units import format_beside, format_duration
 
 __all__ = ["HISTORY_FORMAT", "history", "is_acknowledged", "observed_text", "state_of"]
 
@@ -146,10 +146,10 @@ def state_of(life: AlertLife, entries: Mapping[str, Acknowledgment]) -> str:
     return "reopened" if life.reopened else "open"
 
 
-def observed_text(value: float, metric: str) -> str:
-    """Return a value of a metric for people; of a probe's metric, the bare number."""
-    known = METRICS.get(metric)
-    return format_quantity(value, known.unit) if known is not None else f"{value:g}"
+def observed_text(value: float, alert: PerformanceAlert) -> str:
+    """Return a value of an alert's metric for people, as the alert has it; of a probe's, the bare number."""
+    known = METRICS.get(alert.metric)
+    return format_beside(value, alert.limit, known.unit) if known is not None else f"{value:g}"
 
 
 def _entries() -> dict[str, Acknowledgment]:
@@ -177,8 +177,8 @@ def _print_alerts(
                 state_of(life, entries),
                 _minute(life.last_seen),
                 str(life.times),
-                observed_text(life.alert.observed, life.alert.metric),
-                observed_text(life.worst, life.alert.metric),
+                observed_text(life.alert.observed, life.alert),
+                observed_text(life.worst, life.alert),
                 life.alert.rule,
                 _tests_text(life.alert.nodeids),
             )

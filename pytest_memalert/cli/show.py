@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -74,8 +75,10 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
         echo_wrapped(text)
     if entry is not None:
         # Of a leak's pace the size per run is accepted: another metric than the alert's.
-        metric = entry.metric or life.alert.metric
-        up_to = "" if entry.accepted is None else f", up to {observed_text(entry.accepted, metric)}"
+        up_to = ""
+        if entry.accepted is not None:
+            accepted = replace(life.alert, metric=entry.metric or life.alert.metric, limit=entry.accepted)
+            up_to = f", up to {observed_text(entry.accepted, accepted)}"
         by = f" by {escape_controls(entry.author)}" if entry.author else ""
         reason = escape_controls(entry.reason)
         echo_wrapped(f"acknowledged{by} until {entry.until}{up_to}: {reason}")
@@ -84,7 +87,7 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
         (
             f"{run.started_at:%Y-%m-%d %H:%M}",
             (run.commit or "unknown")[:10],
-            observed_text(alert.observed, alert.metric),
+            observed_text(alert.observed, alert),
             alert.severity.value,
             "acknowledged" if alert.acknowledged else f"inhibited by {alert.inhibited_by}",
         )[: 5 if alert.acknowledged or alert.inhibited_by else 4]
@@ -101,7 +104,7 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
                 (
                     f"{point.started_at:%Y-%m-%d %H:%M}",
                     (point.commit or "unknown")[:10],
-                    observed_text(point.value, life.alert.metric),
+                    observed_text(point.value, life.alert),
                 )
                 for point in reversed(points)
             )
@@ -112,7 +115,7 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
 def _life_texts(life: AlertLife) -> list[str]:
     seen = f"first seen {life.first_seen:%Y-%m-%d %H:%M} UTC, last seen {life.last_seen:%Y-%m-%d %H:%M} UTC"
     often = f"in {life.times} {'run' if life.times == 1 else 'runs'}"
-    texts = [f"{seen}, {often}; at its worst {observed_text(life.worst, life.alert.metric)}"]
+    texts = [f"{seen}, {often}; at its worst {observed_text(life.worst, life.alert)}"]
     if life.resolved_at is not None:
         texts.append(f"resolved {life.resolved_at:%Y-%m-%d %H:%M} UTC")
     if life.reopened:

@@ -83,6 +83,8 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
     # What is right of them is looked into all the same, so that everything is told at once.
     problems.extend(wrong_settings)
     gate = None
+    if config.getoption("memalert_strict") and settings.gate is None:
+        problems.append("--memalert-strict: nothing is held against a baseline; add --memalert-gate")
     if (settings.save or settings.gate) is not None:
         from pytest_memalert.plugin.gate_given import read_gate_given
 

@@ -28,9 +28,16 @@ SUMMARY_BYTES = 2**20 - 2**14
 def report_problems(config: pytest.Config, settings: Settings) -> list[str]:
     """Return why reports that were asked for can't be written, each with where it was asked for."""
     problems = []
+    taken: dict[Path, str] = {}
+    if xmlpath := config.getoption("xmlpath", None):
+        taken[(config.invocation_params.dir / xmlpath).resolve()] = "--junitxml"
     for name, path in _paths(settings).items():
         target = config.invocation_params.dir / path
         if problem := explain_unwritable(target, example=_EXAMPLES[name]):
+            problems.append(f"{settings.origins[name]}: {problem}")
+        first = taken.setdefault(target.resolve(), settings.origins[name])
+        if first != settings.origins[name] and (target.is_file() or not target.exists()):  # not /dev/null
+            problem = f"{str(path)!r} is {first}'s file; name another one"
             problems.append(f"{settings.origins[name]}: {problem}")
     if settings.html is not None:
         from pytest_memalert.reports import html

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 
+from pytest_memalert.comparisons import is_whole
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
     AlertSeverity,
@@ -117,6 +118,10 @@ def _brief_lines(alerts: list[PerformanceAlert], width: int) -> Iterator[Line]:
     for alert in alerts[:_ALERTS_SHOWN]:
         first_line = alert.message.split("\n", 1)[0]
         text = f"{alert.severity.name} {escape_controls(first_line)}"
+        if alert.nodeids and all(map(is_whole, alert.nodeids)):
+            # It is no test's, so that no failure says more of it.
+            yield from _wrapped(text, width, markup=_COLOURS[alert.severity])
+            continue
         if _columns(text) > width and len(alert.nodeids) == 1:
             # How much, against what, says more than the folders of the test.
             said = headline(alert)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -192,6 +193,27 @@ def test_directory_as_report_path_is_refused(inner: Inner) -> None:
     inner.pytester.mkdir("reports")
     done = inner.run("--memalert-json=reports")
     assert_refused(inner, done, "--memalert-json: '", "reports' is a directory; write a file name, such as '")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["--memalert-json=same", "--memalert-gitlab=./same"],
+            "'same' is --memalert-json's file; name another",
+        ),
+        (["--memalert-markdown=same", "--junitxml=same"], "--memalert-markdown: 'same' is --junitxml's file"),
+        (["--memalert-strict"], "--memalert-strict: nothing is held against a baseline; add --memalert-gate"),
+    ],
+)
+def test_options_that_undo_one_another_are_refused(inner: Inner, options: list[str], told: str) -> None:
+    inner.write(PASSING)
+    assert_refused(inner, inner.run(*options), told)
+
+
+def test_one_device_may_take_several_reports(inner: Inner) -> None:
+    inner.write(PASSING)
+    assert inner.run(f"--memalert-markdown={os.devnull}", f"--memalert-gitlab={os.devnull}").ret == 0
 
 
 def test_report_path_below_a_file_is_refused(serial: Inner) -> None:

@@ -306,6 +306,128 @@ def test_leaks_found_by_default_take_no_more_than_their_share(
     assert "the leaks explained before took" in leaks["test_second"]["reason"]
 
 
+def test_test_that_looks_for_leaks_itself_is_not_searched_by_its_own_search(serial: Inner) -> None:
+    """Each of our runs would take thousands of its own; what that search leaves would be the test's leak."""
+    serial.write(
+        """
+        CALLS, KEPT = [], {}
+
+        def leak():
+            CALLS.append(1)
+            KEPT[len(KEPT)] = [bytearray(1000) for _ in range(5)]
+
+        def test_searching(memalert):
+            memalert.find_leaks(leak, runs=40)
+            KEPT.clear()
+            with open("calls", "a") as file:
+                file.write(f"{len(CALLS)} ")
+        """
+    )
+    serial.run_apart(leaks="all").assert_outcomes(passed=1)
+    assert serial.tests()["test_searching"]["leak"]["status"] in ("clean", "unclear")
+    first, *others = map(int, (serial.pytester.path / "calls").read_text().split())
+    assert others == list(range(first + 1, first + 1 + serial.report()["totals"]["reruns"]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted there")
+def test_thread_that_ends_by_itself_is_no_leak(serial: Inner) -> None:
+    """Runs follow one another faster than that: for a second there are ever more of them."""
+    serial.write(
+        """
+        import threading
+
+        def test_saves_later():
+            timer = threading.Timer(0.8, print)
+            timer.daemon = True
+            timer.start()
+        """
+    )
+    serial.run_apart(leaks="suspects").assert_outcomes(passed=1)
+    leak = serial.tests()["test_saves_later"]["leak"]
+    assert leak["status"] == "unclear"
+    assert leak["reason"] == "the threads that it leaves running end by themselves later"
+
+
+def test_growth_of_another_thread_is_no_leak_of_a_slow_test(serial: Inner) -> None:
+    serial.write(
+        """
+        import collections, pytest, threading, time
+
+        @pytest.fixture(scope="session", autouse=True)
+        def sampler():
+            ring, stop = collections.deque(maxlen=100_000), threading.Event()
+
+            def sample():
+                while not stop.wait(0.001):
+                    ring.append((time.time(), object()))
+
+            thread = threading.Thread(target=sample, daemon=True)
+            thread.start()
+            yield
+            stop.set()
+            thread.join()
+
+        @pytest.mark.memalert(leaks="all")
+        def test_waiting():
+            time.sleep(0.1)
+        """
+    )
+    serial.run_apart(leaks="suspects").assert_outcomes(passed=1)
+    leak = serial.tests()["test_waiting"]["leak"]
+    assert (leak["status"], leak["reason"]) == (
+        "unclear",
+        "other threads leave as much behind while it is not run",
+    )
+
+
+def test_leak_after_a_cache_that_filled_for_long_is_found(serial: Inner) -> None:
+    """What the cache took is charged to others than the next suspect."""
+    serial.write(
+        """
+        import functools, itertools
+
+        numbers, LEAKED = itertools.count(1), []
+
+        @functools.lru_cache(maxsize=600)
+        def page(number):
+            return [[number] for _ in range(300)]
+
+        def test_cache():
+            page(next(numbers))
+
+        def test_leaking():
+            LEAKED.append([[] for _ in range(1000)])
+        """
+    )
+    serial.run_apart(leaks="suspects")
+    statuses = {name: test["leak"]["status"] for name, test in serial.tests().items()}
+    assert statuses == {"test_cache": "clean", "test_leaking": "leaking"}
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        # Beside a last result of another size each time; in every second run.
+        "KEPT.extend(bytes(40) for _ in range(400)); LAST[0] = [{} for _ in range(DICE.randrange(3000))]",
+        "KEPT.append(bytes(15_360)); LAST[0] = bytes(DICE.randrange(60_000))",
+        "RUNS.append(1); KEPT.extend([bytes(40) for _ in range(2000)] if len(RUNS) % 2 else ())",
+    ],
+)
+def test_leak_of_a_suspect_is_found_beside_noise(serial: Inner, leak: str) -> None:
+    serial.write(
+        f"""
+        import random
+
+        KEPT, LAST, RUNS, DICE = [], {{}}, [], random.Random(1)
+
+        def test_leaking():
+            {leak}
+        """
+    )
+    serial.run_apart(leaks="suspects")
+    assert serial.tests()["test_leaking"]["leak"]["status"] == "leaking"
+
+
 def test_leak_explained_while_small_ones_are_pursued_counts_as_one_that_is_found(
     serial: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,16 @@ def test_without_terminal_the_report_is_written_all_the_same(serial: Inner) -> N
 
 
 @pytest.mark.parametrize(
+    "name", ["faulthandler", "logging", "tmpdir", "warnings", "recwarn", "doctest", "reports"]
+)
+def test_leak_is_found_without_one_of_pytests_own_plugins(serial: Inner, name: str) -> None:
+    """What is undone of it has nothing to undo then."""
+    serial.write("KEPT = []\n\ndef test_leaking():\n    KEPT.append(bytearray(200_000))\n")
+    serial.run_apart("-p", f"no:{name}", leaks="suspects")
+    assert serial.tests()["test_leaking"]["leak"]["status"] == "leaking"
+
+
+@pytest.mark.parametrize(
     "option", ["--collect-only", "--setup-plan", "--setup-only", "--markers", "--fixtures"]
 )
 def test_nothing_is_measured_where_no_test_runs(serial: Inner, option: str) -> None:
