@@ -170,7 +170,7 @@ class _Hunt:
     ) -> LeakAnalysis:
         """Run, read and decide until there is a verdict."""
         policy, proof_from, proof_start = self._policy, 0, None
-        suspected = doubted = False
+        suspected = doubted = met_before = False
         with self._reader as reader:
             while True:
                 # The readings aren't kept: what is counted next must not contain them.
@@ -189,7 +189,7 @@ class _Hunt:
                         return died
                     continue
                 if is_known is not None and enough:
-                    if self._is_known(is_known):
+                    if met_before := self._is_known(is_known):
                         policy = replace(policy, shape_runs=self._runs_to_measure(), shape_s=0.0)
                     is_known = None
                     continue
@@ -205,7 +205,8 @@ class _Hunt:
                 return self._conclude(step.action, reason=step.reason, left=step.left)
             proven = {} if proof_start is None else _differences(proof_start, self._count_unfrozen())
             seen = _seen(self._readings(), proof_from)
-            if doing := self._doing_of_threads(seen, self._runs - proof_from):
+            # Of a leak that is known that has been asked: each time, it would take seconds.
+            if not met_before and (doing := self._doing_of_threads(seen, self._runs - proof_from)):
                 return self._conclude("unclear", reason=doing)
             reader.thaw()
             try:

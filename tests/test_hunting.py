@@ -142,6 +142,20 @@ def test_open_descriptor_per_run_is_a_leak_of_no_bytes() -> None:
     assert "descriptors" in [item.signal for item in analysis.growth]
 
 
+def test_threads_are_waited_for_and_others_watched_but_once_for_a_leak(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes seconds, and of a leak that was met before it is known."""
+    kept: list[list[int]] = []
+    asked: list[int] = []
+    doing = "pytest_memalert.hunting._Hunt._doing_of_threads"
+    monkeypatch.setattr(doing, lambda hunt, seen, runs: asked.append(runs))
+    assert hunt(lambda: kept.append([]), is_known=lambda: True).status == "leaking"
+    assert not asked
+    assert hunt(lambda: kept.append([]), is_known=lambda: False).status == "leaking"
+    assert len(asked) == 1
+
+
 @on_linux
 def test_thread_left_running_is_a_leak() -> None:
     stop = threading.Event()
