@@ -56,6 +56,8 @@ _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 _LEFT_PER_RUN = 0.5
 # What the noisy signals must have risen by to have a say in that.
 _LEFT: dict[Signal, float] = {"heap": 1200.0, "resident": 65536.0, "mapped": 65536.0}
+_THREADS_END = "the threads that it leaves running end by themselves later"
+_OTHER_THREADS = "other threads leave as much behind while it is not run"
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
 # Whatever bypasses malloc and Python's own allocator takes whole pages.
 _PAGE_BYTES = 4096
@@ -160,7 +162,7 @@ class _Hunt:
         self._used = 0
         self._runs = 0
         self._stopwatch = Stopwatch()
-        self._threads = count_threads()
+        self._threads = frozenset(sys._current_frames())
         self._kinds: dict[str, int] | None = None
         #: Whether the last run was no evidence.
         self.refused = False
@@ -203,14 +205,20 @@ class _Hunt:
                     policy = replace(policy, most_runs=self._runs)
             if step.action != "leaking":
                 return self._conclude(step.action, reason=step.reason, left=step.left)
+            # Of a leak that is known both were asked before: each time, it would take seconds.
+            threads_ended = not met_before and self._threads_end()
             proven = {} if proof_start is None else _differences(proof_start, self._count_unfrozen())
             seen = _seen(self._readings(), proof_from)
-            # Of a leak that is known that has been asked: each time, it would take seconds.
-            if not met_before and (doing := self._doing_of_threads(seen, self._runs - proof_from)):
-                return self._conclude("unclear", reason=doing)
+            if not met_before and self._grows_without(seen, self._runs - proof_from):
+                return self._conclude("unclear", reason=_OTHER_THREADS)
             reader.thaw()
             try:
                 signals = surviving(step.signals, seen=seen, proven=proven)
+                if threads_ended:
+                    # Their stacks are mapped for the next ones, and what they freed is free in their arenas.
+                    signals = tuple({*signals} & {"blocks", "descriptors"} if proven else ())
+                    if not signals:
+                        return self._conclude("unclear", reason=_THREADS_END)
                 if not signals:
                     return self._conclude_died(proven, since_run=proof_from)
                 readings = self._readings()
@@ -228,21 +236,20 @@ class _Hunt:
             traced = self._trace() if "blocks" in signals else None
         return self._conclude("leaking", signals=signals, traced=traced, since_run=proof_from)
 
-    def _doing_of_threads(self, seen: Mapping[Signal, float], runs: int) -> str | None:
-        """Return why growth seen in so many runs may be no leak of theirs, as far as threads tell; else None.
+    def _threads_end(self) -> bool:
+        """Return whether most of the threads that the runs left end by themselves, being given time."""
+        left = sys._current_frames().keys() - self._threads
+        until_s = elapsed_s() + _ENDING_S
+        while left and elapsed_s() < until_s:
+            if 2 * len(left & sys._current_frames().keys()) <= len(left):
+                return True
+            sleep(_POLL_S)
+        return False
 
-        Threads that the runs left are given time to end; while others are at work, the process is watched for
-        some time without a run.
-        """
-        if (left := count_threads() - self._threads) > 0:
-            until_s = elapsed_s() + _ENDING_S
-            while count_threads() - self._threads > left / 2:
-                if elapsed_s() > until_s:
-                    return None
-                sleep(_POLL_S)
-            return "the threads that it leaves running end by themselves later"
-        if not self._threads:
-            return None
+    def _grows_without(self, seen: Mapping[Signal, float], runs: int) -> bool:
+        """Return whether other threads leave behind, without a run, as much as was seen in so many."""
+        if len(self._threads) == 1:
+            return False
         run_s = self._duration_s() or 0.0
         idle_s = min(max(5 * run_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
         start, end = (array("d", bytes(8 * len(SIGNALS))) for _ in range(2))
@@ -253,11 +260,11 @@ class _Hunt:
         self._reader.read(end, 0)
         meanwhile = _differences(start, end)
         told: tuple[Signal, ...] = ("blocks", "heap")
-        for signal in told:
-            grown = seen.get(signal, 0.0) / max(1, runs) / max(run_s, 1e-9) * idle_s
-            if grown > _LEFT.get(signal, 0.0) and meanwhile.get(signal, 0.0) >= grown / 2:
-                return "other threads leave as much behind while it is not run"
-        return None
+        as_much = {name: seen.get(name, 0.0) / max(1, runs) / max(run_s, 1e-9) * idle_s for name in told}
+        return any(
+            as_much[name] > _LEFT.get(name, 0.0) and meanwhile.get(name, 0.0) >= as_much[name] / 2
+            for name in told
+        )
 
     def _has_died(self, proof_start: array[float], proof_from: int) -> LeakAnalysis | None:
         """Return the verdict if blocks were left, and what was is gone after a full collection; else None."""

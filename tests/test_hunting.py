@@ -147,13 +147,30 @@ def test_threads_are_waited_for_and_others_watched_but_once_for_a_leak(
 ) -> None:
     """It takes seconds, and of a leak that was met before it is known."""
     kept: list[list[int]] = []
-    asked: list[int] = []
-    doing = "pytest_memalert.hunting._Hunt._doing_of_threads"
-    monkeypatch.setattr(doing, lambda hunt, seen, runs: asked.append(runs))
+    asked: list[str] = []
+    for name in ("_threads_end", "_grows_without"):
+        monkeypatch.setattr(f"pytest_memalert.hunting._Hunt.{name}", lambda *_, name=name: asked.append(name))
     assert hunt(lambda: kept.append([]), is_known=lambda: True).status == "leaking"
     assert not asked
     assert hunt(lambda: kept.append([]), is_known=lambda: False).status == "leaking"
-    assert len(asked) == 1
+    assert asked == ["_threads_end", "_grows_without"]
+
+
+@on_linux
+def test_leak_beside_threads_that_end_by_themselves_is_one() -> None:
+    kept: list[list[int]] = []
+
+    def operation() -> None:
+        kept.extend([] for _ in range(500))
+        threading.Thread(target=time.sleep, args=(0.5,), daemon=True).start()
+
+    before = threading.enumerate()
+    analysis = hunted(operation, policy=Policy(most_runs=24, shape_runs=24))
+    for thread in threading.enumerate():
+        if thread not in before:
+            thread.join()
+    assert analysis.status == "leaking"
+    assert "threads" not in [item.signal for item in analysis.growth]
 
 
 @on_linux
@@ -171,7 +188,7 @@ def test_thread_left_running_is_a_leak() -> None:
         stop.set()
         for thread in threads:
             thread.join()
-    assert analysis.status == "leaking"
+    assert analysis.status == "leaking", analysis
     assert "threads" in [item.signal for item in analysis.growth]
 
 
