@@ -367,9 +367,9 @@ def test_growth_of_another_thread_is_no_leak_of_a_slow_test(serial: Inner) -> No
             stop.set()
             thread.join()
 
-        @pytest.mark.memalert(leaks="all")
+        @pytest.mark.memalert(leaks="all", runs=12)
         def test_waiting():
-            time.sleep(0.1)
+            time.sleep(0.05)
         """
     )
     serial.run_apart(leaks="suspects").assert_outcomes(passed=1)
