@@ -59,7 +59,7 @@ OPTIONS: tuple[Option, ...] = (
         metavar="LIMIT",
         help="most time that re-runs may add: a duration ('30s', '5 min') or a share of the time that "
         "the tests themselves take ('10%'); without one, 'all' checks every test, and suspects that turn "
-        "out to be clean may take 7% of that time, and 2.6 s; those that confirm a difference from the "
+        "out to be clean may take 7% of that time, and 4.6 s; those that confirm a difference from the "
         "baseline are not bounded",
     ),
     Option(

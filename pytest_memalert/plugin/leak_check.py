@@ -31,7 +31,7 @@ _LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000
 # other suspects nothing for their first re-run. So these are charged so many runs at most, and what a hunt
 # took beyond them, for nothing, to a purse for all.
 _FIRST_RUNS = 6
-_DOUBT_SHARE, _DOUBT_S = 0.02, 2.0
+_DOUBT_SHARE, _DOUBT_S = 0.02, 4.0
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
 # knows of several, and wants to have the others another day. To recognise one again costs far less.
 _FINDING_SHARE, _FINDING_S = 0.1, 20.0
