@@ -213,6 +213,8 @@ def test_last(): pass
     inner.run_apart(leaks=None).assert_outcomes(passed=12, warnings=1)
     tests = inner.tests()
     assert tests.pop("test_leaking")["leak"]["status"] == "leaking"
+    if sys.version_info < (3, 11):
+        del tests["test_clean[0]"]  # 12 KB of the interpreter's own, by the first test there is
     assert {test["leak"]["runs"] for test in tests.values()} == {0}
 
 
