@@ -22,7 +22,7 @@ import threading
 import tracemalloc
 import weakref
 from array import array
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -438,6 +438,24 @@ def test_weak_references_to_what_is_gone_are_let_go_in_bulk() -> None:
     assert found.startswith("weak references to what is gone")
     assert filling_cache(run, blocks=3.0) is None
     connection.close()
+
+
+def test_dead_weak_references_that_a_variable_keeps_are_let_go_by_nobody() -> None:
+    def run() -> None:
+        KEEP.extend(weakref.ref(OrderedDict()) for _ in range(20))
+
+    run()
+    assert filling_cache(run, blocks=20.0) is None
+
+
+def test_a_bound_beyond_what_tests_come_to_bounds_nothing() -> None:
+    class Uploads:
+        def __init__(self, max_size: int) -> None:
+            self.max_size = max_size
+            self.parts = [1, 2, 3]
+
+    assert bounded_holder(Uploads(5_000)) == "bounded: 3 of 5,000"
+    assert bounded_holder(Uploads(5_000_000)) is None
 
 
 def test_a_compiled_class_has_its_bound_and_its_length_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
