@@ -216,8 +216,8 @@ class _Hunt:
                 signals = surviving(step.signals, seen=seen, proven=proven)
                 if threads_ended:
                     # Their stacks are mapped for the next ones, and what they freed is free in their arenas.
-                    signals = tuple({*signals} & {"blocks", "descriptors"} if proven else ())
-                    if not signals:
+                    signals = tuple(name for name in signals if name in ("blocks", "descriptors"))
+                    if not signals or not proven:
                         return self._conclude("unclear", reason=_THREADS_END)
                 if not signals:
                     return self._conclude_died(proven, since_run=proof_from)

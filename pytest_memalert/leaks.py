@@ -309,6 +309,8 @@ def _may_hide(readings: Sequence[Reading], policy: Policy) -> bool:
     One that keeps its last result, of another size each time, ends as far from its pace as these differ. The
     run that differs most is left out: once, anything may be let go of, or fill.
     """
+    if not policy.weak_bytes:
+        return False
     weights: dict[Signal, float] = {"blocks": _TYPICAL_BLOCK_BYTES, "heap": 1.0}
     for signal, block_bytes in weights.items():
         steps = sorted(single_increments(points_of(readings, signal)), key=abs)
@@ -316,7 +318,7 @@ def _may_hide(readings: Sequence[Reading], policy: Policy) -> bool:
             steps.pop()
         if len(steps) > 1:
             off_bytes = (max(steps) - min(steps)) * block_bytes / len(steps)
-            if off_bytes > policy.weak_bytes / 2 > 0:
+            if off_bytes > policy.weak_bytes / 2:
                 return True
     return False
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from pytest_memalert.records import record
-from pytest_memalert.units import Unit
+from pytest_memalert.units import Unit, format_beside
 
 __all__ = [
     "LEAST_CHANGES",
@@ -19,6 +19,7 @@ __all__ = [
     "LeastChange",
     "Metric",
     "SessionValue",
+    "format_value",
     "readings_for",
 ]
 
@@ -323,6 +324,12 @@ _TABLE = (
 
 #: Every metric by name, in the order of the documentation.
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
+
+
+def format_value(metric: str, value: float, *, limit: float) -> str:
+    """Return a value of a metric for people, in the units of its limit; of a probe's, the bare number."""
+    known = METRICS.get(metric)
+    return f"{value:g}" if known is None else format_beside(value, limit, known.unit)
 
 
 def readings_for(metrics: Iterable[str]) -> frozenset[str]:

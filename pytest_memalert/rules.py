@@ -25,7 +25,7 @@ from pytest_memalert.model import (
     Survivor,
 )
 from pytest_memalert.records import record
-from pytest_memalert.units import format_limit, format_mean, format_quantity, format_size, is_decimal
+from pytest_memalert.units import format_beside, format_limit, format_mean, format_size, is_decimal
 
 __all__ = [
     "LEAK_METRICS",
@@ -358,8 +358,7 @@ def _tell_pace(breach: Breach) -> tuple[str, ...]:
 
 def _told_apart(observed: float, limit: float, metric: Metric) -> tuple[str, str]:
     """Return both as text; as bare numbers, no longer than it takes, where rounding would show them equal."""
-    unit, decimal = metric.unit, is_decimal(limit, metric.unit)
-    texts = format_quantity(observed, unit, decimal=decimal), format_quantity(limit, unit, decimal=decimal)
+    texts = format_beside(observed, limit, metric.unit), format_limit(limit, metric.unit)
     digits = 2
     while texts[0] == texts[1] and observed != limit and digits < 17:
         digits += 1

@@ -170,7 +170,7 @@ def format_quantity(value: float, unit: Unit, *, decimal: bool = False) -> str:
 
 def format_limit(limit: float, unit: Unit) -> str:
     """Return a limit as it was written: ``"50 MB"``, not ``"47.7 MiB"``."""
-    return format_quantity(limit, unit, decimal=is_decimal(limit, unit))
+    return format_beside(limit, limit, unit)
 
 
 def format_beside(value: float, limit: float, unit: Unit) -> str:

@@ -197,7 +197,6 @@ def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) ->
     old = frozenset() if freezing else frozenset(map(id, gc.get_objects()))
     exit_callbacks = _exit_callbacks()
     started_tracing = start_tracing(result.frames)
-    found: list[object] = []
     try:
         if freezing:
             freeze()
@@ -217,11 +216,10 @@ def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) ->
                 break
         if result.runs >= 2:
             by_key = census.sort(obj for obj in gc.get_objects() if id(obj) not in old)
-            found = [obj for objects in by_key.values() for obj in objects]
             if not freezing:
                 _count_unfrozen(census, by_key, result.runs)
             result.exit_callbacks_per_run = (_exit_callbacks() - exit_callbacks) / result.runs
-            _analyse(result, found, by_key, census)
+            _analyse(result, by_key, census)
             del by_key
     finally:
         if freezing:
@@ -229,8 +227,8 @@ def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) ->
         if started_tracing:
             tracemalloc.stop()
     # Whatever looks at the whole heap comes after tracing, which makes every int cost a microsecond.
-    own = census.own | {id(lengths), id(found), id(result)}
-    new_ids = {id(obj) for obj in found}
+    own = census.own | {id(lengths), id(result.new), id(result)}
+    new_ids = {id(obj) for obj in result.new}
     if result.runs >= 2:
         result.grown = grown_containers(lengths, new_ids, own, result.runs)
         lengths.clear()
@@ -264,14 +262,14 @@ def _count_unfrozen(census: _Census, by_key: Mapping[int, list[object]], runs: i
             census.objects[index][key] = len(objects) * (index + 1) // runs
 
 
-def _analyse(result: Watch, found: list[object], by_key: dict[int, list[object]], census: _Census) -> None:
-    """Fill in the groups that grew from run to run."""
+def _analyse(result: Watch, by_key: dict[int, list[object]], census: _Census) -> None:
+    """Fill in what is new, and the groups that grew from run to run."""
     runs = result.runs
-    new_ids = {id(obj) for obj in found}
-    result.new = found
+    result.new = [obj for objects in by_key.values() for obj in objects]
+    new_ids = {id(obj) for obj in result.new}
     growth = _growth(census.objects[:runs])
     if by_key and not growth.keys() & by_key.keys():
-        growth = _growth_by_type(census, found, by_key, runs)
+        growth = _growth_by_type(result.new, by_key, runs)
     seen: set[int] = set()
     for key, objects in by_key.items():
         if key in growth:
@@ -296,7 +294,7 @@ def _growth(counts: list[dict[int, int]]) -> dict[int, tuple[float, float]]:
 
 
 def _growth_by_type(
-    census: _Census, found: list[object], by_key: dict[int, list[object]], runs: int
+    found: list[object], by_key: dict[int, list[object]], runs: int
 ) -> dict[int, tuple[float, float]]:
     """Return growth where sites differ from run to run: whatever is new in the last run alone.
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from pytest_memalert.digest import Digest, Message, count_kinds
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.metrics import METRICS
+from pytest_memalert.metrics import format_value
 from pytest_memalert.model import PerformanceAlert
-from pytest_memalert.units import format_beside
 
 __all__ = ["body", "headline", "message_lines", "single", "title"]
 
@@ -73,5 +72,4 @@ def message_lines(message: Message) -> Iterator[str]:
 
 
 def _quantity(alert: PerformanceAlert, value: float) -> str:
-    metric = METRICS.get(alert.metric)
-    return f"{value:g}" if metric is None else format_beside(value, alert.limit, metric.unit)
+    return format_value(alert.metric, value, limit=alert.limit)

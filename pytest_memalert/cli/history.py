@@ -24,10 +24,10 @@ from pytest_memalert.clock import utc_now
 from pytest_memalert.codec import encode_life
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.history import RememberedRun, read_history
-from pytest_memalert.metrics import METRICS
+from pytest_memalert.metrics import format_value
 from pytest_memalert.model import AlertCategory, AlertLife, AlertSeverity, PerformanceAlert
 from pytest_memalert.rules import matches
-from pytest_memalert.units import format_beside, format_duration
+from pytest_memalert.units import format_duration
 
 __all__ = ["HISTORY_FORMAT", "history", "is_acknowledged", "observed_text", "state_of"]
 
@@ -147,9 +147,8 @@ def state_of(life: AlertLife, entries: Mapping[str, Acknowledgment]) -> str:
 
 
 def observed_text(value: float, alert: PerformanceAlert) -> str:
-    """Return a value of an alert's metric for people, as the alert has it; of a probe's, the bare number."""
-    known = METRICS.get(alert.metric)
-    return format_beside(value, alert.limit, known.unit) if known is not None else f"{value:g}"
+    """Return a value of an alert's metric for people, as the alert has it."""
+    return format_value(alert.metric, value, limit=alert.limit)
 
 
 def _entries() -> dict[str, Acknowledgment]:

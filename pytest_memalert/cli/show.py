@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,6 +22,7 @@ from pytest_memalert.codec import encode_life
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.history import SESSION, RememberedRun, read_history
+from pytest_memalert.metrics import format_value
 from pytest_memalert.model import AlertLife, PerformanceAlert, SeriesPoint
 from pytest_memalert.reports.terminal import render_alert
 
@@ -77,8 +77,8 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
         # Of a leak's pace the size per run is accepted: another metric than the alert's.
         up_to = ""
         if entry.accepted is not None:
-            accepted = replace(life.alert, metric=entry.metric or life.alert.metric, limit=entry.accepted)
-            up_to = f", up to {observed_text(entry.accepted, accepted)}"
+            metric = entry.metric or life.alert.metric
+            up_to = f", up to {format_value(metric, entry.accepted, limit=entry.accepted)}"
         by = f" by {escape_controls(entry.author)}" if entry.author else ""
         reason = escape_controls(entry.reason)
         echo_wrapped(f"acknowledged{by} until {entry.until}{up_to}: {reason}")

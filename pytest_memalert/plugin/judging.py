@@ -42,7 +42,7 @@ from pytest_memalert.rules import (
     mute,
     rules_for_test,
 )
-from pytest_memalert.units import format_quantity, format_size, is_decimal
+from pytest_memalert.units import format_beside, format_size
 
 if TYPE_CHECKING:
     from pytest_memalert.baseline import Entry
@@ -350,11 +350,11 @@ class Judge:
         metric = self._given.metrics[breach.rule.metric]
         evidence = []
         if breach.repeated:
-            decimal = is_decimal(breach.rule.threshold, metric.unit)
-            first = format_quantity(measurement.values[metric.name], metric.unit, decimal=decimal)
+            limit, unit = breach.rule.threshold, metric.unit
+            first = format_beside(measurement.values[metric.name], limit, unit)
             bound = "at most" if breach.rule.condition is AlertCondition.LESS_THAN else "at least"
             further = "the further run" if breach.repeated == 1 else f"each of {breach.repeated} further runs"
-            least = format_quantity(breach.observed, metric.unit, decimal=decimal)
+            least = format_beside(breach.observed, limit, unit)
             evidence.append(f"{first} in the first run, {bound} {least} in {further}")
         advice = []
         phases = {phase: size for phase, size in measurement.phases.items() if size >= 2**20}

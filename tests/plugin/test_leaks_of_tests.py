@@ -287,11 +287,16 @@ def test_memo_that_fills_leaves_a_large_leak_its_time(serial: Inner) -> None:
     assert serial.tests()["test_leaking"]["leak"]["status"] == "leaking"
 
 
+@pytest.mark.parametrize(("finding_s", "pursuit_s"), [(0.0, 0.5), (0.05, 0.0)])
 def test_leaks_found_by_default_take_no_more_than_their_share(
-    serial: Inner, monkeypatch: pytest.MonkeyPatch
+    serial: Inner, monkeypatch: pytest.MonkeyPatch, finding_s: float, pursuit_s: float
 ) -> None:
-    """After the first, which took more than all may here, further suspects say why they weren't checked."""
-    monkeypatch.setattr("pytest_memalert.plugin.leak_check._FINDING_S", 0.0)
+    """After the first, which took more than all may here, further suspects say why they weren't checked.
+
+    So it is where small leaks are pursued as well, which has a purse of its own.
+    """
+    monkeypatch.setattr("pytest_memalert.plugin.leak_check._PURSUIT_S", pursuit_s)
+    monkeypatch.setattr("pytest_memalert.plugin.leak_check._FINDING_S", finding_s)
     monkeypatch.setattr("pytest_memalert.plugin.leak_check._FINDING_SHARE", 0.0)
     serial.write(
         """
@@ -428,27 +433,6 @@ def test_leak_of_a_suspect_is_found_beside_noise(serial: Inner, leak: str) -> No
     )
     serial.run_apart(leaks="suspects")
     assert serial.tests()["test_leaking"]["leak"]["status"] == "leaking"
-
-
-def test_leak_explained_while_small_ones_are_pursued_counts_as_one_that_is_found(
-    serial: Inner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The purse for pursuing would never be so full, and the bound on all leaks be none."""
-    monkeypatch.setattr("pytest_memalert.plugin.leak_check._PURSUIT_S", 0.0)
-    monkeypatch.setattr("pytest_memalert.plugin.leak_check._FINDING_S", 0.05)
-    monkeypatch.setattr("pytest_memalert.plugin.leak_check._FINDING_SHARE", 0.0)
-    serial.write(
-        """
-        KEPT = []
-        def test_first(): KEPT.append([[] for _ in range(500)])
-        def test_second(): KEPT.append([{} for _ in range(500)])
-        """
-    )
-    serial.run(leaks="suspects")
-    leaks = {name: test["leak"] for name, test in serial.tests().items()}
-    assert leaks["test_first"]["status"] == "leaking"
-    assert leaks["test_second"]["status"] == "unchecked"
-    assert "the leaks explained before took" in leaks["test_second"]["reason"]
 
 
 def test_one_leak_in_several_tests_is_one_alert(serial: Inner) -> None:

@@ -124,7 +124,8 @@ def timers_of_their_own(item: pytest.Item) -> Generator[tuple[_OwnProtocol, ...]
     # Without it (-p no:faulthandler), pytest doesn't know its setting.
     if faulthandler is not None and manager.is_registered(faulthandler):
         seconds = float(item.config.getini("faulthandler_timeout") or 0)
-        plugins += [faulthandler] if seconds > 0 else []
+        if seconds > 0:
+            plugins.append(faulthandler)
     timeout = sys.modules.get("pytest_timeout")
     cancel = getattr(item.config.hook, "pytest_timeout_cancel_timer", None)
     if timeout is not None and cancel is not None and manager.is_registered(timeout):
