@@ -81,6 +81,8 @@ _RISING_SHARE = 0.3
 _CACHED_CHUNKS = 7
 # So many blocks are left by a run now and then: the interpreter's, a log record's.
 _NOISE_BLOCKS = 2
+# Growth of fewer blocks per run is none.
+_ANY_BLOCKS = 0.5
 _NOT_PURSUED = "less than is pursued in a suspect; --memalert-leaks=all decides"
 # A block of pymalloc's is 16 to 512 bytes; those of the real leaks of the zoo have this middle.
 _TYPICAL_BLOCK_BYTES = 96
@@ -238,8 +240,9 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
             return Step(action="clean")
         return _run_more(last, run_s, policy, suspected=False)
     if runs >= _WEAK_KNOWN_AFTER and (weak := _weak_growth(readings, moving, policy)):
-        reason = f"grows by about {_tell(*weak)} per run: {_NOT_PURSUED}"
-        return Step(action="unclear", reason=reason, left=weak)
+        # Blocks are exact: over several runs, one in each is no noise.
+        is_noise = weak[0] < _ANY_BLOCKS and weak[1] <= _TOLERANCE["heap"]
+        return _leave(weak, f"grows by about {_tell(*weak)} per run", is_noise=is_noise)
     leaking = tuple(
         signal
         for signal in moving
@@ -272,10 +275,7 @@ def _left_nothing(before: Reading, after: Reading) -> bool:
 
 
 def _dismiss(readings: Sequence[Reading], policy: Policy) -> Step | None:
-    """Return the verdict where each run left, and let go of, so little that what is pursued would have shown.
-
-    It is clean where the last one left no more than noise.
-    """
+    """Return the verdict where each run left, and let go of, so little that what is pursued would have shown."""
     left = (0.0, 0.0)
     for before, after in pairwise(readings):
         steps = _steps(before, after)
@@ -285,8 +285,13 @@ def _dismiss(readings: Sequence[Reading], policy: Policy) -> Step | None:
             return None
         left = (blocks, heap_bytes + max(bypassed, 0.0) + _TYPICAL_BLOCK_BYTES * blocks)
     is_noise = abs(left[0]) <= _NOISE_BLOCKS and abs(left[1]) <= _TOLERANCE["heap"]
-    reason = f"a further run left about {_tell(*left)}: {_NOT_PURSUED}"
-    return Step(action="clean" if is_noise else "unclear", reason=reason, left=left)
+    return _leave(left, f"a further run left about {_tell(*left)}", is_noise=is_noise)
+
+
+def _leave(left: tuple[float, float], seen: str, *, is_noise: bool) -> Step:
+    """Return the verdict on a suspect that leaves too few blocks and bytes per run to be pursued."""
+    action: Literal["clean", "unclear"] = "clean" if is_noise else "unclear"
+    return Step(action=action, reason=f"{seen}: {_NOT_PURSUED}", left=left)
 
 
 def _steps(before: Reading, after: Reading) -> dict[Signal, float]:
