@@ -186,7 +186,10 @@ def investigate(
         if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
             return Excuse(reason="what remains was made by pytest or a plugin, not by the test")
         if explanation.bounded and _accounts_for(explanation.survivors, lost):
-            return Excuse(reason=explanation.bounded)
+            from pytest_memalert.attribution.bounds import names_limit
+
+            is_known = names_limit(explanation.bounded)
+            return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded)
         return None
 
     _searching.add(threading.get_ident())

@@ -275,7 +275,7 @@ def _left_nothing(before: Reading, after: Reading) -> bool:
 
 
 def _dismiss(readings: Sequence[Reading], policy: Policy) -> Step | None:
-    """Return the verdict where each run left, and let go of, so little that what is pursued would have shown."""
+    """Return the verdict where runs left, and let go of, so little that what is pursued would have shown."""
     left = (0.0, 0.0)
     for before, after in pairwise(readings):
         steps = _steps(before, after)

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from pytest_memalert.attribution.bounds import filling_cache, kept_small
+from pytest_memalert.attribution.bounds import filling_cache, kept_small, names_limit
 from pytest_memalert.attribution.eviction import Eviction, find_eviction
 
 Load = Callable[[str], ModuleType]
@@ -223,7 +223,7 @@ KEPT_SMALL = {
         KEPT = STORE.kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by=None, limit=None),
+        Eviction(function="kept.put", by="size", limit=None),
     ),
     "two generations": (
         """
@@ -251,6 +251,88 @@ KEPT_SMALL = {
             KEPT[key] = now
         """,
         Eviction(function="kept.put", by="age", limit=None),
+    ),
+    "what is old goes, by a time that is passed on": (
+        """
+        import time
+        class Store:
+            def __init__(self):
+                self.kept = {}
+            def put(self, key):
+                now = time.time()
+                self._sweep(now)
+                self.kept[key] = now
+            def _sweep(self, now):
+                for key, at in list(self.kept.items()):
+                    if now - at > 60:
+                        self.kept.pop(key)
+        STORE = Store()
+        put = STORE.put
+        KEPT = STORE.kept
+        """,
+        Eviction(function="kept.put", by="age", limit=None),
+    ),
+    "another function is given it, and its limit": (
+        """
+        KEPT = {}
+        def shrink(store, limit):
+            while len(store) > limit:
+                store.pop(next(iter(store)))
+        def put(key):
+            KEPT[key] = [key]
+            shrink(KEPT, 300)
+        """,
+        Eviction(function="kept.put", by="length", limit=None),
+    ),
+    "another method is given it": (
+        """
+        class Store:
+            def __init__(self):
+                self.kept = []
+            def put(self, key):
+                self.kept.append(key)
+                self._shrink(self.kept)
+            def _shrink(self, entries):
+                if len(entries) > 90:
+                    del entries[:30]
+        STORE = Store()
+        put = STORE.put
+        KEPT = STORE.kept
+        """,
+        Eviction(function="kept.put", by="length", limit=90),
+    ),
+    "all goes once it is too large": (
+        """
+        KEPT, COUNTED = {}, [0]
+        def put(key):
+            COUNTED[0] += 10
+            if COUNTED[0] > 1000:
+                KEPT.clear()
+            KEPT[key] = bytes(10)
+        """,
+        Eviction(function="kept.put", by="size", limit=None),
+    ),
+    "one that is too old is replaced": (
+        """
+        import time
+        KEPT = {}
+        def put(key):
+            now = time.monotonic()
+            if key in KEPT and now - KEPT[key] > 60:
+                del KEPT[key]
+            KEPT.setdefault(key, now)
+        """,
+        Eviction(function="kept.put", by=None, limit=None),
+    ),
+    "one of the same name is replaced": (
+        """
+        KEPT = {}
+        def put(key):
+            while key in KEPT:
+                del KEPT[key]
+            KEPT[key] = [key]
+        """,
+        Eviction(function="kept.put", by=None, limit=None),
     ),
 }
 
@@ -312,6 +394,16 @@ NOT_KEPT_SMALL = {
             KEPT.append([key])
             if len(KEPT) > 1000:
                 warnings.warn("many")
+        """,
+    "another container is given away, to be kept small": """
+        KEPT, RECENT = [], []
+        def shrink(entries):
+            if len(entries) > 10:
+                entries.clear()
+        def put(key):
+            KEPT.append([key])
+            RECENT.append(key)
+            shrink(RECENT)
         """,
     "another container is kept small": """
         KEPT, RECENT = [], []
@@ -412,15 +504,23 @@ def test_the_bound_is_told_until_it_is_passed(load: Load) -> None:
     assert kept_small(module.KEPT) is None  # somebody else fills it as well
 
 
-def test_only_a_known_bound_is_sure(load: Load) -> None:
-    module = load(KEPT_SMALL["what is old goes"][0])
+@pytest.mark.parametrize(
+    ("case", "told", "is_sure"),
+    [
+        ("what is old goes", "kept.put removes from it by age", True),
+        ("by the sizes of what it has", "kept.put removes from it by size", True),
+        ("by a bound that isn't known", "kept.put removes from it by length", True),
+        ("one of the same name is replaced", "kept.put removes from it, too", False),
+        ("one that is too old is replaced", "kept.put removes from it, too", False),
+    ],
+)
+def test_what_bounds_a_container_is_sure(load: Load, case: str, told: str, is_sure: bool) -> None:
+    module = load(KEPT_SMALL[case][0])
     module.put(1)
-    assert kept_small(module.KEPT) == "kept.put removes from it by age"
-    assert kept_small(module.KEPT, surely=True) is None
-    sys.modules.pop("kept")
-    module = load(KEPT_SMALL["by the sizes of what it has"][0])
-    module.put(1)
-    assert kept_small(module.KEPT) == "kept.put removes from it, too"
+    found = kept_small(module.KEPT)
+    assert found == told
+    assert not names_limit(told)
+    assert kept_small(module.KEPT, surely=True) == (told if is_sure else None)
 
 
 @pytest.mark.parametrize("value", ["[key]", "'value %d' % key"], ids=["objects", "text"])

@@ -6,6 +6,7 @@ import _thread
 import asyncio
 import ctypes
 import gc
+import itertools
 import os
 import sys
 import threading
@@ -218,6 +219,47 @@ def test_objects_frozen_by_the_user_stay_frozen_while_a_leak_is_explained() -> N
 
 def test_a_bounded_container_is_no_leak() -> None:
     assert find_leaks(keep_latest).status == "clean"
+
+
+class Sized:
+    """A cache of so many bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
+        self.entries: dict[int, bytes] = {}
+
+    def put(self, number: int, value: bytes) -> None:
+        self.entries[number] = value
+        self.used += len(value)
+        while self.used > self.limit:
+            self.used -= len(self.entries.pop(next(iter(self.entries))))
+
+
+class Replacing:
+    def __init__(self) -> None:
+        self.entries: dict[int, bytes] = {}
+
+    def put(self, number: int, value: bytes) -> None:
+        if number in self.entries:
+            del self.entries[number]
+        self.entries[number] = value
+
+
+def test_a_store_that_lets_go_beyond_a_size_is_not_accused_while_it_fills() -> None:
+    """Of more entries than a search takes runs."""
+    numbers = itertools.count(1000)
+    store = Sized(100_000_000)
+    analysis = find_leaks(lambda: store.put(next(numbers), bytes(4000)))
+    assert analysis.status == "unclear"
+    assert analysis.reason is not None
+    assert analysis.reason.endswith("put removes from it by size")
+    assert analysis.runs >= 300
+
+
+def test_a_store_that_replaces_entries_is_not_bounded_by_that() -> None:
+    numbers = itertools.count(1000)
+    store = Replacing()
+    assert find_leaks(lambda: store.put(next(numbers), bytes(4000))).status == "leaking"
 
 
 def test_an_async_function_is_awaited() -> None:

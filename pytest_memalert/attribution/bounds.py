@@ -42,7 +42,15 @@ from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import flat_size
 from pytest_memalert.collector import can_freeze, clear_caches, collect, frozen
 
-__all__ = ["LRU_WRAPPER", "bounded_holder", "filling_cache", "is_bound_of", "kept_small", "stdlib_bound"]
+__all__ = [
+    "LRU_WRAPPER",
+    "bounded_holder",
+    "filling_cache",
+    "is_bound_of",
+    "kept_small",
+    "names_limit",
+    "stdlib_bound",
+]
 
 LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
 
@@ -61,6 +69,7 @@ _STDLIB_BOUNDS = {
     ("fnmatch", "_cache"): "_MAXCACHE",
 }
 
+_BOUNDED = "bounded: "
 _RUNS = 2
 #: The share of the survivors that a container must lead to, to be what keeps them.
 _MOST = 0.5
@@ -149,7 +158,7 @@ def filling_cache(
     for holder in referrers_of(left.heads()):
         places = lengths.get(id(holder), 0)
         if type(holder) is list and len(holder) == places >= _FEWEST_PLACES and left.is_mostly_below(holder):
-            return f"bounded: a list of {places:,} that gets no longer"
+            return f"{_BOUNDED}a list of {places:,} that gets no longer"
     return None
 
 
@@ -189,15 +198,20 @@ class _Left:
 def kept_small(container: object, *, surely: bool = False) -> str | None:
     """Return how the code that adds to a container keeps it small; None where it doesn't.
 
-    ``surely`` asks for a bound that is known.
+    ``surely`` asks for what bounds it, be the limit known or not.
     """
     found = find_eviction(container)
-    if found is None or (surely and found.limit is None):
+    if found is None or (surely and found.by is None):
         return None
     if found.limit is None:
         return f"{found.function} removes from it{f' by {found.by}' if found.by else ', too'}"
     text = _bound_text(length(container), found.limit, slack=_SLACK)
     return None if text is None else f"{text}, by {found.function}"
+
+
+def names_limit(bound: str) -> bool:
+    """Return whether what bounds a container is known with its limit, which is not reached yet."""
+    return bound.startswith(_BOUNDED)
 
 
 def stdlib_bound(module: str, variable: str, cache: object) -> str | None:
@@ -252,7 +266,7 @@ def _compiled_bound(container: object) -> str | None:
 def _bound_text(count: int | None, limit: object, *, slack: float = 1.0) -> str | None:
     if count is None or type(limit) is not int or count >= slack * limit:
         return None
-    return f"bounded: {count:,} of {limit:,}"
+    return f"{_BOUNDED}{count:,} of {limit:,}"
 
 
 def _below(holder: object, wanted: set[int]) -> tuple[list[object], list[object]]:

@@ -1,7 +1,8 @@
 """Containers that the code around them keeps small: a bound that stands in the source, and nowhere else.
 
-``if len(CACHE) > 500: CACHE.clear()`` is as good a bound as ``maxsize``, and so is an entry that is dropped
-once it is too old; only that no object says so. Read are the files that define what holds the container.
+``if len(CACHE) > 500: CACHE.clear()`` is as good a bound as ``maxsize``, and so are entries that are dropped
+once they are too old, or too large together; only that no object says so. Read are the files that define
+what holds the container.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import gc
 import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import cast
 
@@ -51,7 +52,9 @@ _PLAIN = (*CONTAINERS, OrderedDict, defaultdict)
 class Eviction:
     """Say which function lets go of what it keeps: beyond ``limit`` elements, where that is known.
 
-    ``by`` is ``length``, or ``age``, or None where it isn't known what makes it let go.
+    ``by`` is what it bounds the container by: ``length``, or ``age`` or ``size``, where all go that are
+    beyond some limit. It is None where one goes at a time, for a reason that isn't told from here: perhaps
+    the entry that is replaced, which bounds nothing.
     """
 
     function: str
@@ -73,8 +76,8 @@ def find_eviction(container: object) -> Eviction | None:
     """Return how the code that adds to a container lets go of its elements, if it does.
 
     The function that adds, or one that it calls, compares the length with more than one and then removes
-    something or adds no more; or slices off what is too much; or compares the time and removes; or removes
-    for a reason that isn't told from here, as by the sizes of the elements. What others may remove, as from a
+    something or adds no more; or slices off what is too much; or compares something else, as the time, and
+    removes all that it holds for; or removes one for whatever reason. What others may remove, as from a
     registry, is no bound. The objects themselves are not asked.
     """
     try:
@@ -172,6 +175,12 @@ def _read(place: _Place) -> Eviction | None:
         called = [habits, *(functions[name] for name in sorted(habits.calls & functions.keys()))]
         more = {name for each in called for name in each.calls} - {each.name for each in called}
         together = [*called, *(functions[name] for name in sorted(more & functions.keys()))]
+        together += [
+            _Habits(functions[name].function, parameter)
+            for each in called
+            for name, position in sorted(each.passed)
+            if name in functions and (parameter := functions[name].parameter(position)) is not None
+        ]
         found = _judge(together, place.values)
         if found is not None:
             by, limit = found
@@ -191,8 +200,8 @@ def _judge(functions: list[_Habits], values: Mapping[str, object]) -> tuple[str 
             limit = _value(expression, values)
             if limit is None or limit > 1:
                 return "length", limit
-    if any(each.sees_age and each.removes for each in functions):
-        return "age", None
+    if any(each.removes_beyond for each in functions):
+        return "age" if any(each.has_clock for each in functions) else "size", None
     return (None, None) if removes else None
 
 
@@ -200,27 +209,31 @@ class _Habits(ast.NodeVisitor):
     """Read what one function does with the container of a name.
 
     It ``adds`` to it, ``removes`` from it, ``trims`` it to a length, compares its length with ``limits``, and
-    with such a comparison ``guards`` an addition.
+    with such a comparison ``guards`` an addition. It ``removes_beyond`` some limit where it removes all for
+    which a comparison of anything else holds.
     """
 
     def __init__(self, function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> None:
+        self.function = function
         self.name = function.name
         self.calls: set[str] = set()
+        #: The functions that are called with it, and as which of their arguments.
+        self.passed: set[tuple[str, int]] = set()
         self.limits: list[ast.expr] = []
-        self.adds = self.removes = self.guards = False
+        self.adds = self.removes = self.guards = self.removes_beyond = self.has_clock = False
         self.trims: ast.expr | None = None
         self._container = name
         self._aliases: set[str] = set()
         self._lengths: set[str] = set()
         self._outer: set[str] = set()
-        self._has_clock = self._compares = False
+        self._loops = self._limited = 0
         for statement in function.body:
             self.visit(statement)
 
-    @property
-    def sees_age(self) -> bool:
-        """Return whether a time is compared."""
-        return self._has_clock and self._compares
+    def parameter(self, position: int) -> str | None:
+        """Return the name of a parameter; None where there are fewer."""
+        parameters = [*self.function.args.posonlyargs, *self.function.args.args]
+        return parameters[position].arg if position < len(parameters) else None
 
     def visit_Global(self, node: ast.Global) -> None:
         self._outer.update(node.names)
@@ -230,27 +243,51 @@ class _Habits(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         called = _last_name(node.func)
-        self._has_clock |= called in _CLOCKS
+        self.has_clock |= called in _CLOCKS
         if isinstance(node.func, ast.Attribute) and self._is(node.func.value):
             self.adds |= called in _ADDING
-            self.removes |= called in _REMOVING
+            if called in _REMOVING:
+                self._remove(all_of_them=called == "clear")
         elif called in _ORDERED and node.args and self._is(node.args[0]):
             self.adds |= called != "heappop"
-            self.removes |= called in ("heappop", "heappushpop", "heapreplace")
+            if called in ("heappop", "heappushpop", "heapreplace"):
+                self._remove()
         elif called is not None:
             self.calls.add(called)
+            # Of a method the first parameter is the instance.
+            first = int(isinstance(node.func, ast.Attribute))
+            self.passed.update((called, at + first) for at, each in enumerate(node.args) if self._is(each))
         self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:
-        self._compares = True
         self.limits += self._compared(node)
         self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> None:
-        self._visit_condition(node)
+        with self._inside(limit=node.test):
+            self._visit_condition(node)
 
     def visit_While(self, node: ast.While) -> None:
-        self._visit_condition(node)
+        with self._inside(limit=node.test, loop=True):
+            self._visit_condition(node)
+
+    def visit_For(self, node: ast.For) -> None:
+        with self._inside(limit=node.iter, loop=True):
+            self.generic_visit(node)
+
+    @contextmanager
+    def _inside(self, *, limit: ast.expr, loop: bool = False) -> Iterator[None]:
+        """Note that what is visited depends on an expression, which may compare one thing with another."""
+        is_limit = _compares_sizes(limit)
+        self._loops += loop
+        self._limited += is_limit
+        yield
+        self._loops -= loop
+        self._limited -= is_limit
+
+    def _remove(self, *, all_of_them: bool = False, limited: bool = False) -> None:
+        self.removes = True
+        self.removes_beyond |= (all_of_them or self._loops > 0) and (limited or self._limited > 0)
 
     def _visit_condition(self, node: ast.If | ast.While) -> None:
         if any(self._compared(each) for each in ast.walk(node.test)):
@@ -277,7 +314,7 @@ class _Habits(ast.NodeVisitor):
     def visit_Delete(self, node: ast.Delete) -> None:
         for target in node.targets:
             if isinstance(target, ast.Subscript) and self._is(target.value):
-                self.removes = True
+                self._remove(all_of_them=isinstance(target.slice, ast.Slice))
                 if isinstance(target.slice, ast.Slice) and target.slice.lower is None:
                     self.trims = self.trims or _negated(target.slice.upper)
         self.generic_visit(node)
@@ -285,13 +322,15 @@ class _Habits(ast.NodeVisitor):
     def _assign(self, target: ast.expr, value: ast.expr) -> None:
         if isinstance(target, ast.Subscript) and self._is(target.value):
             self.adds |= not isinstance(target.slice, ast.Slice)
-            self.removes |= isinstance(target.slice, ast.Slice)
+            if isinstance(target.slice, ast.Slice):
+                self._remove(all_of_them=True, limited=_compares_sizes(value))
         elif self._is(value):
             if isinstance(target, ast.Name):
                 self._aliases.add(target.id)
         elif self._is(target) and (isinstance(target, ast.Attribute) or _last_name(target) in self._outer):
             # A new one is begun, or the end of the old one is kept.
-            self.removes |= self.name != "__init__"
+            if self.name != "__init__":
+                self._remove(all_of_them=True, limited=_compares_sizes(value))
             if isinstance(value, ast.Subscript) and self._is(value.value):
                 part = value.slice
                 if isinstance(part, ast.Slice) and part.upper is None:
@@ -319,6 +358,12 @@ class _Habits(ast.NodeVisitor):
             return _last_name(node.func) == "super"
         is_it = _last_name(node) == self._container
         return is_it and (self._container != "self" or isinstance(node, ast.Name))
+
+
+def _compares_sizes(expression: ast.expr) -> bool:
+    """Return whether an expression asks somewhere which of two is more: the later, or the larger."""
+    compared = (each.ops for each in ast.walk(expression) if isinstance(each, ast.Compare))
+    return any(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for ops in compared for op in ops)
 
 
 def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:

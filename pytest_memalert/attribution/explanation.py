@@ -23,7 +23,7 @@ from types import ModuleType
 
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding
-from pytest_memalert.attribution.bounds import bounded_holder
+from pytest_memalert.attribution.bounds import bounded_holder, kept_small
 from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
@@ -372,7 +372,8 @@ def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | N
     for index, holder in enumerate(holders):
         container = heads[index].container
         if holder is not None and container is not None:
-            holders[index] = replace(holder, bounded=holder.bounded or bounded_holder(container))
+            bounded = holder.bounded or bounded_holder(container) or kept_small(container, surely=True)
+            holders[index] = replace(holder, bounded=bounded)
         elif holder is not None and holder.bounded is not None:
             other = search.find([heads[index].objects[0]], without=frozenset(holder.bounded_by))[0]
             if other is not None and other.bounded is None and other.root not in ("none", "object"):
