@@ -91,7 +91,7 @@ class Confirmer:
         no_budget = self._costs.why_spent()
         by_hand = _set_by_hand(breaches)
         others = [b for b in breaches if b not in by_hand and b.rule.metric not in HUNTED]
-        if not by_hand and (no_budget or not self._leak_check.has_time_to_clear(case.measurement.values)):
+        if not by_hand and (no_budget or not self._leak_check.purses.can_clear(case.measurement.values)):
             others = []
         left_out = [breach for breach in breaches if breach not in by_hand and breach not in others]
         if left_out:

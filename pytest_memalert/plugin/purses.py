@@ -1,0 +1,122 @@
+"""What searching for leaks may take of a suite's time: a purse for each purpose, filled by the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pytest_memalert.suspicion import QUICK_S
+
+__all__ = ["Purses"]
+
+# Suspects that turn out to be clean may take this share of the tests' own time, and this long at
+# the start, where most suspects are. Quick ones, as most are, have a purse of their own: a slow one or two
+# would leave them nothing. And so have, of both, those that left much behind: one memo that fills for 200
+# runs would leave a leak of 1 MB unchecked. All four together are 5 % and 0.6 s.
+_CLEARING_SHARE = 0.0125
+_CLEARING_QUICK_S, _CLEARING_SLOW_S = 0.2, 0.1
+_LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000
+# What grows in a few re-runs is followed until it has outlasted caches: a second or two, which would leave
+# other suspects nothing for their first re-run. So these are charged so many runs at most, and what a hunt
+# took beyond them, for nothing, to a purse for all.
+_FIRST_RUNS = 6
+_DOUBT_SHARE, _DOUBT_S = 0.02, 4.0
+# A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
+# knows of several, and wants to have the others another day. To recognise one again costs far less.
+_FINDING_SHARE, _FINDING_S = 0.1, 20.0
+# Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
+# long: so they are given to the first tests, and from then on while they take no more than this share.
+_LOOKING_SHARE, _LOOKING_S = 0.2, 1.5
+# A hunt to the end takes a second or two. A suspect is promised to be found with 300 blocks or
+# 10 KiB per run; less is pursued to the end only while that stays this share of the tests' time.
+_PURSUIT_SHARE, _PURSUIT_S = 0.01, 0.5
+# A first run may have been slow for what it imported: one this slow is run again where nothing was yet.
+_FIRST_S = 10.0
+
+
+class _Purse:
+    """Hold the time for one purpose: so much at the start, and a share of what the tests themselves take."""
+
+    def __init__(self, share: float, start_s: float = 0.0) -> None:
+        self._share = share
+        self._start_s = start_s
+        self.spent_s = 0.0
+
+    def affords(self, cost_s: float, *, tests_s: float) -> bool:
+        """Return whether so much more may be spent, the tests having taken ``tests_s`` so far."""
+        return self.spent_s + cost_s <= self._start_s + self._share * tests_s
+
+
+class Purses:
+    """Say what there is time for, and take note of what was spent; ``tests_s`` is the tests' own time.
+
+    ``values`` are the figures of a suspect's first run.
+    """
+
+    def __init__(self) -> None:
+        self.tests_s = 0.0
+        self._clearing = {
+            (is_quick, is_large): _Purse(_CLEARING_SHARE, _CLEARING_QUICK_S if is_quick else _CLEARING_SLOW_S)
+            for is_quick in (True, False)
+            for is_large in (True, False)
+        }
+        self._doubt = _Purse(_DOUBT_SHARE, _DOUBT_S)
+        self._finding = _Purse(_FINDING_SHARE, _FINDING_S)
+        self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
+        self._pursuit = _Purse(_PURSUIT_SHARE)
+
+    def can_clear(self, values: Mapping[str, float]) -> bool:
+        """Return whether a suspect may be run again, to clear it."""
+        first_run_s = values["duration_s"]
+        purse = self._purse_to_clear(values)
+        if purse.spent_s == 0.0 and first_run_s <= _FIRST_S:
+            return True
+        return purse.affords(first_run_s, tests_s=self.tests_s)
+
+    def why_unchecked(self, values: Mapping[str, float]) -> str | None:
+        """Return why there is no time to check a suspect, or None."""
+        if not self.can_clear(values):
+            return "running it again would take too much of the suite's time"
+        if not self._doubt.affords(0.0, tests_s=self.tests_s):
+            return f"suspects that grew for a while took {self._doubt.spent_s:.0f} s"
+        if not self._finding.affords(0.0, tests_s=self.tests_s):
+            return f"the leaks explained before took {self._finding.spent_s:.0f} s"
+        return None
+
+    def can_pursue(self) -> bool:
+        """Return whether a suspect's small growth may be followed to the end."""
+        return self._pursuit.affords(_PURSUIT_S, tests_s=self.tests_s)
+
+    def can_look(self) -> bool:
+        """Return whether a test that was asked for may be run for some time before it is called flat.
+
+        That isn't asked by its own first run, which may have been slow for what it imported: a look at a
+        quick test takes 20 ms, and at a slow one nine runs or none.
+        """
+        return self._looking.affords(0.0, tests_s=self.tests_s)
+
+    def charge_look(self, seconds: float) -> None:
+        """Take note of a look at a test that was asked for, and doesn't leak."""
+        self._looking.spent_s += seconds
+
+    def charge_suspect(
+        self, values: Mapping[str, float], seconds: float, *, pursued: bool, leaks: bool, explained: bool
+    ) -> None:
+        """Take note of the check of a suspect.
+
+        ``pursued`` says that small growth would have been followed to the end, ``explained`` that the leak
+        was new.
+        """
+        beyond_s = max(0.0, seconds - _FIRST_RUNS * values["duration_s"])
+        if pursued:
+            self._pursuit.spent_s += beyond_s
+        if not leaks:
+            self._purse_to_clear(values).spent_s += seconds - beyond_s
+            if not pursued:
+                self._doubt.spent_s += beyond_s
+        elif explained:
+            self._finding.spent_s += seconds
+
+    def _purse_to_clear(self, values: Mapping[str, float]) -> _Purse:
+        blocks, heap_bytes = values.get("blocks_growth", 0.0), values.get("heap_growth_bytes", 0.0)
+        is_large = blocks >= _LARGE_BLOCKS or heap_bytes >= _LARGE_BYTES
+        return self._clearing[values["duration_s"] <= QUICK_S, is_large]

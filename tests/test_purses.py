@@ -1,0 +1,76 @@
+"""purses.py: what there is time for, after so much spent and so much of the tests' own time."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_memalert.plugin.purses import Purses
+
+QUICK = {"duration_s": 0.01, "blocks_growth": 400.0, "heap_growth_bytes": 20_000.0}
+SLOW = {**QUICK, "duration_s": 0.4}
+LARGE = {**QUICK, "heap_growth_bytes": 2.0**20}
+
+
+def charge(purses: Purses, values: dict[str, float], seconds: float, *, pursued: bool = False) -> None:
+    purses.charge_suspect(values, seconds, pursued=pursued, leaks=False, explained=False)
+
+
+@pytest.mark.parametrize(("spent_on", "others"), [(QUICK, (SLOW, LARGE)), (LARGE, (QUICK, SLOW))])
+def test_suspects_of_one_sort_leave_time_for_those_of_another(
+    spent_on: dict[str, float], others: tuple[dict[str, float], ...]
+) -> None:
+    purses = Purses()
+    for _ in range(30):
+        charge(purses, spent_on, 0.02)
+    assert not purses.can_clear(spent_on)
+    assert purses.why_unchecked(spent_on) == "running it again would take too much of the suite's time"
+    assert all(purses.can_clear(values) for values in others)
+
+
+def test_tests_that_run_fill_the_purses() -> None:
+    purses = Purses()
+    for _ in range(30):
+        charge(purses, QUICK, 0.02)
+    purses.tests_s = 60.0
+    assert purses.can_clear(QUICK)
+
+
+def test_the_first_suspect_is_checked_however_slow_its_first_run_was() -> None:
+    assert Purses().can_clear({**SLOW, "duration_s": 9.0})
+    assert not Purses().can_clear({**SLOW, "duration_s": 11.0})
+
+
+def test_a_cache_that_fills_for_seconds_leaves_other_suspects_their_first_run() -> None:
+    purses = Purses()
+    charge(purses, QUICK, 2.0)
+    assert purses.can_clear(QUICK)
+    assert purses.why_unchecked(QUICK) is None
+    charge(purses, QUICK, 3.0)
+    assert purses.why_unchecked(QUICK) == "suspects that grew for a while took 5 s"
+
+
+def test_explained_leaks_end_the_search_for_more_and_recognised_ones_do_not() -> None:
+    purses = Purses()
+    purses.charge_suspect(QUICK, 30.0, pursued=False, leaks=True, explained=False)
+    assert purses.why_unchecked(QUICK) is None
+    purses.charge_suspect(QUICK, 30.0, pursued=False, leaks=True, explained=True)
+    assert purses.why_unchecked(QUICK) == "the leaks explained before took 30 s"
+
+
+def test_small_growth_is_pursued_after_so_much_of_the_tests_time_and_charged_to_no_other_purse() -> None:
+    purses = Purses()
+    assert not purses.can_pursue()
+    purses.tests_s = 60.0
+    assert purses.can_pursue()
+    charge(purses, QUICK, 7.0, pursued=True)
+    assert not purses.can_pursue()
+    assert purses.why_unchecked(QUICK) is None
+
+
+def test_looking_at_flat_tests_ends_with_its_share() -> None:
+    purses = Purses()
+    assert purses.can_look()
+    purses.charge_look(2.0)
+    assert not purses.can_look()
+    purses.tests_s = 20.0
+    assert purses.can_look()
