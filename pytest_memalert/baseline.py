@@ -22,7 +22,6 @@ __all__ = [
     "ALLOCATED",
     "COMPILED",
     "DEFAULT_NAME",
-    "FORMAT",
     "IMPORTED",
     "SETUP_METRICS",
     "TEST_METRICS",
@@ -41,7 +40,7 @@ __all__ = [
 #: The format of the file. Older ones are read, newer ones refused.
 #:
 #: 1  the first
-FORMAT = 1
+_FORMAT = 1
 
 #: The name of the file, beside pytest's configuration, unless the user says otherwise.
 DEFAULT_NAME = "memalert.lock.json"
@@ -174,7 +173,7 @@ def _larger(first: Entry, second: Entry) -> Entry:
 
 def render_baseline(baseline: Baseline) -> str:
     """Return the text of the file: sorted, one test a line."""
-    lines = ["{", f'"format": {FORMAT},', '"environments": {']
+    lines = ["{", f'"format": {_FORMAT},', '"environments": {']
     environments = sorted(key for key in baseline.environments if baseline.environments[key])
     for number, key in enumerate(environments):
         entries = baseline.environments[key]
@@ -266,10 +265,10 @@ def _decode(document: object, place: _Place) -> Baseline:
         raise MemalertError(
             f"{place.line('format')}: {found!r} is not a format of a baseline; {_restore('')}"
         )
-    if found > FORMAT:
+    if found > _FORMAT:
         raise MemalertError(
-            f"{place.line('format')}: format {found} is newer than what this version reads (up to {FORMAT}); "
-            "upgrade with: pip install --upgrade pytest-memalert"
+            f"{place.line('format')}: format {found} is newer than what this version reads (up to {_FORMAT})"
+            "; upgrade with: pip install --upgrade pytest-memalert"
         )
     environments = top.get("environments")
     if not isinstance(environments, _Pairs):

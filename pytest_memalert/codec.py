@@ -41,27 +41,21 @@ __all__ = [
     "count_alerts",
     "decode_alert",
     "decode_comparison",
-    "decode_environment",
     "decode_fixture",
-    "decode_gate",
     "decode_leak",
     "decode_measurement",
     "decode_note",
-    "decode_overhead",
     "decode_run",
-    "decode_survivor",
     "encode_alert",
     "encode_comparison",
     "encode_environment",
     "encode_fixture",
-    "encode_gate",
     "encode_leak",
     "encode_life",
     "encode_measurement",
     "encode_note",
     "encode_overhead",
     "encode_run",
-    "encode_survivor",
     "encode_test",
     "encode_totals",
 ]
@@ -205,7 +199,7 @@ def decode_fixture(entry: object) -> FixtureGrowth:
 # ------------------------------------------------------------------- judged
 
 
-def encode_survivor(survivor: Survivor) -> dict[str, object]:
+def _encode_survivor(survivor: Survivor) -> dict[str, object]:
     """Return a survivor as a dict."""
     return {
         "type": survivor.type,
@@ -216,7 +210,7 @@ def encode_survivor(survivor: Survivor) -> dict[str, object]:
     }
 
 
-def decode_survivor(entry: object) -> Survivor:
+def _decode_survivor(entry: object) -> Survivor:
     """Return the survivor of such a dict; raises MemalertError."""
     known = _mapping(entry)
     return Survivor(
@@ -248,7 +242,7 @@ def encode_alert(alert: PerformanceAlert) -> dict[str, object]:
         "acknowledged": alert.acknowledged,
         "inhibited_by": alert.inhibited_by,
         "location": alert.location,
-        "survivors": [encode_survivor(survivor) for survivor in alert.survivors],
+        "survivors": [_encode_survivor(survivor) for survivor in alert.survivors],
     }
 
 
@@ -270,7 +264,7 @@ def decode_alert(entry: object) -> PerformanceAlert:
         condition=_member(known, "condition", AlertCondition),
         message=_text(known, "message"),
         recommendations=_texts(known, "recommendations"),
-        survivors=_each(known, "survivors", decode_survivor),
+        survivors=_each(known, "survivors", _decode_survivor),
         raised_at=_time(known, "raised_at"),
         acknowledged=_text_or_none(known, "acknowledged"),
         inhibited_by=_text_or_none(known, "inhibited_by"),
@@ -334,7 +328,7 @@ def encode_environment(environment: Environment) -> dict[str, object]:
     return _shallow(environment)
 
 
-def decode_environment(entry: object) -> Environment:
+def _decode_environment(entry: object) -> Environment:
     """Return the environment of such a dict; raises MemalertError."""
     known = _mapping(entry)
     if not isinstance(known.get("traced"), bool):
@@ -355,7 +349,7 @@ def encode_overhead(overhead: Overhead) -> dict[str, object]:
     return {name: _finite(value) or 0.0 for name, value in _shallow(overhead).items()}
 
 
-def decode_overhead(entry: object) -> Overhead:
+def _decode_overhead(entry: object) -> Overhead:
     """Return the overhead of such a dict; raises MemalertError."""
     known = _mapping(entry)
     return Overhead(
@@ -366,8 +360,8 @@ def decode_overhead(entry: object) -> Overhead:
     )
 
 
-def encode_gate(gate: GateResult) -> dict[str, object]:
-    """Return what the gate found as a dict; ``decode_gate`` gives it back."""
+def _encode_gate(gate: GateResult) -> dict[str, object]:
+    """Return what the gate found as a dict; ``_decode_gate`` gives it back."""
     return {
         **_shallow(gate),
         "comparisons": [encode_comparison(each) for each in gate.comparisons],
@@ -379,7 +373,7 @@ def encode_gate(gate: GateResult) -> dict[str, object]:
     }
 
 
-def decode_gate(entry: object) -> GateResult:
+def _decode_gate(entry: object) -> GateResult:
     """Return what the gate found; raises MemalertError."""
     known = _mapping(entry)
     return GateResult(
@@ -461,7 +455,7 @@ def encode_run(run: Run) -> dict[str, object]:
         "fixtures": [encode_fixture(fixture) for fixture in run.fixtures],
         "alerts": [encode_alert(alert) for alert in run.alerts],
         "notes": [encode_note(note) for note in run.notes],
-        "gate": None if run.gate is None else encode_gate(run.gate),
+        "gate": None if run.gate is None else _encode_gate(run.gate),
     }
 
 
@@ -484,15 +478,15 @@ def decode_run(document: object) -> Run:
         run_id=_text(document, "run_id"),
         started_at=_time(document, "started_at"),
         duration_s=_number(document, "duration_s"),
-        environment=_at("environment", decode_environment, document.get("environment")),
-        overhead=_at("overhead", decode_overhead, document.get("overhead")),
+        environment=_at("environment", _decode_environment, document.get("environment")),
+        overhead=_at("overhead", _decode_overhead, document.get("overhead")),
         reruns=_at("totals", lambda totals: _whole(_mapping(totals), "reruns"), document.get("totals")),
         tests=_each(document, "tests", decode_measurement),
         fixtures=_each(document, "fixtures", decode_fixture),
         alerts=_each(document, "alerts", decode_alert),
         notes=_each(document, "notes", decode_note),
         fail_on=_fail_on(document),
-        gate=None if document.get("gate") is None else _at("gate", decode_gate, document["gate"]),
+        gate=None if document.get("gate") is None else _at("gate", _decode_gate, document["gate"]),
         commit=_text_or_none(document, "commit"),
     )
 

@@ -29,7 +29,6 @@ from pytest_memalert.model import (
 )
 
 __all__ = [
-    "PEAKS",
     "allowances_of",
     "allowed",
     "compare",
@@ -51,7 +50,7 @@ __all__ = [
 ]
 
 #: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
-PEAKS = ("peak_bytes", "traced_peak_bytes")
+_PEAKS = ("peak_bytes", "traced_peak_bytes")
 # A test whose runs differ by so much is hardly held to anything.
 _UNSTEADY_SHARE, _UNSTEADY_BYTES = 0.5, 2**20
 # A recorded spread is of two or three runs: twenty lie further apart.
@@ -478,7 +477,7 @@ def compare(
 
 def _compare_first_run(test: Measurement, entry: Entry, allowances: Allowances) -> list[Comparison]:
     found = []
-    for metric in (*PEAKS, "leak_bytes_per_run"):
+    for metric in (*_PEAKS, "leak_bytes_per_run"):
         figure, allowance = entry.figure(metric), allowances.for_test(test.nodeid)[metric]
         if figure is None or metric not in test.values:
             continue

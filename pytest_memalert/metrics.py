@@ -18,7 +18,6 @@ __all__ = [
     "RETAINED",
     "LeastChange",
     "Metric",
-    "SessionValue",
     "format_value",
     "readings_for",
 ]

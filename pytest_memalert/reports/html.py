@@ -17,10 +17,7 @@ from pytest_memalert.model import Comparison, Measurement, PerformanceAlert, Run
 from pytest_memalert.reports.words import cut, function_name, headline, speaking_alerts, subject
 from pytest_memalert.units import Unit, format_duration, format_quantity, format_size
 
-__all__ = ["PAGE", "explain_missing", "render"]
-
-#: The name of the page inside the directory of a report.
-PAGE = "index.html"
+__all__ = ["explain_missing", "render"]
 
 _PACKAGES = ("jinja2", "plotly")
 _TEMPLATE = "page.html.jinja"
