@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_memalert.comparisons import is_whole
 from pytest_memalert.errors import MemalertError
-from pytest_memalert.metrics import RETAINED
+from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.records import record
 
 __all__ = [
@@ -46,7 +46,7 @@ _FORMAT = 1
 DEFAULT_NAME = "memalert.lock.json"
 
 #: The metrics of a test: its peak as the kernel saw it and as tracing did, and what each run leaves behind.
-TEST_METRICS = ("peak_bytes", "traced_peak_bytes", *RETAINED)
+TEST_METRICS = (*PEAKS, *RETAINED)
 #: How many modules a process had to compile, instead of loading them from their cache. That leaves
 #: some kilobytes each, up to a megabyte in all: only where it is the same are wholes alike.
 COMPILED = "compiled_modules"

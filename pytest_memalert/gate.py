@@ -20,7 +20,7 @@ from pytest_memalert.baseline import (
     Figure,
 )
 from pytest_memalert.comparisons import is_whole
-from pytest_memalert.metrics import RETAINED
+from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import (
     Comparison,
     GateResult,
@@ -49,8 +49,6 @@ __all__ = [
     "without_fragments",
 ]
 
-#: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
-_PEAKS = ("peak_bytes", "traced_peak_bytes")
 # A test whose runs differ by so much is hardly held to anything.
 _UNSTEADY_SHARE, _UNSTEADY_BYTES = 0.5, 2**20
 # A recorded spread is of two or three runs: twenty lie further apart.
@@ -477,7 +475,7 @@ def compare(
 
 def _compare_first_run(test: Measurement, entry: Entry, allowances: Allowances) -> list[Comparison]:
     found = []
-    for metric in (*_PEAKS, "leak_bytes_per_run"):
+    for metric in (*PEAKS, "leak_bytes_per_run"):
         figure, allowance = entry.figure(metric), allowances.for_test(test.nodeid)[metric]
         if figure is None or metric not in test.values:
             continue

@@ -26,7 +26,7 @@ from pytest_memalert.gate import (
     without_fragments,
 )
 from pytest_memalert.limits import MarkerLimits
-from pytest_memalert.metrics import RETAINED
+from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert, make_id
 from pytest_memalert.plugin.gate_given import GateGiven
 from pytest_memalert.plugin.repeating import Again, Repeater
@@ -358,5 +358,5 @@ class Gate:
 
 def _once(values: Mapping[str, float]) -> Entry:
     """Return the entry of a test that can't be run again: what it retained may have been a first use."""
-    peaks = {metric: values[metric] for metric in ("peak_bytes", "traced_peak_bytes") if metric in values}
+    peaks = {metric: values[metric] for metric in PEAKS if metric in values}
     return summarise([peaks], once=True)
