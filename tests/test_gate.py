@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pytest_memalert.allowances import ALLOWANCES, Allowance, widen_for_order
 from pytest_memalert.baseline import Baseline, Entry, Figure
 from pytest_memalert.comparisons import is_fixture, name_fixture
+from pytest_memalert.fragments import gives_back, without_fragments
 from pytest_memalert.gate import (
     allowances_of,
     allowed,
@@ -21,14 +22,11 @@ from pytest_memalert.gate import (
     decide_peaks,
     figures_of_leak,
     find_excesses,
-    gives_back,
     has_leak,
     is_peak_odd,
     keep_written,
-    match_renamed,
     settle,
     why_unlike,
-    without_fragments,
 )
 from pytest_memalert.model import (
     AlertSeverity,
@@ -39,6 +37,7 @@ from pytest_memalert.model import (
     SignalGrowth,
 )
 from pytest_memalert.regressions import judge
+from pytest_memalert.renaming import match_renamed
 from tests.makers import MIB, make_test
 
 KIB = 2**10

@@ -11,19 +11,17 @@ from pytest_memalert.allowances import Allowance, widen_for_children, widen_for_
 from pytest_memalert.baseline import Entry, summarise
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.comparisons import tell
+from pytest_memalert.fragments import gives_back, without_fragments
 from pytest_memalert.gate import (
     allowances_of,
     compare_figure,
     decide_peaks,
     figures_of_leak,
     find_excesses,
-    gives_back,
     has_leak,
     is_peak_odd,
-    match_renamed,
     retains_less,
     settle,
-    without_fragments,
 )
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.metrics import PEAKS, RETAINED
@@ -34,6 +32,7 @@ from pytest_memalert.plugin.rerun import can_rerun
 from pytest_memalert.probes.memory import child_page_faults
 from pytest_memalert.records import record
 from pytest_memalert.regressions import judge
+from pytest_memalert.renaming import match_renamed
 
 __all__ = ["Finding", "Gate"]
 
