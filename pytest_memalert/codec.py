@@ -22,6 +22,7 @@ from pytest_memalert.model import (
     AlertLife,
     AlertSeverity,
     Comparison,
+    ComparisonStatus,
     Environment,
     FixtureGrowth,
     GateResult,
@@ -92,6 +93,7 @@ _PHASE_KEYS: dict[str, object] = dict.fromkeys(
 )
 _PHASE_SUFFIX = "_growth_bytes"
 
+_COMPARISON_STATUSES: tuple[str, ...] = get_args(ComparisonStatus)
 _LEAK_STATUSES: tuple[str, ...] = get_args(LeakStatus)
 _NOTE_KINDS: tuple[str, ...] = get_args(get_type_hints(Note)["kind"])
 
@@ -409,7 +411,7 @@ def decode_comparison(entry: object) -> Comparison:
         baseline=_number(known, "baseline"),
         observed=_number(known, "observed"),
         allowance=_number(known, "allowance"),
-        status=_one_of(known, "status", ("regression", "improvement", "within")),
+        status=_one_of(known, "status", _COMPARISON_STATUSES),
         further=tuple(_number({"further": value}, "further") for value in further),
     )
 

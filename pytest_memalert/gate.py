@@ -23,6 +23,7 @@ from pytest_memalert.fragments import LARGEST_BLOCK_BYTES, without_session_fragm
 from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import (
     Comparison,
+    ComparisonStatus,
     GateResult,
     LeakAnalysis,
     Measurement,
@@ -104,7 +105,7 @@ def compare_figure(
     further = tuple(further)
     noise = max(further) - min(further) if further else 0.0
     room = max(allowed(figure, allowance), noise)
-    status = "within"
+    status: ComparisonStatus = "within"
     if allowance.enabled and observed > figure.median + room:
         status = "regression"
     elif allowance.enabled and observed < figure.median - room:
@@ -115,7 +116,7 @@ def compare_figure(
         baseline=figure.median,
         observed=observed,
         allowance=room,
-        status=status,  # type: ignore[arg-type]  # one of the three above
+        status=status,
         further=further,
     )
 

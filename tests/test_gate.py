@@ -31,6 +31,7 @@ from pytest_memalert.gate import (
 from pytest_memalert.model import (
     AlertSeverity,
     Comparison,
+    ComparisonStatus,
     GateResult,
     LeakAnalysis,
     Measurement,
@@ -193,7 +194,7 @@ def test_baseline_without_traced_peaks_is_compared_with_resident_ones() -> None:
 
 @pytest.mark.parametrize(("observed", "status"), [(38.4, "within"), (42.0, "regression")])
 def test_resident_peak_alone_is_allowed_more_than_one_beside_a_traced_peak(
-    observed: float, status: str
+    observed: float, status: ComparisonStatus
 ) -> None:
     """From process to process it differs by what is free to reuse."""
     known = entry(peak_bytes=36 * MIB)
@@ -558,7 +559,7 @@ def test_renamed_test_is_matched_only_where_one_went_and_one_came(
 # --------------------------------------------------------------------- alerts
 
 
-def comparison(metric: str, status: str = "regression", nodeid: str = "a::one") -> Comparison:
+def comparison(metric: str, status: ComparisonStatus = "regression", nodeid: str = "a::one") -> Comparison:
     """Return a comparison of a mebibyte with two."""
     return Comparison(
         nodeid=nodeid,
@@ -566,7 +567,7 @@ def comparison(metric: str, status: str = "regression", nodeid: str = "a::one") 
         baseline=MIB,
         observed=2 * MIB,
         allowance=64 * KIB,
-        status=status,  # type: ignore[arg-type]
+        status=status,
         further=(2 * MIB, 2 * MIB),
     )
 
