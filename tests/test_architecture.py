@@ -27,6 +27,7 @@ NOUNS = frozenset(
         "codec",
         "escaping",
         "files",
+        "json_fields",
         "leak_readings",
         "comparisons",
         "digest",
