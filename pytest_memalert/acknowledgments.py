@@ -23,9 +23,7 @@ from pytest_memalert.records import record
 from pytest_memalert.units import TIMED_UNITS, Unit, format_quantity, format_size, parse_quantity, parse_size
 
 __all__ = [
-    "ENTRY_KEYS",
     "FILE_NAME",
-    "FORMAT",
     "Acknowledgment",
     "acknowledge",
     "exact_text",
@@ -43,14 +41,14 @@ FILE_NAME = "memalert.acks.toml"
 #: The format of the file. Older ones are read, newer ones refused; without one it is the first.
 #:
 #: 1  the first
-FORMAT = 1
+_FORMAT = 1
 
 _TABLE = "acknowledged"
 
 _HEADING = f"""\
 # Memory alerts that someone looked at and accepts, for a reason, until a date.
 # Written by: memalert ack FINGERPRINT --reason "..."; edit it as you like.
-format = {FORMAT}
+format = {_FORMAT}
 """
 
 
@@ -201,12 +199,12 @@ def parse_acknowledgments(
     """Return the entries in the text of a file; raises ConfigurationError with every problem there is."""
     document = _parse(text, place)
     problems: list[str] = []
-    found = document.pop("format", FORMAT)
+    found = document.pop("format", _FORMAT)
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        problems.append(f"{place}: format: {found!r} is not a format of this file; write {FORMAT}")
-    elif found > FORMAT:
+        problems.append(f"{place}: format: {found!r} is not a format of this file; write {_FORMAT}")
+    elif found > _FORMAT:
         # Its other keys may mean what isn't known here.
-        newer = f"{place}: format: {found} is newer than what this version reads (up to {FORMAT})"
+        newer = f"{place}: format: {found} is newer than what this version reads (up to {_FORMAT})"
         raise ConfigurationError([f"{newer}; upgrade with: pip install --upgrade pytest-memalert"])
     tables = document.pop(_TABLE, [])
     problems += [f"{place}: {refuse_unknown('key', key, ('format', _TABLE))}" for key in document]
@@ -280,7 +278,7 @@ _READERS: dict[str, Callable[[object], object]] = {
 }
 
 #: The keys of an entry, in the order in which they are written.
-ENTRY_KEYS: tuple[str, ...] = (*_READERS, "accepted")
+_ENTRY_KEYS: tuple[str, ...] = (*_READERS, "accepted")
 
 _MISSING = {
     "fingerprint": "copy it from the alert, or from: memalert history",
@@ -299,7 +297,7 @@ def _read_entry(
     before = len(problems)
     fields: dict[str, Any] = {}
     problems += [
-        f"{origin}: {refuse_unknown('key', key, ENTRY_KEYS)}" for key in table if key not in ENTRY_KEYS
+        f"{origin}: {refuse_unknown('key', key, _ENTRY_KEYS)}" for key in table if key not in _ENTRY_KEYS
     ]
     problems += [f"{origin}: {key} is missing; {hint}" for key, hint in _MISSING.items() if key not in table]
     for key, read in _READERS.items():

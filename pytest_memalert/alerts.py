@@ -37,7 +37,7 @@ from pytest_memalert.rules import LEAK_METRICS, Breach, find_breaches, inhibit, 
 if TYPE_CHECKING:
     from pytest_memalert.measuring import MemoryReport
 
-__all__ = ["AlertChannel", "AlertManager", "Measured"]
+__all__ = ["AlertManager"]
 
 _PACE = Notify()
 

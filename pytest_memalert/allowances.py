@@ -7,6 +7,7 @@ from dataclasses import field, replace
 
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.limits import MarkerLimits, collecting, refuse_unknown
+from pytest_memalert.metrics import PEAKS
 from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.units import UNIT_EXAMPLES, Unit, parse_quantity, parse_ratio
@@ -77,7 +78,7 @@ _ROOM_FOR_NEW_TESTS = {"heap_bytes": 16384 * _KIB, "heap_growth_bytes": 1024 * _
 #: The keys of ``[tool.memalert.gate]``, and the metrics that each speaks of.
 #: Tracing decides about peaks, so a word on peaks is one on both; ``traced_peak`` has the last.
 ALLOWANCE_KEYS: dict[str, tuple[str, ...]] = {
-    "peak": ("peak_bytes", "traced_peak_bytes"),
+    "peak": PEAKS,
     "traced_peak": ("traced_peak_bytes",),
     "growth": ("growth_bytes",),
     "blocks": ("blocks_growth",),
@@ -124,7 +125,7 @@ def widen_for_marker(
         return allowances
     widened = dict(allowances)
     for rule in limits.rules:
-        metrics = ("peak_bytes", "traced_peak_bytes") if rule.metric == "peak_bytes" else (rule.metric,)
+        metrics = PEAKS if rule.metric == "peak_bytes" else (rule.metric,)
         for metric in metrics:
             if metric in widened and metric in baselines:
                 floor = max(widened[metric].floor, rule.threshold - baselines[metric])

@@ -15,8 +15,6 @@ from pytest_memalert.model import AlertCondition, AlertRule, HistoryThreshold, N
 from pytest_memalert.units import Unit, parse_quantity, parse_ratio
 
 __all__ = [
-    "FEWEST_RUNS",
-    "HISTORY_EXAMPLES",
     "is_of_history",
     "note_gap",
     "parse_history_threshold",
@@ -25,11 +23,11 @@ __all__ = [
 ]
 
 #: What to write for a threshold of this sort; error messages end in it.
-HISTORY_EXAMPLES = "'p99 of 30 runs' or '4 MAD over median of 30 runs'"
+_HISTORY_EXAMPLES = "'p99 of 30 runs' or '4 MAD over median of 30 runs'"
 _TREND_EXAMPLE = "'step of 10 % in 20 runs'"
 
 #: Fewer values say nothing about the next one.
-FEWEST_RUNS = 5
+_FEWEST_RUNS = 5
 # Judged from so many runs on, unless the threshold says otherwise ("p99 of 5 to 30 runs").
 _USUAL_MINIMUM = 10
 _USUAL_RUNS = 30
@@ -60,7 +58,7 @@ def parse_history_threshold(text: str, unit: Unit) -> HistoryThreshold:
     matched = [(form, match) for form, pattern in _FORMS.items() if (match := pattern.fullmatch(plain))]
     if not matched:
         raise ValueError(
-            f"{text!r} is no threshold of earlier runs; write it as {HISTORY_EXAMPLES}, "
+            f"{text!r} is no threshold of earlier runs; write it as {_HISTORY_EXAMPLES}, "
             f"or for the session {_TREND_EXAMPLE}"
         )
     ((form, match),) = matched
@@ -100,7 +98,7 @@ def refuse_misuse(rule: AlertRule) -> str | None:
         if rule.scope != "session":
             return (
                 f"{against.text!r} is for the session as a whole; write scope = 'session' beside it, "
-                f"or for tests {HISTORY_EXAMPLES}"
+                f"or for tests {_HISTORY_EXAMPLES}"
             )
         upward = True
     else:
@@ -191,7 +189,7 @@ def _read_runs(text: str, runs: str | None, least: str | None, *, is_trend: bool
     count = int(runs) if runs else _USUAL_RUNS
     usual = _TREND_MINIMUM if is_trend else _USUAL_MINIMUM
     minimum = int(least) if least else min(usual, count)
-    fewest = _TREND_MINIMUM if is_trend else FEWEST_RUNS
+    fewest = _TREND_MINIMUM if is_trend else _FEWEST_RUNS
     most = _TREND_MAXIMUM if is_trend else _MOST_RUNS
     if minimum < fewest:
         raise ValueError(f"{text!r}: {minimum} runs are too few to tell; write {fewest} or more")

@@ -15,14 +15,13 @@ from typing import Any
 
 from pytest_memalert.comparisons import is_whole
 from pytest_memalert.errors import MemalertError
-from pytest_memalert.metrics import RETAINED
+from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.records import record
 
 __all__ = [
     "ALLOCATED",
     "COMPILED",
     "DEFAULT_NAME",
-    "FORMAT",
     "IMPORTED",
     "SETUP_METRICS",
     "TEST_METRICS",
@@ -41,13 +40,13 @@ __all__ = [
 #: The format of the file. Older ones are read, newer ones refused.
 #:
 #: 1  the first
-FORMAT = 1
+_FORMAT = 1
 
 #: The name of the file, beside pytest's configuration, unless the user says otherwise.
 DEFAULT_NAME = "memalert.lock.json"
 
 #: The metrics of a test: its peak as the kernel saw it and as tracing did, and what each run leaves behind.
-TEST_METRICS = ("peak_bytes", "traced_peak_bytes", *RETAINED)
+TEST_METRICS = (*PEAKS, *RETAINED)
 #: How many modules a process had to compile, instead of loading them from their cache. That leaves
 #: some kilobytes each, up to a megabyte in all: only where it is the same are wholes alike.
 COMPILED = "compiled_modules"
@@ -174,7 +173,7 @@ def _larger(first: Entry, second: Entry) -> Entry:
 
 def render_baseline(baseline: Baseline) -> str:
     """Return the text of the file: sorted, one test a line."""
-    lines = ["{", f'"format": {FORMAT},', '"environments": {']
+    lines = ["{", f'"format": {_FORMAT},', '"environments": {']
     environments = sorted(key for key in baseline.environments if baseline.environments[key])
     for number, key in enumerate(environments):
         entries = baseline.environments[key]
@@ -266,10 +265,10 @@ def _decode(document: object, place: _Place) -> Baseline:
         raise MemalertError(
             f"{place.line('format')}: {found!r} is not a format of a baseline; {_restore('')}"
         )
-    if found > FORMAT:
+    if found > _FORMAT:
         raise MemalertError(
-            f"{place.line('format')}: format {found} is newer than what this version reads (up to {FORMAT}); "
-            "upgrade with: pip install --upgrade pytest-memalert"
+            f"{place.line('format')}: format {found} is newer than what this version reads (up to {_FORMAT})"
+            "; upgrade with: pip install --upgrade pytest-memalert"
         )
     environments = top.get("environments")
     if not isinstance(environments, _Pairs):

@@ -7,14 +7,28 @@ of the format, what travels leaves out what is not known.
 
 from __future__ import annotations
 
-import enum
-import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime, timezone
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.json_fields import (
+    read_at,
+    read_each,
+    read_member,
+    read_number,
+    read_number_or_none,
+    read_object,
+    read_one_of,
+    read_text,
+    read_text_or_none,
+    read_texts,
+    read_time,
+    read_whole,
+    read_whole_or_none,
+    unfit,
+)
 from pytest_memalert.model import (
     UNCHECKED,
     AlertCategory,
@@ -22,6 +36,7 @@ from pytest_memalert.model import (
     AlertLife,
     AlertSeverity,
     Comparison,
+    ComparisonStatus,
     Environment,
     FixtureGrowth,
     GateResult,
@@ -41,27 +56,21 @@ __all__ = [
     "count_alerts",
     "decode_alert",
     "decode_comparison",
-    "decode_environment",
     "decode_fixture",
-    "decode_gate",
     "decode_leak",
     "decode_measurement",
     "decode_note",
-    "decode_overhead",
     "decode_run",
-    "decode_survivor",
     "encode_alert",
     "encode_comparison",
     "encode_environment",
     "encode_fixture",
-    "encode_gate",
     "encode_leak",
     "encode_life",
     "encode_measurement",
     "encode_note",
     "encode_overhead",
     "encode_run",
-    "encode_survivor",
     "encode_test",
     "encode_totals",
 ]
@@ -98,11 +107,9 @@ _PHASE_KEYS: dict[str, object] = dict.fromkeys(
 )
 _PHASE_SUFFIX = "_growth_bytes"
 
+_COMPARISON_STATUSES: tuple[str, ...] = get_args(ComparisonStatus)
 _LEAK_STATUSES: tuple[str, ...] = get_args(LeakStatus)
 _NOTE_KINDS: tuple[str, ...] = get_args(get_type_hints(Note)["kind"])
-
-_T = TypeVar("_T")
-_E = TypeVar("_E", bound=enum.Enum)
 
 # ----------------------------------------------------------------- one test
 
@@ -139,22 +146,31 @@ def encode_measurement(measurement: Measurement) -> dict[str, object]:
 
 def decode_measurement(entry: object) -> Measurement:
     """Return the measurement of such a dict, or of an entry of the report; raises MemalertError."""
-    known = _mapping(entry)
+    known = read_object(entry)
     values: dict[str, float] = {}
     for key in known:
         if (key not in TAKEN_KEYS or key == "rss_after_bytes") and known[key] is not None:
-            values["rss_bytes" if key == "rss_after_bytes" else key] = _number(known, key)
+            values["rss_bytes" if key == "rss_after_bytes" else key] = read_number(known, key)
     phases, leak = known.get("phases"), known.get("leak")
     return Measurement(
-        nodeid=_text(known, "nodeid"),
-        worker=_text(known, "worker"),
-        outcome=_text(known, "outcome"),
-        component=_text(known, "component"),
-        rss_before_bytes=_whole_or_none(known, "rss_before_bytes"),
+        nodeid=read_text(known, "nodeid"),
+        worker=read_text(known, "worker"),
+        outcome=read_text(known, "outcome"),
+        component=read_text(known, "component"),
+        rss_before_bytes=read_whole_or_none(known, "rss_before_bytes"),
         values=values,
-        phases={} if phases is None else _at("phases", _phases, phases),
-        leak=UNCHECKED if leak is None else _at("leak", decode_leak, leak),
+        phases={} if phases is None else read_at("phases", _decode_phases, phases),
+        leak=UNCHECKED if leak is None else read_at("leak", decode_leak, leak),
     )
+
+
+def _decode_phases(entry: object) -> dict[str, int]:
+    growths = read_object(entry)
+    return {
+        key.removesuffix(_PHASE_SUFFIX): read_whole(growths, key)
+        for key in growths
+        if growths[key] is not None
+    }
 
 
 def encode_leak(verdict: LeakVerdict) -> dict[str, object]:
@@ -171,14 +187,14 @@ def encode_leak(verdict: LeakVerdict) -> dict[str, object]:
 
 def decode_leak(entry: object) -> LeakVerdict:
     """Return the verdict of such a dict; raises MemalertError."""
-    known = _mapping(entry)
+    known = read_object(entry)
     return LeakVerdict(
-        status=_one_of(known, "status", _LEAK_STATUSES),
-        reason=_text_or_none(known, "reason"),
-        bytes_per_run=_number_or_none(known, "bytes_per_run"),
-        blocks_per_run=_number_or_none(known, "blocks_per_run"),
-        runs=_whole(known, "runs"),
-        rate_bytes_per_hour=_number_or_none(known, "rate_bytes_per_hour"),
+        status=read_one_of(known, "status", _LEAK_STATUSES),
+        reason=read_text_or_none(known, "reason"),
+        bytes_per_run=read_number_or_none(known, "bytes_per_run"),
+        blocks_per_run=read_number_or_none(known, "blocks_per_run"),
+        runs=read_whole(known, "runs"),
+        rate_bytes_per_hour=read_number_or_none(known, "rate_bytes_per_hour"),
     )
 
 
@@ -189,23 +205,23 @@ def encode_fixture(fixture: FixtureGrowth) -> dict[str, object]:
 
 def decode_fixture(entry: object) -> FixtureGrowth:
     """Return what a fixture brought, from such a dict; raises MemalertError."""
-    known = _mapping(entry)
+    known = read_object(entry)
     return FixtureGrowth(
-        name=_text(known, "name"),
-        scope=_text(known, "scope"),
-        location=_text(known, "location"),
-        worker=_text(known, "worker"),
-        nodeid=_text(known, "nodeid"),
-        setup_growth_bytes=_whole(known, "setup_growth_bytes"),
-        peak_bytes=_whole_or_none(known, "peak_bytes"),
-        growth_bytes=_whole_or_none(known, "growth_bytes"),
+        name=read_text(known, "name"),
+        scope=read_text(known, "scope"),
+        location=read_text(known, "location"),
+        worker=read_text(known, "worker"),
+        nodeid=read_text(known, "nodeid"),
+        setup_growth_bytes=read_whole(known, "setup_growth_bytes"),
+        peak_bytes=read_whole_or_none(known, "peak_bytes"),
+        growth_bytes=read_whole_or_none(known, "growth_bytes"),
     )
 
 
 # ------------------------------------------------------------------- judged
 
 
-def encode_survivor(survivor: Survivor) -> dict[str, object]:
+def _encode_survivor(survivor: Survivor) -> dict[str, object]:
     """Return a survivor as a dict."""
     return {
         "type": survivor.type,
@@ -216,15 +232,15 @@ def encode_survivor(survivor: Survivor) -> dict[str, object]:
     }
 
 
-def decode_survivor(entry: object) -> Survivor:
+def _decode_survivor(entry: object) -> Survivor:
     """Return the survivor of such a dict; raises MemalertError."""
-    known = _mapping(entry)
+    known = read_object(entry)
     return Survivor(
-        type=_text(known, "type"),
-        count=_whole(known, "count"),
-        size_bytes=_whole(known, "size_bytes"),
-        allocated_at=_texts(known, "allocated_at"),
-        held_by=_texts(known, "held_by"),
+        type=read_text(known, "type"),
+        count=read_whole(known, "count"),
+        size_bytes=read_whole(known, "size_bytes"),
+        allocated_at=read_texts(known, "allocated_at"),
+        held_by=read_texts(known, "held_by"),
     )
 
 
@@ -248,33 +264,33 @@ def encode_alert(alert: PerformanceAlert) -> dict[str, object]:
         "acknowledged": alert.acknowledged,
         "inhibited_by": alert.inhibited_by,
         "location": alert.location,
-        "survivors": [encode_survivor(survivor) for survivor in alert.survivors],
+        "survivors": [_encode_survivor(survivor) for survivor in alert.survivors],
     }
 
 
 def decode_alert(entry: object) -> PerformanceAlert:
     """Return the alert of such a dict (a number that is None becomes nan); raises MemalertError."""
-    known = _mapping(entry)
-    observed, limit = _number_or_none(known, "observed"), _number_or_none(known, "limit")
+    known = read_object(entry)
+    observed, limit = read_number_or_none(known, "observed"), read_number_or_none(known, "limit")
     return PerformanceAlert(
-        id=_text(known, "id"),
-        fingerprint=_text(known, "fingerprint"),
-        rule=_text(known, "rule"),
-        category=_member(known, "category", AlertCategory),
-        severity=_member(known, "severity", AlertSeverity),
-        component=_text(known, "component"),
-        nodeids=_texts(known, "nodeids"),
-        metric=_text(known, "metric"),
+        id=read_text(known, "id"),
+        fingerprint=read_text(known, "fingerprint"),
+        rule=read_text(known, "rule"),
+        category=read_member(known, "category", AlertCategory),
+        severity=read_member(known, "severity", AlertSeverity),
+        component=read_text(known, "component"),
+        nodeids=read_texts(known, "nodeids"),
+        metric=read_text(known, "metric"),
         observed=float("nan") if observed is None else observed,
         limit=float("nan") if limit is None else limit,
-        condition=_member(known, "condition", AlertCondition),
-        message=_text(known, "message"),
-        recommendations=_texts(known, "recommendations"),
-        survivors=_each(known, "survivors", decode_survivor),
-        raised_at=_time(known, "raised_at"),
-        acknowledged=_text_or_none(known, "acknowledged"),
-        inhibited_by=_text_or_none(known, "inhibited_by"),
-        location=_text_or_none(known, "location"),
+        condition=read_member(known, "condition", AlertCondition),
+        message=read_text(known, "message"),
+        recommendations=read_texts(known, "recommendations"),
+        survivors=read_each(known, "survivors", _decode_survivor),
+        raised_at=read_time(known, "raised_at"),
+        acknowledged=read_text_or_none(known, "acknowledged"),
+        inhibited_by=read_text_or_none(known, "inhibited_by"),
+        location=read_text_or_none(known, "location"),
     )
 
 
@@ -318,11 +334,11 @@ def encode_note(note: Note) -> dict[str, object]:
 
 def decode_note(entry: object) -> Note:
     """Return the note of such a dict; raises MemalertError."""
-    known = _mapping(entry)
+    known = read_object(entry)
     return Note(
-        kind=_one_of(known, "kind", _NOTE_KINDS),
-        nodeid=_text_or_none(known, "nodeid"),
-        text=_text(known, "text"),
+        kind=read_one_of(known, "kind", _NOTE_KINDS),
+        nodeid=read_text_or_none(known, "nodeid"),
+        text=read_text(known, "text"),
     )
 
 
@@ -334,19 +350,19 @@ def encode_environment(environment: Environment) -> dict[str, object]:
     return _shallow(environment)
 
 
-def decode_environment(entry: object) -> Environment:
+def _decode_environment(entry: object) -> Environment:
     """Return the environment of such a dict; raises MemalertError."""
-    known = _mapping(entry)
+    known = read_object(entry)
     if not isinstance(known.get("traced"), bool):
-        raise _unfit("traced", known.get("traced"), "true or false")
+        raise unfit("traced", known.get("traced"), "true or false")
     return Environment(
-        implementation=_text(known, "implementation"),
-        python=_text(known, "python"),
-        platform=_text(known, "platform"),
-        machine=_text(known, "machine"),
+        implementation=read_text(known, "implementation"),
+        python=read_text(known, "python"),
+        platform=read_text(known, "platform"),
+        machine=read_text(known, "machine"),
         traced=known["traced"],
-        pytest=_text_or_none(known, "pytest"),
-        memalert=_text(known, "memalert"),
+        pytest=read_text_or_none(known, "pytest"),
+        memalert=read_text(known, "memalert"),
     )
 
 
@@ -355,19 +371,19 @@ def encode_overhead(overhead: Overhead) -> dict[str, object]:
     return {name: _finite(value) or 0.0 for name, value in _shallow(overhead).items()}
 
 
-def decode_overhead(entry: object) -> Overhead:
+def _decode_overhead(entry: object) -> Overhead:
     """Return the overhead of such a dict; raises MemalertError."""
-    known = _mapping(entry)
+    known = read_object(entry)
     return Overhead(
-        tests_s=_number(known, "tests_s"),
-        screening_s=_number(known, "screening_s"),
-        reruns_s=_number(known, "reruns_s"),
-        reporting_s=_number(known, "reporting_s"),
+        tests_s=read_number(known, "tests_s"),
+        screening_s=read_number(known, "screening_s"),
+        reruns_s=read_number(known, "reruns_s"),
+        reporting_s=read_number(known, "reporting_s"),
     )
 
 
-def encode_gate(gate: GateResult) -> dict[str, object]:
-    """Return what the gate found as a dict; ``decode_gate`` gives it back."""
+def _encode_gate(gate: GateResult) -> dict[str, object]:
+    """Return what the gate found as a dict; ``_decode_gate`` gives it back."""
     return {
         **_shallow(gate),
         "comparisons": [encode_comparison(each) for each in gate.comparisons],
@@ -379,22 +395,22 @@ def encode_gate(gate: GateResult) -> dict[str, object]:
     }
 
 
-def decode_gate(entry: object) -> GateResult:
+def _decode_gate(entry: object) -> GateResult:
     """Return what the gate found; raises MemalertError."""
-    known = _mapping(entry)
+    known = read_object(entry)
     return GateResult(
-        path=_text(known, "path"),
-        environment=_text(known, "environment"),
-        compared=_whole(known, "compared"),
-        comparisons=_each(known, "comparisons", decode_comparison),
-        new=_texts(known, "new"),
-        missing=_texts(known, "missing"),
-        renamed=_each(known, "renamed", _decode_renamed),
-        uncompared=_texts(known, "uncompared"),
-        wholes=_texts(known, "wholes"),
+        path=read_text(known, "path"),
+        environment=read_text(known, "environment"),
+        compared=read_whole(known, "compared"),
+        comparisons=read_each(known, "comparisons", decode_comparison),
+        new=read_texts(known, "new"),
+        missing=read_texts(known, "missing"),
+        renamed=read_each(known, "renamed", _decode_renamed),
+        uncompared=read_texts(known, "uncompared"),
+        wholes=read_texts(known, "wholes"),
         strict=known.get("strict") is True,
         partial=known.get("partial") is True,
-        refusal=_text_or_none(known, "refusal"),
+        refusal=read_text_or_none(known, "refusal"),
     )
 
 
@@ -405,18 +421,18 @@ def encode_comparison(comparison: Comparison) -> dict[str, object]:
 
 def decode_comparison(entry: object) -> Comparison:
     """Return the comparison of such a dict; raises MemalertError."""
-    known = _mapping(entry)
+    known = read_object(entry)
     further = known.get("further", [])
     if not isinstance(further, list):
-        raise _unfit("further", further, "a list of numbers")
+        raise unfit("further", further, "a list of numbers")
     return Comparison(
-        nodeid=_text(known, "nodeid"),
-        metric=_text(known, "metric"),
-        baseline=_number(known, "baseline"),
-        observed=_number(known, "observed"),
-        allowance=_number(known, "allowance"),
-        status=_one_of(known, "status", ("regression", "improvement", "within")),
-        further=tuple(_number({"further": value}, "further") for value in further),
+        nodeid=read_text(known, "nodeid"),
+        metric=read_text(known, "metric"),
+        baseline=read_number(known, "baseline"),
+        observed=read_number(known, "observed"),
+        allowance=read_number(known, "allowance"),
+        status=read_one_of(known, "status", _COMPARISON_STATUSES),
+        further=tuple(read_number({"further": value}, "further") for value in further),
     )
 
 
@@ -424,7 +440,7 @@ def _decode_renamed(entry: object) -> tuple[str, str]:
     match entry:
         case [str() as old, str() as new]:
             return old, new
-    raise _unfit("renamed", entry, "a pair of node ids")
+    raise unfit("renamed", entry, "a pair of node ids")
 
 
 def encode_test(measurement: Measurement) -> dict[str, object]:
@@ -461,7 +477,7 @@ def encode_run(run: Run) -> dict[str, object]:
         "fixtures": [encode_fixture(fixture) for fixture in run.fixtures],
         "alerts": [encode_alert(alert) for alert in run.alerts],
         "notes": [encode_note(note) for note in run.notes],
-        "gate": None if run.gate is None else encode_gate(run.gate),
+        "gate": None if run.gate is None else _encode_gate(run.gate),
     }
 
 
@@ -474,26 +490,28 @@ def decode_run(document: object) -> Run:
         raise MemalertError("not a memalert report: it has no 'format'; write one with --memalert-json PATH")
     found = document["format"]
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        raise _unfit("format", found, f"a format of a memalert report, which are 1 to {FORMAT}")
+        raise unfit("format", found, f"a format of a memalert report, which are 1 to {FORMAT}")
     if found > FORMAT:
         raise MemalertError(
             f"format: {found} is newer than what this version reads (up to {FORMAT}); "
             "upgrade with: pip install --upgrade pytest-memalert"
         )
     return Run(
-        run_id=_text(document, "run_id"),
-        started_at=_time(document, "started_at"),
-        duration_s=_number(document, "duration_s"),
-        environment=_at("environment", decode_environment, document.get("environment")),
-        overhead=_at("overhead", decode_overhead, document.get("overhead")),
-        reruns=_at("totals", lambda totals: _whole(_mapping(totals), "reruns"), document.get("totals")),
-        tests=_each(document, "tests", decode_measurement),
-        fixtures=_each(document, "fixtures", decode_fixture),
-        alerts=_each(document, "alerts", decode_alert),
-        notes=_each(document, "notes", decode_note),
+        run_id=read_text(document, "run_id"),
+        started_at=read_time(document, "started_at"),
+        duration_s=read_number(document, "duration_s"),
+        environment=read_at("environment", _decode_environment, document.get("environment")),
+        overhead=read_at("overhead", _decode_overhead, document.get("overhead")),
+        reruns=read_at(
+            "totals", lambda totals: read_whole(read_object(totals), "reruns"), document.get("totals")
+        ),
+        tests=read_each(document, "tests", decode_measurement),
+        fixtures=read_each(document, "fixtures", decode_fixture),
+        alerts=read_each(document, "alerts", decode_alert),
+        notes=read_each(document, "notes", decode_note),
         fail_on=_fail_on(document),
-        gate=None if document.get("gate") is None else _at("gate", decode_gate, document["gate"]),
-        commit=_text_or_none(document, "commit"),
+        gate=None if document.get("gate") is None else read_at("gate", _decode_gate, document["gate"]),
+        commit=read_text_or_none(document, "commit"),
     )
 
 
@@ -501,7 +519,7 @@ def _fail_on(document: Mapping[str, Any]) -> AlertSeverity | None:
     """Return the severity that failed a test in the run; null is "never"."""
     if "fail_on" in document and document["fail_on"] is None:
         return None
-    return _member({"fail_on": "critical", **document}, "fail_on", AlertSeverity)
+    return read_member({"fail_on": "critical", **document}, "fail_on", AlertSeverity)
 
 
 # ------------------------------------------------------------ to plain values
@@ -519,112 +537,3 @@ def _finite(value: Any) -> float | None:
 
 def _utc(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).isoformat()
-
-
-# ---------------------------------------------------------- from plain values
-
-
-def _unfit(key: str, value: object, wanted: str) -> MemalertError:
-    shown = "null" if value is None else reprlib.repr(value)
-    return MemalertError(f"{key}: {shown} is not {wanted}")
-
-
-def _at(key: str, decode: Callable[[object], _T], value: object) -> _T:
-    """Return ``decode(value)``; what it raises names the place."""
-    try:
-        return decode(value)
-    except MemalertError as error:
-        raise MemalertError(f"{key}.{error}") from None
-
-
-def _each(entry: Mapping[str, Any], key: str, decode: Callable[[object], _T]) -> tuple[_T, ...]:
-    """Return the decoded entries of a list; a list that an older report lacks is empty."""
-    values = entry.get(key)
-    if values is None:
-        return ()
-    if not isinstance(values, list | tuple):
-        raise _unfit(key, values, "a list")
-    return tuple(_at(f"{key}[{index}]", decode, value) for index, value in enumerate(values))
-
-
-def _mapping(entry: object) -> dict[str, Any]:
-    # JSON's keys are text; only a dict made by hand has others.
-    if not isinstance(entry, dict):
-        raise _unfit("entry", entry, "an object with keys")
-    return entry
-
-
-def _text(entry: Mapping[str, Any], key: str) -> str:
-    value = entry.get(key)
-    if not isinstance(value, str):
-        raise _unfit(key, value, "text")
-    return value
-
-
-def _text_or_none(entry: Mapping[str, Any], key: str) -> str | None:
-    return None if entry.get(key) is None else _text(entry, key)
-
-
-def _texts(entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    values = entry.get(key)
-    if values is None:
-        return ()
-    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
-        raise _unfit(key, values, "a list of texts")
-    return tuple(values)
-
-
-def _phases(entry: object) -> dict[str, int]:
-    growths = _mapping(entry)
-    return {
-        key.removesuffix(_PHASE_SUFFIX): _whole(growths, key) for key in growths if growths[key] is not None
-    }
-
-
-def _number(entry: Mapping[str, Any], key: str) -> float:
-    value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
-        raise _unfit(key, value, "a number")
-    return value
-
-
-def _number_or_none(entry: Mapping[str, Any], key: str) -> float | None:
-    return None if entry.get(key) is None else _number(entry, key)
-
-
-def _whole(entry: Mapping[str, Any], key: str) -> int:
-    value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _unfit(key, value, "a whole number")
-    return value
-
-
-def _whole_or_none(entry: Mapping[str, Any], key: str) -> int | None:
-    return None if entry.get(key) is None else _whole(entry, key)
-
-
-def _one_of(entry: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> Any:
-    value = _text(entry, key)
-    if value not in allowed:
-        raise _unfit(key, value, f"one of {', '.join(allowed)}")
-    return value
-
-
-def _member(entry: Mapping[str, Any], key: str, words: type[_E]) -> _E:
-    value = _text(entry, key)
-    try:
-        return words(value)
-    except ValueError:
-        raise _unfit(key, value, f"one of {', '.join(word.value for word in words)}") from None
-
-
-def _time(entry: Mapping[str, Any], key: str) -> datetime:
-    value = _text(entry, key)
-    try:
-        # Python 3.10 doesn't read the "Z" that other programs write.
-        moment = datetime.fromisoformat(value[:-1] + "+00:00" if value.endswith("Z") else value)
-        if moment.tzinfo is not None:
-            return moment.astimezone(timezone.utc)
-    except (ValueError, OverflowError):
-        pass
-    raise _unfit(key, value, "a time with its zone, such as '2026-01-31T12:00:00+00:00'")

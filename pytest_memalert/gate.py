@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from pytest_memalert.allowances import ALLOWANCES, UNTRACED_PEAK, Allowance, Allowances
 from pytest_memalert.baseline import (
-    ALLOCATED,
     COMPILED,
     IMPORTED,
     SETUP_METRICS,
@@ -20,16 +19,17 @@ from pytest_memalert.baseline import (
     Figure,
 )
 from pytest_memalert.comparisons import is_whole
-from pytest_memalert.metrics import RETAINED
+from pytest_memalert.fragments import LARGEST_BLOCK_BYTES, without_session_fragments
+from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import (
     Comparison,
+    ComparisonStatus,
     GateResult,
     LeakAnalysis,
     Measurement,
 )
 
 __all__ = [
-    "PEAKS",
     "allowances_of",
     "allowed",
     "compare",
@@ -38,33 +38,23 @@ __all__ = [
     "decide_peaks",
     "figures_of_leak",
     "find_excesses",
-    "gives_back",
     "has_leak",
     "is_peak_odd",
     "is_unsteady",
     "keep_written",
-    "match_renamed",
     "retains_less",
     "settle",
     "why_unlike",
-    "without_fragments",
 ]
 
-#: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
-PEAKS = ("peak_bytes", "traced_peak_bytes")
 # A test whose runs differ by so much is hardly held to anything.
 _UNSTEADY_SHARE, _UNSTEADY_BYTES = 0.5, 2**20
 # A recorded spread is of two or three runs: twenty lie further apart.
 _SPREADS = 2
 # What a run leaves behind is not written where it is less than this part of the allowance.
 _TOO_LITTLE = 16
-# What Python takes from malloc is no block of its own, and seen in the growth.
-_LARGEST_BLOCK_BYTES = 512
 # What Python allocates takes so much more than was asked for: blocks of 24 bytes take 32.
 _ROUNDED_UP = 4 / 3
-# Arenas that hold a few objects of many stay resident after a test that needed much: up to 9 % of its peak in
-# further runs of one with threads (more-itertools).
-_FRAGMENTED_SHARE = 0.25
 # A leak is the one that the figures showed while it is no larger by more than this.
 _KNOWN_SHARE = 1.1
 # What is written only to tell whether two sessions are alike.
@@ -115,7 +105,7 @@ def compare_figure(
     further = tuple(further)
     noise = max(further) - min(further) if further else 0.0
     room = max(allowed(figure, allowance), noise)
-    status = "within"
+    status: ComparisonStatus = "within"
     if allowance.enabled and observed > figure.median + room:
         status = "regression"
     elif allowance.enabled and observed < figure.median - room:
@@ -126,7 +116,7 @@ def compare_figure(
         baseline=figure.median,
         observed=observed,
         allowance=room,
-        status=status,  # type: ignore[arg-type]  # one of the three above
+        status=status,
         further=further,
     )
 
@@ -254,41 +244,6 @@ def find_excesses(
     return tuple(found)
 
 
-def without_fragments(values: Mapping[str, float]) -> dict[str, float]:
-    """Return a run's figures, with resident memory that no allocation explains left out of its growth.
-
-    What is resident beyond what malloc handed out and beyond new blocks, at their largest, is an
-    allocator's memory in pieces where it is little beside the peak; else the test mapped it itself.
-    What new blocks explain is told by their number, where they are enough to be compared: in which run
-    their arenas become resident is chance.
-    """
-    resident, peak = values.get("rss_growth_bytes"), values.get("peak_bytes")
-    if resident is None or peak is None or "blocks_growth" not in values:
-        return dict(values)
-    heap_bytes, blocks = max(0.0, values.get("heap_growth_bytes", 0.0)), max(0.0, values["blocks_growth"])
-    unexplained_bytes = resident - heap_bytes - _LARGEST_BLOCK_BYTES * blocks
-    are_compared = blocks > ALLOWANCES.of_tests["blocks_growth"].floor
-    if not (0 < unexplained_bytes <= _FRAGMENTED_SHARE * peak or (unexplained_bytes <= 0 and are_compared)):
-        return dict(values)
-    return {**values, "growth_bytes": heap_bytes}  # blocks are a figure of their own
-
-
-def gives_back(figures: Sequence[Mapping[str, float]]) -> bool:
-    """Return whether what further runs grew by was not there any more when the next one began.
-
-    An allocator's arenas become resident in each run, and are given back between two: the level after all of
-    them is that after the first. Only where neither the heap nor blocks account for it.
-    """
-    later = figures[1:]
-    levels = [values.get("rss_bytes") for values in figures]
-    if not later or levels[0] is None or levels[-1] is None:
-        return False
-    grown_bytes = sum(values.get("rss_growth_bytes", 0.0) for values in later)
-    held_bytes = sum(values.get("heap_growth_bytes", 0.0) for values in later)
-    held_bytes += _LARGEST_BLOCK_BYTES * sum(values.get("blocks_growth", 0.0) for values in later)
-    return max(held_bytes, levels[-1] - levels[0]) < grown_bytes / 2
-
-
 def is_unsteady(entry: Entry) -> bool:
     """Return whether the noise that was saved of a test lets it need half as much again, and a mebibyte."""
     figure = entry.figure("traced_peak_bytes") or entry.figure("peak_bytes")
@@ -312,7 +267,7 @@ def has_leak(entry: Entry, leak: LeakAnalysis) -> bool:
     if grown.keys() & {"descriptors", "threads"}:
         return False
     blocks = leak.blocks_per_run or 0.0
-    heap = grown.get("heap", max(0.0, bytes_per_run - _LARGEST_BLOCK_BYTES * blocks))
+    heap = grown.get("heap", max(0.0, bytes_per_run - LARGEST_BLOCK_BYTES * blocks))
     was_there = False
     for metric, per_run in (("growth_bytes", heap), ("blocks_growth", blocks)):
         figure = entry.figure(metric) or Figure(median=0)
@@ -358,7 +313,7 @@ def compare_whole(
     nodeid: str, entry: Entry, allowances: Allowances, values: Mapping[str, float]
 ) -> tuple[Comparison, ...]:
     """Return the regressions and improvements of a whole session, a collection or a wider fixture."""
-    values = _without_pieces(entry, values)
+    values = without_session_fragments(entry, values)
     found = []
     for metric in WHOLE_METRICS:
         figure = entry.figure(metric)
@@ -368,26 +323,6 @@ def compare_whole(
             if seen.status != "within":
                 found.append(seen)
     return tuple(found)
-
-
-def _without_pieces(entry: Entry, values: Mapping[str, float]) -> Mapping[str, float]:
-    """Return a session's figures without the resident memory that no allocation explains at its end.
-
-    What is resident beyond the baseline's, and neither malloc nor new blocks, at their largest, account for,
-    is an allocator's memory in pieces: of an unchanged session it was 107 MiB (more-itertools).
-    """
-    resident, heap, blocks = (entry.figure(name) for name in ("rss_bytes", "heap_bytes", ALLOCATED))
-    if resident is None or heap is None or blocks is None:
-        return values
-    if not {"rss_bytes", "heap_bytes", ALLOCATED} <= values.keys():
-        return values
-    allocated_bytes = max(0.0, values["heap_bytes"] - heap.median)
-    allocated_bytes += _LARGEST_BLOCK_BYTES * max(0.0, values[ALLOCATED] - blocks.median)
-    pieces_bytes = max(0.0, values["rss_bytes"] - resident.median - allocated_bytes)
-    found = {**values, "rss_bytes": values["rss_bytes"] - pieces_bytes}
-    if "rss_peak_bytes" in values:
-        found["rss_peak_bytes"] = values["rss_peak_bytes"] - pieces_bytes
-    return found
 
 
 def why_unlike(entry: Entry, values: Mapping[str, float]) -> str | None:
@@ -490,27 +425,4 @@ def _compare_first_run(test: Measurement, entry: Entry, allowances: Allowances) 
         seen = compare_figure(test.nodeid, metric, figure, allowance, observed=test.values[metric])
         if seen.status == "regression":
             found.append(seen)
-    return found
-
-
-def match_renamed(known: Collection[str], collected: Collection[str]) -> dict[str, str]:
-    """Return candidates for parametrised tests whose id changed: new id -> old id.
-
-    Only where exactly one id of a function went and exactly one came; whether it is the same test, its
-    figures must tell.
-    """
-    gone, came = _by_function(set(known) - set(collected)), _by_function(set(collected) - set(known))
-    return {
-        new[0]: gone[function][0]
-        for function, new in came.items()
-        if len(new) == 1 and len(gone.get(function, ())) == 1
-    }
-
-
-def _by_function(nodeids: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for nodeid in nodeids:
-        function, bracket, _ = nodeid.partition("[")
-        if bracket:
-            found.setdefault(function, []).append(nodeid)
     return found

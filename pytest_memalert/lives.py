@@ -24,7 +24,7 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.rules import matches
 
-__all__ = ["evolve", "is_worse", "note_resolved"]
+__all__ = ["evolve", "note_resolved"]
 
 _CLOSENESS: Mapping[LeakChecks, int] = {"off": 0, "suspects": 1, "all": 2}
 _SESSION = "session"
@@ -75,7 +75,7 @@ def note_resolved(run: Run, lives: Iterable[AlertLife]) -> Run:
     return replace(run, notes=(*run.notes, *notes)) if notes else run
 
 
-def is_worse(alert: PerformanceAlert, *, than: float) -> bool:
+def _is_worse(alert: PerformanceAlert, *, than: float) -> bool:
     """Return whether what was observed is worse than a value: lower, where the rule forbids low values."""
     if alert.condition is AlertCondition.LESS_THAN:
         return alert.observed < than
@@ -107,7 +107,7 @@ def _is_louder(alert: PerformanceAlert, other: PerformanceAlert | None) -> bool:
         return alert.acknowledged is None
     if alert.severity != other.severity:
         return alert.severity > other.severity
-    return is_worse(alert, than=other.observed)
+    return _is_worse(alert, than=other.observed)
 
 
 def _see(life: AlertLife | None, alert: PerformanceAlert, *, leaks: LeakChecks, at: datetime) -> AlertLife:
@@ -129,7 +129,7 @@ def _see(life: AlertLife | None, alert: PerformanceAlert, *, leaks: LeakChecks, 
         alert=alert,
         last_seen=at,
         times=life.times + 1,
-        worst=alert.observed if not known or is_worse(alert, than=life.worst) else life.worst,
+        worst=alert.observed if not known or _is_worse(alert, than=life.worst) else life.worst,
         leaks=closeness,
     )
     if life.resolved_at is None:

@@ -15,14 +15,16 @@ __all__ = [
     "LEAST_CHANGES",
     "LONGEST_SERIES",
     "METRICS",
+    "PEAKS",
     "RETAINED",
     "LeastChange",
     "Metric",
-    "SessionValue",
     "format_value",
     "readings_for",
 ]
 
+#: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
+PEAKS = ("peak_bytes", "traced_peak_bytes")
 #: The metrics of what a test leaves behind, each time it runs.
 RETAINED = ("leak_bytes_per_run", "growth_bytes", "blocks_growth")
 

@@ -24,6 +24,7 @@ __all__ = [
     "AlertRule",
     "AlertSeverity",
     "Comparison",
+    "ComparisonStatus",
     "Environment",
     "FixtureGrowth",
     "GateResult",
@@ -103,6 +104,8 @@ class AlertCondition(enum.Enum):
 
 
 RuleScope = Literal["test", "session"]
+#: How a value lies to the baseline's: above what is allowed, below it, or neither.
+ComparisonStatus = Literal["regression", "improvement", "within"]
 LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
 #: Which tests are run again: none, those whose first run stands out, every one.
 LeakChecks = Literal["off", "suspects", "all"]
@@ -412,7 +415,7 @@ class Comparison:
     baseline: float
     observed: float
     allowance: float
-    status: Literal["regression", "improvement", "within"]
+    status: ComparisonStatus
     further: tuple[float, ...] = ()
 
 

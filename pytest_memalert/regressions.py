@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from pytest_memalert.comparisons import SESSION, is_fixture, is_whole, tell, tell_runs
+from pytest_memalert.metrics import PEAKS
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -32,7 +33,6 @@ _ORDER = (
     "rss_bytes",
     "rss_peak_bytes",
 )
-_PEAKS = ("peak_bytes", "traced_peak_bytes")
 _NAMED = 3
 _SAVE_WHOLE = "If that is meant, save the whole suite again: pytest --memalert --memalert-save"
 _ADVICE_OF_FIXTURE = (
@@ -132,7 +132,7 @@ def judge(
 def _advice(comparison: Comparison, path: str) -> tuple[str, ...]:
     if is_whole(comparison.nodeid):
         return _ADVICE_OF_FIXTURE if is_fixture(comparison.nodeid) else _ADVICE_OF_WHOLE
-    what = "what it keeps at once" if comparison.metric in _PEAKS else "what it leaves behind"
+    what = "what it keeps at once" if comparison.metric in PEAKS else "what it leaves behind"
     return (
         f"Look at what this change made the test hold: {what} has grown since {path} was saved.",
         f"If that is meant: {_save(comparison.nodeid)}",

@@ -41,7 +41,6 @@ __all__ = [
     "LeakChecks",
     "MarkerLimits",
     "Option",
-    "OptionKind",
     "Settings",
     "parse_marker",
     "read_pyproject",

@@ -21,7 +21,7 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.records import record
 
-__all__ = ["Joined", "join"]
+__all__ = ["join"]
 
 # So many are named where a list of tests is told; the rest is counted.
 _NAMED = 3

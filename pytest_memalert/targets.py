@@ -12,7 +12,7 @@ from pytest_memalert.errors import nearest
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.records import record
 
-__all__ = ["Target", "TargetKind", "interpolate", "read_target", "redact"]
+__all__ = ["Target", "interpolate", "read_target", "redact"]
 
 #: What takes the messages; ``other`` is a channel of a plugin's, or a service that apprise knows.
 TargetKind = Literal["terminal", "jsonl", "logging", "webhook", "other"]

@@ -24,7 +24,6 @@ __all__ = [
     "MINIMUM_RUNS",
     "Search",
     "Trend",
-    "TrendKind",
     "describe_trend",
     "find_trend",
     "is_news",

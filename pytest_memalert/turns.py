@@ -12,7 +12,7 @@ from pytest_memalert.records import record
 __all__ = ["Turn", "Turns", "choose", "decode_turns", "encode_turns", "source_of", "update"]
 
 #: 1: {"format", "session", "tests": {node id: [session, cost_s, duration_s, source]}}
-FORMAT = 1
+_FORMAT = 1
 
 # What checking a test is taken to cost before any was checked; of the order of a quick test's.
 _GUESSED_COST_S = 0.05
@@ -100,13 +100,13 @@ def encode_turns(turns: Turns) -> dict[str, object]:
         nodeid: [turn.session, round(turn.cost_s, 6), round(turn.duration_s, 6), turn.source]
         for nodeid, turn in turns.tests.items()
     }
-    return {"format": FORMAT, "session": turns.session, "tests": tests}
+    return {"format": _FORMAT, "session": turns.session, "tests": tests}
 
 
 def decode_turns(entry: Any) -> Turns:
     """Return the turns of such a dict; none at all of anything else, a cache being no contract."""
     try:
-        if entry["format"] != FORMAT:
+        if entry["format"] != _FORMAT:
             return NO_TURNS
         tests = {
             str(nodeid): Turn(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pytest_memalert.allowances import ALLOWANCES, Allowance, widen_for_order
 from pytest_memalert.baseline import Baseline, Entry, Figure
 from pytest_memalert.comparisons import is_fixture, name_fixture
+from pytest_memalert.fragments import gives_back, without_fragments
 from pytest_memalert.gate import (
     allowances_of,
     allowed,
@@ -21,24 +22,23 @@ from pytest_memalert.gate import (
     decide_peaks,
     figures_of_leak,
     find_excesses,
-    gives_back,
     has_leak,
     is_peak_odd,
     keep_written,
-    match_renamed,
     settle,
     why_unlike,
-    without_fragments,
 )
 from pytest_memalert.model import (
     AlertSeverity,
     Comparison,
+    ComparisonStatus,
     GateResult,
     LeakAnalysis,
     Measurement,
     SignalGrowth,
 )
 from pytest_memalert.regressions import judge
+from pytest_memalert.renaming import match_renamed
 from tests.makers import MIB, make_test
 
 KIB = 2**10
@@ -194,7 +194,7 @@ def test_baseline_without_traced_peaks_is_compared_with_resident_ones() -> None:
 
 @pytest.mark.parametrize(("observed", "status"), [(38.4, "within"), (42.0, "regression")])
 def test_resident_peak_alone_is_allowed_more_than_one_beside_a_traced_peak(
-    observed: float, status: str
+    observed: float, status: ComparisonStatus
 ) -> None:
     """From process to process it differs by what is free to reuse."""
     known = entry(peak_bytes=36 * MIB)
@@ -559,7 +559,7 @@ def test_renamed_test_is_matched_only_where_one_went_and_one_came(
 # --------------------------------------------------------------------- alerts
 
 
-def comparison(metric: str, status: str = "regression", nodeid: str = "a::one") -> Comparison:
+def comparison(metric: str, status: ComparisonStatus = "regression", nodeid: str = "a::one") -> Comparison:
     """Return a comparison of a mebibyte with two."""
     return Comparison(
         nodeid=nodeid,
@@ -567,7 +567,7 @@ def comparison(metric: str, status: str = "regression", nodeid: str = "a::one") 
         baseline=MIB,
         observed=2 * MIB,
         allowance=64 * KIB,
-        status=status,  # type: ignore[arg-type]
+        status=status,
         further=(2 * MIB, 2 * MIB),
     )
 

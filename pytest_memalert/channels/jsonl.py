@@ -13,12 +13,12 @@ from pytest_memalert.digest import Digest, Message
 from pytest_memalert.errors import DeliveryError
 from pytest_memalert.model import PerformanceAlert
 
-__all__ = ["LINES_FORMAT", "JsonLinesChannel"]
+__all__ = ["JsonLinesChannel"]
 
 #: The format of each line.
 #:
 #: 1  the first
-LINES_FORMAT = 1
+_LINES_FORMAT = 1
 
 
 class JsonLinesChannel:
@@ -55,7 +55,7 @@ def _append(path: Path, content: bytes) -> None:
 
 def _entry(message: Message, digest: Digest) -> dict[str, object]:
     return {
-        "format": LINES_FORMAT,
+        "format": _LINES_FORMAT,
         "kind": message.kind,
         "sent_at": digest.sent_at.isoformat(),
         "run_id": digest.run_id,

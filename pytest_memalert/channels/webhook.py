@@ -22,7 +22,7 @@ from pytest_memalert.errors import DeliveryError
 from pytest_memalert.model import PerformanceAlert
 from pytest_memalert.targets import redact
 
-__all__ = ["WebhookChannel", "payload_of"]
+__all__ = ["WebhookChannel"]
 
 _ATTEMPTS = 3
 # Alertmanager's way to say "not ended".
@@ -56,7 +56,7 @@ class WebhookChannel:
 
     def send_digest(self, digest: Digest) -> None:
         """Post the messages of a digest as one group; raise DeliveryError where that fails."""
-        content = json.dumps(payload_of(digest, receiver=self.name)).encode("ascii")
+        content = json.dumps(_payload_of(digest, receiver=self.name)).encode("ascii")
         ends_s = elapsed_s() + self._limit_s
         run_within(lambda: self._post(content, ends_s), self._limit_s)
 
@@ -113,7 +113,7 @@ class _RefusedRedirect(urllib.request.HTTPRedirectHandler):
         """Return None: the redirect isn't followed."""
 
 
-def payload_of(digest: Digest, *, receiver: str) -> dict[str, object]:
+def _payload_of(digest: Digest, *, receiver: str) -> dict[str, object]:
     """Return a digest in Alertmanager's format: every value a text, a group for the whole."""
     entries = [_entry(message, digest.sent_at) for message in digest.messages]
     firing = any(message.kind != "resolved" for message in digest.messages)

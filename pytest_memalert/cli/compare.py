@@ -20,12 +20,12 @@ from pytest_memalert.reports.words import cut
 from pytest_memalert.rules import session_values
 from pytest_memalert.units import format_quantity
 
-__all__ = ["COMPARE_FORMAT", "compare"]
+__all__ = ["compare"]
 
 #: The format of ``memalert compare --format json``.
 #:
 #: 1  the first
-COMPARE_FORMAT = 1
+_COMPARE_FORMAT = 1
 
 _NAME_LENGTH = 200
 _NAMES_LISTED = 10
@@ -192,7 +192,7 @@ def _markdown(found: Mapping[str, Changes], limit: int) -> str:
 
 def _json(found: Mapping[str, Changes], limit: int) -> str:
     document = {
-        "format": COMPARE_FORMAT,
+        "format": _COMPARE_FORMAT,
         "environments": [
             {
                 "environment": key,

@@ -22,7 +22,6 @@ from pytest_memalert.reports import terminal
 __all__ = [
     "ALERTS",
     "FINE",
-    "UNREADABLE",
     "Unreadable",
     "echo_line",
     "echo_note",
@@ -36,7 +35,7 @@ __all__ = [
 ]
 
 #: The exit statuses: all is fine, there are alerts or regressions, wrong usage or unreadable input.
-FINE, ALERTS, UNREADABLE = 0, 1, 2
+FINE, ALERTS, _UNREADABLE = 0, 1, 2
 
 _NARROWEST_COLUMNS = 40
 _COLOURS = ("red", "yellow", "green", "cyan")
@@ -46,7 +45,7 @@ _HOW_TO_WRITE = "write a report with: pytest --memalert --memalert-json=memalert
 class Unreadable(click.ClickException):
     """Say what can't be read, with all that is wrong with it, and end with the status for that."""
 
-    exit_code = UNREADABLE
+    exit_code = _UNREADABLE
 
     def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
         super().__init__(_harmless("\n  ".join((message, *problems))))

@@ -29,7 +29,7 @@ from pytest_memalert.model import AlertCategory, AlertLife, AlertSeverity, Perfo
 from pytest_memalert.rules import matches
 from pytest_memalert.units import format_duration
 
-__all__ = ["HISTORY_FORMAT", "history", "is_acknowledged", "observed_text", "state_of"]
+__all__ = ["HISTORY_FORMAT", "history", "observed_text", "state_of"]
 
 #: The format of ``memalert history --json``.
 #:
@@ -122,13 +122,13 @@ def history(
         and (not tests or any(matches(nodeid, glob) for nodeid in life.alert.nodeids for glob in tests))
         and (not categories or life.alert.category.value in categories)
         and (not severities or life.alert.severity.value in severities)
-        and (acknowledged is None or is_acknowledged(life, entries) == acknowledged)
+        and (acknowledged is None or _is_acknowledged(life, entries) == acknowledged)
         and not (only_open and life.resolved_at is not None)
     ]
     _print_alerts(chosen, entries, as_json, some=bool(lives))
 
 
-def is_acknowledged(life: AlertLife, entries: Mapping[str, Acknowledgment]) -> bool:
+def _is_acknowledged(life: AlertLife, entries: Mapping[str, Acknowledgment]) -> bool:
     """Return whether an alert is accepted now: by the file as it is, not as its last run found it."""
     entry = entries.get(life.fingerprint)
     if entry is None:
@@ -141,7 +141,7 @@ def state_of(life: AlertLife, entries: Mapping[str, Acknowledgment]) -> str:
     """Return in a word what became of an alert."""
     if life.resolved_at is not None:
         return "resolved"
-    if is_acknowledged(life, entries):
+    if _is_acknowledged(life, entries):
         return "acknowledged"
     return "reopened" if life.reopened else "open"
 

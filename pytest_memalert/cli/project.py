@@ -26,7 +26,6 @@ __all__ = [
     "choose",
     "edit_entries",
     "find_configuration",
-    "find_project",
     "history_option",
     "locate_history",
     "metrics_with",
@@ -61,9 +60,9 @@ def history_option(command: _F) -> _F:
     )(command)
 
 
-def find_project(start: Path | None = None) -> Path:
+def _find_project() -> Path:
     """Return the nearest directory upwards that is a project's, the current one where none is."""
-    here = (start or Path()).resolve()
+    here = Path().resolve()
     for folder in (here, *here.parents):
         if any((folder / sign).exists() for sign in _SIGNS):
             return folder
@@ -74,7 +73,7 @@ def find_configuration(given: Path | None) -> Path | None:
     """Return the pyproject.toml that is given, else the project's; None where it has none."""
     if given is not None:
         return given
-    path = find_project() / "pyproject.toml"
+    path = _find_project() / "pyproject.toml"
     return _shortened(path) if path.is_file() else None
 
 
@@ -88,7 +87,7 @@ def locate_history(given: Path | None) -> Path:
     """Return the file of the history: the one given, that of the configuration, or that by default."""
     if given is not None:
         return given
-    project = find_project()
+    project = _find_project()
     configuration = find_configuration(None)
     try:
         table = read_pyproject(configuration) if configuration else {}
@@ -120,7 +119,7 @@ def _history_in_ini(project: Path) -> tuple[object, str] | None:
 
 def acknowledgments_path() -> Path:
     """Return the file of the project's acknowledgments, whether it is there or not."""
-    return _shortened(find_project() / FILE_NAME)
+    return _shortened(_find_project() / FILE_NAME)
 
 
 def read_entries(path: Path, metrics: Any = METRICS) -> tuple[Acknowledgment, ...]:

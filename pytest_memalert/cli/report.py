@@ -23,10 +23,10 @@ from pytest_memalert.model import Run
 from pytest_memalert.reports import bencher, benchmark_action, github, gitlab, html, markdown, terminal
 from pytest_memalert.reports import json as json_report
 
-__all__ = ["FORMATS", "RENDERERS", "report"]
+__all__ = ["FORMATS", "report"]
 
 #: Every format but text, which needs to know the terminal.
-RENDERERS: dict[str, Callable[[Run], str]] = {
+_RENDERERS: dict[str, Callable[[Run], str]] = {
     "json": json_report.render,
     "markdown": markdown.render,
     "html": html.render,
@@ -35,7 +35,7 @@ RENDERERS: dict[str, Callable[[Run], str]] = {
     "bencher": bencher.render,
     "benchmark-action": benchmark_action.render,
 }
-FORMATS = ("text", *RENDERERS)
+FORMATS = ("text", *_RENDERERS)
 
 
 @click.command(short_help="Print or convert what a JSON report found.")
@@ -78,7 +78,7 @@ def report(
         _tell(run, output, verbosity=-1 if quiet else verbose)
     else:
         try:
-            text = RENDERERS[format_name](run)
+            text = _RENDERERS[format_name](run)
         except MemalertError as problem:
             raise Unreadable(str(problem)) from None
         write_output(text, output)

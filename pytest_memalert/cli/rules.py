@@ -20,12 +20,12 @@ from pytest_memalert.model import AlertRule
 from pytest_memalert.settings import OPTIONS, Option, Settings, read_pyproject, read_settings
 from pytest_memalert.units import format_limit
 
-__all__ = ["RULES_FORMAT", "rules"]
+__all__ = ["rules"]
 
 #: The format of ``memalert rules --json``.
 #:
 #: 1  the first
-RULES_FORMAT = 1
+_RULES_FORMAT = 1
 
 
 @click.command(short_help="Print the rules in force, and their origin.")
@@ -52,7 +52,7 @@ def rules(config: Path | None, as_json: bool) -> None:
         raise Unreadable("the configuration is wrong:", wrong.problems) from None
     if as_json:
         document = {
-            "format": RULES_FORMAT,
+            "format": _RULES_FORMAT,
             "config": str(path) if path else None,
             "options": _options_entry(table, settings),
             "rules": [{**_rule_entry(rule), "origins": _origins(rule, table)} for rule in settings.rules],

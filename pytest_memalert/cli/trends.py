@@ -21,12 +21,12 @@ from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.trends import MINIMUM_RUNS, Search, Trend, describe_trend, find_trend
 
-__all__ = ["TRENDS_FORMAT", "print_trends"]
+__all__ = ["print_trends"]
 
 #: The format of ``memalert history --trends --json``.
 #:
 #: 1  the first
-TRENDS_FORMAT = 1
+_TRENDS_FORMAT = 1
 
 _OF_SESSION = ("rss_peak_bytes",)
 _OF_TESTS = ("peak_bytes", "traced_peak_bytes")
@@ -69,7 +69,7 @@ def print_trends(path: Path, *, tests: Sequence[str], metrics: Sequence[str], as
     too_short = sum(trend is None for _, trend in trends)
     if as_json:
         document = {
-            "format": TRENDS_FORMAT,
+            "format": _TRENDS_FORMAT,
             "trends": [_entry(each) for each in found],
             "steady": len(trends) - len(found) - too_short,
             "too_short": too_short,

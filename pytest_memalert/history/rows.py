@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pytest_memalert.codec import (
-    count_alerts,
     decode_alert,
     encode_alert,
     encode_environment,
     encode_overhead,
+    encode_totals,
 )
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.model import AlertLife, PerformanceAlert, Run
@@ -57,7 +57,7 @@ def header_text(run: Run) -> str:
             "fail_on": None if run.fail_on is None else run.fail_on.value,
             "environment": encode_environment(run.environment),
             "overhead": encode_overhead(run.overhead),
-            "totals": {"tests": len(run.tests), "reruns": run.reruns, "alerts": count_alerts(run.alerts)},
+            "totals": encode_totals(run),
         }
     )
 

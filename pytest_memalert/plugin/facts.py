@@ -29,9 +29,7 @@ __all__ = [
     "USAGE_ERROR",
     "WHOLE",
     "Facts",
-    "decode_entry",
     "decode_facts",
-    "encode_entry",
     "encode_facts",
 ]
 
@@ -91,7 +89,7 @@ def encode_facts(facts: Facts) -> str:
     if facts.comparisons:
         entry["comparisons"] = [encode_comparison(comparison) for comparison in facts.comparisons]
     if facts.entry is not None:
-        entry["entry"] = encode_entry(facts.entry)
+        entry["entry"] = _encode_entry(facts.entry)
     if facts.renamed_from is not None:
         entry["renamed_from"] = facts.renamed_from
     if facts.measurement is not None:
@@ -113,20 +111,20 @@ def decode_facts(text: str) -> Facts:
         source=entry.get("source"),
         screening_s=entry.get("screening_s", 0.0),
         comparisons=[decode_comparison(comparison) for comparison in entry.get("comparisons", ())],
-        entry=None if entry.get("entry") is None else decode_entry(entry["entry"]),
+        entry=None if entry.get("entry") is None else _decode_entry(entry["entry"]),
         renamed_from=entry.get("renamed_from"),
         passed=entry.get("passed", False),
         unjudged=entry.get("unjudged", False),
     )
 
 
-def encode_entry(entry: Entry) -> dict[str, object]:
+def _encode_entry(entry: Entry) -> dict[str, object]:
     """Return what was measured for the baseline as a dict of JSON types."""
     figures = {metric: [figure.median, figure.spread] for metric, figure in entry.figures.items()}
     return {"figures": figures, "once": entry.once}
 
 
-def decode_entry(entry: Mapping[str, Any]) -> Entry:
+def _decode_entry(entry: Mapping[str, Any]) -> Entry:
     """Return what was measured for the baseline, from such a dict."""
     from pytest_memalert.baseline import Entry, Figure
 

@@ -11,22 +11,20 @@ from pytest_memalert.allowances import Allowance, widen_for_children, widen_for_
 from pytest_memalert.baseline import Entry, summarise
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.comparisons import tell
+from pytest_memalert.fragments import gives_back, without_fragments
 from pytest_memalert.gate import (
     allowances_of,
     compare_figure,
     decide_peaks,
     figures_of_leak,
     find_excesses,
-    gives_back,
     has_leak,
     is_peak_odd,
-    match_renamed,
     retains_less,
     settle,
-    without_fragments,
 )
 from pytest_memalert.limits import MarkerLimits
-from pytest_memalert.metrics import RETAINED
+from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert, make_id
 from pytest_memalert.plugin.gate_given import GateGiven
 from pytest_memalert.plugin.repeating import Again, Repeater
@@ -34,6 +32,7 @@ from pytest_memalert.plugin.rerun import can_rerun
 from pytest_memalert.probes.memory import child_page_faults
 from pytest_memalert.records import record
 from pytest_memalert.regressions import judge
+from pytest_memalert.renaming import match_renamed
 
 __all__ = ["Finding", "Gate"]
 
@@ -358,5 +357,5 @@ class Gate:
 
 def _once(values: Mapping[str, float]) -> Entry:
     """Return the entry of a test that can't be run again: what it retained may have been a first use."""
-    peaks = {metric: values[metric] for metric in ("peak_bytes", "traced_peak_bytes") if metric in values}
+    peaks = {metric: values[metric] for metric in PEAKS if metric in values}
     return summarise([peaks], once=True)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pytest_memalert.plugin.past import PastOfTests
     from pytest_memalert.plugin.repeating import Repeater
 
-__all__ = ["Judge", "Judgement"]
+__all__ = ["Judge"]
 
 
 @record(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ if sys.version_info < (3, 11):
 
 __all__ = [
     "HeldScopes",
-    "PhaseEar",
     "fail_report",
     "has_fixtures",
     "heeder_of_next_item",

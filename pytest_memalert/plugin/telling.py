@@ -22,7 +22,6 @@ __all__ = [
     "add_properties",
     "fail_test",
     "let_others_modify",
-    "record_warning",
     "tell_trouble",
     "warn_of",
 ]
@@ -83,7 +82,7 @@ def warn_of(config: pytest.Config, item: pytest.Item, alert: PerformanceAlert) -
     first_line = alert.message.split("\n", 1)[0]
     _, line, _ = item.location
     warning = MemoryAlertWarning(f"{alert.severity.value} {alert.category.value}: {first_line}")
-    record_warning(config, warning, nodeid=item.nodeid, path=str(item.path), line=(line or 0) + 1)
+    _record_warning(config, warning, nodeid=item.nodeid, path=str(item.path), line=(line or 0) + 1)
 
 
 def add_properties(report: pytest.TestReport, measurement: Measurement, told: Collection[str]) -> None:
@@ -103,10 +102,10 @@ def add_properties(report: pytest.TestReport, measurement: Measurement, told: Co
 
 def tell_trouble(config: pytest.Config, text: str, *, nodeid: str = "") -> None:
     """Warn of trouble that isn't the tests'; no line of anybody's code is shown with it."""
-    record_warning(config, MemalertWarning(text), nodeid=nodeid, path="pytest-memalert", line=1)
+    _record_warning(config, MemalertWarning(text), nodeid=nodeid, path="pytest-memalert", line=1)
 
 
-def record_warning(config: pytest.Config, warning: Warning, *, nodeid: str, path: str, line: int) -> None:
+def _record_warning(config: pytest.Config, warning: Warning, *, nodeid: str, path: str, line: int) -> None:
     """Have pytest list a warning, whatever the filters make of it but to ignore it.
 
     Under ``-W error`` a warning is an exception wherever it is issued: ours would break

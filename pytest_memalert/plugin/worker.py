@@ -13,13 +13,11 @@ import pytest
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all
 from pytest_memalert.errors import ConfigurationError, describe_exception
-from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import AlertRule, Measurement, PerformanceAlert
 from pytest_memalert.plugin.attempt import Attempt
+from pytest_memalert.plugin.bench import Bench, set_up_bench
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, encode_facts
-from pytest_memalert.plugin.judging import Judge
 from pytest_memalert.plugin.markers import limits_of, read_markers
-from pytest_memalert.plugin.measuring import Meter
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
@@ -31,7 +29,6 @@ from pytest_memalert.plugin.pytest_internals import (
     run_phases,
     run_phases_heard,
 )
-from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.plugin.telling import (
     accept_known,
     add_properties,
@@ -40,9 +37,7 @@ from pytest_memalert.plugin.telling import (
     tell_trouble,
     warn_of,
 )
-from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.peak import PeakWindows
-from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.rules import set_free
 
 if TYPE_CHECKING:
@@ -60,11 +55,8 @@ class Worker:
         workerinput = getattr(config, "workerinput", None)
         self._name = workerinput["workerid"] if workerinput else "main"
         self._is_remote = bool(workerinput)
-        self._sampler: Sampler | None = None
-        self._fixtures: WiderFixtures | None = None
-        self._judge: Judge | None = None
+        self._bench: Bench | None = None
         self._attempt: Attempt | None = None
-        self._meter: Meter | None = None
         self._repeating = False
         self.owned = False
         self._hears_by_hooks = False
@@ -184,24 +176,25 @@ class Worker:
     ) -> Generator[None, object, object]:
         """Measure the set-up of a fixture wider than the test."""
         # A class-scoped fixture of a test that is in no class is the test's own: each run sets it up anew.
-        if self._fixtures is None or is_of_one_test(fixturedef) or isinstance(request.node, pytest.Item):
+        if self._bench is None or is_of_one_test(fixturedef) or isinstance(request.node, pytest.Item):
             return (yield)
-        self._fixtures.begin_setup(fixturedef)
+        fixtures = self._bench.fixtures
+        fixtures.begin_setup(fixturedef)
         try:
             return (yield)
         finally:
-            self._fixtures.end_setup(fixturedef, request)
+            fixtures.end_setup(fixturedef, request)
 
     @pytest.hookimpl(trylast=True)
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Measure the teardown of a fixture wider than the test."""
-        if self._fixtures is not None and not is_of_one_test(fixturedef):
-            self._fixtures.end_teardown(fixturedef)
+        if self._bench is not None and not is_of_one_test(fixturedef):
+            self._bench.fixtures.end_teardown(fixturedef)
 
     def pytest_sessionfinish(self) -> None:
         """Stop what was started."""
-        if self._sampler is not None:
-            self._sampler.close()
+        if self._bench is not None:
+            self._bench.sampler.close()
         if self._started_tracing:
             import tracemalloc
 
@@ -221,7 +214,7 @@ class Worker:
     @property
     def peak_windows(self) -> PeakWindows | None:
         """Return the windows over the process' high-water mark, once a test has begun."""
-        return self._sampler.peaks if self._sampler else None
+        return None if self._bench is None else self._bench.sampler.peaks
 
     # --------------------------------------------------- the phases of an item
 
@@ -241,22 +234,23 @@ class Worker:
         self._attempt = attempt = Attempt(item)
         attempt.threads = count_threads()
         try:
-            meter = self._meter or self._start()
-            attempt.screening_s = meter.begin(attempt).at_s - began_s
+            bench = self._bench or self._start()
+            attempt.screening_s = bench.meter.begin(attempt).at_s - began_s
         except Exception as trouble:
             self._report_trouble(trouble)
 
     def before_call(self) -> None:
         """Read the resident memory before the call of a test that has something to set up."""
         attempt = self._attempt
-        if attempt is not None and self._sampler is not None and has_fixtures(attempt.item):
-            attempt.before_call_rss = self._sampler.read_rss()
+        if attempt is not None and self._bench is not None and has_fixtures(attempt.item):
+            attempt.before_call_rss = self._bench.sampler.read_rss()
 
     def after_call(self) -> None:
         """Read the resident memory after the call; look at child processes while they are there."""
-        attempt, sampler = self._attempt, self._sampler
-        if attempt is None or sampler is None:
+        attempt, bench = self._attempt, self._bench
+        if attempt is None or bench is None:
             return
+        sampler = bench.sampler
         if attempt.before_call_rss is not None:
             attempt.after_call_rss = sampler.read_rss()
         if sampler.reads_children:
@@ -280,12 +274,12 @@ class Worker:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> AbstractContextManager[None] | None:
         """Return what holds the wider scopes of a test that may be repeated beyond its own teardown."""
-        attempt, judge = self._attempt, self._judge
+        attempt, bench = self._attempt, self._bench
         if nextitem is not None and nextitem.parent is item.parent:
             return None
-        if self._repeating or judge is None or attempt is None or attempt.item is not item:
+        if self._repeating or bench is None or attempt is None or attempt.item is not item:
             return None
-        if self._whole is None and not judge.may_repeat(limits_of(item)):
+        if self._whole is None and not bench.judge.may_repeat(limits_of(item)):
             return None
         attempt.held = held = HeldScopes()
         return hold_wider_scopes(item, held, suspect=lambda: self._stands_out(attempt))
@@ -312,70 +306,43 @@ class Worker:
 
     # --------------------------------------------------------------- the steps
 
-    def _start(self) -> Meter:
-        """Open the probes, when the first test begins."""
+    def _start(self) -> Bench:
+        """Set up the bench, when the first test begins."""
         settings = self._given.settings
         in_force = [rule for rule in (*settings.rules, *self._limit_rules) if rule.enabled]
         self._asked_for = {rule.metric for rule in in_force if rule.origin != "default"}
-        readings = set(readings_for(rule.metric for rule in in_force))
-        # For suspicion alone a few blocks more or less don't matter: it learns what the suite keeps anyway.
-        exact = "blocks" in readings or self._whole is not None
-        if settings.leaks != "off":
-            readings.add("blocks")
-        if self._whole is not None:
-            readings.update(("blocks", "peak"))
+        self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
         if settings.trace:
-            readings.add("traced")
             import tracemalloc
 
             if not tracemalloc.is_tracing():
                 tracemalloc.start()
                 self._started_tracing = True
-        else:
-            readings.discard("traced")
-        if self._sampler is not None:
-            self._sampler.close()  # of a start that failed
-        # What malloc holds free would hide the peaks of the first tests.
-        trim_heap()
-        self._sampler = sampler = Sampler(
-            readings,
-            interval_s=settings.sample_interval_s,
-            probes=self._given.probes,
-            exact=exact,
-            # Without the heap, what a test keeps doesn't show where freed memory is resident for it.
-            rationed=self._whole is None,
-        )
-        self._fixtures = WiderFixtures(
-            sampler,
+        # Where any of this fails, the next test tries again, and is told of as well.
+        self._bench = bench = set_up_bench(
+            self._config,
+            self._given,
+            in_force,
             worker=self._name,
-            rootpath=self._config.rootpath,
+            whole=self._whole,
+            turns=self._turns,
             report_trouble=self._report_trouble,
-            note=None if self._whole is None else self._whole.note_fixture,
+            warn=self._warn,
         )
-        past = None
-        if any(rule.against is not None for rule in in_force):
-            from pytest_memalert.plugin.past import read_past_of_tests
-
-            past = read_past_of_tests(self._config, self._given, in_force, warn=self._warn)
-        self._judge = Judge(self._given, sampler, self._fixtures, turns=self._turns, past=past)
-        if self._whole is not None:
-            self._judge.learn_collected(self._whole.nodeids)
-        self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
-        # Only now: where any of this failed, the next test tries again, and is told of as well.
-        self._meter = meter = Meter(self._given, sampler, self._fixtures, keeps_peaks=self._whole is not None)
         age_all()
-        return meter
+        return bench
 
     def _stands_out(self, attempt: Attempt) -> bool:
         """Return whether the test, its own teardown just done, is about to be repeated."""
-        if attempt.failed_part or self._judge is None or self._meter is None:
+        bench = self._bench
+        if attempt.failed_part or bench is None:
             return False
         call = attempt.reports.get("call")
         if call is None or not call.passed or hasattr(call, "wasxfail"):
             return False
         try:
-            values = self._meter.measure_so_far(attempt)
-            would_repeat = self._judge.would_repeat(
+            values = bench.meter.measure_so_far(attempt)
+            would_repeat = bench.judge.would_repeat(
                 attempt.item.nodeid, self._component(attempt.item), values, limits_of(attempt.item)
             )
             return would_repeat and heeder_of_next_item(attempt.item) is None
@@ -405,21 +372,21 @@ class Worker:
         finally:
             self._repeating = False
             holds = attempt.held is not None and attempt.held.held
-            if self._meter is not None and (holds or attempt.reruns or attempt.measurement is None):
-                self._meter.last = None
+            if self._bench is not None and (holds or attempt.reruns or attempt.measurement is None):
+                self._bench.meter.last = None
             if attempt.held is not None and holds:
                 ended = attempt.held.release(attempt.item)
-                if self._fixtures is not None:
-                    self._fixtures.end_test()
+                if self._bench is not None:
+                    self._bench.fixtures.end_test()
         attempt.screening_s += elapsed_s() - began_s - attempt.reruns_s
         return ended
 
     def _judge_attempt(self, attempt: Attempt, *, torn_down_well: bool) -> None:
-        meter, judge, item = self._meter, self._judge, attempt.item
-        if meter is None or judge is None or attempt.before is None:
+        bench, item = self._bench, attempt.item
+        if bench is None or attempt.before is None:
             return
-        if self._fixtures is not None:
-            self._fixtures.end_test()
+        meter, judge = bench.meter, bench.judge
+        bench.fixtures.end_test()
         outcome = attempt.outcome(torn_down_well=torn_down_well)
         if outcome == "skipped":
             meter.close_window(attempt)
@@ -481,11 +448,12 @@ class Worker:
                 attempt.measurement = replace(attempt.measurement, outcome="failed")
 
     def _facts(self, attempt: Attempt) -> Facts:
+        bench = self._bench
         return Facts(
             measurement=attempt.measurement,
             alerts=attempt.alerts,
             notes=attempt.notes,
-            fixtures=self._fixtures.take_news() if self._fixtures is not None else (),
+            fixtures=() if bench is None else bench.fixtures.take_news(),
             reruns=attempt.reruns,
             reruns_s=attempt.reruns_s,
             source=self._sources.get(attempt.item.nodeid) if attempt.reruns else None,

@@ -13,10 +13,10 @@ from pytest_memalert.model import AlertSeverity, PerformanceAlert, Run
 from pytest_memalert.reports.words import cut, headline, speaking_alerts, split_location, subject
 from pytest_memalert.units import format_size
 
-__all__ = ["COMMANDS_PER_KIND", "escape_message", "escape_property", "render"]
+__all__ = ["escape_message", "escape_property", "render"]
 
 #: GitHub shows ten annotations of each kind for a step and drops the rest without a word.
-COMMANDS_PER_KIND = 10
+_COMMANDS_PER_KIND = 10
 
 # Long enough for every path; the runner cuts a message at 4 KiB, and a line is easier to read.
 _PROPERTY_LENGTH = 400
@@ -53,7 +53,7 @@ def _kind(alert: PerformanceAlert, run: Run) -> str:
 
 
 def _commands(kind: str, alerts: list[PerformanceAlert]) -> Iterator[str]:
-    told = alerts if len(alerts) <= COMMANDS_PER_KIND else alerts[: COMMANDS_PER_KIND - 1]
+    told = alerts if len(alerts) <= _COMMANDS_PER_KIND else alerts[: _COMMANDS_PER_KIND - 1]
     for alert in told:
         title = f"memalert: {alert.category.value}"
         place = split_location(alert)

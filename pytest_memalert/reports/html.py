@@ -13,14 +13,11 @@ from pytest_memalert.comparisons import unit_of
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS
-from pytest_memalert.model import Comparison, Measurement, PerformanceAlert, Run
+from pytest_memalert.model import Comparison, ComparisonStatus, Measurement, PerformanceAlert, Run
 from pytest_memalert.reports.words import cut, function_name, headline, speaking_alerts, subject
 from pytest_memalert.units import Unit, format_duration, format_quantity, format_size
 
-__all__ = ["PAGE", "explain_missing", "render"]
-
-#: The name of the page inside the directory of a report.
-PAGE = "index.html"
+__all__ = ["explain_missing", "render"]
 
 _PACKAGES = ("jinja2", "plotly")
 _TEMPLATE = "page.html.jinja"
@@ -173,7 +170,7 @@ def _pieces(recommendation: str) -> list[tuple[bool, str]]:
 def _gate(run: Run) -> dict[str, Any]:
     gate = run.gate
     assert gate is not None
-    order = ("regression", "improvement", "within")
+    order: tuple[ComparisonStatus, ...] = ("regression", "improvement", "within")
     told = sorted(
         (each for each in gate.comparisons if each.status != "within"),
         key=lambda each: (order.index(each.status), -abs(each.observed - each.baseline)),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pytest_memalert.codec import count_alerts
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.model import GateResult, Measurement, PerformanceAlert, Run
+from pytest_memalert.model import ComparisonStatus, GateResult, Measurement, PerformanceAlert, Run
 from pytest_memalert.units import format_size
 
 __all__ = [
@@ -113,7 +113,7 @@ def closing_text(run: Run, *, with_name: bool) -> str:
 def gate_counts(gate: GateResult) -> list[str]:
     """Return how many tests were compared, got worse and better, and what else there is of them."""
 
-    def tests(status: str) -> int:
+    def tests(status: ComparisonStatus) -> int:
         return len({each.nodeid for each in gate.comparisons if each.status == status})
 
     others = (("new", gate.new), ("missing", gate.missing), ("not compared", gate.uncompared))

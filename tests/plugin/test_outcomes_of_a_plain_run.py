@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_memalert.plugin.judging import Judge
+from pytest_memalert.probes.sampler import Sampler
 
 if TYPE_CHECKING:
     from tests.conftest import Inner
@@ -285,9 +286,19 @@ def test_trouble_of_ours_with_the_start_costs_the_first_test_alone(
                 raise troubles.pop()
             super().__init__(*args, **options)
 
-    monkeypatch.setattr("pytest_memalert.plugin.worker.Judge", Troubled)
+    closed: list[Sampler] = []
+
+    class Watched(Sampler):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    monkeypatch.setattr("pytest_memalert.plugin.bench.Judge", Troubled)
+    monkeypatch.setattr("pytest_memalert.plugin.bench.Sampler", Watched)
     serial.write("def test_first(): pass\ndef test_second(): pass\n")
     done = serial.run()
     done.assert_outcomes(passed=2, warnings=1)
     done.stdout.fnmatch_lines(["*memalert could not judge a test (LookupError: our own)*"])
     assert list(serial.tests()) == ["test_second"]
+    failed, used = closed
+    assert failed is not used

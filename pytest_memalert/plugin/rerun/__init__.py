@@ -49,7 +49,7 @@ from pytest_memalert.plugin.rerun.undo import (
 )
 from pytest_memalert.records import record
 
-__all__ = ["RerunOutcome", "Rerunner", "can_rerun"]
+__all__ = ["Rerunner", "can_rerun"]
 
 
 @record(frozen=True, slots=True, kw_only=True)
