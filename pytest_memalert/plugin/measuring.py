@@ -6,6 +6,7 @@ from _thread import _count as count_threads
 from dataclasses import replace
 from time import sleep
 
+from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import collect_young
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.model import Sample
@@ -20,7 +21,8 @@ __all__ = ["Meter"]
 
 _REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_bytes": 32768}
 _LARGE_GARBAGE_BYTES = 64 * 1024
-_ENDING_S = 0.0005
+# Threads that are ending get a moment for it, and those of many re-runs longer: a busy machine takes its time.
+_ENDING_S, _LAST_ENDING_S = 0.0005, 0.02
 # What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
 _BLOCKS_PER_PART = 15
 
@@ -76,6 +78,16 @@ class Meter:
             if metric in values:
                 values[metric] += margin
         return values
+
+    def start_afresh(self, attempt: Attempt) -> None:
+        """Have the next test begin with a sample of its own, after an attempt that more came after.
+
+        A thread of a re-run that ended only in the next test would hide one that this leaves running.
+        """
+        self.last = None
+        until_s = elapsed_s() + _LAST_ENDING_S
+        while attempt.reruns and count_threads() > attempt.threads and elapsed_s() < until_s:
+            sleep(_ENDING_S)
 
     def close_window(self, attempt: Attempt) -> None:
         """End the window over the attempt's peak, if it hasn't yet: what is done next isn't the test's."""

@@ -373,7 +373,7 @@ class Worker:
             self._repeating = False
             holds = attempt.held is not None and attempt.held.held
             if self._bench is not None and (holds or attempt.reruns or attempt.measurement is None):
-                self._bench.meter.last = None
+                self._bench.meter.start_afresh(attempt)
             if attempt.held is not None and holds:
                 ended = attempt.held.release(attempt.item)
                 if self._bench is not None:

@@ -601,6 +601,31 @@ def test_thread_that_a_test_leaves_running_is_found_by_default(serial: Inner) ->
     assert found == {"test_pool": "clean", "test_left": "leaking"}
 
 
+def test_thread_that_ends_late_does_not_hide_one_that_the_next_test_leaves(serial: Inner) -> None:
+    serial.write(
+        """
+        import threading
+        import time
+
+        ONCE = []
+
+        def test_suspect():  # what checks it takes a while to load
+            if not ONCE:
+                ONCE.extend([number] for number in range(500))
+
+        def test_ending():
+            threading.Thread(target=threading.Event().wait, args=(0.008,)).start()
+
+        def test_left():
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
+            time.sleep(0.02)
+        """
+    )
+    serial.run_apart("-p", "no:randomly", leaks=None)
+    assert serial.tests()["test_ending"]["leak"]["status"] != "leaking"
+    assert serial.tests()["test_left"]["leak"]["status"] == "leaking"
+
+
 def test_budget_gives_every_test_its_turn_over_several_sessions(serial: Inner) -> None:
     """Never checked goes first; what was checked is remembered in pytest's cache."""
     serial.write(
