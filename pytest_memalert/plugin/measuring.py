@@ -21,7 +21,7 @@ __all__ = ["Meter"]
 
 _REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_bytes": 32768}
 _LARGE_GARBAGE_BYTES = 64 * 1024
-# Threads that are ending get a moment for it, and those of many re-runs longer: a busy machine takes its time.
+# Threads that are ending get a moment for it, and those of many re-runs longer: a busy machine is slow.
 _ENDING_S, _LAST_ENDING_S = 0.0005, 0.02
 # What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
 _BLOCKS_PER_PART = 15
