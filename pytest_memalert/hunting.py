@@ -10,19 +10,19 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
-from statistics import median
 from time import sleep
 from types import FrameType
 from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
-from pytest_memalert.leak_readings import EXACT_SIGNALS, Reading, Signal
+from pytest_memalert.hunt_rows import WIDTH, Rows, differences, new_levels
+from pytest_memalert.leak_readings import SIGNALS, Signal, rises
 from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of, traced_growth
 from pytest_memalert.leak_words import describe_growth
 from pytest_memalert.leaks import Policy, Step, next_step, surviving
 from pytest_memalert.model import LeakAnalysis
-from pytest_memalert.probes.exact import SIGNALS, ExactReader, live_traces, refusal
+from pytest_memalert.probes.exact import ExactReader, live_traces, refusal
 from pytest_memalert.records import record
 
 __all__ = ["Excuse", "Known", "hunt"]
@@ -36,12 +36,6 @@ Recognise = Callable[[Kinds, int, float, Callable[[], frozenset[int]]], "Known |
 #: none; None where it is one.
 Bounded = Callable[[Mapping[Signal, float], bool], "Excuse | None"]
 
-_NAMES: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descriptors", "threads")
-assert _NAMES == SIGNALS
-# A row: runs so far, time so far, duration of the run, whether a batch starts here, the signals.
-_RUNS, _ELAPSED, _DURATION, _STARTS, _FIRST = range(5)
-_WIDTH = _FIRST + len(SIGNALS)
-_ROWS = 2048
 # Descriptors and threads are counted after each of so many runs, later after each batch.
 _COUNTED_RUNS = 64
 # Counting from here on, every index is an integer object of its own: those up to 256 exist once
@@ -68,8 +62,6 @@ _CROWDED_READINGS, _MOMENT_S = 8, 0.0005
 _ENDING_S, _POLL_S = 3.0, 0.02
 # How long the process is watched without a run where other threads are at work: five runs, within this.
 _SHORTEST_IDLE_S, _LONGEST_IDLE_S = 0.05, 1.0
-# What a signal has risen by at the end is the least of so many readings.
-_LATE_READINGS = 3
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -152,14 +144,13 @@ def hunt(
 
 
 class _Hunt:
-    """Hold one hunt's readings, in an array made beforehand: keeping books must not allocate."""
+    """Run one operation and read the process, until there is a verdict."""
 
     def __init__(self, run: Operation, policy: Policy, *, freezing: bool) -> None:
         self._run = run
         self._policy = policy
         self._reader = ExactReader(freezing=freezing)
-        self._rows = array("d", bytes(8 * _WIDTH * _ROWS))
-        self._used = 0
+        self._rows = Rows()
         self._runs = 0
         self._stopwatch = Stopwatch()
         self._threads = frozenset(sys._current_frames())
@@ -176,7 +167,7 @@ class _Hunt:
         with self._reader as reader:
             while True:
                 # The readings aren't kept: what is counted next must not contain them.
-                step = next_step(self._readings(), policy)
+                step = next_step(self._rows.readings(), policy)
                 if step.action != "run":
                     break
                 if step.suspected and not suspected:
@@ -201,14 +192,14 @@ class _Hunt:
                     return self._conclude("unclear", reason=problem)
                 if recognise is not None and self._runs <= 2 and (known := self._recognise(recognise)):
                     return self._conclude_known(known)
-                if self._used > _ROWS - 80:
+                if self._rows.is_full:
                     policy = replace(policy, most_runs=self._runs)
             if step.action != "leaking":
                 return self._conclude(step.action, reason=step.reason, left=step.left)
             # Of a leak that is known both were asked before: each time, it would take seconds.
             threads_ended = not met_before and self._threads_end()
-            proven = {} if proof_start is None else _differences(proof_start, self._count_unfrozen())
-            seen = _seen(self._readings(), proof_from)
+            proven = {} if proof_start is None else differences(proof_start, self._count_unfrozen())
+            seen = rises(self._rows.readings(), since_run=proof_from)
             if not met_before and self._grows_without(seen, self._runs - proof_from):
                 return self._conclude("unclear", reason=_OTHER_THREADS)
             reader.thaw()
@@ -221,7 +212,7 @@ class _Hunt:
                         return self._conclude("unclear", reason=_THREADS_END)
                 if not signals:
                     return self._conclude_died(proven, since_run=proof_from)
-                readings = self._readings()
+                readings = self._rows.readings()
                 lost = {
                     signal: growth_of(readings, signal, since_run=proof_from).per_run for signal in signals
                 }
@@ -250,15 +241,15 @@ class _Hunt:
         """Return whether other threads leave behind, without a run, as much as was seen in so many."""
         if len(self._threads) == 1:
             return False
-        run_s = self._duration_s() or 0.0
+        run_s = self._rows.duration_s() or 0.0
         idle_s = min(max(5 * run_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
-        start, end = (array("d", bytes(8 * len(SIGNALS))) for _ in range(2))
+        start, end = new_levels(), new_levels()
         self._reader.settle()
         self._reader.read(start, 0)
         sleep(idle_s)
         self._reader.settle()
         self._reader.read(end, 0)
-        meanwhile = _differences(start, end)
+        meanwhile = differences(start, end)
         told: tuple[Signal, ...] = ("blocks", "heap")
         as_much = {name: seen.get(name, 0.0) / max(1, runs) / max(run_s, 1e-9) * idle_s for name in told}
         return any(
@@ -268,9 +259,9 @@ class _Hunt:
 
     def _has_died(self, proof_start: array[float], proof_from: int) -> LeakAnalysis | None:
         """Return the verdict if blocks were left, and what was is gone after a full collection; else None."""
-        seen = _seen(self._readings(), proof_from)
-        left = [name for name in _NAMES if seen.get(name, 0.0) > _LEFT.get(name, 0.0)]
-        proven = _differences(proof_start, self._count_unfrozen())
+        seen = rises(self._rows.readings(), since_run=proof_from)
+        left = [name for name in SIGNALS if seen.get(name, 0.0) > _LEFT.get(name, 0.0)]
+        proven = differences(proof_start, self._count_unfrozen())
         if "blocks" not in left or surviving(left, seen=seen, proven=proven):
             return None
         return self._conclude_died(proven, since_run=proof_from)
@@ -283,14 +274,14 @@ class _Hunt:
 
     def _runs_to_measure(self) -> int:
         """Return how many runs tell the size of a known leak: all there are, unless it shows in few."""
-        events = growth_of(self._readings(), "blocks").per_run
+        events = growth_of(self._rows.readings(), "blocks").per_run
         # A hundred events at random are known to 10 %.
         wanted = ceil(100 / events) if 0 < events < 0.9 else 0
         return max(self._runs, min(wanted, self._policy.shape_runs))
 
     def _recognise(self, recognise: Recognise) -> Known | None:
         """Return what is known of what the last run left; asked after the first run and the second."""
-        readings = self._readings()
+        readings = self._rows.readings()
         blocks = readings[-1].levels["blocks"] - readings[-2].levels["blocks"]
         del readings
         if blocks <= 0 or not self._reader.freezing:
@@ -318,7 +309,7 @@ class _Hunt:
         """Return the verdict on what was recognised."""
         if known.harmless is not None:
             return self._conclude("clean", reason=known.harmless)
-        readings = self._readings()
+        readings = self._rows.readings()
         blocks, size_bytes = growth_of(readings[1:], "blocks").per_run, known.bytes_per_run
         if blocks < self._policy.weak_blocks and (size_bytes or 0.0) < self._policy.weak_bytes:
             # By default it is chance whether a test that leaks so little is a suspect: none is told of.
@@ -352,7 +343,8 @@ class _Hunt:
         began_s = elapsed_s()
         duration_s = elapsed_s() - began_s
         last = _COUNT_FROM + step.runs
-        at = self._used * _WIDTH
+        at = rows.next_at
+        is_first = rows.is_empty
         over = False
         _make_frames()
         for index in range(_COUNT_FROM, last + 1):
@@ -369,46 +361,24 @@ class _Hunt:
                     continue
             # Before what is dead is let go of: in Python 3.13 one reading of 300 had a block more, a float
             # that this had made.
-            rows[at + _ELAPSED] = worked_s()
+            rows.describe(
+                at,
+                runs=self._runs + index - _COUNT_FROM,
+                elapsed_s=worked_s(),
+                duration_s=duration_s,
+                starts=index == _COUNT_FROM,
+            )
             reader.settle()
-            rows[at + _RUNS] = self._runs + index - _COUNT_FROM
-            rows[at + _DURATION] = duration_s
-            rows[at + _STARTS] = index == _COUNT_FROM
             border = over or index == _COUNT_FROM
             # Our own work between two batches opens no descriptor: they need no second start.
-            counts = self._used == 0 if index == _COUNT_FROM else border or self._runs < _COUNTED_RUNS
-            reader.read(rows, at + _FIRST, counts=counts, dear=border)
-            at += _WIDTH
+            counts = is_first if index == _COUNT_FROM else border or self._runs < _COUNTED_RUNS
+            reader.read(rows.cells, at, counts=counts, dear=border)
+            at += WIDTH
             if over:
                 break
-        self._used = at // _WIDTH
-        self._runs = int(rows[at - _WIDTH + _RUNS])
+        rows.keep(at)
+        self._runs += index - _COUNT_FROM
         return None
-
-    def _readings(self) -> list[Reading]:
-        """Return the readings so far, batch joined to batch: between two of them, only we were at work."""
-        readings = [Reading(runs=0, elapsed_s=0.0, levels=dict.fromkeys(_NAMES, 0.0))]
-        levels = dict.fromkeys(_NAMES, 0.0)
-        offsets = dict.fromkeys(_NAMES, 0.0)
-        for index in range(self._used):
-            at = index * _WIDTH
-            row = self._rows[at : at + _WIDTH]
-            values = dict(zip(_NAMES, row[_FIRST:], strict=True))
-            if row[_STARTS]:
-                offsets.update(
-                    {
-                        name: levels[name] - value for name, value in values.items() if value == value
-                    }  # not NaN
-                )
-                continue
-            known = {
-                name: level
-                for name, value in values.items()
-                if (level := value + offsets[name]) == level  # not NaN
-            }
-            levels.update(known)
-            readings.append(Reading(runs=int(row[_RUNS]), elapsed_s=row[_ELAPSED], levels=known))
-        return readings
 
     def _count_unfrozen(self) -> array[float]:
         """Return a row read after a full collection of the whole heap.
@@ -416,7 +386,7 @@ class _Hunt:
         Where other threads are at work, the least of several readings: what they hold for a moment would
         make all that the runs leave look as if it had died.
         """
-        row = array("d", bytes(8 * len(SIGNALS)))
+        row = new_levels()
         self._reader.thaw()
         self._reader.settle()
         self._reader.read(row, 0)
@@ -433,7 +403,7 @@ class _Hunt:
         """Return the sizes of what Python allocates and never frees, from further runs under tracemalloc."""
         if tracemalloc.is_tracing():
             return self._trace_total()
-        events = growth_of(self._readings(), "blocks").per_run
+        events = growth_of(self._rows.readings(), "blocks").per_run
         wanted = ceil(12 / events) if 0 < events < 1 else 16
         tracemalloc.start(1)
         try:
@@ -478,14 +448,6 @@ class _Hunt:
             small_bytes=0, large_bytes=max(0, after - before) / _FEWEST_TRACED, large_count=0, traces=0
         )
 
-    def _duration_s(self) -> float | None:
-        durations = [
-            self._rows[index * _WIDTH + _DURATION]
-            for index in range(self._used)
-            if not self._rows[index * _WIDTH + _STARTS]
-        ]
-        return median(durations) if durations else None
-
     def _conclude(
         self,
         status: str,
@@ -496,8 +458,8 @@ class _Hunt:
         since_run: int = 0,
         left: tuple[float, float] | None = None,
     ) -> LeakAnalysis:
-        readings = self._readings()
-        duration_s = self._duration_s()
+        readings = self._rows.readings()
+        duration_s = self._rows.duration_s()
         if status != "leaking":
             is_clean = status == "clean"
             blocks, size_bytes = (0.0, 0.0) if is_clean else left or (None, None)
@@ -569,26 +531,3 @@ def _left_of(policy: Policy, *, runs: int, spent_s: float) -> Policy:
 def _is_creep(lost: Mapping[Signal, float], *, blocks: float) -> bool:
     """Return whether resident memory alone grows, by less than a page per run, where blocks came and went."""
     return {*lost} <= {"resident", "mapped"} and max(lost.values()) < _PAGE_BYTES and blocks >= 1
-
-
-def _differences(start: array[float], end: array[float]) -> dict[Signal, float]:
-    return {
-        name: after - before
-        for name, before, after in zip(_NAMES, start, end, strict=True)
-        if after - before == after - before  # not NaN
-    }
-
-
-def _seen(readings: Sequence[Reading], since_run: int) -> dict[Signal, float]:
-    """Return how far each signal rose since then; what one reading alone shows is chance."""
-    start: dict[Signal, float] = {}
-    end: dict[Signal, float] = {}
-    for reading in readings:
-        (start if reading.runs <= since_run else end).update(reading.levels)
-    seen = {name: end[name] - start.get(name, 0.0) for name in end}
-    late = [reading.levels for reading in readings if reading.runs > since_run][-_LATE_READINGS:]
-    for signal in EXACT_SIGNALS:
-        levels = [known[signal] for known in late if signal in known]
-        if len(levels) == _LATE_READINGS and (least := min(levels) - start.get(signal, 0.0)) > 0:
-            seen[signal] = least
-    return seen

@@ -28,6 +28,7 @@ NOUNS = frozenset(
         "escaping",
         "files",
         "leak_readings",
+        "hunt_rows",
         "comparisons",
         "digest",
         "targets",
