@@ -5,23 +5,22 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
-from _thread import _count as count_threads
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
-from time import sleep
 from types import FrameType
 from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
-from pytest_memalert.hunt_rows import WIDTH, Rows, differences, new_levels
-from pytest_memalert.leak_readings import SIGNALS, Signal, rises
+from pytest_memalert.hunt_rows import WIDTH, Rows, differences
+from pytest_memalert.leak_readings import SIGNALS, Signal, rises, stands_out
 from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of, traced_growth
 from pytest_memalert.leak_words import describe_growth
 from pytest_memalert.leaks import Policy, Step, next_step, surviving
 from pytest_memalert.model import LeakAnalysis
+from pytest_memalert.other_threads import OtherThreads, read_least
 from pytest_memalert.probes.exact import ExactReader, live_traces, refusal
 from pytest_memalert.records import record
 
@@ -48,20 +47,12 @@ _DIES = "what it leaves behind dies in a full collection"
 _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
 _LEFT_PER_RUN = 0.5
-# What the noisy signals must have risen by to have a say in that.
-_LEFT: dict[Signal, float] = {"heap": 1200.0, "resident": 65536.0, "mapped": 65536.0}
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
 # Whatever bypasses malloc and Python's own allocator takes whole pages.
 _PAGE_BYTES = 4096
 _TRACING_S = 1.0
-# How often the process is read where other threads are at work, and how long they are given in between.
-_CROWDED_READINGS, _MOMENT_S = 8, 0.0005
-# How long threads that the runs left are given to end by themselves, as a timer's does.
-_ENDING_S, _POLL_S = 3.0, 0.02
-# How long the process is watched without a run where other threads are at work: five runs, within this.
-_SHORTEST_IDLE_S, _LONGEST_IDLE_S = 0.05, 1.0
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -153,7 +144,7 @@ class _Hunt:
         self._rows = Rows()
         self._runs = 0
         self._stopwatch = Stopwatch()
-        self._threads = frozenset(sys._current_frames())
+        self._others = OtherThreads()
         self._kinds: dict[str, int] | None = None
         #: Whether the last run was no evidence.
         self.refused = False
@@ -197,10 +188,12 @@ class _Hunt:
             if step.action != "leaking":
                 return self._conclude(step.action, reason=step.reason, left=step.left)
             # Of a leak that is known both were asked before: each time, it would take seconds.
-            threads_ended = not met_before and self._threads_end()
+            threads_ended = not met_before and self._others.end_by_themselves()
             proven = {} if proof_start is None else differences(proof_start, self._count_unfrozen())
             seen = rises(self._rows.readings(), since_run=proof_from)
-            if not met_before and self._grows_without(seen, self._runs - proof_from):
+            run_s = self._rows.duration_s() or 0.0
+            runs = self._runs - proof_from
+            if not met_before and self._others.leave_as_much(reader, seen, runs=runs, run_s=run_s):
                 return self._conclude("unclear", reason=_OTHER_THREADS)
             reader.thaw()
             try:
@@ -227,40 +220,10 @@ class _Hunt:
             traced = self._trace() if "blocks" in signals else None
         return self._conclude("leaking", signals=signals, traced=traced, since_run=proof_from)
 
-    def _threads_end(self) -> bool:
-        """Return whether most of the threads that the runs left end by themselves, being given time."""
-        left = sys._current_frames().keys() - self._threads
-        until_s = elapsed_s() + _ENDING_S
-        while left and elapsed_s() < until_s:
-            if 2 * len(left & sys._current_frames().keys()) <= len(left):
-                return True
-            sleep(_POLL_S)
-        return False
-
-    def _grows_without(self, seen: Mapping[Signal, float], runs: int) -> bool:
-        """Return whether other threads leave behind, without a run, as much as was seen in so many."""
-        if len(self._threads) == 1:
-            return False
-        run_s = self._rows.duration_s() or 0.0
-        idle_s = min(max(5 * run_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
-        start, end = new_levels(), new_levels()
-        self._reader.settle()
-        self._reader.read(start, 0)
-        sleep(idle_s)
-        self._reader.settle()
-        self._reader.read(end, 0)
-        meanwhile = differences(start, end)
-        told: tuple[Signal, ...] = ("blocks", "heap")
-        as_much = {name: seen.get(name, 0.0) / max(1, runs) / max(run_s, 1e-9) * idle_s for name in told}
-        return any(
-            as_much[name] > _LEFT.get(name, 0.0) and meanwhile.get(name, 0.0) >= as_much[name] / 2
-            for name in told
-        )
-
     def _has_died(self, proof_start: array[float], proof_from: int) -> LeakAnalysis | None:
         """Return the verdict if blocks were left, and what was is gone after a full collection; else None."""
         seen = rises(self._rows.readings(), since_run=proof_from)
-        left = [name for name in SIGNALS if seen.get(name, 0.0) > _LEFT.get(name, 0.0)]
+        left = [name for name in SIGNALS if stands_out(name, seen.get(name, 0.0))]
         proven = differences(proof_start, self._count_unfrozen())
         if "blocks" not in left or surviving(left, seen=seen, proven=proven):
             return None
@@ -381,23 +344,15 @@ class _Hunt:
         return None
 
     def _count_unfrozen(self) -> array[float]:
-        """Return a row read after a full collection of the whole heap.
+        """Return the levels after a full collection of the whole heap.
 
-        Where other threads are at work, the least of several readings: what they hold for a moment would
-        make all that the runs leave look as if it had died.
+        What another thread holds for a moment would make all that the runs leave look as if it had died.
         """
-        row = new_levels()
         self._reader.thaw()
         self._reader.settle()
-        self._reader.read(row, 0)
-        if count_threads():
-            again = array("d", row)
-            for _ in range(_CROWDED_READINGS):
-                sleep(_MOMENT_S)
-                self._reader.read(again, 0)
-                row = array("d", map(min, row, again))
+        levels = read_least(self._reader)
         self._reader.freeze()
-        return row
+        return levels
 
     def _trace(self) -> TracedGrowth | None:
         """Return the sizes of what Python allocates and never frees, from further runs under tracemalloc."""

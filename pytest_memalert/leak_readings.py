@@ -24,6 +24,7 @@ __all__ = [
     "rate",
     "rises",
     "single_increments",
+    "stands_out",
 ]
 
 Signal = Literal["blocks", "descriptors", "threads", "heap", "resident", "mapped"]
@@ -34,6 +35,8 @@ SIGNALS: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descript
 EXACT_SIGNALS: tuple[Signal, ...] = ("blocks", "descriptors", "threads")
 #: Signals in bytes, which oscillate by themselves.
 NOISY_SIGNALS: tuple[Signal, ...] = ("heap", "resident", "mapped")
+# What the noisy signals must have risen by to have a say in what was left.
+_NOISE: dict[Signal, float] = {"heap": 1200.0, "resident": 65536.0, "mapped": 65536.0}
 # What a signal has risen by at the end is the least of so many readings.
 _LATE_READINGS = 3
 
@@ -95,3 +98,8 @@ def rises(readings: Sequence[Reading], *, since_run: int) -> dict[Signal, float]
         if len(levels) == _LATE_READINGS and (least := min(levels) - start.get(signal, 0.0)) > 0:
             seen[signal] = least
     return seen
+
+
+def stands_out(signal: Signal, rise: float) -> bool:
+    """Return whether a signal rose by more than the noise of it."""
+    return rise > _NOISE.get(signal, 0.0)

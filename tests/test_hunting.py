@@ -25,6 +25,7 @@ import pytest
 from pytest_memalert.hunting import Excuse, hunt
 from pytest_memalert.leaks import Policy
 from pytest_memalert.model import LeakAnalysis
+from pytest_memalert.other_threads import OtherThreads
 from pytest_memalert.probes.exact import ExactReader, live_traces
 
 pytestmark = pytest.mark.skipif(sys.implementation.name != "cpython", reason="blocks are CPython's")
@@ -148,12 +149,12 @@ def test_threads_are_waited_for_and_others_watched_but_once_for_a_leak(
     """It takes seconds, and of a leak that was met before it is known."""
     kept: list[list[int]] = []
     asked: list[str] = []
-    for name in ("_threads_end", "_grows_without"):
-        monkeypatch.setattr(f"pytest_memalert.hunting._Hunt.{name}", lambda *_, name=name: asked.append(name))
+    for name in ("end_by_themselves", "leave_as_much"):
+        monkeypatch.setattr(OtherThreads, name, lambda *_, name=name, **__: asked.append(name))
     assert hunt(lambda: kept.append([]), is_known=lambda: True).status == "leaking"
     assert not asked
     assert hunt(lambda: kept.append([]), is_known=lambda: False).status == "leaking"
-    assert asked == ["_threads_end", "_grows_without"]
+    assert asked == ["end_by_themselves", "leave_as_much"]
 
 
 @on_linux
