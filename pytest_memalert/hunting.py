@@ -77,7 +77,6 @@ def hunt(
     warmups: int | None = None,
     runs: int | None = None,
     budget_s: float | None = None,
-    first_run_s: float | None = None,
     policy: Policy | None = None,
     recognise: Recognise | None = None,
     is_known: Callable[[], bool] | None = None,
@@ -86,8 +85,8 @@ def hunt(
     """Return whether ``run`` leaks, how much per run, and how that is known.
 
     ``run`` performs one repetition and returns None, or why it is no evidence (then the
-    verdict is "unclear"). What it raises passes through. ``first_run_s`` is the duration of
-    a run that already took place; without it there is one warm-up. ``runs`` is the most
+    verdict is "unclear"). What it raises passes through. ``warmups`` runs come first and
+    don't count, one by default; none is needed where a run already took place. ``runs`` is the most
     repetitions that are read, ``budget_s`` the most time for all of them (by default what
     ``Policy`` says: 2 s, more for a suspect that is slow).
 
@@ -105,7 +104,7 @@ def hunt(
     policy = _adapt(policy or Policy(), runs=runs, budget_s=budget_s)
     was_enabled = gc.isenabled()
     try:
-        for _ in range((1 if first_run_s is None else 0) if warmups is None else warmups):
+        for _ in range(1 if warmups is None else warmups):
             problem = run()
             if problem is not None:
                 return LeakAnalysis(status="unclear", reason=problem, runs=1)

@@ -1,4 +1,4 @@
-"""What other threads do during a hunt: they end by themselves, leave as much behind, hold some for a moment."""
+"""What other threads do during a hunt: they end, leave as much behind, hold some for a moment."""
 
 from __future__ import annotations
 
