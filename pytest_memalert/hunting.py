@@ -145,6 +145,11 @@ class _Hunt:
         self._stopwatch = Stopwatch()
         self._others = OtherThreads()
         self._kinds: dict[str, int] | None = None
+        # The runs when growth was suspected, and the levels then, without what was dead.
+        self._proof_from = 0
+        self._proof_start: array[float] | None = None
+        #: Whether the leak was confirmed before.
+        self._met_before = False
         #: Whether the last run was no evidence.
         self.refused = False
 
@@ -152,87 +157,100 @@ class _Hunt:
         self, *, recognise: Recognise | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
     ) -> LeakAnalysis:
         """Run, read and decide until there is a verdict."""
-        policy, proof_from, proof_start = self._policy, 0, None
-        suspected = doubted = met_before = False
-        with self._reader as reader:
-            while True:
-                # The readings aren't kept: what is counted next must not contain them.
-                step = next_step(self._rows.readings(), policy)
-                if step.action != "run":
-                    break
-                if step.suspected and not suspected:
-                    suspected, proof_from = True, self._runs
-                    # Unfrozen, each reading is of what a full collection left: another proves nothing.
-                    proof_start = self._count_unfrozen() if reader.freezing else None
-                enough = step.suspected and self._runs - proof_from >= policy.leak_runs
-                if proof_start is not None and not doubted and enough:
-                    doubted = True
-                    # What dies is known to by now: no need to follow it for 1,300 runs.
-                    if died := self._has_died(proof_start, proof_from):
-                        return died
-                    continue
-                if is_known is not None and enough:
-                    if met_before := self._is_known(is_known):
-                        policy = replace(policy, shape_runs=self._runs_to_measure(), shape_s=0.0)
-                    is_known = None
-                    continue
-                problem = self._batch(step)
-                if problem is not None:
-                    self.refused = True
-                    return self._conclude("unclear", reason=problem)
-                if recognise is not None and self._runs <= 2 and (known := self._recognise(recognise)):
-                    return self._conclude_known(known)
-                if self._rows.is_full:
-                    policy = replace(policy, most_runs=self._runs)
-            if step.action != "leaking":
-                return self._conclude(step.action, reason=step.reason, left=step.left)
-            # Of a leak that is known both were asked before: each time, it would take seconds.
-            threads_ended = not met_before and self._others.end_by_themselves()
-            proven = {} if proof_start is None else differences(proof_start, self._count_unfrozen())
-            seen = rises(self._rows.readings(), since_run=proof_from)
-            run_s = self._rows.duration_s() or 0.0
-            runs = self._runs - proof_from
-            if not met_before and self._others.leave_as_much(reader, seen, runs=runs, run_s=run_s):
-                return self._conclude("unclear", reason=_OTHER_THREADS)
-            reader.thaw()
-            try:
-                signals = surviving(step.signals, seen=seen, proven=proven)
-                if threads_ended:
-                    # Their stacks are mapped for the next ones, and what they freed is free in their arenas.
-                    signals = tuple(name for name in signals if name in ("blocks", "descriptors"))
-                    if not signals or not proven:
-                        return self._conclude("unclear", reason=_THREADS_END)
-                if not signals:
-                    return self._conclude_died(proven, since_run=proof_from)
-                readings = self._rows.readings()
-                lost = {
-                    signal: growth_of(readings, signal, since_run=proof_from).per_run for signal in signals
-                }
-                del readings
-                if _is_creep(lost, blocks=seen.get("blocks", 0.0) / max(1, self._runs - proof_from)):
-                    return self._conclude("clean", reason=_CREEPS)
-                excuse = None if bounded is None else bounded(lost, self._runs < policy.filled_runs)
-                if excuse is not None:
-                    return self._conclude(excuse.status, reason=excuse.reason)
-            finally:
-                reader.freeze()
-            traced = self._trace() if "blocks" in signals else None
-        return self._conclude("leaking", signals=signals, traced=traced, since_run=proof_from)
+        with self._reader:
+            found = self._run_on(recognise, is_known)
+            return found if isinstance(found, LeakAnalysis) else self._prove(found, bounded)
 
-    def _has_died(self, proof_start: array[float], proof_from: int) -> LeakAnalysis | None:
+    def _run_on(
+        self, recognise: Recognise | None, is_known: Callable[[], bool] | None
+    ) -> Step | LeakAnalysis:
+        """Run until growth must be a leak, and return the step that says so; or a verdict before that."""
+        policy = self._policy
+        suspected = doubted = False
+        while True:
+            # The readings aren't kept: what is counted next must not contain them.
+            step = next_step(self._rows.readings(), policy)
+            if step.action == "leaking":
+                return step
+            if step.action != "run":
+                return self._dismiss(step.action, reason=step.reason, left=step.left)
+            if step.suspected and not suspected:
+                suspected, self._proof_from = True, self._runs
+                # Unfrozen, each reading is of what a full collection left: another proves nothing.
+                self._proof_start = self._count_unfrozen() if self._reader.freezing else None
+            enough = step.suspected and self._runs - self._proof_from >= policy.leak_runs
+            if self._proof_start is not None and not doubted and enough:
+                doubted = True
+                # What dies is known to by now: no need to follow it for 1,300 runs.
+                if died := self._has_died():
+                    return died
+                continue
+            if is_known is not None and enough:
+                with self._reader.thawed():
+                    self._met_before = is_known()
+                if self._met_before:
+                    policy = replace(policy, shape_runs=self._runs_to_measure(), shape_s=0.0)
+                is_known = None
+                continue
+            problem = self._batch(step)
+            if problem is not None:
+                self.refused = True
+                return self._dismiss("unclear", reason=problem)
+            if recognise is not None and self._runs <= 2 and (known := self._recognise(recognise)):
+                return self._conclude_known(known)
+            if self._rows.is_full:
+                policy = replace(policy, most_runs=self._runs)
+
+    def _prove(self, step: Step, bounded: Bounded | None) -> LeakAnalysis:
+        """Return the verdict on growth that must be a leak: of what stays, and has no excuse."""
+        # Of a leak that is known both were asked before: each time, it would take seconds.
+        threads_ended = not self._met_before and self._others.end_by_themselves()
+        proven = self._proven()
+        seen = rises(self._rows.readings(), since_run=self._proof_from)
+        runs, run_s = self._runs - self._proof_from, self._rows.duration_s() or 0.0
+        if not self._met_before and self._others.leave_as_much(self._reader, seen, runs=runs, run_s=run_s):
+            return self._dismiss("unclear", reason=_OTHER_THREADS)
+        signals = surviving(step.signals, seen=seen, proven=proven)
+        if threads_ended:
+            # Their stacks are mapped for the next ones, and what they freed is free in their arenas.
+            signals = tuple(name for name in signals if name in ("blocks", "descriptors"))
+            if not signals or not proven:
+                return self._dismiss("unclear", reason=_THREADS_END)
+        if not signals:
+            return self._conclude_died(proven)
+        lost = self._per_run(signals)
+        if _is_creep(lost, blocks=seen.get("blocks", 0.0) / max(1, runs)):
+            return self._dismiss("clean", reason=_CREEPS)
+        with self._reader.thawed():
+            excuse = None if bounded is None else bounded(lost, self._runs < self._policy.filled_runs)
+        if excuse is not None:
+            return self._dismiss(excuse.status, reason=excuse.reason)
+        traced = self._trace() if "blocks" in signals else None
+        return self._conclude_leak(signals, traced=traced, since_run=self._proof_from)
+
+    def _proven(self) -> dict[Signal, float]:
+        """Return how far each signal rose since growth was suspected, by what full collections leave."""
+        return {} if self._proof_start is None else differences(self._proof_start, self._count_unfrozen())
+
+    def _per_run(self, signals: Sequence[Signal]) -> dict[Signal, float]:
+        """Return what each run adds to some signals, since growth was suspected."""
+        readings = self._rows.readings()
+        return {name: growth_of(readings, name, since_run=self._proof_from).per_run for name in signals}
+
+    def _has_died(self) -> LeakAnalysis | None:
         """Return the verdict if blocks were left, and what was is gone after a full collection; else None."""
-        seen = rises(self._rows.readings(), since_run=proof_from)
+        seen = rises(self._rows.readings(), since_run=self._proof_from)
         left = [name for name in SIGNALS if stands_out(name, seen.get(name, 0.0))]
-        proven = differences(proof_start, self._count_unfrozen())
+        proven = self._proven()
         if "blocks" not in left or surviving(left, seen=seen, proven=proven):
             return None
-        return self._conclude_died(proven, since_run=proof_from)
+        return self._conclude_died(proven)
 
-    def _conclude_died(self, proven: Mapping[Signal, float], *, since_run: int) -> LeakAnalysis:
+    def _conclude_died(self, proven: Mapping[Signal, float]) -> LeakAnalysis:
         """Return the verdict on what is mostly gone after a full collection."""
-        if proven.get("blocks", 0.0) >= _LEFT_PER_RUN * (self._runs - since_run):
-            return self._conclude("unclear", reason=_DIES_IN_PART)
-        return self._conclude("clean", reason=_DIES)
+        if proven.get("blocks", 0.0) >= _LEFT_PER_RUN * (self._runs - self._proof_from):
+            return self._dismiss("unclear", reason=_DIES_IN_PART)
+        return self._dismiss("clean", reason=_DIES)
 
     def _runs_to_measure(self) -> int:
         """Return how many runs tell the size of a known leak: all there are, unless it shows in few."""
@@ -261,40 +279,27 @@ class _Hunt:
     def _find_keepers(self, names: set[str]) -> frozenset[int]:
         """Return the identities of what keeps objects of these types that the runs left behind."""
         new = gc.get_objects()
-        self._reader.thaw()
-        try:
+        with self._reader.thawed():
             return keepers_of(new, names)
-        finally:
-            self._reader.freeze()
 
     def _conclude_known(self, known: Known) -> LeakAnalysis:
         """Return the verdict on what was recognised."""
         if known.harmless is not None:
-            return self._conclude("clean", reason=known.harmless)
+            return self._dismiss("clean", reason=known.harmless)
         readings = self._rows.readings()
         blocks, size_bytes = growth_of(readings[1:], "blocks").per_run, known.bytes_per_run
         if blocks < self._policy.weak_blocks and (size_bytes or 0.0) < self._policy.weak_bytes:
             # By default it is chance whether a test that leaks so little is a suspect: none is told of.
             reason = f"+{blocks:,.0f} blocks per run of a leak found in another test; that one is told of"
-            return self._conclude("unclear", reason=reason)
+            return self._dismiss("unclear", reason=reason)
         # The first run may have filled a cache as well: what the last one left is what was recognised.
-        found = self._conclude("leaking", signals=("blocks",), since_run=self._runs - 1)
-        duration_s = found.duration_s
+        found = self._conclude_leak(("blocks",), since_run=self._runs - 1)
         return replace(
             found,
             reason=f"{found.reason}, of a leak that was confirmed before",
             bytes_per_run=size_bytes,
-            rate_bytes_per_hour=None
-            if not duration_s or size_bytes is None
-            else size_bytes / duration_s * 3600,
+            rate_bytes_per_hour=_rate_per_hour(size_bytes, found.duration_s),
         )
-
-    def _is_known(self, is_known: Callable[[], bool]) -> bool:
-        self._reader.thaw()
-        try:
-            return is_known()
-        finally:
-            self._reader.freeze()
 
     def _batch(self, step: Step) -> str | None:
         """Run as often as the step says, with a reading at the start and after each or the last run."""
@@ -347,11 +352,9 @@ class _Hunt:
 
         What another thread holds for a moment would make all that the runs leave look as if it had died.
         """
-        self._reader.thaw()
-        self._reader.settle()
-        levels = read_least(self._reader)
-        self._reader.freeze()
-        return levels
+        with self._reader.thawed():
+            self._reader.settle()
+            return read_least(self._reader)
 
     def _trace(self) -> TracedGrowth | None:
         """Return the sizes of what Python allocates and never frees, from further runs under tracemalloc."""
@@ -402,32 +405,34 @@ class _Hunt:
             small_bytes=0, large_bytes=max(0, after - before) / _FEWEST_TRACED, large_count=0, traces=0
         )
 
-    def _conclude(
+    def _dismiss(
         self,
-        status: str,
+        status: Literal["clean", "unclear"],
         *,
-        reason: str | None = None,
-        signals: Sequence[Signal] = (),
-        traced: TracedGrowth | None = None,
-        since_run: int = 0,
+        reason: str | None,
         left: tuple[float, float] | None = None,
     ) -> LeakAnalysis:
-        readings = self._rows.readings()
-        duration_s = self._rows.duration_s()
-        if status != "leaking":
-            is_clean = status == "clean"
-            blocks, size_bytes = (0.0, 0.0) if is_clean else left or (None, None)
-            return LeakAnalysis(
-                status="clean" if is_clean else "unclear",
-                reason=reason,
-                bytes_per_run=None if size_bytes is None else max(0.0, size_bytes),
-                blocks_per_run=None if blocks is None else max(0.0, blocks),
-                runs=self._runs,
-                duration_s=duration_s,
-            )
+        """Return the verdict that nothing leaks, or that it can't be told.
+
+        ``left`` has the blocks and bytes per run of growth that isn't pursued.
+        """
+        blocks, size_bytes = (0.0, 0.0) if status == "clean" else left or (None, None)
+        return LeakAnalysis(
+            status=status,
+            reason=reason,
+            bytes_per_run=None if size_bytes is None else max(0.0, size_bytes),
+            blocks_per_run=None if blocks is None else max(0.0, blocks),
+            runs=self._runs,
+            duration_s=self._rows.duration_s(),
+        )
+
+    def _conclude_leak(
+        self, signals: Sequence[Signal], *, traced: TracedGrowth | None = None, since_run: int
+    ) -> LeakAnalysis:
+        """Return the verdict that these signals leak, with how much since a run."""
+        readings, duration_s = self._rows.readings(), self._rows.duration_s()
         growth = tuple(growth_of(readings, signal, since_run=since_run) for signal in signals)
         size_bytes = bytes_per_run(readings, signals, traced, since_run=since_run)
-        rate = None if not duration_s or size_bytes is None else size_bytes / duration_s * 3600
         return LeakAnalysis(
             status="leaking",
             reason=describe_growth(growth),
@@ -435,7 +440,7 @@ class _Hunt:
             blocks_per_run=next((item.per_run for item in growth if item.signal == "blocks"), 0.0),
             runs=self._runs,
             duration_s=duration_s,
-            rate_bytes_per_hour=rate,
+            rate_bytes_per_hour=_rate_per_hour(size_bytes, duration_s),
             growth=growth,
         )
 
@@ -480,6 +485,10 @@ def _left_of(policy: Policy, *, runs: int, spent_s: float) -> Policy:
         slow_budget_s=max(0.0, policy.slow_budget_s - spent_s),
         wide_budget_s=max(0.0, policy.wide_budget_s - spent_s),
     )
+
+
+def _rate_per_hour(size_bytes: float | None, duration_s: float | None) -> float | None:
+    return None if not duration_s or size_bytes is None else size_bytes / duration_s * 3600
 
 
 def _is_creep(lost: Mapping[Signal, float], *, blocks: float) -> bool:

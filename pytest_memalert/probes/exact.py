@@ -8,8 +8,8 @@ import sys
 import sysconfig
 import tracemalloc
 from array import array
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import sleep
 
 from pytest_memalert.clock import elapsed_s
@@ -83,6 +83,15 @@ class ExactReader:
         """Give back what was set aside."""
         if self.freezing:
             thaw()
+
+    @contextmanager
+    def thawed(self) -> Iterator[None]:
+        """Give back what was set aside, for a while."""
+        self.thaw()
+        try:
+            yield
+        finally:
+            self.freeze()
 
     def settle(self) -> None:
         """Collect what died and empty the interpreter's caches."""
