@@ -49,6 +49,9 @@ from pytest_memalert.units import format_size
 
 __all__ = ["Explanation", "explain"]
 
+#: So often is the test run, traced: growth must show more than once.
+_RUNS = 4
+
 #: Kinds of survivors that are told; a leak of more is still told by those at its head.
 _SHOWN_SURVIVORS = 12
 
@@ -58,10 +61,6 @@ _SHOWN_CALLERS = 4
 
 #: The share of runs in which survivors must have grown in number to be the whole story.
 _SURE = 0.6
-
-#: Survivors of each kind from which the search starts, at most: any of them may be the one that a root holds.
-_TARGETS_PER_KIND = 3
-_MOST_TARGETS = 60
 
 #: Kinds whose holders are searched. More survive where a test loads modules anew in each run.
 _MOST_HEADS = 20
@@ -134,26 +133,21 @@ class Explanation:
 
 
 def explain(
-    run: Callable[[], str | None],
-    *,
-    runs: int = 4,
-    search_limit_s: float = 1.5,
-    lost: Collection[str] = (),
-    root: Path | None = None,
+    run: Callable[[], str | None], *, lost: Collection[str] = (), root: Path | None = None
 ) -> Explanation:
     """Return what each call of ``run`` leaves behind, and why.
 
     ``run`` runs the test once and returns None, or the reason why this run is no evidence.
-    It is called ``runs`` times (at least 3), traced; where no object is found, ``runs`` + 3
-    times more. ``search_limit_s`` bounds the search for holders. ``lost`` has the signals that are
-    known to grow, for the advice. The signature names files from ``root``, else from the current directory.
+    It is called a few times, traced, and where no object is found, a few times more. ``lost`` has the signals
+    that are known to grow, for the advice. The signature names files from ``root``, else from the current
+    directory.
 
     Do not call it while tracemalloc traces for another purpose: it then has only the frames
     that tracing was started with.
     """
     try:
         descriptors = open_descriptors()
-        explanation = _explain(run, max(runs, 3), search_limit_s, lost, root)
+        explanation = _explain(run, lost, root)
         return _with_system_advice(explanation, lost, open_descriptors() - descriptors)
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
@@ -175,25 +169,19 @@ def _with_system_advice(
     return replace(explanation, recommendations=(*advised, *known), signature=signature)
 
 
-def _explain(
-    run: Callable[[], str | None],
-    runs: int,
-    search_limit_s: float,
-    lost: Collection[str],
-    root: Path | None,
-) -> Explanation:
-    seen = watch(run, runs=runs)
+def _explain(run: Callable[[], str | None], lost: Collection[str], root: Path | None) -> Explanation:
+    seen = watch(run, runs=_RUNS)
     if seen.reason is not None and seen.runs < 2:
         # Some tests look at the collector themselves, and fail while the heap is frozen.
         reason = seen.reason
-        seen = watch(run, runs=runs, freezing=False)
+        seen = watch(run, runs=_RUNS, freezing=False)
         if seen.runs < 2:
             return Explanation(reason=seen.reason or reason, runs=seen.runs)
-    explanation = _from_objects(seen, search_limit_s, root)
+    explanation = _from_objects(seen, root)
     del seen
     if explanation.confidence >= _SURE or explanation.framework:
         return explanation
-    growth = measure_native_growth(run, runs=runs)
+    growth = measure_native_growth(run, runs=_RUNS)
     found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
@@ -203,11 +191,11 @@ def _explain(
 # --------------------------------------------------------------- Python objects
 
 
-def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Explanation:
+def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     """Return the explanation by what survived; empty where no object did."""
     groups = seen.groups
     heads = _heads(groups)[:_MOST_HEADS]
-    holders = _holders(seen, heads, search_limit_s)
+    holders = _holders(seen, heads)
     new = {id(obj) for group in groups for obj in group.objects}
     found = {id(group): holder for group, holder in zip(heads, holders, strict=True)}
     framework = [group for group in groups if group.framework and not _is_users(found.get(id(group)))]
@@ -338,7 +326,7 @@ def _is_thread_or_task(group: Group) -> bool:
     return is_kind(group.objects[0], threading.Thread) or group.type in advice.TASKS
 
 
-def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | None]:
+def _holders(seen: Watch, heads: list[Group]) -> list[Holder | None]:
     """Return the holder of each head, unbounded ones preferred."""
     ours = {id(seen), id(seen.groups), id(seen.new), id(seen.grown), id(heads)}
     ours.update(id(pair) for pair in seen.grown)
@@ -348,27 +336,19 @@ def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | N
         survivors={id(obj) for group in seen.groups for obj in group.objects},
         ours=ours,
         grown=seen.grown,
-        limit_s=limit_s,
     )
     holders: list[Holder | None] = [None] * len(heads)
-    chunk = max(_MOST_TARGETS // _TARGETS_PER_KIND, 1)
-    for start in range(0, len(heads), chunk):
-        part = heads[start : start + chunk]
-        targets: list[object] = []
-        origins: list[int] = []
-        for offset, group in enumerate(part):
-            # What the collector doesn't track has no visible referrer: its container is known instead.
-            for obj in _some(group) if group.container is None else ():
-                targets.append(obj)
-                origins.append(start + offset)
-            if group.container is not None:
-                targets.append(group.container)
-                origins.append(start + offset)
-        for index, holder in zip(origins, search.find(targets), strict=True):
-            current = holders[index]
-            if holder is not None and (current is None or _rank(holder) < _rank(current)):
-                holders[index] = holder
-        targets.clear()
+    targets: list[object] = []
+    origins: list[int] = []
+    for index, group in enumerate(heads):
+        # What the collector doesn't track has no visible referrer: its container is known instead.
+        targets += _some(group) if group.container is None else [group.container]
+        origins += [index] * (len(targets) - len(origins))
+    for index, found in zip(origins, search.find(targets), strict=True):
+        current = holders[index]
+        if found is not None and (current is None or _rank(found) < _rank(current)):
+            holders[index] = found
+    targets.clear()
     for index, holder in enumerate(holders):
         container = heads[index].container
         if holder is not None and container is not None:
@@ -381,9 +361,10 @@ def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | N
 
 
 def _some(group: Group) -> list[object]:
-    """Return a few objects of a group: oldest, middle, newest.
+    """Return a few objects of a group, from which its holder is searched: oldest, middle, newest.
 
-    The newest is what the head of a linked list holds; the oldest is surely no last result.
+    Any of them may be the one that a root holds. The newest is what the head of a linked list holds; the
+    oldest is surely no last result.
     """
     last = len(group.objects) - 1
     return [group.objects[index] for index in sorted({0, last // 2, last})]
