@@ -5,24 +5,23 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
-from _thread import _count as count_threads
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
-from statistics import median
-from time import sleep
 from types import FrameType
 from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
-from pytest_memalert.leak_readings import EXACT_SIGNALS, Reading, Signal
+from pytest_memalert.hunt_rows import WIDTH, Rows, differences
+from pytest_memalert.leak_readings import SIGNALS, Signal, rises, stands_out
 from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of, traced_growth
 from pytest_memalert.leak_words import describe_growth
 from pytest_memalert.leaks import Policy, Step, next_step, surviving
 from pytest_memalert.model import LeakAnalysis
-from pytest_memalert.probes.exact import SIGNALS, ExactReader, live_traces, refusal
+from pytest_memalert.other_threads import OtherThreads, read_least
+from pytest_memalert.probes.exact import ExactReader, live_traces, refusal
 from pytest_memalert.records import record
 
 __all__ = ["Excuse", "Known", "hunt"]
@@ -36,12 +35,6 @@ Recognise = Callable[[Kinds, int, float, Callable[[], frozenset[int]]], "Known |
 #: none; None where it is one.
 Bounded = Callable[[Mapping[Signal, float], bool], "Excuse | None"]
 
-_NAMES: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descriptors", "threads")
-assert _NAMES == SIGNALS
-# A row: runs so far, time so far, duration of the run, whether a batch starts here, the signals.
-_RUNS, _ELAPSED, _DURATION, _STARTS, _FIRST = range(5)
-_WIDTH = _FIRST + len(SIGNALS)
-_ROWS = 2048
 # Descriptors and threads are counted after each of so many runs, later after each batch.
 _COUNTED_RUNS = 64
 # Counting from here on, every index is an integer object of its own: those up to 256 exist once
@@ -54,22 +47,12 @@ _DIES = "what it leaves behind dies in a full collection"
 _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
 _LEFT_PER_RUN = 0.5
-# What the noisy signals must have risen by to have a say in that.
-_LEFT: dict[Signal, float] = {"heap": 1200.0, "resident": 65536.0, "mapped": 65536.0}
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
 # Whatever bypasses malloc and Python's own allocator takes whole pages.
 _PAGE_BYTES = 4096
 _TRACING_S = 1.0
-# How often the process is read where other threads are at work, and how long they are given in between.
-_CROWDED_READINGS, _MOMENT_S = 8, 0.0005
-# How long threads that the runs left are given to end by themselves, as a timer's does.
-_ENDING_S, _POLL_S = 3.0, 0.02
-# How long the process is watched without a run where other threads are at work: five runs, within this.
-_SHORTEST_IDLE_S, _LONGEST_IDLE_S = 0.05, 1.0
-# What a signal has risen by at the end is the least of so many readings.
-_LATE_READINGS = 3
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -94,7 +77,6 @@ def hunt(
     warmups: int | None = None,
     runs: int | None = None,
     budget_s: float | None = None,
-    first_run_s: float | None = None,
     policy: Policy | None = None,
     recognise: Recognise | None = None,
     is_known: Callable[[], bool] | None = None,
@@ -103,8 +85,8 @@ def hunt(
     """Return whether ``run`` leaks, how much per run, and how that is known.
 
     ``run`` performs one repetition and returns None, or why it is no evidence (then the
-    verdict is "unclear"). What it raises passes through. ``first_run_s`` is the duration of
-    a run that already took place; without it there is one warm-up. ``runs`` is the most
+    verdict is "unclear"). What it raises passes through. ``warmups`` runs come first and
+    don't count, one by default; none is needed where a run already took place. ``runs`` is the most
     repetitions that are read, ``budget_s`` the most time for all of them (by default what
     ``Policy`` says: 2 s, more for a suspect that is slow).
 
@@ -122,7 +104,7 @@ def hunt(
     policy = _adapt(policy or Policy(), runs=runs, budget_s=budget_s)
     was_enabled = gc.isenabled()
     try:
-        for _ in range((1 if first_run_s is None else 0) if warmups is None else warmups):
+        for _ in range(1 if warmups is None else warmups):
             problem = run()
             if problem is not None:
                 return LeakAnalysis(status="unclear", reason=problem, runs=1)
@@ -152,18 +134,22 @@ def hunt(
 
 
 class _Hunt:
-    """Hold one hunt's readings, in an array made beforehand: keeping books must not allocate."""
+    """Run one operation and read the process, until there is a verdict."""
 
     def __init__(self, run: Operation, policy: Policy, *, freezing: bool) -> None:
         self._run = run
         self._policy = policy
         self._reader = ExactReader(freezing=freezing)
-        self._rows = array("d", bytes(8 * _WIDTH * _ROWS))
-        self._used = 0
+        self._rows = Rows()
         self._runs = 0
         self._stopwatch = Stopwatch()
-        self._threads = frozenset(sys._current_frames())
+        self._others = OtherThreads()
         self._kinds: dict[str, int] | None = None
+        # The runs when growth was suspected, and the levels then, without what was dead.
+        self._proof_from = 0
+        self._proof_start: array[float] | None = None
+        #: Whether the leak was confirmed before.
+        self._met_before = False
         #: Whether the last run was no evidence.
         self.refused = False
 
@@ -171,126 +157,111 @@ class _Hunt:
         self, *, recognise: Recognise | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
     ) -> LeakAnalysis:
         """Run, read and decide until there is a verdict."""
-        policy, proof_from, proof_start = self._policy, 0, None
-        suspected = doubted = met_before = False
-        with self._reader as reader:
-            while True:
-                # The readings aren't kept: what is counted next must not contain them.
-                step = next_step(self._readings(), policy)
-                if step.action != "run":
-                    break
-                if step.suspected and not suspected:
-                    suspected, proof_from = True, self._runs
-                    # Unfrozen, each reading is of what a full collection left: another proves nothing.
-                    proof_start = self._count_unfrozen() if reader.freezing else None
-                enough = step.suspected and self._runs - proof_from >= policy.leak_runs
-                if proof_start is not None and not doubted and enough:
-                    doubted = True
-                    # What dies is known to by now: no need to follow it for 1,300 runs.
-                    if died := self._has_died(proof_start, proof_from):
-                        return died
-                    continue
-                if is_known is not None and enough:
-                    if met_before := self._is_known(is_known):
-                        policy = replace(policy, shape_runs=self._runs_to_measure(), shape_s=0.0)
-                    is_known = None
-                    continue
-                problem = self._batch(step)
-                if problem is not None:
-                    self.refused = True
-                    return self._conclude("unclear", reason=problem)
-                if recognise is not None and self._runs <= 2 and (known := self._recognise(recognise)):
-                    return self._conclude_known(known)
-                if self._used > _ROWS - 80:
-                    policy = replace(policy, most_runs=self._runs)
-            if step.action != "leaking":
-                return self._conclude(step.action, reason=step.reason, left=step.left)
-            # Of a leak that is known both were asked before: each time, it would take seconds.
-            threads_ended = not met_before and self._threads_end()
-            proven = {} if proof_start is None else _differences(proof_start, self._count_unfrozen())
-            seen = _seen(self._readings(), proof_from)
-            if not met_before and self._grows_without(seen, self._runs - proof_from):
-                return self._conclude("unclear", reason=_OTHER_THREADS)
-            reader.thaw()
-            try:
-                signals = surviving(step.signals, seen=seen, proven=proven)
-                if threads_ended:
-                    # Their stacks are mapped for the next ones, and what they freed is free in their arenas.
-                    signals = tuple(name for name in signals if name in ("blocks", "descriptors"))
-                    if not signals or not proven:
-                        return self._conclude("unclear", reason=_THREADS_END)
-                if not signals:
-                    return self._conclude_died(proven, since_run=proof_from)
-                readings = self._readings()
-                lost = {
-                    signal: growth_of(readings, signal, since_run=proof_from).per_run for signal in signals
-                }
-                del readings
-                if _is_creep(lost, blocks=seen.get("blocks", 0.0) / max(1, self._runs - proof_from)):
-                    return self._conclude("clean", reason=_CREEPS)
-                excuse = None if bounded is None else bounded(lost, self._runs < policy.filled_runs)
-                if excuse is not None:
-                    return self._conclude(excuse.status, reason=excuse.reason)
-            finally:
-                reader.freeze()
-            traced = self._trace() if "blocks" in signals else None
-        return self._conclude("leaking", signals=signals, traced=traced, since_run=proof_from)
+        with self._reader:
+            found = self._run_on(recognise, is_known)
+            return found if isinstance(found, LeakAnalysis) else self._prove(found, bounded)
 
-    def _threads_end(self) -> bool:
-        """Return whether most of the threads that the runs left end by themselves, being given time."""
-        left = sys._current_frames().keys() - self._threads
-        until_s = elapsed_s() + _ENDING_S
-        while left and elapsed_s() < until_s:
-            if 2 * len(left & sys._current_frames().keys()) <= len(left):
-                return True
-            sleep(_POLL_S)
-        return False
+    def _run_on(
+        self, recognise: Recognise | None, is_known: Callable[[], bool] | None
+    ) -> Step | LeakAnalysis:
+        """Run until growth must be a leak, and return the step that says so; or a verdict before that."""
+        policy = self._policy
+        suspected = doubted = False
+        while True:
+            # The readings aren't kept: what is counted next must not contain them.
+            step = next_step(self._rows.readings(), policy)
+            if step.action == "leaking":
+                return step
+            if step.action != "run":
+                return self._dismiss(step.action, reason=step.reason, left=step.left)
+            if step.suspected and not suspected:
+                suspected, self._proof_from = True, self._runs
+                # Unfrozen, each reading is of what a full collection left: another proves nothing.
+                self._proof_start = self._count_unfrozen() if self._reader.freezing else None
+            enough = step.suspected and self._runs - self._proof_from >= policy.leak_runs
+            if self._proof_start is not None and not doubted and enough:
+                doubted = True
+                # What dies is known to by now: no need to follow it for 1,300 runs.
+                if died := self._has_died():
+                    return died
+                continue
+            if is_known is not None and enough:
+                with self._reader.thawed():
+                    self._met_before = is_known()
+                if self._met_before:
+                    policy = replace(policy, shape_runs=self._runs_to_measure(), shape_s=0.0)
+                is_known = None
+                continue
+            problem = self._batch(step)
+            if problem is not None:
+                self.refused = True
+                return self._dismiss("unclear", reason=problem)
+            if recognise is not None and self._runs <= 2 and (known := self._recognise(recognise)):
+                return self._conclude_known(known)
+            if self._rows.is_full:
+                policy = replace(policy, most_runs=self._runs)
 
-    def _grows_without(self, seen: Mapping[Signal, float], runs: int) -> bool:
-        """Return whether other threads leave behind, without a run, as much as was seen in so many."""
-        if len(self._threads) == 1:
-            return False
-        run_s = self._duration_s() or 0.0
-        idle_s = min(max(5 * run_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
-        start, end = (array("d", bytes(8 * len(SIGNALS))) for _ in range(2))
-        self._reader.settle()
-        self._reader.read(start, 0)
-        sleep(idle_s)
-        self._reader.settle()
-        self._reader.read(end, 0)
-        meanwhile = _differences(start, end)
-        told: tuple[Signal, ...] = ("blocks", "heap")
-        as_much = {name: seen.get(name, 0.0) / max(1, runs) / max(run_s, 1e-9) * idle_s for name in told}
-        return any(
-            as_much[name] > _LEFT.get(name, 0.0) and meanwhile.get(name, 0.0) >= as_much[name] / 2
-            for name in told
-        )
+    def _prove(self, step: Step, bounded: Bounded | None) -> LeakAnalysis:
+        """Return the verdict on growth that must be a leak: of what stays, and has no excuse."""
+        # Of a leak that is known both were asked before: each time, it would take seconds.
+        threads_ended = not self._met_before and self._others.end_by_themselves()
+        proven = self._proven()
+        seen = rises(self._rows.readings(), since_run=self._proof_from)
+        runs, run_s = self._runs - self._proof_from, self._rows.duration_s() or 0.0
+        if not self._met_before and self._others.leave_as_much(self._reader, seen, runs=runs, run_s=run_s):
+            return self._dismiss("unclear", reason=_OTHER_THREADS)
+        signals = surviving(step.signals, seen=seen, proven=proven)
+        if threads_ended:
+            # Their stacks are mapped for the next ones, and what they freed is free in their arenas.
+            signals = tuple(name for name in signals if name in ("blocks", "descriptors"))
+            if not signals or not proven:
+                return self._dismiss("unclear", reason=_THREADS_END)
+        if not signals:
+            return self._conclude_died(proven)
+        lost = self._per_run(signals)
+        if _is_creep(lost, blocks=seen.get("blocks", 0.0) / max(1, runs)):
+            return self._dismiss("clean", reason=_CREEPS)
+        with self._reader.thawed():
+            excuse = None if bounded is None else bounded(lost, self._runs < self._policy.filled_runs)
+        if excuse is not None:
+            return self._dismiss(excuse.status, reason=excuse.reason)
+        traced = self._trace() if "blocks" in signals else None
+        return self._conclude_leak(signals, traced=traced, since_run=self._proof_from)
 
-    def _has_died(self, proof_start: array[float], proof_from: int) -> LeakAnalysis | None:
+    def _proven(self) -> dict[Signal, float]:
+        """Return how far each signal rose since growth was suspected, by what full collections leave."""
+        return {} if self._proof_start is None else differences(self._proof_start, self._count_unfrozen())
+
+    def _per_run(self, signals: Sequence[Signal]) -> dict[Signal, float]:
+        """Return what each run adds to some signals, since growth was suspected."""
+        readings = self._rows.readings()
+        return {name: growth_of(readings, name, since_run=self._proof_from).per_run for name in signals}
+
+    def _has_died(self) -> LeakAnalysis | None:
         """Return the verdict if blocks were left, and what was is gone after a full collection; else None."""
-        seen = _seen(self._readings(), proof_from)
-        left = [name for name in _NAMES if seen.get(name, 0.0) > _LEFT.get(name, 0.0)]
-        proven = _differences(proof_start, self._count_unfrozen())
+        seen = rises(self._rows.readings(), since_run=self._proof_from)
+        left = [name for name in SIGNALS if stands_out(name, seen.get(name, 0.0))]
+        proven = self._proven()
         if "blocks" not in left or surviving(left, seen=seen, proven=proven):
             return None
-        return self._conclude_died(proven, since_run=proof_from)
+        return self._conclude_died(proven)
 
-    def _conclude_died(self, proven: Mapping[Signal, float], *, since_run: int) -> LeakAnalysis:
+    def _conclude_died(self, proven: Mapping[Signal, float]) -> LeakAnalysis:
         """Return the verdict on what is mostly gone after a full collection."""
-        if proven.get("blocks", 0.0) >= _LEFT_PER_RUN * (self._runs - since_run):
-            return self._conclude("unclear", reason=_DIES_IN_PART)
-        return self._conclude("clean", reason=_DIES)
+        if proven.get("blocks", 0.0) >= _LEFT_PER_RUN * (self._runs - self._proof_from):
+            return self._dismiss("unclear", reason=_DIES_IN_PART)
+        return self._dismiss("clean", reason=_DIES)
 
     def _runs_to_measure(self) -> int:
         """Return how many runs tell the size of a known leak: all there are, unless it shows in few."""
-        events = growth_of(self._readings(), "blocks").per_run
+        events = growth_of(self._rows.readings(), "blocks").per_run
         # A hundred events at random are known to 10 %.
         wanted = ceil(100 / events) if 0 < events < 0.9 else 0
         return max(self._runs, min(wanted, self._policy.shape_runs))
 
     def _recognise(self, recognise: Recognise) -> Known | None:
         """Return what is known of what the last run left; asked after the first run and the second."""
-        readings = self._readings()
+        readings = self._rows.readings()
         blocks = readings[-1].levels["blocks"] - readings[-2].levels["blocks"]
         del readings
         if blocks <= 0 or not self._reader.freezing:
@@ -308,40 +279,27 @@ class _Hunt:
     def _find_keepers(self, names: set[str]) -> frozenset[int]:
         """Return the identities of what keeps objects of these types that the runs left behind."""
         new = gc.get_objects()
-        self._reader.thaw()
-        try:
+        with self._reader.thawed():
             return keepers_of(new, names)
-        finally:
-            self._reader.freeze()
 
     def _conclude_known(self, known: Known) -> LeakAnalysis:
         """Return the verdict on what was recognised."""
         if known.harmless is not None:
-            return self._conclude("clean", reason=known.harmless)
-        readings = self._readings()
+            return self._dismiss("clean", reason=known.harmless)
+        readings = self._rows.readings()
         blocks, size_bytes = growth_of(readings[1:], "blocks").per_run, known.bytes_per_run
         if blocks < self._policy.weak_blocks and (size_bytes or 0.0) < self._policy.weak_bytes:
             # By default it is chance whether a test that leaks so little is a suspect: none is told of.
             reason = f"+{blocks:,.0f} blocks per run of a leak found in another test; that one is told of"
-            return self._conclude("unclear", reason=reason)
+            return self._dismiss("unclear", reason=reason)
         # The first run may have filled a cache as well: what the last one left is what was recognised.
-        found = self._conclude("leaking", signals=("blocks",), since_run=self._runs - 1)
-        duration_s = found.duration_s
+        found = self._conclude_leak(("blocks",), since_run=self._runs - 1)
         return replace(
             found,
             reason=f"{found.reason}, of a leak that was confirmed before",
             bytes_per_run=size_bytes,
-            rate_bytes_per_hour=None
-            if not duration_s or size_bytes is None
-            else size_bytes / duration_s * 3600,
+            rate_bytes_per_hour=_rate_per_hour(size_bytes, found.duration_s),
         )
-
-    def _is_known(self, is_known: Callable[[], bool]) -> bool:
-        self._reader.thaw()
-        try:
-            return is_known()
-        finally:
-            self._reader.freeze()
 
     def _batch(self, step: Step) -> str | None:
         """Run as often as the step says, with a reading at the start and after each or the last run."""
@@ -352,7 +310,8 @@ class _Hunt:
         began_s = elapsed_s()
         duration_s = elapsed_s() - began_s
         last = _COUNT_FROM + step.runs
-        at = self._used * _WIDTH
+        at = rows.next_at
+        is_first = rows.is_empty
         over = False
         _make_frames()
         for index in range(_COUNT_FROM, last + 1):
@@ -369,71 +328,39 @@ class _Hunt:
                     continue
             # Before what is dead is let go of: in Python 3.13 one reading of 300 had a block more, a float
             # that this had made.
-            rows[at + _ELAPSED] = worked_s()
+            rows.describe(
+                at,
+                runs=self._runs + index - _COUNT_FROM,
+                elapsed_s=worked_s(),
+                duration_s=duration_s,
+                starts=index == _COUNT_FROM,
+            )
             reader.settle()
-            rows[at + _RUNS] = self._runs + index - _COUNT_FROM
-            rows[at + _DURATION] = duration_s
-            rows[at + _STARTS] = index == _COUNT_FROM
             border = over or index == _COUNT_FROM
             # Our own work between two batches opens no descriptor: they need no second start.
-            counts = self._used == 0 if index == _COUNT_FROM else border or self._runs < _COUNTED_RUNS
-            reader.read(rows, at + _FIRST, counts=counts, dear=border)
-            at += _WIDTH
+            counts = is_first if index == _COUNT_FROM else border or self._runs < _COUNTED_RUNS
+            reader.read(rows.cells, at, counts=counts, dear=border)
+            at += WIDTH
             if over:
                 break
-        self._used = at // _WIDTH
-        self._runs = int(rows[at - _WIDTH + _RUNS])
+        rows.keep(at)
+        self._runs += index - _COUNT_FROM
         return None
 
-    def _readings(self) -> list[Reading]:
-        """Return the readings so far, batch joined to batch: between two of them, only we were at work."""
-        readings = [Reading(runs=0, elapsed_s=0.0, levels=dict.fromkeys(_NAMES, 0.0))]
-        levels = dict.fromkeys(_NAMES, 0.0)
-        offsets = dict.fromkeys(_NAMES, 0.0)
-        for index in range(self._used):
-            at = index * _WIDTH
-            row = self._rows[at : at + _WIDTH]
-            values = dict(zip(_NAMES, row[_FIRST:], strict=True))
-            if row[_STARTS]:
-                offsets.update(
-                    {
-                        name: levels[name] - value for name, value in values.items() if value == value
-                    }  # not NaN
-                )
-                continue
-            known = {
-                name: level
-                for name, value in values.items()
-                if (level := value + offsets[name]) == level  # not NaN
-            }
-            levels.update(known)
-            readings.append(Reading(runs=int(row[_RUNS]), elapsed_s=row[_ELAPSED], levels=known))
-        return readings
-
     def _count_unfrozen(self) -> array[float]:
-        """Return a row read after a full collection of the whole heap.
+        """Return the levels after a full collection of the whole heap.
 
-        Where other threads are at work, the least of several readings: what they hold for a moment would
-        make all that the runs leave look as if it had died.
+        What another thread holds for a moment would make all that the runs leave look as if it had died.
         """
-        row = array("d", bytes(8 * len(SIGNALS)))
-        self._reader.thaw()
-        self._reader.settle()
-        self._reader.read(row, 0)
-        if count_threads():
-            again = array("d", row)
-            for _ in range(_CROWDED_READINGS):
-                sleep(_MOMENT_S)
-                self._reader.read(again, 0)
-                row = array("d", map(min, row, again))
-        self._reader.freeze()
-        return row
+        with self._reader.thawed():
+            self._reader.settle()
+            return read_least(self._reader)
 
     def _trace(self) -> TracedGrowth | None:
         """Return the sizes of what Python allocates and never frees, from further runs under tracemalloc."""
         if tracemalloc.is_tracing():
             return self._trace_total()
-        events = growth_of(self._readings(), "blocks").per_run
+        events = growth_of(self._rows.readings(), "blocks").per_run
         wanted = ceil(12 / events) if 0 < events < 1 else 16
         tracemalloc.start(1)
         try:
@@ -478,40 +405,34 @@ class _Hunt:
             small_bytes=0, large_bytes=max(0, after - before) / _FEWEST_TRACED, large_count=0, traces=0
         )
 
-    def _duration_s(self) -> float | None:
-        durations = [
-            self._rows[index * _WIDTH + _DURATION]
-            for index in range(self._used)
-            if not self._rows[index * _WIDTH + _STARTS]
-        ]
-        return median(durations) if durations else None
-
-    def _conclude(
+    def _dismiss(
         self,
-        status: str,
+        status: Literal["clean", "unclear"],
         *,
-        reason: str | None = None,
-        signals: Sequence[Signal] = (),
-        traced: TracedGrowth | None = None,
-        since_run: int = 0,
+        reason: str | None,
         left: tuple[float, float] | None = None,
     ) -> LeakAnalysis:
-        readings = self._readings()
-        duration_s = self._duration_s()
-        if status != "leaking":
-            is_clean = status == "clean"
-            blocks, size_bytes = (0.0, 0.0) if is_clean else left or (None, None)
-            return LeakAnalysis(
-                status="clean" if is_clean else "unclear",
-                reason=reason,
-                bytes_per_run=None if size_bytes is None else max(0.0, size_bytes),
-                blocks_per_run=None if blocks is None else max(0.0, blocks),
-                runs=self._runs,
-                duration_s=duration_s,
-            )
+        """Return the verdict that nothing leaks, or that it can't be told.
+
+        ``left`` has the blocks and bytes per run of growth that isn't pursued.
+        """
+        blocks, size_bytes = (0.0, 0.0) if status == "clean" else left or (None, None)
+        return LeakAnalysis(
+            status=status,
+            reason=reason,
+            bytes_per_run=None if size_bytes is None else max(0.0, size_bytes),
+            blocks_per_run=None if blocks is None else max(0.0, blocks),
+            runs=self._runs,
+            duration_s=self._rows.duration_s(),
+        )
+
+    def _conclude_leak(
+        self, signals: Sequence[Signal], *, traced: TracedGrowth | None = None, since_run: int
+    ) -> LeakAnalysis:
+        """Return the verdict that these signals leak, with how much since a run."""
+        readings, duration_s = self._rows.readings(), self._rows.duration_s()
         growth = tuple(growth_of(readings, signal, since_run=since_run) for signal in signals)
         size_bytes = bytes_per_run(readings, signals, traced, since_run=since_run)
-        rate = None if not duration_s or size_bytes is None else size_bytes / duration_s * 3600
         return LeakAnalysis(
             status="leaking",
             reason=describe_growth(growth),
@@ -519,7 +440,7 @@ class _Hunt:
             blocks_per_run=next((item.per_run for item in growth if item.signal == "blocks"), 0.0),
             runs=self._runs,
             duration_s=duration_s,
-            rate_bytes_per_hour=rate,
+            rate_bytes_per_hour=_rate_per_hour(size_bytes, duration_s),
             growth=growth,
         )
 
@@ -566,29 +487,10 @@ def _left_of(policy: Policy, *, runs: int, spent_s: float) -> Policy:
     )
 
 
+def _rate_per_hour(size_bytes: float | None, duration_s: float | None) -> float | None:
+    return None if not duration_s or size_bytes is None else size_bytes / duration_s * 3600
+
+
 def _is_creep(lost: Mapping[Signal, float], *, blocks: float) -> bool:
     """Return whether resident memory alone grows, by less than a page per run, where blocks came and went."""
     return {*lost} <= {"resident", "mapped"} and max(lost.values()) < _PAGE_BYTES and blocks >= 1
-
-
-def _differences(start: array[float], end: array[float]) -> dict[Signal, float]:
-    return {
-        name: after - before
-        for name, before, after in zip(_NAMES, start, end, strict=True)
-        if after - before == after - before  # not NaN
-    }
-
-
-def _seen(readings: Sequence[Reading], since_run: int) -> dict[Signal, float]:
-    """Return how far each signal rose since then; what one reading alone shows is chance."""
-    start: dict[Signal, float] = {}
-    end: dict[Signal, float] = {}
-    for reading in readings:
-        (start if reading.runs <= since_run else end).update(reading.levels)
-    seen = {name: end[name] - start.get(name, 0.0) for name in end}
-    late = [reading.levels for reading in readings if reading.runs > since_run][-_LATE_READINGS:]
-    for signal in EXACT_SIGNALS:
-        levels = [known[signal] for known in late if signal in known]
-        if len(levels) == _LATE_READINGS and (least := min(levels) - start.get(signal, 0.0)) > 0:
-            seen[signal] = least
-    return seen

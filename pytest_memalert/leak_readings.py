@@ -15,21 +15,30 @@ from pytest_memalert.records import record
 __all__ = [
     "EXACT_SIGNALS",
     "NOISY_SIGNALS",
+    "SIGNALS",
     "Reading",
     "Signal",
     "is_in_every_run",
     "point_at",
     "points_of",
     "rate",
+    "rises",
     "single_increments",
+    "stands_out",
 ]
 
 Signal = Literal["blocks", "descriptors", "threads", "heap", "resident", "mapped"]
 
+#: All of them, in the order in which they are read.
+SIGNALS: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descriptors", "threads")
 #: Signals that count things: one more is one more.
 EXACT_SIGNALS: tuple[Signal, ...] = ("blocks", "descriptors", "threads")
 #: Signals in bytes, which oscillate by themselves.
 NOISY_SIGNALS: tuple[Signal, ...] = ("heap", "resident", "mapped")
+# What the noisy signals must have risen by to have a say in what was left.
+_NOISE: dict[Signal, float] = {"heap": 1200.0, "resident": 65536.0, "mapped": 65536.0}
+# What a signal has risen by at the end is the least of so many readings.
+_LATE_READINGS = 3
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -74,3 +83,23 @@ def is_in_every_run(points: Sequence[tuple[int, float]]) -> bool:
     """Return whether nine of ten runs that were read by themselves added something."""
     single = single_increments(points)
     return bool(single) and sum(step > 0 for step in single) >= 0.9 * len(single)
+
+
+def rises(readings: Sequence[Reading], *, since_run: int) -> dict[Signal, float]:
+    """Return how far each signal rose since then; what one reading alone shows is chance."""
+    start: dict[Signal, float] = {}
+    end: dict[Signal, float] = {}
+    for reading in readings:
+        (start if reading.runs <= since_run else end).update(reading.levels)
+    seen = {name: end[name] - start.get(name, 0.0) for name in end}
+    late = [reading.levels for reading in readings if reading.runs > since_run][-_LATE_READINGS:]
+    for signal in EXACT_SIGNALS:
+        levels = [known[signal] for known in late if signal in known]
+        if len(levels) == _LATE_READINGS and (least := min(levels) - start.get(signal, 0.0)) > 0:
+            seen[signal] = least
+    return seen
+
+
+def stands_out(signal: Signal, rise: float) -> bool:
+    """Return whether a signal rose by more than the noise of it."""
+    return rise > _NOISE.get(signal, 0.0)

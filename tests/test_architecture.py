@@ -29,6 +29,7 @@ NOUNS = frozenset(
         "files",
         "json_fields",
         "leak_readings",
+        "hunt_rows",
         "comparisons",
         "digest",
         "targets",
@@ -63,7 +64,7 @@ DECIDERS = frozenset(
     }
 )
 EDGES = frozenset({"commit", "probes", "attribution", "history", "reports", "channels"})
-DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "finding", "delivery"})
+DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "other_threads", "finding", "delivery"})
 
 #: The modules that may import pytest's internals: to run an item, and to run it again.
 INTERNALS = frozenset({"plugin.pytest_internals", "plugin.rerun"})

@@ -25,6 +25,7 @@ import pytest
 from pytest_memalert.hunting import Excuse, hunt
 from pytest_memalert.leaks import Policy
 from pytest_memalert.model import LeakAnalysis
+from pytest_memalert.other_threads import OtherThreads
 from pytest_memalert.probes.exact import ExactReader, live_traces
 
 pytestmark = pytest.mark.skipif(sys.implementation.name != "cpython", reason="blocks are CPython's")
@@ -148,12 +149,12 @@ def test_threads_are_waited_for_and_others_watched_but_once_for_a_leak(
     """It takes seconds, and of a leak that was met before it is known."""
     kept: list[list[int]] = []
     asked: list[str] = []
-    for name in ("_threads_end", "_grows_without"):
-        monkeypatch.setattr(f"pytest_memalert.hunting._Hunt.{name}", lambda *_, name=name: asked.append(name))
+    for name in ("end_by_themselves", "leave_as_much"):
+        monkeypatch.setattr(OtherThreads, name, lambda *_, name=name, **__: asked.append(name))
     assert hunt(lambda: kept.append([]), is_known=lambda: True).status == "leaking"
     assert not asked
     assert hunt(lambda: kept.append([]), is_known=lambda: False).status == "leaking"
-    assert asked == ["_threads_end", "_grows_without"]
+    assert asked == ["end_by_themselves", "leave_as_much"]
 
 
 @on_linux
@@ -324,14 +325,14 @@ def test_holder_is_asked_for_while_nothing_is_frozen(kept: list[object]) -> None
     assert counts[0] <= frozen_at_first
 
 
-def test_first_run_elsewhere_saves_the_warm_up() -> None:
+def test_no_warm_up_is_run_where_none_is_wanted() -> None:
     calls: list[int] = []
 
     def run() -> str:
         calls.append(1)
         return "no evidence"
 
-    hunt(run, first_run_s=0.1)
+    hunt(run, warmups=0)
     # One frozen, one more without.
     assert len(calls) == 2
 
@@ -362,7 +363,7 @@ def test_what_the_operation_raises_passes_through_unfrozen() -> None:
         raise LookupError("gone")
 
     with pytest.raises(LookupError, match="gone"):
-        hunt(run, first_run_s=0.1)
+        hunt(run, warmups=0)
     assert gc.get_freeze_count() < 2000
 
 
@@ -466,7 +467,7 @@ def test_what_dies_in_a_full_collection_is_dismissed() -> None:
         slots[0] = [Knot(), next(count)]
 
     # Without a warm-up: what is frozen before a hunt begins is left alone.
-    analysis = hunt(replace_last, first_run_s=0.001, policy=BRIEF)
+    analysis = hunt(replace_last, warmups=0, policy=BRIEF)
     gc.unfreeze()
     assert analysis.status == "clean"
     assert analysis.reason == "what it leaves behind dies in a full collection"
@@ -491,7 +492,7 @@ def test_what_another_thread_holds_for_a_moment_hides_no_leak(
     other = threading.Thread(target=ends.wait)
     other.start()
     try:
-        analysis = hunt(lambda: kept.append(object()), first_run_s=0.001, runs=40)
+        analysis = hunt(lambda: kept.append(object()), warmups=0, runs=40)
     finally:
         ends.set()
         other.join()
@@ -518,7 +519,7 @@ def test_resident_memory_that_creeps_where_blocks_come_and_go_is_no_leak(
 
     change_readings(monkeypatch, creep)
     # On a fast machine there would be so many runs that the memo's blocks are less than one for each.
-    assert hunt(run, first_run_s=0.001, runs=1400).status == status
+    assert hunt(run, warmups=0, runs=1400).status == status
 
 
 def test_a_leak_beside_more_that_dies_late_is_found(
@@ -539,15 +540,15 @@ def test_a_leak_beside_more_that_dies_late_is_found(
     # Full collections of all that the suite has loaded would take the hunt's time.
     monkeypatch.setattr(ExactReader, "settle", lambda reader: None)
     patient = replace(BRIEF, budget_s=60.0)
-    analysis = hunt(lambda: kept.append(object()), first_run_s=0.001, policy=patient)
+    analysis = hunt(lambda: kept.append(object()), warmups=0, policy=patient)
     assert analysis.status == "leaking", analysis
     assert analysis.blocks_per_run == 1
     assert analysis.runs > 300
-    assert hunt(lambda: kept.append(object()), first_run_s=0.001, policy=BRIEF, runs=40).runs <= 40
+    assert hunt(lambda: kept.append(object()), warmups=0, policy=BRIEF, runs=40).runs <= 40
     # Where a full collection takes long, the time ends it sooner: it may be a cache that fills.
     pause_s = 0.05
     brief = replace(BRIEF, budget_s=0.5, wide_budget_s=0.5)
-    short = hunt(lambda: kept.append(object()), first_run_s=0.001, policy=brief)
+    short = hunt(lambda: kept.append(object()), warmups=0, policy=brief)
     assert (short.status, short.reason) == ("clean", "what it leaves behind dies in a full collection")
 
 

@@ -142,7 +142,7 @@ def filling_cache(
     holders = [obj for obj in gc.get_referrers(*containers) if id(obj) not in ours]
     if left.is_mostly_dead_references() and not any(
         # A variable or an attribute keeps it: nobody lets go of that in bulk.
-        left.is_mostly_below(container) and dict in map(type, gc.get_referrers(container))
+        left.is_mostly_below(container) and _is_in_dict(container, holders)
         for container in containers
     ):
         return "weak references to what is gone, which are let go in bulk: sqlite3 keeps those of 200 cursors"
@@ -160,6 +160,13 @@ def filling_cache(
         if type(holder) is list and len(holder) == places >= _FEWEST_PLACES and left.is_mostly_below(holder):
             return f"{_BOUNDED}a list of {places:,} that gets no longer"
     return None
+
+
+def _is_in_dict(obj: object, holders: Iterable[object]) -> bool:
+    """Return whether one of the holders that has an object is a dict."""
+    return any(
+        type(holder) is dict and any(child is obj for child in referents_of(holder)) for holder in holders
+    )
 
 
 class _Left:

@@ -2,9 +2,10 @@
 
 The test is run again a few times with allocations traced and the heap frozen, so that what
 the runs left behind is known by identity (``survivors``); the allocation sites are cut to the
-user's frames (``sites``); the holders are searched in the thawed heap (``holders``); memory
-that no Python object accounts for is measured apart (``native``); and what to do follows from
-all of it (``advice``). The result is text and numbers: it keeps no object of the test's alive.
+user's frames (``sites``); what others of them lead to is left out (``heads``), and the holders
+of the rest are searched in the thawed heap (``group_holders``, ``holders``); memory that no
+Python object accounts for is measured apart (``native``); and what to do follows from all of
+it (``advice``). The result is text and numbers: it keeps no object of the test's alive.
 
 Trouble on the way yields fewer facts, never an exception.
 """
@@ -14,30 +15,34 @@ from __future__ import annotations
 import re
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding
-from pytest_memalert.attribution.bounds import bounded_holder, kept_small
 from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
+from pytest_memalert.attribution.group_holders import (
+    holders_of,
+    is_in_full_cache,
+    is_users,
+    is_weak,
+    owner_of,
+    unheld_parts,
+)
+from pytest_memalert.attribution.heads import heads_of
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
 from pytest_memalert.attribution.objects import (
     base_names,
     is_kind,
-    referents_of,
     type_module,
     type_name,
 )
 from pytest_memalert.attribution.packages import (
     compiled_package_of_file,
     is_stdlib,
-    origin_of_name,
     package_of_extension,
     package_of_file,
     package_of_module,
@@ -49,6 +54,9 @@ from pytest_memalert.units import format_size
 
 __all__ = ["Explanation", "explain"]
 
+#: So often is the test run, traced: growth must show more than once.
+_RUNS = 4
+
 #: Kinds of survivors that are told; a leak of more is still told by those at its head.
 _SHOWN_SURVIVORS = 12
 
@@ -58,10 +66,6 @@ _SHOWN_CALLERS = 4
 
 #: The share of runs in which survivors must have grown in number to be the whole story.
 _SURE = 0.6
-
-#: Survivors of each kind from which the search starts, at most: any of them may be the one that a root holds.
-_TARGETS_PER_KIND = 3
-_MOST_TARGETS = 60
 
 #: Kinds whose holders are searched. More survive where a test loads modules anew in each run.
 _MOST_HEADS = 20
@@ -74,31 +78,8 @@ _LEAST_NATIVE_BYTES = 16
 #: A number at the end of a name: "argmap_read_17", "<argmap> compilation 21".
 _COUNTER = re.compile(r"(?<=[_ ])\d+\b")
 
-#: What comes along with the real survivors, as weak references do: told, but not the reason for anything.
-_MINOR = frozenset(
-    (
-        "_thread.lock",
-        "_thread.RLock",
-        "method",
-        "cell",
-        "builtin_function_or_method",
-        "functools._lru_list_elem",
-    )
-)
-
-#: The kinds of roots, those that a reader can do most about first.
-_ROOTS = ("module", "class", "fixture", "context", "thread", "function", "frame", "pytest", "object", "none")
-
 # What is so much larger than the rest is what leaks, whoever holds it.
 _MUCH_MORE = 8
-_WEAK_CONTAINERS = frozenset(
-    ("_weakrefset.WeakSet", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary")
-)
-
-#: What holds together what a reader would name.
-_PLUMBING = frozenset(
-    ("dict", "list", "tuple", "set", "cell", "function", "method", "builtin_function_or_method")
-)
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -134,26 +115,21 @@ class Explanation:
 
 
 def explain(
-    run: Callable[[], str | None],
-    *,
-    runs: int = 4,
-    search_limit_s: float = 1.5,
-    lost: Collection[str] = (),
-    root: Path | None = None,
+    run: Callable[[], str | None], *, lost: Collection[str] = (), root: Path | None = None
 ) -> Explanation:
     """Return what each call of ``run`` leaves behind, and why.
 
     ``run`` runs the test once and returns None, or the reason why this run is no evidence.
-    It is called ``runs`` times (at least 3), traced; where no object is found, ``runs`` + 3
-    times more. ``search_limit_s`` bounds the search for holders. ``lost`` has the signals that are
-    known to grow, for the advice. The signature names files from ``root``, else from the current directory.
+    It is called a few times, traced, and where no object is found, a few times more. ``lost`` has the signals
+    that are known to grow, for the advice. The signature names files from ``root``, else from the current
+    directory.
 
     Do not call it while tracemalloc traces for another purpose: it then has only the frames
     that tracing was started with.
     """
     try:
         descriptors = open_descriptors()
-        explanation = _explain(run, max(runs, 3), search_limit_s, lost, root)
+        explanation = _explain(run, lost, root)
         return _with_system_advice(explanation, lost, open_descriptors() - descriptors)
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
@@ -175,25 +151,19 @@ def _with_system_advice(
     return replace(explanation, recommendations=(*advised, *known), signature=signature)
 
 
-def _explain(
-    run: Callable[[], str | None],
-    runs: int,
-    search_limit_s: float,
-    lost: Collection[str],
-    root: Path | None,
-) -> Explanation:
-    seen = watch(run, runs=runs)
+def _explain(run: Callable[[], str | None], lost: Collection[str], root: Path | None) -> Explanation:
+    seen = watch(run, runs=_RUNS)
     if seen.reason is not None and seen.runs < 2:
         # Some tests look at the collector themselves, and fail while the heap is frozen.
         reason = seen.reason
-        seen = watch(run, runs=runs, freezing=False)
+        seen = watch(run, runs=_RUNS, freezing=False)
         if seen.runs < 2:
             return Explanation(reason=seen.reason or reason, runs=seen.runs)
-    explanation = _from_objects(seen, search_limit_s, root)
+    explanation = _from_objects(seen, root)
     del seen
     if explanation.confidence >= _SURE or explanation.framework:
         return explanation
-    growth = measure_native_growth(run, runs=runs)
+    growth = measure_native_growth(run, runs=_RUNS)
     found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
@@ -203,25 +173,25 @@ def _explain(
 # --------------------------------------------------------------- Python objects
 
 
-def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Explanation:
+def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     """Return the explanation by what survived; empty where no object did."""
     groups = seen.groups
-    heads = _heads(groups)[:_MOST_HEADS]
-    holders = _holders(seen, heads, search_limit_s)
+    heads = heads_of(groups)[:_MOST_HEADS]
+    holders = holders_of(seen, heads)
     new = {id(obj) for group in groups for obj in group.objects}
     found = {id(group): holder for group, holder in zip(heads, holders, strict=True)}
-    framework = [group for group in groups if group.framework and not _is_users(found.get(id(group)))]
+    framework = [group for group in groups if group.framework and not is_users(found.get(id(group)))]
     users = [group for group in groups if group not in framework]
     # What a full cache has taken in, it has let go of as much for.
-    users = [group for group in users if not _is_in_full_cache(found.get(id(group)))] or users
-    weak = {id(group) for group in groups if _is_weak(group, found.get(id(group)))}
+    users = [group for group in users if not is_in_full_cache(found.get(id(group)))] or users
+    weak = {id(group) for group in groups if is_weak(group, found.get(id(group)))}
     weak_bytes = sum(group.size_bytes for group in heads if id(group) in weak)
     if weak_bytes > _MUCH_MORE * sum(group.size_bytes for group in heads if id(group) not in weak):
         weak = set()  # a value of a WeakKeyDictionary that refers to its key is held by it for ever
     users.sort(key=lambda group: (id(group) in weak, group not in heads, -group.size_bytes))
     named = users[:_NAMED_GROUPS]
-    paths = {id(group): found.get(id(group)) or _owner(group, heads, found, new) for group in named}
-    for part in _unheld_parts(named, paths):
+    paths = {id(group): found.get(id(group)) or owner_of(group, heads, found, new) for group in named}
+    for part in unheld_parts(named, paths):
         paths[id(part)] = None
         users.remove(part)
     survivors = _survivors(named, paths)[:_SHOWN_SURVIVORS]
@@ -245,172 +215,6 @@ def _from_objects(seen: Watch, search_limit_s: float, root: Path | None) -> Expl
         runs=seen.runs,
         reason=seen.reason,
     )
-
-
-def _unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> list[Group]:
-    """Return what only seems unheld, being part of what is held.
-
-    It was made in the same line, or as often by the same calls; or it is a tuple or the like of which nothing
-    is known, beside what is held. A stream doesn't tell the collector of its decoder, nor an exception of its
-    arguments: that is no missing decref.
-    """
-    held: set[object] = set()
-    unheld, has_held = [], False
-    for group in groups:
-        holder = paths[id(group)]
-        if holder is None:
-            continue
-        if holder.root == "none":
-            unheld.append(group)
-        else:
-            has_held = True
-            held |= {group.frames[0], (group.frames[1:], group.per_run)} if group.frames else set()
-    return [
-        group
-        for group in unheld
-        if (group.frames[:1] and group.frames[0] in held)
-        or (group.frames[1:] and (group.frames[1:], group.per_run) in held)
-        or (has_held and not group.frames and group.type in _PLUMBING)
-    ]
-
-
-def _heads(groups: list[Group]) -> list[Group]:
-    """Return the groups that no other survivor holds, and one of each cycle that nothing else holds.
-
-    Minor ones are among them only where all are minor.
-    """
-    owner_of = {id(obj): index for index, group in enumerate(groups) for obj in group.objects}
-    holds: dict[int, set[int]] = {index: set() for index in range(len(groups))}
-    held: set[int] = set()
-    for index, group in enumerate(groups):
-        for obj in group.objects[:2000]:
-            for child in referents_of(obj):
-                # The dict of an instance's attributes is part of the instance.
-                inner = referents_of(child) if type(child) is dict and id(child) not in owner_of else ()
-                for held_object in (child, *inner):
-                    other = owner_of.get(id(held_object))
-                    if other is not None and other != index:
-                        holds[index].add(other)
-                        held.add(other)
-    # A thread or a task is in cycles with its own parts: it is what a reader would name.
-    threads = {index for index, group in enumerate(groups) if _is_thread_or_task(group)}
-    indexes = range(len(groups))
-    candidates = [index for index in indexes if not _is_minor(groups[index])] or list(indexes)
-    heads = [index for index in candidates if index not in held or index in threads]
-    covered: set[int] = set()
-    pending = list(heads)
-    while True:
-        while pending:
-            index = pending.pop()
-            if index not in covered:
-                covered.add(index)
-                pending.extend(holds[index])
-        left = [index for index in candidates if index not in covered]
-        if not left:
-            found = [groups[index] for index in heads]
-            return sorted(found, key=lambda group: (-group.confidence, -group.size_bytes))
-        # A cycle: told by what a reader would name, an instance before its plumbing.
-        chosen = min(left, key=lambda index: (groups[index].type in _PLUMBING, -groups[index].size_bytes))
-        heads.append(chosen)
-        pending.append(chosen)
-
-
-def _is_minor(group: Group) -> bool:
-    return group.type in _MINOR or _is_reference(group)
-
-
-def _is_reference(group: Group) -> bool:
-    return bool(group.objects) and is_kind(group.objects[0], weakref.ReferenceType)
-
-
-def _is_in_full_cache(holder: Holder | None) -> bool:
-    return holder is not None and holder.lru_cache_full
-
-
-def _is_weak(group: Group, holder: Holder | None) -> bool:
-    """Return whether a group consists of weak references, or is held by a container of such."""
-    return _is_reference(group) or bool(holder is not None and _WEAK_CONTAINERS.intersection(holder.types))
-
-
-def _is_thread_or_task(group: Group) -> bool:
-    if not group.objects:
-        return False
-    return is_kind(group.objects[0], threading.Thread) or group.type in advice.TASKS
-
-
-def _holders(seen: Watch, heads: list[Group], limit_s: float) -> list[Holder | None]:
-    """Return the holder of each head, unbounded ones preferred."""
-    ours = {id(seen), id(seen.groups), id(seen.new), id(seen.grown), id(heads)}
-    ours.update(id(pair) for pair in seen.grown)
-    for group in (*seen.groups, *seen.hidden):
-        ours.update((id(group), id(group.objects)))
-    search = HolderSearch(
-        survivors={id(obj) for group in seen.groups for obj in group.objects},
-        ours=ours,
-        grown=seen.grown,
-        limit_s=limit_s,
-    )
-    holders: list[Holder | None] = [None] * len(heads)
-    chunk = max(_MOST_TARGETS // _TARGETS_PER_KIND, 1)
-    for start in range(0, len(heads), chunk):
-        part = heads[start : start + chunk]
-        targets: list[object] = []
-        origins: list[int] = []
-        for offset, group in enumerate(part):
-            # What the collector doesn't track has no visible referrer: its container is known instead.
-            for obj in _some(group) if group.container is None else ():
-                targets.append(obj)
-                origins.append(start + offset)
-            if group.container is not None:
-                targets.append(group.container)
-                origins.append(start + offset)
-        for index, holder in zip(origins, search.find(targets), strict=True):
-            current = holders[index]
-            if holder is not None and (current is None or _rank(holder) < _rank(current)):
-                holders[index] = holder
-        targets.clear()
-    for index, holder in enumerate(holders):
-        container = heads[index].container
-        if holder is not None and container is not None:
-            bounded = holder.bounded or bounded_holder(container) or kept_small(container, surely=True)
-            holders[index] = replace(holder, bounded=bounded)
-        elif holder is not None and holder.bounded is not None:
-            other = search.find([heads[index].objects[0]], without=frozenset(holder.bounded_by))[0]
-            if other is not None and other.bounded is None and other.root not in ("none", "object"):
-                holders[index] = other
-    return holders
-
-
-def _some(group: Group) -> list[object]:
-    """Return a few objects of a group: oldest, middle, newest.
-
-    The newest is what the head of a linked list holds; the oldest is surely no last result.
-    """
-    last = len(group.objects) - 1
-    return [group.objects[index] for index in sorted({0, last // 2, last})]
-
-
-def _rank(holder: Holder) -> tuple[int, int]:
-    return _ROOTS.index(holder.root), len(holder.hops)
-
-
-def _owner(group: Group, heads: list[Group], found: dict[int, Holder | None], new: set[int]) -> Holder | None:
-    """Return the holder of the head that leads to a group, the first found."""
-    wanted = {id(obj) for obj in group.objects}
-    if group.container is not None:
-        return None
-    for head in heads:
-        pending = _some(head)
-        visited: set[int] = set()
-        while pending and len(visited) < 5000:
-            current = pending.pop()
-            if id(current) in wanted:
-                return found.get(id(head))
-            if id(current) in visited or is_kind(current, (type, ModuleType)):
-                continue
-            visited.add(id(current))
-            pending.extend(child for child in referents_of(current) if id(child) in new)
-    return None
 
 
 def _without_objects(
@@ -554,14 +358,3 @@ def _is_over(obj: object) -> bool:
         return not threading.Thread.is_alive(obj)  # type: ignore[arg-type]
     asyncio = sys.modules.get("_asyncio")
     return asyncio is not None and is_kind(obj, asyncio.Future) and asyncio.Future.done(obj)
-
-
-def _is_users(holder: Holder | None) -> bool:
-    """Return whether a variable of the user's own holds something: then it is theirs, whoever made it.
-
-    Not so by way of an object of pytest's or a plugin's, which the variable merely refers to.
-    """
-    if holder is None or holder.root not in ("module", "class"):
-        return False
-    between = map(origin_of_name, holder.types[:-1])
-    return origin_of_name(holder.root_name) == "user" and "framework" not in between

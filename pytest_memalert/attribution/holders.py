@@ -69,6 +69,8 @@ RootKind = Literal[
 #: thousands of referrers is a shared object, which explains nothing.
 _WIDTH = 64
 _DEPTH = 14
+#: How long the search of one leak may take.
+_LIMIT_S = 1.5
 _SHOWN_HOPS = 10
 #: The names per run from which a module or class is told to get new ones: not those of one import.
 _STEADY = 0.5
@@ -134,12 +136,11 @@ class HolderSearch:
         survivors: set[int],
         ours: set[int],
         grown: Sequence[tuple[object, float]] = (),
-        limit_s: float = 1.5,
     ) -> None:
         self._survivors = survivors
         self._growth = {id(obj): per_run for obj, per_run in grown}
         self._kept_small: dict[int, str | None] = {}
-        self._watch, self._limit_s = Stopwatch(), limit_s
+        self._watch = Stopwatch()
         self._modules = module_roots()
         self._threads = {id(thread) for thread in threading.enumerate()}
         self._locals: dict[int, tuple[str | None, str]] | None = None
@@ -187,7 +188,7 @@ class HolderSearch:
                     roots[node] = root
                     resolved |= leads[node]
             frontier = [node for node in frontier if node not in roots and leads[node] & ~resolved]
-            if not frontier or self._watch.worked_s() > self._limit_s:
+            if not frontier or self._watch.worked_s() > _LIMIT_S:
                 break
             frontier = self._expand(frontier[:_WIDTH], leads, ends, without)
         found = enumerate(map(id, targets))

@@ -102,7 +102,6 @@ class LeakCheck:
             item,
             limits,
             self._policy(asked_for=asked_for, pursuing=pursuing, looking=looking),
-            first_run_s=first_run_s,
             budget_s=budget_s,
         )
         # Beside other programs a re-run takes longer, and costs no more.
@@ -122,7 +121,6 @@ class LeakCheck:
         limits: MarkerLimits,
         policy: Policy,
         *,
-        first_run_s: float,
         budget_s: float | None,
     ) -> tuple[LeakAnalysis, int]:
         from pytest_memalert.finding import investigate
@@ -135,10 +133,10 @@ class LeakCheck:
 
             analysis = investigate(
                 run,
-                warmups=limits.warmups,
+                # The test has already run once.
+                warmups=limits.warmups or 0,
                 runs=limits.runs,
                 budget_s=budget_s,
-                first_run_s=first_run_s,
                 policy=policy,
                 explained=self._explained,
                 root=item.config.rootpath,

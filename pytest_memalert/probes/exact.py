@@ -8,8 +8,8 @@ import sys
 import sysconfig
 import tracemalloc
 from array import array
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import sleep
 
 from pytest_memalert.clock import elapsed_s
@@ -17,10 +17,8 @@ from pytest_memalert.collector import can_freeze, clear_caches, collect, freeze,
 from pytest_memalert.probes.memory import open_heap_reader
 from pytest_memalert.probes.procfs import STATM
 
-__all__ = ["SIGNALS", "ExactReader", "live_traces", "refusal"]
+__all__ = ["ExactReader", "live_traces", "refusal"]
 
-#: The order of the values in a row.
-SIGNALS = ("blocks", "heap", "resident", "mapped", "descriptors", "threads")
 _NAN = float("nan")
 # Kept from import on: tests that patch these modules change nothing here.
 _listdir, _sleep = os.listdir, sleep
@@ -86,6 +84,15 @@ class ExactReader:
         if self.freezing:
             thaw()
 
+    @contextmanager
+    def thawed(self) -> Iterator[None]:
+        """Give back what was set aside, for a while."""
+        self.thaw()
+        try:
+            yield
+        finally:
+            self.freeze()
+
     def settle(self) -> None:
         """Collect what died and empty the interpreter's caches."""
         # A finalizer may bring things back to life, or release others.
@@ -97,8 +104,8 @@ class ExactReader:
     def read(self, row: array[float], at: int, *, counts: bool = True, dear: bool = True) -> None:
         """Write a value for each of ``SIGNALS`` into ``row`` from ``at`` on; NaN where not read.
 
-        ``counts`` asks for descriptors and threads, 30 us together; ``dear`` for the heap even
-        where that costs milliseconds. Allocates nothing that stays.
+        ``SIGNALS`` are those of ``leak_readings``. ``counts`` asks for descriptors and threads, 30 us
+        together; ``dear`` for the heap even where that costs milliseconds. Allocates nothing that stays.
         """
         row[at] = sys.getallocatedblocks()
         heap = None if self._heap is None or (self._heap_is_dear and not dear) else self._heap()

@@ -1,0 +1,146 @@
+"""What holds each group of survivors: of the holders of its objects, the one that a reader can do most about.
+
+Those of single objects are searched in ``holders``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import ModuleType
+
+from pytest_memalert.attribution.bounds import bounded_holder, kept_small
+from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
+from pytest_memalert.attribution.holders import Holder, HolderSearch
+from pytest_memalert.attribution.objects import is_kind, referents_of
+from pytest_memalert.attribution.packages import origin_of_name
+from pytest_memalert.attribution.survivors import Group, Watch
+
+__all__ = ["holders_of", "is_in_full_cache", "is_users", "is_weak", "owner_of", "unheld_parts"]
+
+#: The kinds of roots, those that a reader can do most about first.
+_ROOTS = ("module", "class", "fixture", "context", "thread", "function", "frame", "pytest", "object", "none")
+
+_WEAK_CONTAINERS = frozenset(
+    ("_weakrefset.WeakSet", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary")
+)
+
+
+def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
+    """Return the holder of each head, unbounded ones preferred."""
+    ours = {id(seen), id(seen.groups), id(seen.new), id(seen.grown), id(heads)}
+    ours.update(id(pair) for pair in seen.grown)
+    for group in (*seen.groups, *seen.hidden):
+        ours.update((id(group), id(group.objects)))
+    search = HolderSearch(
+        survivors={id(obj) for group in seen.groups for obj in group.objects},
+        ours=ours,
+        grown=seen.grown,
+    )
+    holders: list[Holder | None] = [None] * len(heads)
+    targets: list[object] = []
+    origins: list[int] = []
+    for index, group in enumerate(heads):
+        # What the collector doesn't track has no visible referrer: its container is known instead.
+        targets += _some(group) if group.container is None else [group.container]
+        origins += [index] * (len(targets) - len(origins))
+    for index, found in zip(origins, search.find(targets), strict=True):
+        current = holders[index]
+        if found is not None and (current is None or _rank(found) < _rank(current)):
+            holders[index] = found
+    targets.clear()
+    for index, holder in enumerate(holders):
+        container = heads[index].container
+        if holder is not None and container is not None:
+            bounded = holder.bounded or bounded_holder(container) or kept_small(container, surely=True)
+            holders[index] = replace(holder, bounded=bounded)
+        elif holder is not None and holder.bounded is not None:
+            other = search.find([heads[index].objects[0]], without=frozenset(holder.bounded_by))[0]
+            if other is not None and other.bounded is None and other.root not in ("none", "object"):
+                holders[index] = other
+    return holders
+
+
+def _some(group: Group) -> list[object]:
+    """Return a few objects of a group, from which its holder is searched: oldest, middle, newest.
+
+    Any of them may be the one that a root holds. The newest is what the head of a linked list holds; the
+    oldest is surely no last result.
+    """
+    last = len(group.objects) - 1
+    return [group.objects[index] for index in sorted({0, last // 2, last})]
+
+
+def _rank(holder: Holder) -> tuple[int, int]:
+    return _ROOTS.index(holder.root), len(holder.hops)
+
+
+def owner_of(
+    group: Group, heads: list[Group], found: dict[int, Holder | None], new: set[int]
+) -> Holder | None:
+    """Return the holder of the head that leads to a group, the first found."""
+    wanted = {id(obj) for obj in group.objects}
+    if group.container is not None:
+        return None
+    for head in heads:
+        pending = _some(head)
+        visited: set[int] = set()
+        while pending and len(visited) < 5000:
+            current = pending.pop()
+            if id(current) in wanted:
+                return found.get(id(head))
+            if id(current) in visited or is_kind(current, (type, ModuleType)):
+                continue
+            visited.add(id(current))
+            pending.extend(child for child in referents_of(current) if id(child) in new)
+    return None
+
+
+def unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> list[Group]:
+    """Return what only seems unheld, being part of what is held.
+
+    It was made in the same line, or as often by the same calls; or it is a tuple or the like of which nothing
+    is known, beside what is held. A stream doesn't tell the collector of its decoder, nor an exception of its
+    arguments: that is no missing decref.
+    """
+    held: set[object] = set()
+    unheld, has_held = [], False
+    for group in groups:
+        holder = paths[id(group)]
+        if holder is None:
+            continue
+        if holder.root == "none":
+            unheld.append(group)
+        else:
+            has_held = True
+            held |= {group.frames[0], (group.frames[1:], group.per_run)} if group.frames else set()
+    return [
+        group
+        for group in unheld
+        if (group.frames[:1] and group.frames[0] in held)
+        or (group.frames[1:] and (group.frames[1:], group.per_run) in held)
+        or (has_held and not group.frames and group.type in PLUMBING)
+    ]
+
+
+def is_in_full_cache(holder: Holder | None) -> bool:
+    """Return whether an lru_cache holds something that lets go of as much as it takes in."""
+    return holder is not None and holder.lru_cache_full
+
+
+def is_weak(group: Group, holder: Holder | None) -> bool:
+    """Return whether a group consists of weak references, or is held by a container of such."""
+    return consists_of_references(group) or bool(
+        holder is not None and _WEAK_CONTAINERS.intersection(holder.types)
+    )
+
+
+def is_users(holder: Holder | None) -> bool:
+    """Return whether a variable of the user's own holds something: then it is theirs, whoever made it.
+
+    Not so by way of an object of pytest's or a plugin's, which the variable merely refers to.
+    """
+    if holder is None or holder.root not in ("module", "class"):
+        return False
+    between = map(origin_of_name, holder.types[:-1])
+    return origin_of_name(holder.root_name) == "user" and "framework" not in between

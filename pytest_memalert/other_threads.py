@@ -1,0 +1,79 @@
+"""What other threads do during a hunt: they end, leave as much behind, hold some for a moment."""
+
+from __future__ import annotations
+
+import sys
+from _thread import _count as count_threads
+from array import array
+from collections.abc import Mapping
+from time import sleep
+
+from pytest_memalert.clock import elapsed_s
+from pytest_memalert.hunt_rows import differences, new_levels
+from pytest_memalert.leak_readings import Signal, stands_out
+from pytest_memalert.probes.exact import ExactReader
+
+__all__ = ["OtherThreads", "read_least"]
+
+# How long threads that the runs left are given to end by themselves, as a timer's does.
+_ENDING_S, _POLL_S = 3.0, 0.02
+# How long the process is watched without a run where other threads are at work: five runs, within this.
+_SHORTEST_IDLE_S, _LONGEST_IDLE_S = 0.05, 1.0
+_IDLE_RUNS = 5
+# How often the process is read where other threads are at work, and how long they are given in between.
+_CROWDED_READINGS, _MOMENT_S = 8, 0.0005
+# What tells whether they leave things behind, too.
+_TOLD: tuple[Signal, ...] = ("blocks", "heap")
+
+
+class OtherThreads:
+    """Tell the threads that were there before the runs from those that the runs leave."""
+
+    def __init__(self) -> None:
+        self._before = frozenset(sys._current_frames())
+
+    def end_by_themselves(self) -> bool:
+        """Return whether most of the threads that the runs left end by themselves, being given time."""
+        left = sys._current_frames().keys() - self._before
+        until_s = elapsed_s() + _ENDING_S
+        while left and elapsed_s() < until_s:
+            if 2 * len(left & sys._current_frames().keys()) <= len(left):
+                return True
+            sleep(_POLL_S)
+        return False
+
+    def leave_as_much(
+        self, reader: ExactReader, seen: Mapping[Signal, float], *, runs: int, run_s: float
+    ) -> bool:
+        """Return whether others leave behind, without a run, as much as was ``seen`` in so many ``runs``."""
+        if len(self._before) == 1:
+            return False
+        idle_s = min(max(_IDLE_RUNS * run_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
+        start, end = new_levels(), new_levels()
+        reader.settle()
+        reader.read(start, 0)
+        sleep(idle_s)
+        reader.settle()
+        reader.read(end, 0)
+        meanwhile = differences(start, end)
+        as_much = {name: seen.get(name, 0.0) / max(1, runs) / max(run_s, 1e-9) * idle_s for name in _TOLD}
+        return any(
+            stands_out(name, as_much[name]) and meanwhile.get(name, 0.0) >= as_much[name] / 2
+            for name in _TOLD
+        )
+
+
+def read_least(reader: ExactReader) -> array[float]:
+    """Return the levels now; where other threads are at work, the least of several readings.
+
+    What they hold for a moment would else count as what the runs left.
+    """
+    levels = new_levels()
+    reader.read(levels, 0)
+    if count_threads():
+        again = array("d", levels)
+        for _ in range(_CROWDED_READINGS):
+            sleep(_MOMENT_S)
+            reader.read(again, 0)
+            levels = array("d", map(min, levels, again))
+    return levels
