@@ -87,7 +87,6 @@ class LeakCheck:
         reason = can_rerun(item)
         if reason:
             return LeakAnalysis(status="unclear", reason=reason), 0
-        first_run_s = values["duration_s"]
         asked_for = self.is_asked_for(item.nodeid, limits)
         if not asked_for and budget_s is None:
             reason = self.purses.why_unchecked(values)
