@@ -282,7 +282,7 @@ KEPT_SMALL = {
             KEPT[key] = [key]
             shrink(KEPT, 300)
         """,
-        Eviction(function="kept.put", by="length", limit=None),
+        Eviction(function="kept.put", by="length", limit=300),
     ),
     "another method is given it": (
         """
@@ -300,6 +300,52 @@ KEPT_SMALL = {
         KEPT = STORE.kept
         """,
         Eviction(function="kept.put", by="length", limit=90),
+    ),
+    "it is given by its name": (
+        """
+        KEPT, MOST = {}, 80
+        def shrink(*, most, store):
+            while len(store) > most:
+                store.popitem()
+        def put(key):
+            KEPT[key] = [key]
+            shrink(store=KEPT, most=MOST)
+        """,
+        Eviction(function="kept.put", by="length", limit=80),
+    ),
+    "there is no limit today, by length": (
+        """
+        class Store:
+            def __init__(self, most=None):
+                self.__most, self.kept = most, {}
+            def put(self, key):
+                self.kept[key] = [key]
+                if self.__most is not None and len(self.kept) > self.__most:
+                    self.kept.popitem()
+        STORE = Store()
+        put = STORE.put
+        KEPT = STORE.kept
+        """,
+        Eviction(function="kept.put", by=None, limit=None),
+    ),
+    "there is no limit today, by size or age": (
+        """
+        import math, time
+        class Store:
+            def __init__(self, most=math.inf, age=None):
+                self.most, self.age, self.kept, self.size = most, age, {}, 0
+            def put(self, key):
+                self.kept[key] = time.time()
+                while self.size > self.most:
+                    self.kept.popitem()
+                for key, at in list(self.kept.items()):
+                    if self.age and at + 60 < self.age:
+                        del self.kept[key]
+        STORE = Store()
+        put = STORE.put
+        KEPT = STORE.kept
+        """,
+        Eviction(function="kept.put", by=None, limit=None),
     ),
     "all goes once it is too large": (
         """
@@ -509,7 +555,8 @@ def test_the_bound_is_told_until_it_is_passed(load: Load) -> None:
     [
         ("what is old goes", "kept.put removes from it by age", True),
         ("by the sizes of what it has", "kept.put removes from it by size", True),
-        ("by a bound that isn't known", "kept.put removes from it by length", True),
+        ("by a bound that isn't known", "kept.put removes from it by length", False),
+        ("there is no limit today, by size or age", "kept.put removes from it, too", False),
         ("one of the same name is replaced", "kept.put removes from it, too", False),
         ("one that is too old is replaced", "kept.put removes from it, too", False),
     ],

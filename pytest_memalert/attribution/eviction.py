@@ -45,6 +45,9 @@ _ORDERED = frozenset(
     {"heappop", "heappush", "heappushpop", "heapreplace", "insort", "insort_left", "insort_right"}
 )
 _CLOCKS = frozenset({"monotonic", "monotonic_ns", "now", "perf_counter", "time", "time_ns", "utcnow"})
+# No test reaches so many, nor so many bytes: ``sys.maxsize``, infinity.
+_ENDLESS = float(2**62)
+_UNKNOWN = object()
 _PLAIN = (*CONTAINERS, OrderedDict, defaultdict)
 
 
@@ -129,7 +132,12 @@ def _places_in_class(kind: type, name: str, values: Mapping[str, object]) -> Ite
             mangled = f"_{class_name.lstrip('_')}__"
             plain = name[len(mangled) - 2 :] if name.startswith(mangled) else name
             names = module_dict(module)
-            yield _Place(name=plain, module=names, class_name=class_name, values={**names, **values})
+            # What is private is written without the class.
+            private = {
+                key[len(mangled) - 2 :]: each for key, each in values.items() if key.startswith(mangled)
+            }
+            known = {**names, **values, **private}
+            yield _Place(name=plain, module=names, class_name=class_name, values=known)
 
 
 def _places_in_closures(cell: CellType) -> Iterator[_Place]:
@@ -166,7 +174,7 @@ def _read(place: _Place) -> Eviction | None:
     for scope in [tree] if place.class_name is None else _classes(tree, place.class_name):
         for node in ast.walk(scope):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                functions[node.name] = _Habits(node, place.name)
+                functions[node.name] = _Habits(node, place.name, place.values)
     module = place.module.get("__name__")
     for habits in reversed(functions.values()):
         # What one test adds and removes is none of another's.
@@ -176,12 +184,12 @@ def _read(place: _Place) -> Eviction | None:
         more = {name for each in called for name in each.calls} - {each.name for each in called}
         together = [*called, *(functions[name] for name in sorted(more & functions.keys()))]
         together += [
-            _Habits(functions[name].function, parameter)
+            given
             for each in called
-            for name, position in sorted(each.passed)
-            if name in functions and (parameter := functions[name].parameter(position)) is not None
+            for call in each.passed
+            if (given := each.given(call, functions.get(_last_name(call.func) or ""))) is not None
         ]
-        found = _judge(together, place.values)
+        found = _judge(together)
         if found is not None:
             by, limit = found
             if by is None and is_stdlib(str(module)):
@@ -190,15 +198,15 @@ def _read(place: _Place) -> Eviction | None:
     return None
 
 
-def _judge(functions: list[_Habits], values: Mapping[str, object]) -> tuple[str | None, int | None] | None:
+def _judge(functions: list[_Habits]) -> tuple[str | None, int | None] | None:
     """Return what a function bounds a container by, together with those it calls."""
     removes = any(each.removes for each in functions)
     for each in functions:
         if each.trims is not None:
-            return "length", _value(each.trims, values)
+            return "length", each.length(each.trims)
         for expression in each.limits if removes or each.guards else ():
-            limit = _value(expression, values)
-            if limit is None or limit > 1:
+            limit = each.length(expression)
+            if limit is None or 1 < limit < _ENDLESS:
                 return "length", limit
     if any(each.removes_beyond for each in functions):
         return "age" if any(each.has_clock for each in functions) else "size", None
@@ -210,18 +218,21 @@ class _Habits(ast.NodeVisitor):
 
     It ``adds`` to it, ``removes`` from it, ``trims`` it to a length, compares its length with ``limits``, and
     with such a comparison ``guards`` an addition. It ``removes_beyond`` some limit where it removes all for
-    which a comparison of anything else holds.
+    which a comparison of anything else holds. ``values`` are those that names have there.
     """
 
-    def __init__(self, function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> None:
-        self.function = function
+    def __init__(
+        self, function: ast.FunctionDef | ast.AsyncFunctionDef, name: str, values: Mapping[str, object]
+    ) -> None:
         self.name = function.name
         self.calls: set[str] = set()
-        #: The functions that are called with it, and as which of their arguments.
-        self.passed: set[tuple[str, int]] = set()
+        #: The calls that are given it.
+        self.passed: list[ast.Call] = []
         self.limits: list[ast.expr] = []
         self.adds = self.removes = self.guards = self.removes_beyond = self.has_clock = False
         self.trims: ast.expr | None = None
+        self._function = function
+        self._values = values
         self._container = name
         self._aliases: set[str] = set()
         self._lengths: set[str] = set()
@@ -230,10 +241,33 @@ class _Habits(ast.NodeVisitor):
         for statement in function.body:
             self.visit(statement)
 
-    def parameter(self, position: int) -> str | None:
-        """Return the name of a parameter; None where there are fewer."""
-        parameters = [*self.function.args.posonlyargs, *self.function.args.args]
-        return parameters[position].arg if position < len(parameters) else None
+    def limit(self, expression: ast.expr) -> float | None:
+        """Return the limit that an expression is: None where it isn't known, endless where there is none."""
+        value: object = _UNKNOWN
+        if isinstance(expression, ast.Constant):
+            value = expression.value
+        elif (name := _last_name(expression)) is not None:
+            value = self._values.get(name, _UNKNOWN)
+        if value is None:
+            return _ENDLESS
+        return value if type(value) is int or type(value) is float else None
+
+    def length(self, expression: ast.expr) -> int | None:
+        """Return the same of a length, as a whole number."""
+        limit = self.limit(expression)
+        return None if limit is None else int(min(limit, _ENDLESS))
+
+    def given(self, call: ast.Call, called: _Habits | None) -> _Habits | None:
+        """Return what a function does with the container that a call of this one gives it."""
+        if called is None:
+            return None
+        parameters = [each.arg for each in (*called._function.args.posonlyargs, *called._function.args.args)]
+        # Of a method the first parameter is the instance.
+        arguments = dict(zip(parameters[isinstance(call.func, ast.Attribute) :], call.args, strict=False))
+        arguments.update((each.arg, each.value) for each in call.keywords if each.arg is not None)
+        name = next((name for name, value in arguments.items() if self._is(value)), None)
+        known = {name: limit for name, value in arguments.items() if (limit := self.limit(value)) is not None}
+        return None if name is None else _Habits(called._function, name, {**self._values, **known})
 
     def visit_Global(self, node: ast.Global) -> None:
         self._outer.update(node.names)
@@ -254,9 +288,9 @@ class _Habits(ast.NodeVisitor):
                 self._remove()
         elif called is not None:
             self.calls.add(called)
-            # Of a method the first parameter is the instance.
-            first = int(isinstance(node.func, ast.Attribute))
-            self.passed.update((called, at + first) for at, each in enumerate(node.args) if self._is(each))
+            arguments = (*node.args, *(each.value for each in node.keywords))
+            if any(self._is(each) for each in arguments):
+                self.passed.append(node)
         self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:
@@ -278,12 +312,22 @@ class _Habits(ast.NodeVisitor):
     @contextmanager
     def _inside(self, *, limit: ast.expr, loop: bool = False) -> Iterator[None]:
         """Note that what is visited depends on an expression, which may compare one thing with another."""
-        is_limit = _compares_sizes(limit)
+        is_limit = self._compares_sizes(limit)
         self._loops += loop
         self._limited += is_limit
         yield
         self._loops -= loop
         self._limited -= is_limit
+
+    def _compares_sizes(self, expression: ast.expr) -> bool:
+        """Return whether an expression asks which of two is more: the later, or the larger."""
+        compared = [each for each in ast.walk(expression) if isinstance(each, ast.Compare)]
+        return any(
+            isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE)
+            for each in compared
+            if not any((self.limit(side) or 0) >= _ENDLESS for side in (each.left, *each.comparators))
+            for op in each.ops
+        )
 
     def _remove(self, *, all_of_them: bool = False, limited: bool = False) -> None:
         self.removes = True
@@ -323,14 +367,14 @@ class _Habits(ast.NodeVisitor):
         if isinstance(target, ast.Subscript) and self._is(target.value):
             self.adds |= not isinstance(target.slice, ast.Slice)
             if isinstance(target.slice, ast.Slice):
-                self._remove(all_of_them=True, limited=_compares_sizes(value))
+                self._remove(all_of_them=True, limited=self._compares_sizes(value))
         elif self._is(value):
             if isinstance(target, ast.Name):
                 self._aliases.add(target.id)
         elif self._is(target) and (isinstance(target, ast.Attribute) or _last_name(target) in self._outer):
             # A new one is begun, or the end of the old one is kept.
             if self.name != "__init__":
-                self._remove(all_of_them=True, limited=_compares_sizes(value))
+                self._remove(all_of_them=True, limited=self._compares_sizes(value))
             if isinstance(value, ast.Subscript) and self._is(value.value):
                 part = value.slice
                 if isinstance(part, ast.Slice) and part.upper is None:
@@ -360,12 +404,6 @@ class _Habits(ast.NodeVisitor):
         return is_it and (self._container != "self" or isinstance(node, ast.Name))
 
 
-def _compares_sizes(expression: ast.expr) -> bool:
-    """Return whether an expression asks somewhere which of two is more: the later, or the larger."""
-    compared = (each.ops for each in ast.walk(expression) if isinstance(each, ast.Compare))
-    return any(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for ops in compared for op in ops)
-
-
 def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
     """Return what is assigned to what: of ``a, b = b, {}`` two pairs."""
     if not isinstance(target, ast.Tuple):
@@ -377,15 +415,6 @@ def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]
 def _negated(value: ast.expr | None) -> ast.expr | None:
     is_negative = isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub)
     return cast(ast.UnaryOp, value).operand if is_negative else None
-
-
-def _value(expression: ast.expr, values: Mapping[str, object]) -> int | None:
-    found: object = None
-    if isinstance(expression, ast.Constant):
-        found = expression.value
-    elif (name := _last_name(expression)) is not None:
-        found = values.get(name)
-    return found if type(found) is int else None
 
 
 def _last_name(node: ast.expr) -> str | None:
