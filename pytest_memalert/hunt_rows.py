@@ -16,7 +16,10 @@ __all__ = ["WIDTH", "Rows", "differences", "new_levels"]
 # A row: runs so far, time so far, duration of the run, whether a batch starts here, the signals.
 _RUNS, _ELAPSED, _DURATION, _STARTS, _FIRST = range(5)
 WIDTH = _FIRST + len(SIGNALS)
-_ROWS = 2048
+# Places up to 256 are integers that exist once for all: beyond, the place of the next row is a block. So the
+# first row lies beyond already, or one of the first batch would seem to leave that block.
+_SKIPPED = 256 // WIDTH + 1
+_ROWS = 2048 + _SKIPPED
 # A batch may take so many: there is none to begin where fewer are left.
 _ROWS_OF_BATCH = 80
 
@@ -30,12 +33,12 @@ class Rows:
 
     def __init__(self) -> None:
         self.cells = array("d", bytes(8 * WIDTH * _ROWS))
-        self._used = 0
+        self._used = _SKIPPED
 
     @property
     def is_empty(self) -> bool:
         """Return whether no batch was kept."""
-        return self._used == 0
+        return self._used == _SKIPPED
 
     @property
     def is_full(self) -> bool:
@@ -68,7 +71,7 @@ class Rows:
         readings = [Reading(runs=0, elapsed_s=0.0, levels=dict.fromkeys(SIGNALS, 0.0))]
         levels = dict.fromkeys(SIGNALS, 0.0)
         offsets = dict.fromkeys(SIGNALS, 0.0)
-        for index in range(self._used):
+        for index in range(_SKIPPED, self._used):
             row = self.cells[index * WIDTH : (index + 1) * WIDTH]
             values = dict(zip(SIGNALS, row[_FIRST:], strict=True))
             if row[_STARTS]:
@@ -89,7 +92,7 @@ class Rows:
 
     def duration_s(self) -> float | None:
         """Return what a run takes, the median of those that were read; None where there is none."""
-        rows = (index * WIDTH for index in range(self._used))
+        rows = (index * WIDTH for index in range(_SKIPPED, self._used))
         durations = [self.cells[row + _DURATION] for row in rows if not self.cells[row + _STARTS]]
         return median(durations) if durations else None
 

@@ -22,6 +22,7 @@ from typing import Protocol
 
 import pytest
 
+from pytest_memalert.hunt_rows import Rows
 from pytest_memalert.hunting import Excuse, hunt
 from pytest_memalert.leaks import Policy
 from pytest_memalert.model import LeakAnalysis
@@ -560,6 +561,13 @@ def test_hunts_share_one_descriptor() -> None:
     for _ in range(5):
         hunted(lambda: None)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_no_place_of_a_row_is_an_integer_that_others_share() -> None:
+    """The first beyond 256 was one more block, in the 24th reading of every hunt."""
+    rows = Rows()
+    assert rows.is_empty
+    assert rows.next_at > 256
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="allocates for a function that is called often")
