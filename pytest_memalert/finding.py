@@ -163,11 +163,12 @@ def investigate(
 
     def bounded(lost: Mapping[Signal, float], few_runs: bool) -> Excuse | None:
         nonlocal explanation
+        blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
         if explanation is None and few_runs:
             from pytest_memalert.attribution.bounds import filling_cache
 
             # Before the explanation, which traces: a slow run may take 25 times as long then.
-            bound = filling_cache(run, heap_bytes=lost.get("heap", 0.0), blocks=lost.get("blocks", 0.0))
+            bound = filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
             if bound is not None:
                 reason = f"what keeps most of it lets go again ({bound})"
                 return Excuse(status="unclear", reason=reason)
@@ -180,13 +181,19 @@ def investigate(
             # What is bounded below its bound today may be at a bound of another's tomorrow: not kept.
             keeps = explained is not None and not explanation.bounded
             if keeps and (left_behind := composition or compose(run)[0]):
-                blocks = lost.get("blocks", 0.0)
                 known.by_composition.setdefault(left_behind, []).append(_to_recognise(explanation, blocks))
         if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
             return Excuse(reason="what remains was made by pytest or a plugin, not by the test")
-        if explanation.bounded and _accounts_for(explanation.survivors, lost):
-            from pytest_memalert.attribution.bounds import names_limit
+        if explanation.let_go and _can_speak_for(lost):
+            return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
+        if explanation.bounded:
+            from pytest_memalert.attribution.bounds import filling_cache, names_limit
 
+            # What survivors are made of isn't among them: a list of texts is one.
+            if not _accounts_for(explanation.survivors, lost) and not (
+                _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
+            ):
+                return None
             is_known = names_limit(explanation.bounded)
             return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded)
         return None
@@ -285,12 +292,17 @@ def _scaled(explanation: Explanation, blocks: float | None) -> tuple[Survivor, .
 
 def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -> bool:
     """Return whether these survivors are most of what each run leaves, and can speak for it."""
-    if not lost.keys() & {"blocks", "heap"} or lost.keys() & {"descriptors", "threads"}:
+    if not _can_speak_for(lost):
         return False
     count = sum(survivor.count for survivor in survivors)
     size_bytes = sum(survivor.size_bytes for survivor in survivors)
     enough = _MOST * lost.get("blocks", 0.0) / _BLOCKS_PER_OBJECT
     return count >= enough and size_bytes >= _MOST * lost.get("heap", 0.0)
+
+
+def _can_speak_for(lost: Mapping[Signal, float]) -> bool:
+    """Return whether Python objects can account for what is lost: memory alone."""
+    return bool(lost.keys() & {"blocks", "heap"}) and not lost.keys() & {"descriptors", "threads"}
 
 
 def describe_analysis(analysis: LeakAnalysis, name: str) -> str:

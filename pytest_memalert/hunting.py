@@ -15,7 +15,7 @@ from typing import Literal
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
 from pytest_memalert.hunt_rows import WIDTH, Rows, differences
-from pytest_memalert.leak_readings import SIGNALS, Signal, rises, stands_out
+from pytest_memalert.leak_readings import SIGNALS, Reading, Signal, rises, stands_out
 from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of, traced_growth
 from pytest_memalert.leak_words import describe_growth
 from pytest_memalert.leaks import Policy, Step, next_step, surviving
@@ -24,7 +24,7 @@ from pytest_memalert.other_threads import OtherThreads, read_least
 from pytest_memalert.probes.exact import ExactReader, live_traces, refusal
 from pytest_memalert.records import record
 
-__all__ = ["Excuse", "Known", "hunt"]
+__all__ = ["Excuse", "Known", "follows_objects", "hunt"]
 
 #: Runs the operation once; returns None, or why this run is no evidence.
 Operation = Callable[[], "str | None"]
@@ -50,6 +50,9 @@ _LEFT_PER_RUN = 0.5
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
+_FOLLOWS = "resident memory follows objects that come and go over many runs"
+# A small object is some 50 bytes: of those that came and went, half must account for what is resident.
+_BLOCK_BYTES, _HALF = 48.0, 0.5
 # Whatever bypasses malloc and Python's own allocator takes whole pages.
 _PAGE_BYTES = 4096
 _TRACING_S = 1.0
@@ -221,6 +224,8 @@ class _Hunt:
         lost = self._per_run(signals)
         if _is_creep(lost, blocks=seen.get("blocks", 0.0) / max(1, runs)):
             return self._dismiss("clean", reason=_CREEPS)
+        if follows_objects(lost, self._rows.readings(), runs=runs):
+            return self._dismiss("unclear", reason=_FOLLOWS)
         with self._reader.thawed():
             excuse = None if bounded is None else bounded(lost, self._runs < self._policy.filled_runs)
         if excuse is not None:
@@ -489,6 +494,23 @@ def _left_of(policy: Policy, *, runs: int, spent_s: float) -> Policy:
 
 def _rate_per_hour(size_bytes: float | None, duration_s: float | None) -> float | None:
     return None if not duration_s or size_bytes is None else size_bytes / duration_s * 3600
+
+
+def follows_objects(lost: Mapping[Signal, float], readings: Sequence[Reading], *, runs: int) -> bool:
+    """Return whether resident memory alone grows, and objects that are let go of now and then explain it.
+
+    ``lost`` is what each of so many ``runs`` adds. Two generations of a cache that take turns have doubled
+    what they hold by the time that blocks fall for the first time; what was resident stays.
+    """
+    if not {*lost} <= {"resident", "mapped"}:
+        return False
+    swing_bytes = 0.0
+    weights: dict[Signal, float] = {"blocks": _BLOCK_BYTES, "heap": 1.0}
+    for signal, weight in weights.items():
+        levels = [reading.levels[signal] for reading in readings if signal in reading.levels]
+        if levels and levels[-1] < max(levels):
+            swing_bytes += weight * (max(levels) - min(levels))
+    return swing_bytes >= _HALF * max(lost.values()) * runs
 
 
 def _is_creep(lost: Mapping[Signal, float], *, blocks: float) -> bool:

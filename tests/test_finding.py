@@ -8,10 +8,12 @@ import ctypes
 import gc
 import itertools
 import os
+import re
 import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +237,16 @@ class Sized:
             self.used -= len(self.entries.pop(next(iter(self.entries))))
 
 
+class Uncounted(Sized):
+    """The same, but for a mistake: it counts what it replaces."""
+
+    def put(self, number: int, value: bytes) -> None:
+        self.used += len(self.entries.pop(number, b""))
+        self.entries[number] = value
+        while self.used > self.limit:
+            self.used -= len(self.entries.pop(next(iter(self.entries))))
+
+
 class Replacing:
     def __init__(self) -> None:
         self.entries: dict[int, bytes] = {}
@@ -254,6 +266,35 @@ def test_a_store_that_lets_go_beyond_a_size_is_not_accused_while_it_fills() -> N
     assert analysis.reason is not None
     assert analysis.reason.endswith("put removes from it by size")
     assert analysis.runs >= 300
+
+
+def test_a_store_whose_size_is_never_counted_is_not_bounded_by_it() -> None:
+    numbers = itertools.count(1000)
+    store = Uncounted(1_000_000)
+    assert find_leaks(lambda: store.put(next(numbers), bytes(4000))).status == "leaking"
+
+
+@pytest.mark.parametrize("value", ["texts", "texts in a dict", "bytes in lists", "bytes and text"])
+def test_what_the_entries_of_a_bounded_container_are_made_of_does_not_matter(value: str) -> None:
+    """Of more entries than a search takes runs: lru_cache(5000) of a list of texts was accused in 5 of 5."""
+    numbers = itertools.count(10**6)
+
+    @lru_cache(maxsize=5000)
+    def load(number: int) -> object:
+        texts = [str(each) for each in range(1000, 1100)]
+        made: dict[str, object] = {
+            "texts": texts,
+            "texts in a dict": {"number": number, "texts": texts},
+            "bytes in lists": [bytes(1000) for _ in range(20)],
+            "bytes and text": (bytes(5000), str(number)),
+        }
+        return made[value]
+
+    analysis = find_leaks(lambda: load(next(numbers)))
+    assert analysis.status == "clean"
+    assert re.fullmatch(r"bounded: [\d,]+ of 5,000", analysis.reason or "")
+    kept: list[object] = []
+    assert find_leaks(lambda: kept.append(load(next(numbers)))).status == "leaking"
 
 
 def test_a_store_that_replaces_entries_is_not_bounded_by_that() -> None:

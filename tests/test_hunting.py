@@ -23,7 +23,8 @@ from typing import Protocol
 import pytest
 
 from pytest_memalert.hunt_rows import Rows
-from pytest_memalert.hunting import Excuse, hunt
+from pytest_memalert.hunting import Excuse, follows_objects, hunt
+from pytest_memalert.leak_readings import Reading, Signal
 from pytest_memalert.leaks import Policy
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.other_threads import OtherThreads
@@ -561,6 +562,27 @@ def test_hunts_share_one_descriptor() -> None:
     for _ in range(5):
         hunted(lambda: None)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    ("lost", "blocks", "follows"),
+    [
+        ({"resident": 24_000.0, "mapped": 24_000.0}, [0.0, 60_000.0, 120_000.0, 60_000.0], True),
+        ({"resident": 24_000.0, "mapped": 24_000.0}, [0.0, 600.0, 1_200.0, 600.0], False),
+        ({"resident": 24_000.0, "mapped": 24_000.0}, [0.0, 40_000.0, 80_000.0, 120_000.0], False),
+        ({"resident": 24_000.0, "blocks": 100.0}, [0.0, 60_000.0, 120_000.0, 60_000.0], False),
+    ],
+    ids=["generations", "a few come and go", "all stay", "blocks grow as well"],
+)
+def test_resident_memory_that_follows_objects_is_no_leak(
+    lost: dict[Signal, float], blocks: list[float], follows: bool
+) -> None:
+    """Two generations of 150 entries each, of 400 blocks, in 300 runs: accused in 7 of 7 sessions."""
+    readings = [
+        Reading(runs=100 * number, elapsed_s=float(number), levels={"blocks": level, "heap": 0.0})
+        for number, level in enumerate(blocks)
+    ]
+    assert follows_objects(lost, readings, runs=300) is follows
 
 
 def test_no_place_of_a_row_is_an_integer_that_others_share() -> None:

@@ -250,12 +250,12 @@ class _Habits(ast.NodeVisitor):
             value = self._values.get(name, _UNKNOWN)
         if value is None:
             return _ENDLESS
-        return value if type(value) is int or type(value) is float else None
+        return min(value, _ENDLESS) if type(value) is int or type(value) is float else None
 
     def length(self, expression: ast.expr) -> int | None:
         """Return the same of a length, as a whole number."""
         limit = self.limit(expression)
-        return None if limit is None else int(min(limit, _ENDLESS))
+        return None if limit is None else int(limit)
 
     def given(self, call: ast.Call, called: _Habits | None) -> _Habits | None:
         """Return what a function does with the container that a call of this one gives it."""
@@ -320,12 +320,15 @@ class _Habits(ast.NodeVisitor):
         self._limited -= is_limit
 
     def _compares_sizes(self, expression: ast.expr) -> bool:
-        """Return whether an expression asks which of two is more: the later, or the larger."""
+        """Return whether an expression asks which of two is more: the later, or the larger.
+
+        There must be a limit, and what is compared with it, after many additions, no longer 0.
+        """
         compared = [each for each in ast.walk(expression) if isinstance(each, ast.Compare)]
         return any(
             isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE)
             for each in compared
-            if not any((self.limit(side) or 0) >= _ENDLESS for side in (each.left, *each.comparators))
+            if not any(self.limit(side) in (0, _ENDLESS) for side in (each.left, *each.comparators))
             for op in each.ops
         )
 

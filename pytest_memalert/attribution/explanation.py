@@ -86,16 +86,16 @@ _MUCH_MORE = 8
 class Explanation:
     """Hold what is known of a leak.
 
-    ``signature`` says what survives, where it was allocated and what holds it, without a
-    number: two tests that show the same leak have the same; None where nothing is known that would tell it
-    from another one. ``native`` says that the heap grew and no Python object accounts for it; ``grown_at``
-    has the Python frames active then. ``framework`` says that everything was allocated within pytest, pluggy
-    or their plugins, and that no variable of the user's holds it: those survivors are in
-    ``framework_survivors``, and raise nothing. ``bounded`` is set where every survivor is held by something
-    that evicts, and that is not yet full. ``keepers`` are the identities of
-    what was there before and holds the survivors: by them is the leak recognised. ``blocks_per_run`` is what
-    the explained operation left, where that is kept for the recognition.
-    ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
+    ``signature`` says what survives, where it was allocated and what holds it, without a number: two tests
+    that show the same leak have the same; None where nothing is known that would tell it from another one.
+    ``native`` says that the heap grew and no Python object accounts for it; ``grown_at`` has the Python
+    frames active then. ``framework`` says that everything was allocated within pytest, pluggy or their
+    plugins, and that no variable of the user's holds it: those survivors are in ``framework_survivors``, and
+    raise nothing. ``bounded`` is set where every survivor is held by something that evicts, and that is not
+    yet full. ``let_go`` says that nothing but this search holds the survivors: what did so has let go of them
+    since. ``keepers`` are the identities of what was there before and holds the survivors: by them is the
+    leak recognised. ``blocks_per_run`` is what the explained operation left, where that is kept for the
+    recognition. ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
 
     survivors: tuple[Survivor, ...] = ()
@@ -107,6 +107,7 @@ class Explanation:
     grown_at: tuple[str, ...] = ()
     framework: bool = False
     bounded: str | None = None
+    let_go: bool = False
     keepers: frozenset[int] = frozenset()
     confidence: float = 0.0
     runs: int = 0
@@ -210,11 +211,26 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         component=sites.component_of(leading[0].frames) if leading else "",
         framework=bool(framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
+        let_go=bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading),
         keepers=frozenset(h.keeper for h in leading_holders if h is not None and h.keeper is not None),
         confidence=max((group.confidence for group in users or framework), default=0.0),
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _is_let_go(group: Group, holder: Holder | None, seen: Watch) -> bool:
+    """Return whether nothing holds a group's objects but we; a missing decref is a reference more."""
+    if holder is None or holder.root != "none" or not group.objects:
+        return False
+    ours = object()
+    seen.new.append(ours)
+    group.objects.append(ours)
+    try:
+        return all(sys.getrefcount(obj) <= sys.getrefcount(ours) for obj in group.objects)
+    finally:
+        seen.new.pop()
+        group.objects.pop()
 
 
 def _without_objects(

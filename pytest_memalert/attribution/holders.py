@@ -165,6 +165,7 @@ class HolderSearch:
                 for index, holder in zip(open_ends, self._find(again, without), strict=True):
                     if holder is not None and (found[index] is None or holder.root == "frame"):
                         found[index] = holder
+                again.clear()  # the frame of this function may live on
             self._locals = None
         self._nodes.clear()
         return found
