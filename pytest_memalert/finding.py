@@ -191,7 +191,7 @@ def investigate(
 
             # What survivors are made of isn't among them: a list of texts is one.
             if not _accounts_for(explanation.survivors, lost) and not (
-                _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
+                _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks, alone=True)
             ):
                 return None
             is_known = names_limit(explanation.bounded)

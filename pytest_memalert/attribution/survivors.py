@@ -425,6 +425,8 @@ def _find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[i
             done = 0
             while done < _FEWEST_RUNS and attempt(run) is None:
                 done += 1
+            # Only now does the collector see that tuples of numbers and text are none of its own.
+            collect()
         if done >= 2 and doubted:
             result.grown = [
                 (obj, per_run) for obj, per_run, count in doubted if (length(obj) or 0) > (count or 0)
