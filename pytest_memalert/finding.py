@@ -30,6 +30,8 @@ __all__ = ["Explained", "assert_no_leaks", "describe_analysis", "find_leaks", "i
 # four blocks: itself, its attributes, its buffer, its spare room.
 _MOST = 0.5
 _BLOCKS_PER_OBJECT = 4
+# A small object, of number or text.
+_BLOCK_BYTES = 48.0
 # How much more than the objects with a name of their own a leak may take, to be known by them.
 _MOST_BESIDE = 4.0
 _LEAST_NAMED_BYTES = 512
@@ -189,9 +191,9 @@ def investigate(
         if explanation.bounded:
             from pytest_memalert.attribution.bounds import filling_cache, names_limit
 
-            # What survivors are made of isn't among them: a list of texts is one.
+            # Plain values within entries of lru_cache() are no survivors: it is asked what they take.
             if not _accounts_for(explanation.survivors, lost) and not (
-                _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks, alone=True)
+                _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
             ):
                 return None
             is_known = names_limit(explanation.bounded)
@@ -296,8 +298,10 @@ def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -
         return False
     count = sum(survivor.count for survivor in survivors)
     size_bytes = sum(survivor.size_bytes for survivor in survivors)
-    enough = _MOST * lost.get("blocks", 0.0) / _BLOCKS_PER_OBJECT
-    return count >= enough and size_bytes >= _MOST * lost.get("heap", 0.0)
+    blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
+    # What survivors are made of isn't among them: a list of texts is one, of the size of all.
+    is_all = size_bytes >= _MOST * (heap_bytes + _BLOCK_BYTES * blocks)
+    return is_all or (count >= _MOST * blocks / _BLOCKS_PER_OBJECT and size_bytes >= _MOST * heap_bytes)
 
 
 def _can_speak_for(lost: Mapping[Signal, float]) -> bool:

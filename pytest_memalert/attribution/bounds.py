@@ -98,7 +98,7 @@ def is_bound_of(holder: object, containers: Iterable[object]) -> bool:
     fills has more than a few entries by now.
     """
     try:
-        kept = _kept_by(holder)
+        kept = {id(holder), *map(id, referents_of(holder)), *map(id, own_attributes(holder).values())}
         entries = LRU_WRAPPER.cache_info(holder).currsize if type(holder) is LRU_WRAPPER else None
     except Exception:
         return False
@@ -111,20 +111,15 @@ def is_bound_of(holder: object, containers: Iterable[object]) -> bool:
     )
 
 
-def _kept_by(holder: object) -> set[int]:
-    return {id(holder), *map(id, referents_of(holder)), *map(id, own_attributes(holder).values())}
-
-
 def filling_cache(
-    run: Callable[[], str | None], *, heap_bytes: float = 0.0, blocks: float = 0.0, alone: bool = False
+    run: Callable[[], str | None], *, heap_bytes: float = 0.0, blocks: float = 0.0
 ) -> str | None:
     """Return what lets go, or will, of most of what ``run`` leaves; None where nothing does.
 
     That is an evicting container which it fills with most of the objects, or of the ``blocks``, and of the
     ``heap_bytes`` that each run takes; or whoever made weak references to what is gone.
     Others may hold the same objects: through weak references whose callbacks remove them, say, or in lists
-    that are emptied when an object is disposed of; unless it must be ``alone`` among the containers that
-    grow. ``run`` is called twice, and nothing is traced.
+    that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced.
     """
     if not can_freeze():
         return None
@@ -156,26 +151,15 @@ def filling_cache(
     for holder in (*containers, *holders):
         bound = bounded_holder(holder)
         if bound is not None and left.is_mostly_below(holder) and is_bound_of(holder, containers):
-            return None if alone and _is_kept_elsewhere(left, grown, _kept_by(holder)) else bound
+            return bound
     for container, added in grown:
         if left.is_mostly_below(container, added=round(added * _RUNS)):
-            return None if alone and _is_kept_elsewhere(left, grown, set()) else kept_small(container)
+            return kept_small(container)
     for holder in referrers_of(left.heads()):
         places = lengths.get(id(holder), 0)
         if type(holder) is list and len(holder) == places >= _FEWEST_PLACES and left.is_mostly_below(holder):
             return f"{_BOUNDED}a list of {places:,} that gets no longer"
     return None
-
-
-def _is_kept_elsewhere(left: _Left, grown: list[tuple[object, float]], inside: set[int]) -> bool:
-    """Return whether a container that isn't ``inside`` grows by most of it, and has no known bound."""
-    return any(
-        id(container) not in inside
-        and left.is_mostly_below(container, added=round(added * _RUNS))
-        and bounded_holder(container) is None
-        and kept_small(container, surely=True) is None
-        for container, added in grown
-    )
 
 
 def _is_in_dict(obj: object, holders: Iterable[object]) -> bool:

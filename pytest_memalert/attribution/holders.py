@@ -432,9 +432,11 @@ class HolderSearch:
         growing = [obj for obj in path[:-1] if id(obj) in self._growth][-1:]
         if bound is not None and (not growing or is_bound_of(holder, growing)):
             return bound
-        if id(holder) not in self._growth:
+        old = [obj for obj in path[:-1] if id(obj) not in self._survivors]
+        # Where nothing grows, the last one took in as much as it let go of: by now, what is old goes.
+        if id(holder) not in self._growth and (growing or holder is not old[-1]):
             return None
-        # Reads a source file: of what grows alone, and once.
+        # Reads a source file: of what takes in survivors alone, and once.
         if id(holder) not in self._kept_small:
             self._kept_small[id(holder)] = kept_small(holder, surely=True)
         return self._kept_small[id(holder)]
