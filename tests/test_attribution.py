@@ -35,7 +35,7 @@ import pytest
 from pytest_memalert.attribution import bounds, native, survivors
 from pytest_memalert.attribution.bounds import bounded_holder, filling_cache
 from pytest_memalert.attribution.explanation import Explanation, explain
-from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED
+from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, HolderSearch
 from pytest_memalert.attribution.objects import referents_of
 
 KEEP: list[Any] = []
@@ -336,6 +336,15 @@ def test_a_missing_decref_has_no_python_referrer() -> None:
     assert found.survivors[0].type == f"{__name__}.Entry"
     assert found.survivors[0].held_by[0] == "no Python referrer: a missing decref, or held from C"
     assert "decref" in found.recommendations[0]
+
+
+def test_survivors_that_hold_each_other_have_a_holder() -> None:
+    inner = [object()]
+    outer = [inner]
+    search = HolderSearch(survivors={id(inner), id(outer)}, ours=set(), grown=[])
+    (holder,) = search.find([inner])
+    assert holder is not None
+    assert (holder.root, holder.keeper) == ("frame", None)
 
 
 def test_what_the_interpreter_keeps_in_a_list_of_its_own_is_no_missing_decref() -> None:

@@ -432,9 +432,9 @@ class HolderSearch:
         growing = [obj for obj in path[:-1] if id(obj) in self._growth][-1:]
         if bound is not None and (not growing or is_bound_of(holder, growing)):
             return bound
-        old = [obj for obj in path[:-1] if id(obj) not in self._survivors]
+        last = next((obj for obj in reversed(path[:-1]) if id(obj) not in self._survivors), None)
         # Where nothing grows, the last one took in as much as it let go of: by now, what is old goes.
-        if id(holder) not in self._growth and (growing or holder is not old[-1]):
+        if id(holder) not in self._growth and (growing or holder is not last):
             return None
         # Reads a source file: of what takes in survivors alone, and once.
         if id(holder) not in self._kept_small:
