@@ -15,7 +15,7 @@ from pytest_memalert.attribution.composition import Composition, Kinds, compose
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting import Excuse, Known, Operation, hunt
-from pytest_memalert.leak_readings import Signal
+from pytest_memalert.leak_readings import SMALL_BLOCK_BYTES, Signal
 from pytest_memalert.leaks import Policy
 from pytest_memalert.model import LeakAnalysis, Survivor
 from pytest_memalert.records import record
@@ -30,8 +30,6 @@ __all__ = ["Explained", "assert_no_leaks", "describe_analysis", "find_leaks", "i
 # four blocks: itself, its attributes, its buffer, its spare room.
 _MOST = 0.5
 _BLOCKS_PER_OBJECT = 4
-# A small object, of number or text.
-_BLOCK_BYTES = 48.0
 # How much more than the objects with a name of their own a leak may take, to be known by them.
 _MOST_BESIDE = 4.0
 _LEAST_NAMED_BYTES = 512
@@ -165,10 +163,10 @@ def investigate(
 
     def bounded(lost: Mapping[Signal, float], few_runs: bool) -> Excuse | None:
         nonlocal explanation
+        from pytest_memalert.attribution.bounds import filling_cache, names_limit
+
         blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
         if explanation is None and few_runs:
-            from pytest_memalert.attribution.bounds import filling_cache
-
             # Before the explanation, which traces: a slow run may take 25 times as long then.
             bound = filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
             if bound is not None:
@@ -180,8 +178,8 @@ def investigate(
 
             known.times += 1
             explanation = explain(run, lost=lost, root=root)
-            # What is bounded below its bound today may be at a bound of another's tomorrow: not kept.
-            keeps = explained is not None and not explanation.bounded
+            # What has an excuse here may have none in another test: not kept.
+            keeps = explained is not None and not (explanation.bounded or explanation.let_go)
             if keeps and (left_behind := composition or compose(run)[0]):
                 known.by_composition.setdefault(left_behind, []).append(_to_recognise(explanation, blocks))
         if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
@@ -189,8 +187,6 @@ def investigate(
         if explanation.let_go and _can_speak_for(lost):
             return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
         if explanation.bounded:
-            from pytest_memalert.attribution.bounds import filling_cache, names_limit
-
             # Plain values within entries of lru_cache() are no survivors: it is asked what they take.
             if not _accounts_for(explanation.survivors, lost) and not (
                 _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
@@ -300,7 +296,7 @@ def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -
     size_bytes = sum(survivor.size_bytes for survivor in survivors)
     blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
     # What survivors are made of isn't among them: a list of texts is one, of the size of all.
-    is_all = size_bytes >= _MOST * (heap_bytes + _BLOCK_BYTES * blocks)
+    is_all = size_bytes >= _MOST * (heap_bytes + SMALL_BLOCK_BYTES * blocks)
     return is_all or (count >= _MOST * blocks / _BLOCKS_PER_OBJECT and size_bytes >= _MOST * heap_bytes)
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
 from pytest_memalert.hunt_rows import WIDTH, Rows, differences
-from pytest_memalert.leak_readings import SIGNALS, Reading, Signal, rises, stands_out
+from pytest_memalert.leak_readings import SIGNALS, SMALL_BLOCK_BYTES, Reading, Signal, rises, stands_out
 from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of, traced_growth
 from pytest_memalert.leak_words import describe_growth
 from pytest_memalert.leaks import Policy, Step, next_step, surviving
@@ -51,8 +51,8 @@ _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
 _FOLLOWS = "resident memory follows objects that come and go over many runs"
-# A small object is some 50 bytes: of those that came and went, half must account for what is resident.
-_BLOCK_BYTES, _HALF = 48.0, 0.5
+# What came and went must account for this share of what is resident.
+_HALF = 0.5
 # Whatever bypasses malloc and Python's own allocator takes whole pages.
 _PAGE_BYTES = 4096
 _TRACING_S = 1.0
@@ -505,7 +505,7 @@ def follows_objects(lost: Mapping[Signal, float], readings: Sequence[Reading], *
     if not {*lost} <= {"resident", "mapped"}:
         return False
     swing_bytes = 0.0
-    weights: dict[Signal, float] = {"blocks": _BLOCK_BYTES, "heap": 1.0}
+    weights: dict[Signal, float] = {"blocks": SMALL_BLOCK_BYTES, "heap": 1.0}
     for signal, weight in weights.items():
         levels = [reading.levels[signal] for reading in readings if signal in reading.levels]
         if levels and levels[-1] < max(levels):

@@ -16,6 +16,7 @@ __all__ = [
     "EXACT_SIGNALS",
     "NOISY_SIGNALS",
     "SIGNALS",
+    "SMALL_BLOCK_BYTES",
     "Reading",
     "Signal",
     "is_in_every_run",
@@ -35,6 +36,8 @@ SIGNALS: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descript
 EXACT_SIGNALS: tuple[Signal, ...] = ("blocks", "descriptors", "threads")
 #: Signals in bytes, which oscillate by themselves.
 NOISY_SIGNALS: tuple[Signal, ...] = ("heap", "resident", "mapped")
+#: The size of a block of a small object, of number or text.
+SMALL_BLOCK_BYTES = 48.0
 # What the noisy signals must have risen by to have a say in what was left.
 _NOISE: dict[Signal, float] = {"heap": 1200.0, "resident": 65536.0, "mapped": 65536.0}
 # What a signal has risen by at the end is the least of so many readings.

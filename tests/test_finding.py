@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,16 @@ def test_what_the_entries_of_a_bounded_container_are_made_of_does_not_matter(val
     assert re.fullmatch(r"bounded: [\d,]+ of 5,000", analysis.reason or "")
     kept: list[object] = []
     assert find_leaks(lambda: kept.append(load(next(numbers)))).status == "leaking"
+
+
+def test_what_was_let_go_of_is_not_remembered_as_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leak of the same objects in another test would have the same excuse."""
+    explain = explanation.explain
+    monkeypatch.setattr(explanation, "explain", lambda *a, **k: replace(explain(*a, **k), let_go=True))
+    explained = Explained()
+    analysis = investigate(keep_order, explained=explained, root=None)
+    assert (analysis.status, analysis.reason) == ("unclear", "what kept it has let go of it a moment later")
+    assert not explained.by_composition
 
 
 def test_a_store_that_replaces_entries_is_not_bounded_by_that() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
 
-from pytest_memalert.attribution.bounds import bounded_holder, kept_small
+from pytest_memalert.attribution.bounds import bounded_holder
 from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
 from pytest_memalert.attribution.holders import Holder, HolderSearch
 from pytest_memalert.attribution.objects import is_kind, referents_of
@@ -52,7 +52,7 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
     for index, holder in enumerate(holders):
         container = heads[index].container
         if holder is not None and container is not None:
-            bounded = holder.bounded or bounded_holder(container) or kept_small(container, surely=True)
+            bounded = holder.bounded or bounded_holder(container) or search.kept_small(container)
             holders[index] = replace(holder, bounded=bounded)
         elif holder is not None and holder.bounded is not None:
             other = search.find([heads[index].objects[0]], without=frozenset(holder.bounded_by))[0]

@@ -436,10 +436,13 @@ class HolderSearch:
         # Where nothing grows, the last one took in as much as it let go of: by now, what is old goes.
         if id(holder) not in self._growth and (growing or holder is not last):
             return None
-        # Reads a source file: of what takes in survivors alone, and once.
-        if id(holder) not in self._kept_small:
-            self._kept_small[id(holder)] = kept_small(holder, surely=True)
-        return self._kept_small[id(holder)]
+        return self.kept_small(holder)
+
+    def kept_small(self, container: object) -> str | None:
+        """Return what surely bounds a container that takes in survivors; it reads a source file, once."""
+        if id(container) not in self._kept_small:
+            self._kept_small[id(container)] = kept_small(container, surely=True)
+        return self._kept_small[id(container)]
 
     def _new_names(self, path: list[object], root: _Root) -> float | None:
         """Return how many names the module or class at the root gets per run; None where it has them all.
