@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import tracemalloc
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,16 +14,19 @@ from typing import Literal
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
 from pytest_memalert.hunt_rows import WIDTH, Rows, differences
-from pytest_memalert.leak_readings import SIGNALS, SMALL_BLOCK_BYTES, Reading, Signal, rises, stands_out
-from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of, traced_growth
+from pytest_memalert.leak_noise import follows_objects, is_creep, surviving
+from pytest_memalert.leak_policy import Policy, Step
+from pytest_memalert.leak_readings import SIGNALS, Signal, rises, stands_out
+from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of
 from pytest_memalert.leak_words import describe_growth
-from pytest_memalert.leaks import Policy, Step, next_step, surviving
+from pytest_memalert.leaks import next_step
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.other_threads import OtherThreads, read_least
-from pytest_memalert.probes.exact import ExactReader, live_traces, refusal
+from pytest_memalert.probes.exact import ExactReader, refusal
 from pytest_memalert.records import record
+from pytest_memalert.traced_runs import run_traced
 
-__all__ = ["Excuse", "Known", "follows_objects", "hunt"]
+__all__ = ["Excuse", "Known", "hunt"]
 
 #: Runs the operation once; returns None, or why this run is no evidence.
 Operation = Callable[[], "str | None"]
@@ -42,7 +44,6 @@ _COUNTED_RUNS = 64
 _COUNT_FROM = 1000
 # A batch is planned for 0.2 s at most; where the runs become slower, it ends after this.
 _LONGEST_BATCH_S = 1.0
-_FEWEST_TRACED, _MOST_TRACED = 2, 64
 _DIES = "what it leaves behind dies in a full collection"
 _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
@@ -51,11 +52,6 @@ _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
 _FOLLOWS = "resident memory follows objects that come and go over many runs"
-# What came and went must account for this share of what is resident.
-_HALF = 0.5
-# Whatever bypasses malloc and Python's own allocator takes whole pages.
-_PAGE_BYTES = 4096
-_TRACING_S = 1.0
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -222,7 +218,7 @@ class _Hunt:
         if not signals:
             return self._conclude_died(proven)
         lost = self._per_run(signals)
-        if _is_creep(lost, blocks=seen.get("blocks", 0.0) / max(1, runs)):
+        if is_creep(lost, blocks=seen.get("blocks", 0.0) / max(1, runs)):
             return self._dismiss("clean", reason=_CREEPS)
         if follows_objects(lost, self._rows.readings(), runs=runs):
             return self._dismiss("unclear", reason=_FOLLOWS)
@@ -232,6 +228,11 @@ class _Hunt:
             return self._dismiss(excuse.status, reason=excuse.reason)
         traced = self._trace() if "blocks" in signals else None
         return self._conclude_leak(signals, traced=traced, since_run=self._proof_from)
+
+    def _trace(self) -> TracedGrowth | None:
+        """Return the sizes of what Python allocates and never frees, from further runs."""
+        events = growth_of(self._rows.readings(), "blocks").per_run
+        return run_traced(self._run, self._reader, events_per_run=events)
 
     def _proven(self) -> dict[Signal, float]:
         """Return how far each signal rose since growth was suspected, by what full collections leave."""
@@ -361,55 +362,6 @@ class _Hunt:
             self._reader.settle()
             return read_least(self._reader)
 
-    def _trace(self) -> TracedGrowth | None:
-        """Return the sizes of what Python allocates and never frees, from further runs under tracemalloc."""
-        if tracemalloc.is_tracing():
-            return self._trace_total()
-        events = growth_of(self._rows.readings(), "blocks").per_run
-        wanted = ceil(12 / events) if 0 < events < 1 else 16
-        tracemalloc.start(1)
-        try:
-            began_s = elapsed_s()
-            if self._run() is not None or not tracemalloc.is_tracing():  # the test may have stopped it
-                return None
-            # Traced, a run takes from little more to a hundred times as long, by what it allocates.
-            affordable = int(_TRACING_S / max(elapsed_s() - began_s, 1e-6))
-            count = max(_FEWEST_TRACED, min(max(wanted, 16), affordable, _MOST_TRACED))
-            self._reader.settle()
-            before = live_traces()
-            for runs in range(1, 4 * count + 1):
-                # Counting leaves objects of its own in the free lists: taken from there, the
-                # leak would have no size.
-                if runs % count == 1 or count == 1:
-                    self._reader.settle()
-                if self._run() is not None or not tracemalloc.is_tracing():
-                    return None
-                if runs % count == 0:
-                    self._reader.settle()
-                    growth = traced_growth(before, live_traces(), runs=runs, events_per_run=events)
-                    if growth.traces:  # else chance left these runs out
-                        return growth
-            return None
-        finally:
-            tracemalloc.stop()
-
-    def _trace_total(self) -> TracedGrowth | None:
-        """Return the sizes where somebody else is tracing: as a total, which the heap may have grown by.
-
-        How much of it came from malloc isn't known. Taken for large blocks it never counts twice, as part
-        of the heap's growth as well; native memory that a leak keeps beside small objects may be missed.
-        """
-        self._reader.settle()
-        before, _ = tracemalloc.get_traced_memory()
-        for _ in range(_FEWEST_TRACED):
-            if self._run() is not None:
-                return None
-        self._reader.settle()
-        after, _ = tracemalloc.get_traced_memory()
-        return TracedGrowth(
-            small_bytes=0, large_bytes=max(0, after - before) / _FEWEST_TRACED, large_count=0, traces=0
-        )
-
     def _dismiss(
         self,
         status: Literal["clean", "unclear"],
@@ -494,25 +446,3 @@ def _left_of(policy: Policy, *, runs: int, spent_s: float) -> Policy:
 
 def _rate_per_hour(size_bytes: float | None, duration_s: float | None) -> float | None:
     return None if not duration_s or size_bytes is None else size_bytes / duration_s * 3600
-
-
-def follows_objects(lost: Mapping[Signal, float], readings: Sequence[Reading], *, runs: int) -> bool:
-    """Return whether resident memory alone grows, and objects that are let go of now and then explain it.
-
-    ``lost`` is what each of so many ``runs`` adds. Two generations of a cache that take turns have doubled
-    what they hold by the time that blocks fall for the first time; what was resident stays.
-    """
-    if not {*lost} <= {"resident", "mapped"}:
-        return False
-    swing_bytes = 0.0
-    weights: dict[Signal, float] = {"blocks": SMALL_BLOCK_BYTES, "heap": 1.0}
-    for signal, weight in weights.items():
-        levels = [reading.levels[signal] for reading in readings if signal in reading.levels]
-        if levels and levels[-1] < max(levels):
-            swing_bytes += weight * (max(levels) - min(levels))
-    return swing_bytes >= _HALF * max(lost.values()) * runs
-
-
-def _is_creep(lost: Mapping[Signal, float], *, blocks: float) -> bool:
-    """Return whether resident memory alone grows, by less than a page per run, where blocks came and went."""
-    return {*lost} <= {"resident", "mapped"} and max(lost.values()) < _PAGE_BYTES and blocks >= 1

@@ -40,6 +40,10 @@ DECIDERS = frozenset(
     {
         "acknowledgments",
         "anomalies",
+        "leak_dismissal",
+        "leak_noise",
+        "leak_policy",
+        "leak_shapes",
         "leak_sizes",
         "leak_words",
         "leaks",
@@ -64,7 +68,9 @@ DECIDERS = frozenset(
     }
 )
 EDGES = frozenset({"commit", "probes", "attribution", "history", "reports", "channels"})
-DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "other_threads", "finding", "delivery"})
+DOORS = frozenset(
+    {"plugin", "cli", "alerts", "measuring", "hunting", "traced_runs", "other_threads", "finding", "delivery"}
+)
 
 #: The modules that may import pytest's internals: to run an item, and to run it again.
 INTERNALS = frozenset({"plugin.pytest_internals", "plugin.rerun"})

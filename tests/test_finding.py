@@ -24,7 +24,7 @@ from pytest_memalert import LeakAnalysis, MemalertWarning, assert_no_leaks, find
 from pytest_memalert.attribution import explanation
 from pytest_memalert.attribution.native import NativeGrowth
 from pytest_memalert.finding import Explained, investigate
-from pytest_memalert.leaks import Policy
+from pytest_memalert.leak_policy import Policy
 
 KEPT: list[object] = []
 OTHERS: list[object] = []

@@ -23,9 +23,10 @@ from typing import Protocol
 import pytest
 
 from pytest_memalert.hunt_rows import Rows
-from pytest_memalert.hunting import Excuse, follows_objects, hunt
+from pytest_memalert.hunting import Excuse, hunt
+from pytest_memalert.leak_noise import follows_objects
+from pytest_memalert.leak_policy import Policy
 from pytest_memalert.leak_readings import Reading, Signal
-from pytest_memalert.leaks import Policy
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.other_threads import OtherThreads
 from pytest_memalert.probes.exact import ExactReader, live_traces
@@ -597,7 +598,7 @@ def test_readings_are_exact_to_the_block() -> None:
     """A float of our own was a block more in one of 300 readings of Python 3.13."""
     script = """
 from pytest_memalert.hunting import hunt
-from pytest_memalert.leaks import Policy
+from pytest_memalert.leak_policy import Policy
 kept = []
 policy = Policy(shape_runs=300, shape_s=0.0)
 for _ in range(40):

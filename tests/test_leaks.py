@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_memalert.leak_noise import surviving
+from pytest_memalert.leak_policy import Policy, Step
 from pytest_memalert.leak_readings import Reading, Signal
-from pytest_memalert.leaks import Policy, Step, next_step, surviving
+from pytest_memalert.leaks import next_step
 from tests.readings import QUICK_S, Levels, accumulate, script
 
 SLOW_S = 2.0

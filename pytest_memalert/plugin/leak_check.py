@@ -17,7 +17,7 @@ from pytest_memalert.suspicion import Floor
 
 if TYPE_CHECKING:
     from pytest_memalert.finding import Explained
-    from pytest_memalert.leaks import Policy
+    from pytest_memalert.leak_policy import Policy
 
 __all__ = ["LeakCheck"]
 
@@ -150,7 +150,7 @@ class LeakCheck:
     @staticmethod
     def _policy(*, asked_for: bool, pursuing: bool, looking: bool) -> Policy:
         """Return how thoroughly a test is checked."""
-        from pytest_memalert.leaks import Policy
+        from pytest_memalert.leak_policy import Policy
 
         if asked_for:
             return Policy() if looking else Policy(quick_s=0.0, brief=True)

@@ -1,0 +1,68 @@
+"""How much evidence to gather of a leak, and what may be done after each reading."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pytest_memalert.leak_readings import Signal
+from pytest_memalert.records import record
+
+__all__ = ["SLOW_RUN_S", "Policy", "Step"]
+
+#: A test whose runs take this long is slow.
+SLOW_RUN_S = 0.005
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Say how much evidence to gather, and what it may cost.
+
+    A hunt is flat no sooner than after ``quick_s`` of runs; where it is ``brief``, the first run that
+    leaves nothing on top of what the one before it left is enough. ``follows_creep`` asks to go on
+    while the heap rises by less than its noise. A leak must grow for
+    ``leak_runs`` runs at least, and for ``shape_runs`` where ``budget_s`` and
+    ``most_growth_bytes`` allow it: 1,300 is beyond ``re``'s cache of 512 and the
+    customary ring buffer of 1,000; with fewer than ``filled_runs``, a cache that is seen to fill excuses
+    growth. ``shape_s`` is spent even when those took less. A test too
+    slow for ``leak_runs`` in the budget may have ``slow_runs``, within ``slow_budget_s``; one
+    that it would cut short of ``wide_runs``, beyond the caches of 128 and 256 that ``typing``
+    and others keep, may have those within ``wide_budget_s``. No more than ``most_left`` descriptors, or
+    threads, are left open: other tests need some as well. Growth of less than ``weak_blocks``
+    and ``weak_bytes`` per run isn't pursued.
+    """
+
+    quick_s: float = 0.02
+    brief: bool = False
+    follows_creep: bool = True
+    budget_s: float = 2.0
+    slow_budget_s: float = 60.0
+    slow_runs: int = 14
+    wide_budget_s: float = 6.0
+    wide_runs: int = 300
+    leak_runs: int = 8
+    shape_runs: int = 1300
+    filled_runs: int = 1300
+    shape_s: float = 0.1
+    most_runs: int = 20_000
+    most_growth_bytes: int = 64 * 2**20
+    most_left: int = 48
+    weak_blocks: float = 0.0
+    weak_bytes: float = 0.0
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Say what to do next: ``run`` so many times, or the verdict.
+
+    ``each`` asks for a reading after each run, else there is one after the last.
+    ``suspected`` says that growth has been seen which must be proven. ``signals`` are
+    those that leak. ``left`` has the blocks and bytes per run of growth that isn't pursued.
+    """
+
+    action: Literal["run", "clean", "leaking", "unclear"]
+    runs: int = 0
+    each: bool = True
+    suspected: bool = False
+    reason: str | None = None
+    signals: tuple[Signal, ...] = ()
+    left: tuple[float, float] | None = None
