@@ -249,11 +249,7 @@ class AlertManager:
 
     def unacknowledged(self) -> tuple[PerformanceAlert, ...]:
         """Return the alerts that somebody should look at, the newest first."""
-        return tuple(
-            alert
-            for alert in self.recent(self._remembered)
-            if alert.acknowledged is None and alert.inhibited_by is None
-        )
+        return tuple(alert for alert in self.recent(self._remembered) if alert.speaks)
 
     def acknowledge(self, id: str, *, reason: str, until: datetime | None = None) -> PerformanceAlert:
         """Take note that an alert, by id or fingerprint, is known; return it, acknowledged.

@@ -9,9 +9,9 @@ had ever been:
 - records to the end, the last third of the runs growing as fast as the one before: a leak;
 - anything else: run again, until the budget ends ("unclear").
 
-What a signal did is in ``leak_shapes``, what growth is none in ``leak_noise``, which suspects leave too little
-to pursue in ``leak_dismissal``. Their numbers were chosen with ``benchmarks/zoo.py``, which repeats the
-experiment.
+What a signal did is in ``leak_shapes``, what growth is none in ``leak_noise``, which suspects leave too
+little to pursue in ``leak_dismissal``. Their numbers were chosen with ``benchmarks/zoo.py``, which repeats
+the experiment.
 """
 
 from __future__ import annotations

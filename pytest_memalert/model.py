@@ -347,6 +347,11 @@ class PerformanceAlert:
     inhibited_by: str | None = None
     location: str | None = None
 
+    @property
+    def speaks(self) -> bool:
+        """Return whether it fails a test, warns or is told of: nobody acknowledged it, nothing inhibits it."""
+        return self.acknowledged is None and self.inhibited_by is None
+
     def with_component(self, component: str) -> PerformanceAlert:
         """Return the same alert for another component."""
         return replace(self, component=component)
@@ -502,12 +507,7 @@ class Run:
 
     def fails(self, alert: PerformanceAlert) -> bool:
         """Return whether ``alert`` fails its test under this run's ``--memalert-fail-on``."""
-        return (
-            self.fail_on is not None
-            and alert.severity >= self.fail_on
-            and alert.acknowledged is None
-            and alert.inhibited_by is None
-        )
+        return self.fail_on is not None and alert.speaks and alert.severity >= self.fail_on
 
 
 # ------------------------------------------------------------------ over runs

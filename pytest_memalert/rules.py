@@ -414,7 +414,7 @@ def set_free(alerts: Sequence[PerformanceAlert]) -> tuple[PerformanceAlert, ...]
     It was acknowledged meanwhile, or dropped.
     """
     leak, regression = AlertCategory.MEMORY_LEAK, AlertCategory.MEMORY_REGRESSION
-    if any(a.category is leak and a.inhibited_by is None and a.acknowledged is None for a in alerts):
+    if any(alert.category is leak and alert.speaks for alert in alerts):
         return tuple(alerts)
     return tuple(replace(a, inhibited_by=None) if a.category is regression else a for a in alerts)
 

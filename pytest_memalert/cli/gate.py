@@ -130,12 +130,7 @@ def _judge(run: Run, baseline: Baseline, path: Path, *, strict: bool, allowances
 def _fails(run: Run) -> bool:
     """Return whether the whole is not fine: a regression counts whatever the shards failed on."""
     return any(
-        run.fails(alert)
-        or (
-            alert.category is AlertCategory.MEMORY_REGRESSION
-            and alert.acknowledged is None
-            and alert.inhibited_by is None
-        )
+        run.fails(alert) or (alert.speaks and alert.category is AlertCategory.MEMORY_REGRESSION)
         for alert in run.alerts
     )
 

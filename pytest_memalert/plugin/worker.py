@@ -433,9 +433,9 @@ class Worker:
         if not attempt.alerts:
             return
         self.alerts.extend(attempt.alerts)
-        speaking = [a for a in attempt.alerts if a.inhibited_by is None and a.acknowledged is None]
+        speaking = [alert for alert in attempt.alerts if alert.speaks]
         fail_on = self._given.settings.fail_on
-        failing = [a for a in speaking if fail_on is not None and a.severity >= fail_on]
+        failing = [alert for alert in speaking if fail_on is not None and alert.severity >= fail_on]
         for alert in speaking:
             if alert not in failing:
                 warn_of(self._config, attempt.item, alert)

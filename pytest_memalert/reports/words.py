@@ -29,7 +29,7 @@ _EXPORTED = ("peak_bytes", "growth_bytes", "traced_peak_bytes", "traced_growth_b
 def speaking_alerts(run: Run) -> list[PerformanceAlert]:
     """Return the alerts that are neither acknowledged nor inhibited, the worst first."""
     return sorted(
-        (alert for alert in run.alerts if alert.acknowledged is None and alert.inhibited_by is None),
+        (alert for alert in run.alerts if alert.speaks),
         key=lambda alert: alert.severity,
         reverse=True,
     )
