@@ -349,7 +349,7 @@ class PerformanceAlert:
 
     @property
     def speaks(self) -> bool:
-        """Return whether it fails a test, warns or is told of: nobody acknowledged it, nothing inhibits it."""
+        """Return whether it is told of, and may fail a test: nobody acknowledged it, nothing inhibits it."""
         return self.acknowledged is None and self.inhibited_by is None
 
     def with_component(self, component: str) -> PerformanceAlert:

@@ -31,6 +31,7 @@ from pytest_memalert.attribution.group_holders import (
     owner_of,
     unheld_parts,
 )
+from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import heads_of
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
@@ -47,7 +48,7 @@ from pytest_memalert.attribution.packages import (
     package_of_file,
     package_of_module,
 )
-from pytest_memalert.attribution.survivors import Group, Watch, watch
+from pytest_memalert.attribution.survivors import watch
 from pytest_memalert.model import Survivor
 from pytest_memalert.records import record
 from pytest_memalert.units import format_size

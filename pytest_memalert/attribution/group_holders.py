@@ -10,11 +10,11 @@ from dataclasses import replace
 from types import ModuleType
 
 from pytest_memalert.attribution.bounds import bounded_holder
+from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
 from pytest_memalert.attribution.holders import Holder, HolderSearch
 from pytest_memalert.attribution.objects import is_kind, referents_of
 from pytest_memalert.attribution.packages import origin_of_name
-from pytest_memalert.attribution.survivors import Group, Watch
 
 __all__ = ["holders_of", "is_in_full_cache", "is_users", "is_weak", "owner_of", "unheld_parts"]
 

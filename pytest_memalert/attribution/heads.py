@@ -6,8 +6,8 @@ import threading
 import weakref
 
 from pytest_memalert.attribution.advice import TASKS
+from pytest_memalert.attribution.groups import Group
 from pytest_memalert.attribution.objects import is_kind, referents_of
-from pytest_memalert.attribution.survivors import Group
 
 __all__ = ["PLUMBING", "consists_of_references", "heads_of"]
 

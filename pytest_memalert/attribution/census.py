@@ -1,0 +1,171 @@
+"""How many survivors there are of each type and place after each run, in numbers alone."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from types import FunctionType
+
+from pytest_memalert.attribution.groups import Group
+from pytest_memalert.attribution.objects import is_frame_of
+from pytest_memalert.attribution.sites import (
+    OWN_DIRECTORY,
+    Frame,
+    frames_of,
+    is_framework,
+    is_ours,
+    is_traced,
+    traceback_of,
+    useful,
+)
+
+__all__ = ["Census", "count_unfrozen", "growth_by_type", "growth_of_counts", "hidden_groups"]
+
+#: Above so many new objects, growth is counted by type alone: a traceback costs 3 us each.
+_MOST_TRACED_OBJECTS = 50_000
+
+#: Taking all traces costs 2 us each and as much memory as the traces.
+_MOST_TRACED_BYTES = 256 * 2**20
+
+
+class Census:
+    """Count survivors by type and site after each run, in numbers only.
+
+    Whatever is kept between runs would be listed among the survivors: so nothing is, but
+    dicts from int to int that are made before the first run.
+    """
+
+    def __init__(self, runs: int) -> None:
+        self.objects: list[dict[int, int]] = [{} for _ in range(runs)]
+        self.blocks: list[dict[int, int]] = [{} for _ in range(runs)]
+        self.bytes: list[dict[int, int]] = [{} for _ in range(runs)]
+        self.sites: dict[int, int] = {}
+        self.by_site = True
+        self.own = {id(self), id(self.__dict__), id(self.objects), id(self.blocks), id(self.bytes)}
+        self.own |= {id(counts) for per_run in (self.objects, self.blocks, self.bytes) for counts in per_run}
+        self.own |= {id(self.sites)}
+        self.own |= {id(self.own)}
+
+    def is_own(self, obj: object) -> bool:
+        """Return whether an object is ours: a traceback that is kept leads to our frames and functions."""
+        if type(obj) is FunctionType:
+            return obj.__code__.co_filename.startswith(OWN_DIRECTORY)
+        return id(obj) in self.own or is_frame_of(obj, OWN_DIRECTORY)
+
+    def key(self, obj: object) -> int | None:
+        """Return a number for the type and the site of an object; None for what is not the test's doing.
+
+        The traceback is asked for once: with 16 frames it is some forty objects, which are traced as well.
+        """
+        traceback = traceback_of(obj)
+        if self.is_own(obj) or is_ours(traceback):
+            return None
+        return hash((id(type(obj)), self.site(traceback))) if self.by_site else id(type(obj))
+
+    def sort(self, objects: Iterable[object]) -> dict[int, list[object]]:
+        """Return those of the objects that are the test's doing, by type and site."""
+        by_key: dict[int, list[object]] = {}
+        for obj in objects:
+            key = self.key(obj)
+            if key is not None:
+                by_key.setdefault(key, []).append(obj)
+        return by_key
+
+    def site(self, traceback: tracemalloc.Traceback | None) -> int:
+        """Return a number for the useful frames of a traceback."""
+        if traceback is None:
+            return 0
+        number = hash(traceback)
+        if number not in self.sites:
+            self.sites[number] = hash(useful(frames_of(traceback)))
+        return self.sites[number]
+
+    def take(self, run: int) -> None:
+        """Count what is new and alive after a run."""
+        found = gc.get_objects()
+        if run == 0 and len(found) > _MOST_TRACED_OBJECTS:
+            self.by_site = False
+        counts = self.objects[run]
+        for obj in found:
+            key = self.key(obj)
+            if key is not None:
+                counts[key] = counts.get(key, 0) + 1
+        self._take_traces(run)
+
+    def _take_traces(self, run: int) -> None:
+        if not tracemalloc.is_tracing() or tracemalloc.get_traced_memory()[0] > _MOST_TRACED_BYTES:
+            return
+        blocks, sizes = self.blocks[run], self.bytes[run]
+        # By traceback, of which there are few: an object made for each trace would itself be traced.
+        for statistic in tracemalloc.take_snapshot().statistics("traceback"):
+            if is_ours(statistic.traceback):
+                continue
+            number = self.site(statistic.traceback)
+            blocks[number] = blocks.get(number, 0) + statistic.count
+            sizes[number] = sizes.get(number, 0) + statistic.size
+
+
+def count_unfrozen(census: Census, by_key: Mapping[int, list[object]], runs: int) -> None:
+    """Count as if each run had left the same share of what was found."""
+    for key, objects in by_key.items():
+        for index in range(runs):
+            census.objects[index][key] = len(objects) * (index + 1) // runs
+
+
+def growth_of_counts(counts: list[dict[int, int]]) -> dict[int, tuple[float, float]]:
+    """Return, for each key whose count never fell and rose: growth per run, share of runs it rose in."""
+    growth = {}
+    intervals = len(counts) - 1
+    for key, last in counts[-1].items():
+        series = [per_run.get(key, 0) for per_run in counts]
+        steps = [after - before for before, after in pairwise(series)]
+        if last > series[0] and min(steps) >= 0:
+            growth[key] = ((last - series[0]) / intervals, sum(step > 0 for step in steps) / intervals)
+    return growth
+
+
+def growth_by_type(
+    found: list[object], by_key: dict[int, list[object]], runs: int
+) -> dict[int, tuple[float, float]]:
+    """Return growth where sites differ from run to run: whatever is new in the last run alone.
+
+    Only objects with a site count: those without were there before and are tracked only now.
+    """
+    kinds: dict[int, int] = {}
+    for obj in found:
+        if is_traced(obj):
+            kinds[id(type(obj))] = kinds.get(id(type(obj)), 0) + 1
+    return {
+        key: (max(len(objects) / runs, 1 / runs), 0.5)
+        for key, objects in by_key.items()
+        if kinds.get(id(type(objects[0])), 0) >= runs - 1 and is_traced(objects[0])
+    }
+
+
+def hidden_groups(census: Census, runs: int) -> tuple[list[Group], float]:
+    """Return what tracemalloc saw grow by site, and the traced growth in bytes per run."""
+    growth = growth_of_counts(census.blocks[:runs])
+    sizes = census.bytes[:runs]
+    total = (sum(sizes[-1].values()) - sum(sizes[0].values())) / max(runs - 1, 1)
+    if not growth or not tracemalloc.is_tracing():
+        return [], total
+    frames: dict[int, tuple[Frame, ...]] = {}
+    for statistic in tracemalloc.take_snapshot().statistics("traceback"):
+        number = census.site(statistic.traceback)
+        if number in growth and number not in frames:
+            frames[number] = frames_of(statistic.traceback)
+    hidden = [
+        Group(
+            type="untracked object",
+            objects=[],
+            frames=useful(frames.get(number, ())),
+            framework=is_framework(frames.get(number, ())),
+            per_run=per_run,
+            size_bytes=(sizes[-1].get(number, 0) - sizes[0].get(number, 0)) / max(runs - 1, 1),
+            confidence=confidence,
+        )
+        for number, (per_run, confidence) in growth.items()
+    ]
+    return sorted(hidden, key=lambda group: -group.size_bytes), total

@@ -1,0 +1,141 @@
+"""The survivors of repeated runs in groups, one for each type and place of allocation."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass, field
+from itertools import islice
+
+from pytest_memalert.attribution.objects import instance_dict, is_exactly, referents_of, type_name
+from pytest_memalert.attribution.sites import FRAMES, Frame, frames_of, is_framework, traceback_of, useful
+from pytest_memalert.attribution.sizes import own_size
+
+__all__ = ["Group", "Watch", "fold_attribute_dicts", "group_of", "lend_sites", "without_accidents"]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Group:
+    """Hold the survivors of one type and one allocation site, over all the runs."""
+
+    type: str
+    objects: list[object]
+    frames: tuple[Frame, ...] = ()
+    framework: bool = False
+    per_run: float
+    size_bytes: float
+    confidence: float
+    #: The old containers that became longer by these objects, for those that aren't tracked.
+    container: object = None
+    #: The site is that of something the object holds: its own wasn't found.
+    is_site_lent: bool = False
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Watch:
+    """Hold what a series of runs left behind.
+
+    It refers to the survivors themselves: drop it as soon as the holders are known.
+    ``grown`` has the old containers that became longer, with how much longer per run.
+    ``frames`` were kept of each allocation. ``reason`` says why there is less than was wanted.
+    """
+
+    groups: list[Group] = field(default_factory=list)
+    new: list[object] = field(default_factory=list)
+    grown: list[tuple[object, float]] = field(default_factory=list)
+    hidden: list[Group] = field(default_factory=list)
+    traced_bytes_per_run: float = 0.0
+    exit_callbacks_per_run: float = 0.0
+    runs: int = 0
+    frames: int = FRAMES
+    reason: str | None = None
+
+
+def group_of(
+    objects: list[object], per_run: float, confidence: float, new_ids: set[int], seen: set[int]
+) -> Group:
+    """Return the group of these survivors, the site taken from the first that has one."""
+    frames: tuple[Frame, ...] = ()
+    for obj in islice(objects, 50):
+        frames = _frames_of_object(obj, new_ids)
+        if frames:
+            break
+    total = sum(own_size(obj, new_ids, seen) for obj in objects)
+    return Group(
+        type=type_name(type(objects[0])),
+        objects=objects,
+        frames=useful(frames),
+        framework=is_framework(frames),
+        is_site_lent=bool(frames) and traceback_of(objects[0]) is None,
+        per_run=per_run,
+        size_bytes=total / len(objects) * per_run,
+        confidence=confidence,
+    )
+
+
+def _frames_of_object(obj: object, new_ids: set[int]) -> tuple[Frame, ...]:
+    """Return the frames of an object's allocation, or of the first of what it alone holds."""
+    frames = frames_of(traceback_of(obj))
+    if frames or is_exactly(obj, (list, tuple, dict, set)):
+        return frames
+    for child in referents_of(obj):
+        if id(child) in new_ids or not gc.is_tracked(child):
+            frames = frames_of(traceback_of(child))
+            if frames:
+                return frames
+    return ()
+
+
+def fold_attribute_dicts(groups: list[Group]) -> None:
+    """Count the ``__dict__`` of an instance as part of the instance."""
+    dicts = {id(obj) for group in groups if group.type == "dict" for obj in group.objects}
+    if not dicts:
+        return
+    folded: dict[int, Group] = {}
+    for group in groups:
+        if group.type in ("dict", "list", "tuple", "set"):
+            continue
+        for obj in group.objects:
+            if any(id(child) in dicts for child in referents_of(obj)):
+                attributes = instance_dict(obj)
+                if attributes is not None and id(attributes) in dicts:
+                    folded[id(attributes)] = group
+    for group in [group for group in groups if group.type == "dict"]:
+        kept = [obj for obj in group.objects if id(obj) not in folded]
+        if len(kept) == len(group.objects):
+            continue
+        owner = folded[next(id(obj) for obj in group.objects if id(obj) in folded)]
+        share = 1 - len(kept) / len(group.objects)
+        owner.size_bytes += group.size_bytes * share
+        group.size_bytes *= 1 - share
+        group.per_run *= 1 - share
+        group.objects = kept
+    groups[:] = [group for group in groups if group.objects]
+
+
+def lend_sites(groups: list[Group], hidden: list[Group]) -> None:
+    """Give the groups without a site the one site that nothing else explains.
+
+    In Python 3.11 tracemalloc doesn't find the traces of instances that have a ``__dict__``.
+    """
+    without = [group for group in groups if not group.frames or group.is_site_lent]
+    known = {group.frames for group in groups if not group.is_site_lent}
+    free = [group for group in hidden if group.frames and group.frames not in known]
+    for group in without:
+        fitting = [other for other in free if other.per_run == group.per_run]
+        if group.is_site_lent:
+            # What the object holds was made further up the stack, in its __init__.
+            below = group.frames[1:]
+            fitting = [other for other in fitting if below and other.frames[: len(below)] == below]
+        if len(fitting) == 1:
+            group.frames, group.framework = fitting[0].frames, fitting[0].framework
+
+
+def without_accidents(groups: list[Group]) -> list[Group]:
+    """Return the groups without those that grew once, where others grew in most runs.
+
+    What pytest made is an accident unless it recurs: it replaces much of its own in each run.
+    """
+    groups = [group for group in groups if group.confidence > 0.6 or not group.framework]
+    if any(group.confidence > 0.6 for group in groups):
+        return [group for group in groups if group.confidence >= 0.5]
+    return groups

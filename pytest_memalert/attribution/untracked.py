@@ -1,0 +1,126 @@
+"""Survivors that the collector doesn't track (bytes, str, numbers): what old containers took in."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+
+from pytest_memalert.attribution.containers import newest, untracked_dicts
+from pytest_memalert.attribution.groups import Group, Watch
+from pytest_memalert.attribution.objects import length, type_name
+from pytest_memalert.attribution.repetition import attempt
+from pytest_memalert.attribution.sites import (
+    FRAMES,
+    Frame,
+    frames_of,
+    is_framework,
+    is_ours,
+    start_tracing,
+    traceback_of,
+    useful,
+)
+from pytest_memalert.attribution.sizes import own_size
+from pytest_memalert.collector import collect, frozen
+
+__all__ = ["find_untracked"]
+
+# Growth must show twice.
+_FEWEST_RUNS = 3
+_LITTLE = 0.1
+
+
+def find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[int]) -> None:
+    """Add the groups of objects that the collector doesn't track, which old containers took in.
+
+    Takes runs of its own, and only if the tracked survivors leave something unexplained.
+    """
+    candidates = [obj for obj, per_run in result.grown if _untracked_share(obj, new_ids, per_run) > 0]
+    found_bytes = sum(group.size_bytes for group in result.groups)
+    unexplained_bytes = result.traced_bytes_per_run - found_bytes
+    if result.frames < FRAMES and unexplained_bytes < _LITTLE * found_bytes:
+        return  # a run takes a second
+    # A dict of numbers and text is itself not tracked: to be looked for among attributes and globals.
+    wants_dicts = bool(result.hidden) and unexplained_bytes > found_bytes
+    # What grew by our doing, as sys.modules by what we import, doesn't grow again.
+    doubted = [] if result.groups else [(obj, per_run, length(obj)) for obj, per_run in result.grown]
+    if not candidates and not wants_dicts and not doubted:
+        return
+    if wants_dicts:
+        candidates += untracked_dicts()
+    before = [length(obj) or 0 for obj in candidates]
+    started_tracing = start_tracing(result.frames)
+    # Where somebody else has been tracing, elements from before these runs have traces as well.
+    known = (
+        frozenset()
+        if started_tracing
+        else frozenset(
+            id(old) for obj, count in zip(candidates, before, strict=True) for old in newest(obj, count)
+        )
+    )
+    try:
+        with frozen():
+            collect()
+            done = 0
+            while done < _FEWEST_RUNS and attempt(run) is None:
+                done += 1
+            # Only now does the collector see that tuples of numbers and text are none of its own.
+            collect()
+        if done >= 2 and doubted:
+            result.grown = [
+                (obj, per_run) for obj, per_run, count in doubted if (length(obj) or 0) > (count or 0)
+            ]
+        for obj, count in zip(candidates, before, strict=True):
+            added = (length(obj) or 0) - count
+            if added > 0 and done >= 2:
+                groups = _untracked_groups(obj, added, done, known)
+                result.groups.extend(groups)
+                if groups and not any(grown is obj for grown, _ in result.grown):
+                    result.grown.append((obj, added / done))
+    finally:
+        if started_tracing:
+            tracemalloc.stop()
+
+
+def _untracked_share(holder: object, new_ids: set[int], per_run: float) -> float:
+    """Return how much of a container's growth per run is not by tracked survivors."""
+    if per_run <= 0:
+        return 0.0
+    taken_in = newest(holder, round(per_run) + 1)
+    if any(id(obj) in new_ids for obj in taken_in):
+        return 0.0
+    return per_run
+
+
+def _untracked_groups(holder: object, added: int, runs: int, known: frozenset[int]) -> list[Group]:
+    """Return the untracked objects among those that a container took in, by type and site.
+
+    ``known`` are the identities of those that were in it before.
+    """
+    groups: dict[tuple[int, tuple[Frame, ...]], Group] = {}
+    seen: set[int] = set()
+    for obj in newest(holder, added):
+        traceback = traceback_of(obj)
+        if traceback is None or is_ours(traceback) or gc.is_tracked(obj) or id(obj) in seen:
+            continue
+        if id(obj) in known:
+            continue
+        frames = frames_of(traceback)
+        key = (id(type(obj)), useful(frames))
+        if key not in groups:
+            groups[key] = Group(
+                type=type_name(type(obj)),
+                objects=[],
+                frames=useful(frames),
+                framework=is_framework(frames),
+                per_run=0.0,
+                size_bytes=0.0,
+                confidence=1.0,
+                container=holder,
+            )
+        group = groups[key]
+        group.objects.append(obj)
+        group.size_bytes += own_size(obj, set(), seen) / runs
+        group.per_run += 1 / runs
+    # One new object in all the runs is a replaced value, not growth.
+    return [group for group in groups.values() if len(group.objects) >= 2]
