@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
+from pytest_memalert.attribution.lengths import Lengths, growing_buffers, used_bytes
 from pytest_memalert.clock import Stopwatch, elapsed_s
 from pytest_memalert.hunt_rows import WIDTH, Rows, differences
 from pytest_memalert.leak_noise import follows_objects, is_creep, surviving
@@ -108,6 +109,7 @@ def hunt(
             if problem is not None:
                 return LeakAnalysis(status="unclear", reason=problem, runs=1)
         stopwatch = Stopwatch()
+        lengths = Lengths.taken() if policy.looks_at_lists else None
         first = _Hunt(run, policy, freezing=True)
         found = first.follow(recognise=recognise, is_known=is_known, bounded=bounded)
         is_in_doubt = found.reason == _DIES_IN_PART
@@ -123,6 +125,16 @@ def hunt(
             found = replace(again, runs=again.runs + found.runs)
         if is_in_doubt and found.status != "leaking":
             return replace(found, status="clean", reason=_DIES, bytes_per_run=0.0, blocks_per_run=0.0)
+        if lengths is not None and first.has_no_witness:
+            growing = lengths.longer(runs=found.runs)
+            if not growing and found.status == "unclear":
+                growing = growing_buffers(run)
+            if growing:
+                again = _Hunt(run, policy, freezing=first.freezing, lists=growing).follow(
+                    recognise=None, is_known=is_known, bounded=bounded
+                )
+                if again.status == "leaking":
+                    return replace(again, runs=again.runs + found.runs)
         return found
     finally:
         # The operation may have switched the collector off, or on.
@@ -135,10 +147,15 @@ def hunt(
 class _Hunt:
     """Run one operation and read the process, until there is a verdict."""
 
-    def __init__(self, run: Operation, policy: Policy, *, freezing: bool) -> None:
+    def __init__(
+        self, run: Operation, policy: Policy, *, freezing: bool, lists: Sequence[object] = ()
+    ) -> None:
         self._run = run
         self._policy = policy
-        self._reader = ExactReader(freezing=freezing)
+        self.freezing = freezing
+        self._reader = ExactReader(
+            freezing=freezing, lists=(lambda: sum(map(used_bytes, lists))) if lists else None
+        )
         self._rows = Rows()
         self._runs = 0
         self._stopwatch = Stopwatch()
@@ -151,6 +168,8 @@ class _Hunt:
         self._met_before = False
         #: Whether the last run was no evidence.
         self.refused = False
+        #: Whether there is a verdict, and it is that no signal rises steadily.
+        self.has_no_witness = False
 
     def follow(
         self, *, recognise: Recognise | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
@@ -172,6 +191,7 @@ class _Hunt:
             if step.action == "leaking":
                 return step
             if step.action != "run":
+                self.has_no_witness = True
                 return self._dismiss(step.action, reason=step.reason, left=step.left)
             if step.suspected and not suspected:
                 suspected, self._proof_from = True, self._runs

@@ -28,7 +28,8 @@ class Policy:
     that it would cut short of ``wide_runs``, beyond the caches of 128 and 256 that ``typing``
     and others keep, may have those within ``wide_budget_s``. No more than ``most_left`` descriptors, or
     threads, are left open: other tests need some as well. Growth of less than ``weak_blocks``
-    and ``weak_bytes`` per run isn't pursued.
+    and ``weak_bytes`` per run isn't pursued. ``looks_at_lists`` asks for those that become longer, though
+    nothing else grows.
     """
 
     quick_s: float = 0.02
@@ -48,6 +49,7 @@ class Policy:
     most_left: int = 48
     weak_blocks: float = 0.0
     weak_bytes: float = 0.0
+    looks_at_lists: bool = True
 
 
 @record(frozen=True, slots=True, kw_only=True)

@@ -28,12 +28,13 @@ __all__ = [
     "stands_out",
 ]
 
-Signal = Literal["blocks", "descriptors", "threads", "heap", "resident", "mapped"]
+Signal = Literal["blocks", "descriptors", "threads", "heap", "resident", "mapped", "lists"]
 
 #: All of them, in the order in which they are read.
-SIGNALS: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descriptors", "threads")
-#: Signals that count things: one more is one more.
-EXACT_SIGNALS: tuple[Signal, ...] = ("blocks", "descriptors", "threads")
+SIGNALS: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descriptors", "threads", "lists")
+#: Signals that count things: one more is one more. "lists" has the bytes in use of the lists and buffers that
+#: were seen to grow.
+EXACT_SIGNALS: tuple[Signal, ...] = ("blocks", "descriptors", "threads", "lists")
 #: Signals in bytes, which oscillate by themselves.
 NOISY_SIGNALS: tuple[Signal, ...] = ("heap", "resident", "mapped")
 #: The size of a block of a small object, of number or text.

@@ -38,6 +38,7 @@ def noun(signal: str, *, one: bool = False) -> str:
         "heap": ("byte of heap", "bytes of heap"),
         "resident": ("byte of resident memory", "bytes of resident memory"),
         "mapped": ("byte of mappings", "bytes of mappings"),
+        "lists": ("byte in lists and buffers", "bytes in lists and buffers"),
     }
     return nouns[signal][not one]
 
@@ -46,5 +47,7 @@ def _is_implied(growth: SignalGrowth, told: Collection[str]) -> bool:
     """Return whether it is but what others become: blocks and heap are resident and mapped in the end."""
     if growth.signal in ("resident", "mapped"):
         return "heap" in told or ("blocks" in told and not growth.every_run)
+    if "lists" in told and growth.signal == "heap":
+        return True
     # A container's room is part of its entries.
     return growth.signal == "heap" and "blocks" in told and growth.per_run < 32

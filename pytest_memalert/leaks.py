@@ -39,6 +39,7 @@ _LEAST_RECORDS: dict[Signal, int] = {
     "blocks": 8,
     "descriptors": 8,
     "threads": 8,
+    "lists": 8,
     "heap": 8,
     "resident": 12,
     "mapped": 12,

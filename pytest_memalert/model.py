@@ -262,8 +262,10 @@ class Survivor:
     @property
     def told(self) -> str:
         """Return how many there are of what: "3 dict"; "1 bytes" would be read as a size."""
-        objects = (" object" if self.count == 1 else " objects") if self.type == "bytes" else ""
-        return f"{self.count:,} {self.type}{objects}"
+        if self.type == "bytes":
+            return f"{self.count:,} bytes {'object' if self.count == 1 else 'objects'}"
+        part, of, whole = self.type.partition(" of ")
+        return f"{self.count:,} {part}{'s' if of and self.count != 1 else ''}{of}{whole}"
 
 
 @record(frozen=True, slots=True, kw_only=True)

@@ -939,10 +939,21 @@ def test_a_large_value_that_refers_to_its_weak_key_is_told_before_small_things_h
     assert "ITEMS" in found.recommendations[0]
 
 
-def test_a_bytearray_that_grows_is_not_said_to_be_native_for_sure() -> None:
+def test_a_bytearray_that_grows_is_told_by_its_name() -> None:
     """It grows in steps, of which the few runs of the explanation may see none."""
     data = bytearray()
-    found = explain(lambda: data.extend(b"x" * 1000), lost=("heap",))
+    found = explain(lambda: data.extend(b"x" * 1000), lost={"heap": 1000.0})
+    assert found.survivors[0].told == "1,000 bytes of bytearray"
+    assert "`data`" in found.recommendations[0]
+
+
+def test_a_text_that_grows_is_not_said_to_be_native_for_sure() -> None:
+    texts = [""]
+
+    def grow() -> None:
+        texts[0] += "x" * 1000
+
+    found = explain(grow, lost={"heap": 1000.0})
     assert "or one large object that grows (str, bytes, bytearray" in found.recommendations[0]
 
 

@@ -26,7 +26,7 @@ from pytest_memalert.hunt_rows import Rows
 from pytest_memalert.hunting import Excuse, hunt
 from pytest_memalert.leak_noise import follows_objects
 from pytest_memalert.leak_policy import Policy
-from pytest_memalert.leak_readings import Reading, Signal
+from pytest_memalert.leak_readings import SIGNALS, Reading, Signal
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.other_threads import OtherThreads
 from pytest_memalert.probes.exact import ExactReader, live_traces
@@ -422,12 +422,12 @@ def test_gc_that_keeps_all_garbage_is_refused() -> None:
 def test_reading_allocates_nothing_that_stays() -> None:
     from array import array
 
-    row = array("d", bytes(8 * 12))
+    row, second = array("d", bytes(8 * 2 * len(SIGNALS))), len(SIGNALS)
     with ExactReader() as reader:
-        for at in (0, 6, 0, 6):
+        for at in (0, second, 0, second):
             reader.settle()
             reader.read(row, at)
-    assert row[0] == row[6]
+    assert row[0] == row[second]
 
 
 def test_live_traces_count_allocations_by_line_and_size(kept: list[object]) -> None:

@@ -15,7 +15,15 @@ from pytest_memalert.records import record
 __all__ = ["TASKS", "Finding", "recommend", "recommend_for_memory", "recommend_for_system"]
 
 _CLEARABLE = frozenset(
-    {"dict", "list", "set", "collections.deque", "collections.OrderedDict", "collections.defaultdict"}
+    {
+        "dict",
+        "list",
+        "set",
+        "collections.deque",
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "bytearray",
+    }
 )
 _REGISTRY = re.compile(
     r"callback|handler|listener|observer|subscri|hook|registr|receiver|signal|plugin", re.IGNORECASE

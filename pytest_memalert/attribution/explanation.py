@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -34,6 +34,7 @@ from pytest_memalert.attribution.group_holders import (
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import heads_of
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch
+from pytest_memalert.attribution.lengths import used_bytes
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
 from pytest_memalert.attribution.objects import (
     base_names,
@@ -49,6 +50,7 @@ from pytest_memalert.attribution.packages import (
     package_of_module,
 )
 from pytest_memalert.attribution.survivors import watch
+from pytest_memalert.leak_readings import Signal
 from pytest_memalert.model import Survivor
 from pytest_memalert.records import record
 from pytest_memalert.units import format_size
@@ -78,6 +80,9 @@ _LEAST_NATIVE_BYTES = 16
 
 #: A number at the end of a name: "argmap_read_17", "<argmap> compilation 21".
 _COUNTER = re.compile(r"(?<=[_ ])\d+\b")
+
+# The share of the heap that a buffer must account for, to be what grows.
+_MOST = 0.5
 
 # What is so much larger than the rest is what leaks, whoever holds it.
 _MUCH_MORE = 8
@@ -117,28 +122,29 @@ class Explanation:
 
 
 def explain(
-    run: Callable[[], str | None], *, lost: Collection[str] = (), root: Path | None = None
+    run: Callable[[], str | None], *, lost: Mapping[Signal, float] | None = None, root: Path | None = None
 ) -> Explanation:
     """Return what each call of ``run`` leaves behind, and why.
 
     ``run`` runs the test once and returns None, or the reason why this run is no evidence.
-    It is called a few times, traced, and where no object is found, a few times more. ``lost`` has the signals
-    that are known to grow, for the advice. The signature names files from ``root``, else from the current
-    directory.
+    It is called a few times, traced, and where no object is found, a few times more. ``lost`` has how
+    much of each signal a run is known to take, where it is. The signature names files from ``root``,
+    else from the current directory.
 
     Do not call it while tracemalloc traces for another purpose: it then has only the frames
     that tracing was started with.
     """
     try:
         descriptors = open_descriptors()
-        explanation = _explain(run, lost, root)
-        return _with_system_advice(explanation, lost, open_descriptors() - descriptors)
+        known = lost or {}
+        explanation = _explain(run, known, root)
+        return _with_system_advice(explanation, known, open_descriptors() - descriptors)
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
 
 
 def _with_system_advice(
-    explanation: Explanation, lost: Collection[str], opened: frozenset[int]
+    explanation: Explanation, lost: Mapping[Signal, float], opened: frozenset[int]
 ) -> Explanation:
     """Return the explanation with advice for lost descriptors and threads that no known holder explains."""
     if explanation.framework or any(s.held_by[:1] not in _NO_HOLDERS for s in explanation.survivors):
@@ -153,20 +159,23 @@ def _with_system_advice(
     return replace(explanation, recommendations=(*advised, *known), signature=signature)
 
 
-def _explain(run: Callable[[], str | None], lost: Collection[str], root: Path | None) -> Explanation:
-    seen = watch(run, runs=_RUNS)
+def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: Path | None) -> Explanation:
+    # Where no block is lost, it may be a buffer that takes more and more of the heap.
+    with_buffers = bool(lost) and "blocks" not in lost
+    seen = watch(run, runs=_RUNS, with_buffers=with_buffers)
     if seen.reason is not None and seen.runs < 2:
         # Some tests look at the collector themselves, and fail while the heap is frozen.
         reason = seen.reason
-        seen = watch(run, runs=_RUNS, freezing=False)
+        seen = watch(run, runs=_RUNS, freezing=False, with_buffers=with_buffers)
         if seen.runs < 2:
             return Explanation(reason=seen.reason or reason, runs=seen.runs)
     explanation = _from_objects(seen, root)
     del seen
-    if explanation.confidence >= _SURE or explanation.framework:
+    found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
+    is_told = not with_buffers or found_bytes >= _MOST * lost.get("heap", 0.0)
+    if (explanation.confidence >= _SURE and is_told) or explanation.framework:
         return explanation
     growth = measure_native_growth(run, runs=_RUNS)
-    found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
     return _from_heap(growth, explanation, lost, root)
@@ -225,13 +234,15 @@ def _is_let_go(group: Group, holder: Holder | None, seen: Watch) -> bool:
     if holder is None or holder.root != "none" or not group.objects:
         return False
     ours = object()
-    seen.new.append(ours)
-    group.objects.append(ours)
+    # What the collector doesn't track isn't among what is new, but was found in a container.
+    places = [group.objects] if group.container is not None else [seen.new, group.objects]
+    for place in places:
+        place.append(ours)
     try:
         return all(sys.getrefcount(obj) <= sys.getrefcount(ours) for obj in group.objects)
     finally:
-        seen.new.pop()
-        group.objects.pop()
+        for place in places:
+            place.pop()
 
 
 def _without_objects(
@@ -248,11 +259,12 @@ def _without_objects(
         for holder, (container, per_run) in zip(search.find(targets), seen.grown, strict=False):
             if holder is None or holder.root in ("pytest", "none", "object"):
                 continue
+            is_buffer = bool(used_bytes(container)) and type(container) is not list
             group = Group(
-                type=f"element of {type_name(type(container))}",
+                type=f"{'byte' if is_buffer else 'element'} of {type_name(type(container))}",
                 objects=[],
                 per_run=per_run,
-                size_bytes=8 * per_run,
+                size_bytes=per_run if is_buffer else 8 * per_run,
                 confidence=1.0,
             )
             groups.append(group)
@@ -308,7 +320,7 @@ def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path
 
 
 def _from_heap(
-    growth: NativeGrowth, seen: Explanation, lost: Collection[str], root: Path | None
+    growth: NativeGrowth, seen: Explanation, lost: Mapping[Signal, float], root: Path | None
 ) -> Explanation:
     """Return the explanation of growth that no new Python object accounts for."""
     reason = growth.reason or seen.reason

@@ -5,6 +5,7 @@ Those of single objects are searched in ``holders``.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
@@ -52,6 +53,8 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
     for index, holder in enumerate(holders):
         container = heads[index].container
         if holder is not None and container is not None:
+            if holder.root == "none" and (stream := _stream_of(heads[index], seen)) is not None:
+                holder = search.find([stream])[0] or holder
             bounded = holder.bounded or bounded_holder(container) or search.kept_small(container)
             holders[index] = replace(holder, bounded=bounded)
         elif holder is not None and holder.bounded is not None:
@@ -59,6 +62,13 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
             if other is not None and other.bounded is None and other.root not in ("none", "object"):
                 holders[index] = other
     return holders
+
+
+def _stream_of(group: Group, seen: Watch) -> object:
+    """Return the io.StringIO that became longer by texts: nothing visible refers to its list of them."""
+    if group.type != "str":
+        return None
+    return next((obj for obj, _ in seen.grown if type(obj) is io.StringIO), None)
 
 
 def _some(group: Group) -> list[object]:

@@ -30,6 +30,7 @@ from pytest_memalert.attribution.groups import (
     lend_sites,
     without_accidents,
 )
+from pytest_memalert.attribution.lengths import buffers, used_bytes
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sites import start_tracing
 from pytest_memalert.attribution.untracked import find_untracked
@@ -48,11 +49,14 @@ _HEAVY_RUN_S = 0.3
 _FEW_FRAMES = 6
 
 
-def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) -> Watch:
+def watch(
+    run: Callable[[], str | None], *, runs: int, freezing: bool = True, with_buffers: bool = False
+) -> Watch:
     """Run ``runs`` times and return what survives of each run, with allocation sites.
 
     Not frozen, the same is found by comparing identities, slower; for tests that look at
-    the collector themselves and so behave differently while the heap is frozen.
+    the collector themselves and so behave differently while the heap is frozen. ``with_buffers`` looks
+    for bytearrays that became longer, too, wherever they are kept.
     """
     freezing = freezing and can_freeze()
     result = Watch()
@@ -60,6 +64,7 @@ def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) ->
         result.frames, runs = _FEW_FRAMES, _FEWEST_RUNS
     census = Census(runs)
     lengths = container_lengths()
+    used = [(obj, used_bytes(obj)) for obj in buffers(untracked=with_buffers)]
     old = frozenset() if freezing else frozenset(map(id, gc.get_objects()))
     exit_callbacks = _exit_callbacks()
     started_tracing = start_tracing(result.frames)
@@ -98,7 +103,9 @@ def watch(run: Callable[[], str | None], *, runs: int, freezing: bool = True) ->
     if result.runs >= 2:
         result.grown = grown_containers(lengths, new_ids, own, result.runs)
         lengths.clear()
+        longer = [(obj, more / result.runs) for obj, before in used if (more := used_bytes(obj) - before) > 0]
         find_untracked(run, result, new_ids)
+        result.grown += longer
     return result
 
 

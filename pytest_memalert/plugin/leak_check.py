@@ -153,13 +153,14 @@ class LeakCheck:
         from pytest_memalert.leak_policy import Policy
 
         if asked_for:
-            return Policy() if looking else Policy(quick_s=0.0, brief=True)
+            return Policy() if looking else Policy(quick_s=0.0, brief=True, looks_at_lists=False)
         # A suspect is dismissed by a re-run or two that leave little: what made it one, it left in its first.
         # Checking on request is for the small and the lumpy leaks too, so it looks longer.
         return Policy(
             quick_s=0.0,
             brief=True,
             follows_creep=False,
+            looks_at_lists=False,
             budget_s=1.0,
             wide_budget_s=2.0,
             weak_blocks=_ANY_BLOCKS if pursuing else _WEAK_BLOCKS,
