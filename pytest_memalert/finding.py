@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
 from pathlib import Path
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.attribution.composition import Composition, Kinds, compose
@@ -36,19 +37,20 @@ _LEAST_NAMED_BYTES = 512
 # How far the blocks of a run may be off those of the leak that it is recognised as.
 _SAME = 0.1
 
-# The threads in which a search is under way. Another one within it would take thousands of runs for each
-# of its runs, and what it leaves behind, as traces, be the outer one's finding.
+# The threads in which a search is under way. Another one meanwhile, begun by what the first runs, would take
+# thousands of runs for each of its runs, and what it leaves behind, as traces, be the outer one's finding.
 _searching: set[int] = set()
-_WITHIN = "it was called once, by what another search for leaks runs again and again"
+_WITHIN = "it was called once, while another search for leaks was under way"
 
 
 @record(frozen=True, slots=True, kw_only=True)
 class _Familiar:
-    """Hold what a leak costs each time that a test does what leaks."""
+    """Hold what a leak costs each time that a test does what leaks; the one explained ``times`` times."""
 
     explanation: Explanation
     blocks: float
     bytes: float | None
+    times: int
     harmless: str | None
 
 
@@ -79,11 +81,11 @@ def find_leaks(
     default), ``runs`` bounds the calls that are counted. An async function is awaited in an
     event loop that lives as long as the search. An exception that it raises passes through; a generator
     function, whose call runs nothing, is a TypeError.
-    Don't use it while other threads allocate: what they do can't be told apart. Called by what a search
-    is running again, such as a test that is checked for leaks itself, it calls the function once: unclear.
+    Don't use it while other threads allocate: what they do can't be told apart. While another search
+    is under way, such as that of the test that calls it, it calls the function once: unclear.
     """
     with _operation(func, args, kwargs) as run:
-        if threading.get_ident() in _searching:
+        if _searching:
             run()
             return LeakAnalysis(status="unclear", reason=_WITHIN, runs=1)
         return investigate(run, warmups=warmups, runs=runs)
@@ -134,7 +136,7 @@ def investigate(
     known = Explained() if explained is None else explained
 
     def recognise(
-        kinds: Kinds, times: int, blocks: float, find_keepers: Callable[[], frozenset[int]]
+        kinds: Kinds, times: int, blocks: float, find_keepers: Callable[[], Mapping[int, int]]
     ) -> Known | None:
         nonlocal explanation, left
         if blocks > _BLOCKS_PER_OBJECT * times * sum(count for _, count in kinds):
@@ -144,9 +146,12 @@ def investigate(
             for familiar in known.by_kinds.get(kinds, ())
             if abs(blocks - times * familiar.blocks) <= max(1.0, _SAME * blocks)
         ]
-        keepers = find_keepers() if alike else frozenset()
+        keepers: Mapping[int, int] = find_keepers() if alike else {}
         for familiar in alike:
-            if familiar.harmless is not None or _is_kept_alike(familiar.explanation, keepers):
+            # What a plugin leaves for a test doesn't multiply.
+            is_harmless = familiar.harmless is not None and times == familiar.times
+            is_leak = familiar.harmless is None and _is_kept_alike(familiar.explanation, keepers)
+            if is_harmless or is_leak:
                 explanation = familiar.explanation
                 size_bytes = None if familiar.bytes is None else times * familiar.bytes
                 return Known(bytes_per_run=size_bytes, harmless=familiar.harmless)
@@ -183,7 +188,8 @@ def investigate(
             if keeps and (left_behind := composition or compose(run)[0]):
                 known.by_composition.setdefault(left_behind, []).append(_to_recognise(explanation, blocks))
         if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
-            return Excuse(reason="what remains was made by pytest or a plugin, not by the test")
+            reason = "what remains was made by pytest or a plugin, not by the test"
+            return Excuse(status="clean" if explanation.is_whole else "unclear", reason=reason)
         if explanation.let_go and _can_speak_for(lost):
             return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
         if explanation.bounded:
@@ -192,7 +198,7 @@ def investigate(
                 _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
             ):
                 return None
-            is_known = names_limit(explanation.bounded)
+            is_known = names_limit(explanation.bounded) and explanation.is_whole
             return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded)
         return None
 
@@ -221,8 +227,15 @@ def investigate(
         confidence=explanation.confidence,
         signature=explanation.signature,
         grown_at=explanation.grown_at,
-        recommendations=explanation.recommendations,
+        recommendations=_with_reason(explanation),
     )
+
+
+def _with_reason(explanation: Explanation) -> tuple[str, ...]:
+    """Return the advice; where there is none, why what survives is not known."""
+    if explanation.reason is None or explanation.survivors or explanation.recommendations:
+        return explanation.recommendations
+    return (f"what survives could not be told: {explanation.reason}",)
 
 
 def _remember(
@@ -250,6 +263,7 @@ def _remember(
         explanation=_to_recognise(explanation, blocks),
         blocks=blocks / times,
         bytes=size_bytes,
+        times=times,
         harmless=analysis.reason if harmless else None,
     )
     # A fixture's container is another one in each module: the latest is the one to be met again.
@@ -259,12 +273,14 @@ def _remember(
     known.by_kinds[kinds] = [*others, familiar]
 
 
-def _is_kept_alike(familiar: Explanation, keepers: frozenset[int]) -> bool:
+def _is_kept_alike(familiar: Explanation, keepers: Mapping[int, int]) -> bool:
     """Return whether what keeps some objects is what keeps a known leak's: the same container, or nothing.
 
-    The like of what leaks may fill a cache elsewhere, or leak there.
+    The like of what leaks may fill a cache elsewhere, or leak there. A container that is shorter than the one
+    that was known is another one, where that was.
     """
-    return bool(keepers & familiar.keepers) or not (keepers or familiar.keepers)
+    alike = (keepers.get(key, -1) >= count for key, count in familiar.keepers.items())
+    return any(alike) or not (keepers or familiar.keepers)
 
 
 def _to_recognise(explanation: Explanation, blocks: float) -> Explanation:
@@ -332,7 +348,7 @@ def _operation(
 
         def call() -> None:
             answer = func(*args, **kwargs)
-            if inspect.iscoroutine(answer):
+            if type(answer) is CoroutineType:
                 answer.close()
                 raise TypeError("a coroutine was returned, and not awaited: pass the async function itself")
 

@@ -33,7 +33,7 @@ __all__ = ["Excuse", "Known", "hunt"]
 Operation = Callable[[], "str | None"]
 #: Takes what one run left behind, in types, and how many blocks, and how to learn what keeps it; returns
 #: what is known of such a leak.
-Recognise = Callable[[Kinds, int, float, Callable[[], frozenset[int]]], "Known | None"]
+Recognise = Callable[[Kinds, int, float, Callable[[], Mapping[int, int]]], "Known | None"]
 #: Says why growth of so much per run, by signal, seen in so few runs or many, is no leak after all, or may be
 #: none; None where it is one.
 Bounded = Callable[[Mapping[Signal, float], bool], "Excuse | None"]
@@ -302,8 +302,8 @@ class _Hunt:
             return None
         return recognise(kinds, times, blocks, lambda: self._find_keepers({name for name, _ in kinds}))
 
-    def _find_keepers(self, names: set[str]) -> frozenset[int]:
-        """Return the identities of what keeps objects of these types that the runs left behind."""
+    def _find_keepers(self, names: set[str]) -> dict[int, int]:
+        """Return what keeps objects of these types that the runs left behind, as ``keepers_of`` does."""
         new = gc.get_objects()
         with self._reader.thawed():
             return keepers_of(new, names)

@@ -98,7 +98,10 @@ def is_bound_of(holder: object, containers: Iterable[object]) -> bool:
     fills has more than a few entries by now.
     """
     try:
-        kept = {id(holder), *map(id, referents_of(holder)), *map(id, own_attributes(holder).values())}
+        kept = {id(holder)}
+        # What a container holds are its entries.
+        if not is_kind(holder, CONTAINERS):
+            kept |= {*map(id, referents_of(holder)), *map(id, own_attributes(holder).values())}
         entries = LRU_WRAPPER.cache_info(holder).currsize if type(holder) is LRU_WRAPPER else None
     except Exception:
         return False
@@ -287,7 +290,8 @@ def _below(holder: object, wanted: set[int]) -> tuple[list[object], list[object]
     for _ in range(3):
         children = [child for obj in frontier for child in referents_of(obj) if not is_kind(child, type)]
         pending += [child for child in children if id(child) in wanted]
-        frontier = [child for child in children if id(child) not in wanted and is_kind(child, CONTAINERS)]
+        containers = (child for child in children if id(child) not in wanted and is_kind(child, CONTAINERS))
+        frontier = list({id(child): child for child in containers}.values())
     found: dict[int, object] = {}
     untracked: dict[int, object] = {}
     while pending:

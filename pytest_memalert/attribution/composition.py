@@ -51,9 +51,10 @@ def count_kinds() -> dict[str, int]:
     return {name: count for name, count in names if "." in name and not name.startswith(_FRAMEWORKS)}
 
 
-def keepers_of(new: list[object], names: Container[str]) -> frozenset[int]:
-    """Return the identities of what was there before and holds those of the ``new`` objects with such types.
+def keepers_of(new: list[object], names: Container[str]) -> dict[int, int]:
+    """Return what was there before and holds those of the ``new`` objects with such types.
 
+    By identity, with the length of each, 0 for what has none.
     The heap must be thawed. Each level takes a walk through it, 20 to 50 ms for a million objects: so a few
     objects stand for all, those first that no other new one holds.
     """
@@ -70,12 +71,12 @@ def keepers_of(new: list[object], names: Container[str]) -> frozenset[int]:
         seen.update(map(id, frontier))
         found = [obj for obj in referrers if type(obj) is not FrameType and id(obj) not in ours]
         ours.add(id(found))
-        if old := frozenset(id(obj) for obj in found if id(obj) not in new_ids):
+        if old := {id(obj): length(obj) or 0 for obj in found if id(obj) not in new_ids}:
             return old
         frontier = [obj for obj in found if id(obj) not in seen][:_SAMPLES]
         if not frontier:
             break
-    return frozenset()
+    return {}
 
 
 def kinds_of_run(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Kinds, int]:
@@ -88,7 +89,7 @@ def kinds_of_run(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[K
 
 def compose(
     run: Callable[[], str | None], *, containers: Container[int] = ()
-) -> tuple[Composition, frozenset[int]]:
+) -> tuple[Composition, dict[int, int]]:
     """Return what each call of ``run`` leaves behind, and what keeps it, at the cost of two traced runs.
 
     What the collector doesn't track (bytes, say) stands for a leak by its places alone, where there is
@@ -118,13 +119,13 @@ def compose(
             tracemalloc.stop()
     # Only now, since tracing makes whatever is made cost many times as much: to name a place, files are read.
     counts = _count_alike(_describe(kind, traceback) for kind, traceback in traced)
-    keepers = keepers_of(found, {kind for kind, _ in counts}) if counts else frozenset()
+    keepers = keepers_of(found, {kind for kind, _ in counts}) if counts else {}
     if not counts:
         counts = _count_alike(_describe(object, traceback) for traceback in untracked)
         longer = _lengths_of(containers)
-        keepers = frozenset(key for key, count in longer.items() if count > lengths.get(key, count))
+        keepers = {key: count for key, count in longer.items() if count > lengths.get(key, count)}
     if not counts:
-        return frozenset(), frozenset()
+        return frozenset(), {}
     # A test that does it twice leaves twice as much of the same.
     shared = reduce(gcd, counts.values())
     return frozenset((kind, place, count // shared) for (kind, place), count in counts.items()), keepers

@@ -10,7 +10,6 @@ from itertools import islice
 
 from pytest_memalert.attribution.objects import (
     is_kind,
-    items_of,
     length,
     referents_of,
 )
@@ -86,9 +85,9 @@ def newest(holder: object, added: int) -> Iterable[object]:
     """Yield what a container took in last, without comparing; of unordered ones, everything."""
     if is_kind(holder, dict):
         # A subclass may define __reversed__ otherwise: the order of the plain dict is meant.
-        for key, value in islice(items_of(holder)[::-1], added):
-            yield key
-            yield value
+        items: Iterable[tuple[object, object]] = reversed(dict.items(holder))  # type: ignore[arg-type]
+        for pair in list(islice(items, added)):
+            yield from pair
         return
     elements = referents_of(holder)
     if is_kind(holder, (list, deque)):

@@ -16,7 +16,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -32,12 +32,13 @@ from pytest_memalert.attribution.group_holders import (
     unheld_parts,
 )
 from pytest_memalert.attribution.groups import Group, Watch
-from pytest_memalert.attribution.heads import heads_of
+from pytest_memalert.attribution.heads import PLUMBING, heads_of
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch
 from pytest_memalert.attribution.lengths import used_bytes
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
 from pytest_memalert.attribution.objects import (
     base_names,
+    instance_dict,
     is_kind,
     type_module,
     type_name,
@@ -81,7 +82,7 @@ _LEAST_NATIVE_BYTES = 16
 #: A number at the end of a name: "argmap_read_17", "<argmap> compilation 21".
 _COUNTER = re.compile(r"(?<=[_ ])\d+\b")
 
-# The share of the heap that a buffer must account for, to be what grows.
+# The share of what is lost that must be accounted for.
 _MOST = 0.5
 
 # What is so much larger than the rest is what leaks, whoever holds it.
@@ -98,10 +99,12 @@ class Explanation:
     frames active then. ``framework`` says that everything was allocated within pytest, pluggy or their
     plugins, and that no variable of the user's holds it: those survivors are in ``framework_survivors``, and
     raise nothing. ``bounded`` is set where every survivor is held by something that evicts, and that is not
-    yet full. ``let_go`` says that nothing but this search holds the survivors: what did so has let go of them
-    since. ``keepers`` are the identities of what was there before and holds the survivors: by them is the
-    leak recognised. ``blocks_per_run`` is what the explained operation left, where that is kept for the
-    recognition. ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
+    yet full. ``is_whole`` says that these survivors are all that a run leaves, as far as is seen: none was
+    left out as being part of others, and what was traced is theirs. ``let_go`` says that nothing but this
+    search holds the survivors: what did so has let go of them since. ``keepers`` are what was there before
+    and holds the survivors, by identity, with the length of each: by them is the leak recognised.
+    ``blocks_per_run`` is what the explained operation left, where that is kept for the recognition.
+    ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
 
     survivors: tuple[Survivor, ...] = ()
@@ -113,8 +116,9 @@ class Explanation:
     grown_at: tuple[str, ...] = ()
     framework: bool = False
     bounded: str | None = None
+    is_whole: bool = True
     let_go: bool = False
-    keepers: frozenset[int] = frozenset()
+    keepers: Mapping[int, int] = field(default_factory=dict)
     confidence: float = 0.0
     runs: int = 0
     blocks_per_run: float = 0.0
@@ -200,11 +204,13 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     if weak_bytes > _MUCH_MORE * sum(group.size_bytes for group in heads if id(group) not in weak):
         weak = set()  # a value of a WeakKeyDictionary that refers to its key is held by it for ever
     users.sort(key=lambda group: (id(group) in weak, group not in heads, -group.size_bytes))
+    is_whole = _is_whole(seen, groups) and not weak
     named = users[:_NAMED_GROUPS]
     paths = {id(group): found.get(id(group)) or owner_of(group, heads, found, new) for group in named}
     for part in unheld_parts(named, paths):
         paths[id(part)] = None
         users.remove(part)
+        is_whole = is_whole and (part not in heads or part.type in PLUMBING)
     survivors = _survivors(named, paths)[:_SHOWN_SURVIVORS]
     if not users and not framework:
         survivors, users, paths = _without_objects(seen)
@@ -221,12 +227,19 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         component=sites.component_of(leading[0].frames) if leading else "",
         framework=bool(framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
+        is_whole=is_whole,
         let_go=bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading),
-        keepers=frozenset(h.keeper for h in leading_holders if h is not None and h.keeper is not None),
+        keepers={h.keeper[0]: h.keeper[1] for h in leading_holders if h is not None and h.keeper is not None},
         confidence=max((group.confidence for group in users or framework), default=0.0),
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _is_whole(seen: Watch, groups: list[Group]) -> bool:
+    """Return whether the objects found, if any, are most of what was traced where each run left something."""
+    traced_bytes = sum(group.size_bytes for group in seen.hidden if group.confidence >= _SURE)
+    return not groups or sum(group.size_bytes for group in groups) >= _MOST * traced_bytes
 
 
 def _is_let_go(group: Group, holder: Holder | None, seen: Watch) -> bool:
@@ -384,6 +397,8 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
 def _is_over(obj: object) -> bool:
     """Return whether ``obj`` is a thread or a task of asyncio's that has ended."""
     if is_kind(obj, threading.Thread):
-        return not threading.Thread.is_alive(obj)  # type: ignore[arg-type]
+        # One whose __init__ wasn't called can't be asked.
+        begun = (instance_dict(obj) or {}).get("_initialized") is True
+        return begun and not threading.Thread.is_alive(obj)  # type: ignore[arg-type]
     asyncio = sys.modules.get("_asyncio")
     return asyncio is not None and is_kind(obj, asyncio.Future) and asyncio.Future.done(obj)

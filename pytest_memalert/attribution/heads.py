@@ -37,11 +37,16 @@ def heads_of(groups: list[Group]) -> list[Group]:
     owner_of = {id(obj): index for index, group in enumerate(groups) for obj in group.objects}
     holds: dict[int, set[int]] = {index: set() for index in range(len(groups))}
     held: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     for index, group in enumerate(groups):
         for obj in group.objects[:2000]:
             for child in referents_of(obj):
                 # The dict of an instance's attributes is part of the instance.
-                inner = referents_of(child) if type(child) is dict and id(child) not in owner_of else ()
+                inner: list[object] = []
+                # A table that many share is none of their attributes: it is looked into once.
+                if type(child) is dict and id(child) not in owner_of and (index, id(child)) not in seen:
+                    seen.add((index, id(child)))
+                    inner = referents_of(child)
                 for held_object in (child, *inner):
                     other = owner_of.get(id(held_object))
                     if other is not None and other != index:

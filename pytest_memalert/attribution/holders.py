@@ -91,8 +91,8 @@ class Holder:
 
     ``hops`` is for people, from the root to the survivor. ``variable`` is the root's name for
     the first holder, ``container`` that holder's type, ``types`` all types on the way.
-    ``identity`` names the root without numbers or keys. ``keeper`` is the identity of the last object on the
-    way that was there before the runs; None where there is none.
+    ``identity`` names the root without numbers or keys. ``keeper`` is the last object on the way that
+    was there before the runs, its identity and its length (0 if it has none); None where there is none.
     ``gets_names`` says that a module or class gets new names in each run, ``variable`` being one of them or
     not known. ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.
@@ -105,7 +105,7 @@ class Holder:
     types: tuple[str, ...] = ()
     hops: tuple[str, ...] = ()
     identity: str = ""
-    keeper: int | None = None
+    keeper: tuple[int, int] | None = None
     gets_names: bool = False
     bounded: str | None = None
     bounded_by: tuple[int, ...] = ()
@@ -210,7 +210,7 @@ class HolderSearch:
             node = id(referrer)
             if node in self._ours or node in without:
                 continue
-            below = {id(child) for child in referents_of(referrer)} & inside
+            below = {key for child in referents_of(referrer) if (key := id(child)) in inside}
             if not below and is_kind(referrer, ModuleType):
                 # Held by the module's state in C, into which it isn't safe to look.
                 below = {id(child) for child in children if _refers(referrer, child)}
@@ -238,7 +238,7 @@ class HolderSearch:
             return id(obj) in self._live or origin_of(obj.f_code.co_filename) == "own"
         if type(obj) is FunctionType:
             return obj.__code__.co_filename.startswith(OWN_DIRECTORY)
-        return type_module(type(obj)).startswith("pytest_memalert")
+        return top_name(type_module(type(obj))) == "pytest_memalert"
 
     def _end(self, obj: object, *, is_passed: bool) -> _Root:
         """Return the root of an object to which nothing visible refers."""
@@ -337,7 +337,8 @@ class HolderSearch:
 
     def _render(self, path: list[object], root: _Root) -> Holder:
         """Return the path as text; ``path[0]`` is the root or what it holds."""
-        keeper = next((id(obj) for obj in reversed(path) if id(obj) not in self._survivors), None)
+        old = (obj for obj in reversed(path) if id(obj) not in self._survivors)
+        keeper = next(((id(obj), length(obj) or 0) for obj in old), None)
         hops: list[str] = []
         types: list[str] = []
         variable = container = bounded = lru = None
@@ -393,7 +394,8 @@ class HolderSearch:
                 lru_on_method = wraps_method(holder)
                 info = LRU_WRAPPER.cache_info(holder)
                 lru_unbounded = info.maxsize is None
-                lru_full = info.maxsize is not None and info.currsize >= info.maxsize
+                grows_below = any(id(obj) in self._growth for obj in path[position + 1 : -1])
+                lru_full = info.maxsize is not None and info.currsize >= info.maxsize and not grows_below
             if variable is None and position == 0:
                 variable, container = edge.lstrip("."), kind
                 if bounded is None and root.kind == "module":

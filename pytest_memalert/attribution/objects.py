@@ -150,6 +150,8 @@ def items_of(holder: object) -> list[tuple[object, object]]:
 def key_text(key: object) -> str:
     """Return a key of a dict for people, escaped and cut; keys of unknown types by type alone."""
     if is_exactly(key, (str, bytes, int, float, bool)) or key is None:
+        if type(key) is int and key.bit_length() > 1000:
+            return "int"  # repr() refuses one of more than 4,300 digits
         text = repr(key)
         return text if len(text) <= _KEY_LENGTH else text[: _KEY_LENGTH - 3] + "..."
     if issubclass(type(key), type):

@@ -34,12 +34,15 @@ __all__ = [
 #: Modules whose names are for the standard library alone, and what people know them as.
 _KNOWN_AS = {"posix": "os", "nt": "os"}
 
+# References to what only a frame has and we are looking at: the frame's, our variable's, the call's.
+_OF_THE_FRAME = 3
+
 
 def module_roots() -> dict[int, str]:
     """Return the name of every loaded module by the identity of its globals and of itself."""
     roots: dict[int, str] = {}
     for name, module in list(sys.modules.items()):
-        if is_kind(module, ModuleType) and type(name) is str and not name.startswith("pytest_memalert"):
+        if is_kind(module, ModuleType) and type(name) is str and top_name(name) != "pytest_memalert":
             roots[id(module_dict(module))] = roots[id(module)] = name
     # An alias registered later doesn't rename a module: its own name wins.
     for module in list(sys.modules.values()):
@@ -77,13 +80,15 @@ def live_frames() -> set[int]:
 def running_locals() -> dict[int, tuple[str | None, str]]:
     """Return what the locals of running functions hold, by identity: the variable, the function.
 
-    Frames of running functions are no objects of the collector's from Python 3.11 on. Up to 3.12
-    reading locals leaves a copy of them in the frame: so this is asked only where nothing else
-    explains a survivor, and not of frames of pytest's or ours.
+    Frames of running functions are no objects of the collector's from Python 3.11 on. Asked only where
+    nothing else explains a survivor, and not of frames of pytest's or ours.
     """
     held: dict[int, tuple[str | None, str]] = {}
     this_thread = threading.get_ident()
-    names = {thread.ident: thread_name(thread) for thread in threading.enumerate()}
+    # A class of the user's may have an ident of its own.
+    names = {
+        (instance_dict(thread) or {}).get("_ident"): thread_name(thread) for thread in threading.enumerate()
+    }
     for ident, top in list(sys._current_frames().items()):
         frame: FrameType | None = top
         while frame is not None:
@@ -93,8 +98,13 @@ def running_locals() -> dict[int, tuple[str | None, str]]:
                 where = describe((frame.f_code.co_filename, frame.f_lineno))
                 if ident != this_thread:
                     where = f"{where}, {names.get(ident, 'a thread')}"
-                for name, value in list(frame.f_locals.items()):
+                variables = frame.f_locals
+                for name, value in list(variables.items()):
                     held.setdefault(id(value), (name, where))
+                value = None
+                # Up to Python 3.12 the frame keeps this copy: what the function lets go of would live on.
+                if type(variables) is dict and sys.getrefcount(variables) <= _OF_THE_FRAME:
+                    variables.clear()
             frame = frame.f_back
     return held
 

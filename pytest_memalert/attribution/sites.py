@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import sys
 import sysconfig
 import tracemalloc
@@ -46,7 +47,7 @@ Origin = Literal["user", "library", "stdlib", "framework", "generated", "own"]
 FRAMES = 16
 
 #: The directory of this package; frames and containers of ours are never evidence.
-OWN_DIRECTORY = str(Path(__file__).resolve().parent.parent)
+OWN_DIRECTORY = f"{Path(__file__).resolve().parent.parent}{os.sep}"
 
 #: All files here but the one that runs the test: what that one allocates, the test did.
 _OWN_FILES = frozenset(
