@@ -16,6 +16,8 @@ _FEWEST, _MOST = 2, 64
 # What events there are by chance are known to 30 % from a dozen.
 _WANTED, _WANTED_EVENTS = 16, 12
 _TRACING_S = 1.0
+# To list what is traced takes 15 us for each.
+_MOST_LISTED = 5000
 
 
 def run_traced(
@@ -26,10 +28,12 @@ def run_traced(
     ``events_per_run`` is how many blocks each is known to leave: where it is few, more runs are made.
     """
     if tracemalloc.is_tracing():
-        return _run_while_traced(run, reader)
+        return _total(run, reader)
     wanted = ceil(_WANTED_EVENTS / events_per_run) if 0 < events_per_run < 1 else _WANTED
     tracemalloc.start(1)
     try:
+        if events_per_run > _MOST_LISTED:
+            return _total(run, reader)
         began_s = elapsed_s()
         if run() is not None or not tracemalloc.is_tracing():  # the test may have stopped it
             return None
@@ -55,8 +59,8 @@ def run_traced(
         tracemalloc.stop()
 
 
-def _run_while_traced(run: Callable[[], str | None], reader: ExactReader) -> TracedGrowth | None:
-    """Return the sizes where somebody else is tracing: as a total, which the heap may have grown by.
+def _total(run: Callable[[], str | None], reader: ExactReader) -> TracedGrowth | None:
+    """Return the sizes as a total, which the heap may have grown by: of many blocks, or where others trace.
 
     How much of it came from malloc isn't known. Taken for large blocks it never counts twice, as part
     of the heap's growth as well; native memory that a leak keeps beside small objects may be missed.

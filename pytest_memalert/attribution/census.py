@@ -23,8 +23,8 @@ from pytest_memalert.attribution.sites import (
 
 __all__ = ["Census", "count_unfrozen", "growth_by_type", "growth_of_counts", "hidden_groups"]
 
-#: Above so many new objects, growth is counted by type alone: a traceback costs 3 us each.
-_MOST_TRACED_OBJECTS = 50_000
+#: Above so many new objects in a run, they are counted by type alone: to ask for tracebacks costs 15 us each.
+_MOST_TRACED_OBJECTS = 4_000
 
 #: Taking all traces costs 2 us each and as much memory as the traces.
 _MOST_TRACED_BYTES = 256 * 2**20
@@ -58,11 +58,14 @@ class Census:
         """Return a number for the type and the site of an object; None for what is not the test's doing.
 
         The traceback is asked for once: with 16 frames it is some forty objects, which are traced as well.
+        Without it, the few that are ours are the same in each run.
         """
-        traceback = traceback_of(obj)
-        if self.is_own(obj) or is_ours(traceback):
+        if self.is_own(obj):
             return None
-        return hash((id(type(obj)), self.site(traceback))) if self.by_site else id(type(obj))
+        if not self.by_site:
+            return id(type(obj))
+        traceback = traceback_of(obj)
+        return None if is_ours(traceback) else hash((id(type(obj)), self.site(traceback)))
 
     def sort(self, objects: Iterable[object]) -> dict[int, list[object]]:
         """Return those of the objects that are the test's doing, by type and site."""
@@ -92,7 +95,8 @@ class Census:
             key = self.key(obj)
             if key is not None:
                 counts[key] = counts.get(key, 0) + 1
-        self._take_traces(run)
+        if self.by_site:
+            self._take_traces(run)
 
     def _take_traces(self, run: int) -> None:
         if not tracemalloc.is_tracing() or tracemalloc.get_traced_memory()[0] > _MOST_TRACED_BYTES:

@@ -237,9 +237,14 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
 
 
 def _is_whole(seen: Watch, groups: list[Group]) -> bool:
-    """Return whether the objects found, if any, are most of what was traced where each run left something."""
+    """Return whether the objects found are most of what was traced where each run left something.
+
+    Where they are such as the collector doesn't track, what they hold isn't known.
+    """
     traced_bytes = sum(group.size_bytes for group in seen.hidden if group.confidence >= _SURE)
-    return not groups or sum(group.size_bytes for group in groups) >= _MOST * traced_bytes
+    if not groups or any(group.container is not None for group in groups):
+        return True
+    return sum(group.size_bytes for group in groups) >= _MOST * traced_bytes
 
 
 def _is_let_go(group: Group, holder: Holder | None, seen: Watch) -> bool:
