@@ -435,7 +435,12 @@ def _make_frames() -> None:
 
 def _adapt(policy: Policy, *, runs: int | None, budget_s: float | None) -> Policy:
     if budget_s is not None:
-        policy = replace(policy, budget_s=budget_s, wide_budget_s=budget_s, slow_budget_s=budget_s)
+        policy = replace(
+            policy,
+            budget_s=min(policy.budget_s, budget_s),
+            wide_budget_s=min(policy.wide_budget_s, budget_s),
+            slow_budget_s=min(policy.slow_budget_s, budget_s),
+        )
     if runs is not None:
         policy = replace(
             policy,

@@ -30,6 +30,7 @@ __all__ = [
     "MarkerLimits",
     "category_of",
     "collecting",
+    "general_advice",
     "parse_marker",
     "read_choice",
     "read_flag",
@@ -131,8 +132,13 @@ def _default(
         condition=_condition_of(metric),
         threshold=threshold,
         min_growth=min_growth,
-        recommendations=_ADVICE[category],
+        recommendations=general_advice(category),
     )
+
+
+def general_advice(category: AlertCategory) -> tuple[str, ...]:
+    """Return what a rule of a category recommends that has no recommendations of its own."""
+    return _ADVICE.get(category, ())
 
 
 def category_of(metric: str) -> AlertCategory:
@@ -462,7 +468,7 @@ def _new_rule(fields: Mapping[str, Any]) -> AlertRule:
         "condition": _condition_of(metric),
     }
     values: dict[str, Any] = {**derived, **fields}
-    values.setdefault("recommendations", _ADVICE.get(values["category"], ()))
+    values.setdefault("recommendations", general_advice(values["category"]))
     return AlertRule(**values)
 
 
@@ -500,7 +506,7 @@ def _marker_rule(
         metric=metric,
         condition=_condition_of(metric),
         min_growth=next(guards, None) if key == "growth_rate" else None,
-        recommendations=_ADVICE[category_of(metric)],
+        recommendations=general_advice(category_of(metric)),
         origin=origin,
         **_threshold_fields(threshold),
     )

@@ -50,6 +50,8 @@ __all__ = [
     "values_of_worst",
 ]
 
+# From so many times the limit on, by how much a pace is over it says nothing.
+_FAR = 10
 #: Metrics that are the state of the process rather than of the test: a rule on them fires
 #: when a test carries the process across the line, never for a test that found it crossed.
 _CARRIED = {"rss_bytes"}
@@ -62,6 +64,9 @@ _COVERED_BY = {
 }
 #: After it fired, a line must be left by this share before crossing it is news again.
 REARM_SHARE = 0.9
+
+# From so many times the limit on, how far a pace is over it says nothing.
+_FAR = 10
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -352,6 +357,10 @@ def _tell_pace(breach: Breach) -> tuple[str, ...]:
     """Return how fast a leak is where a rule asks for that: for the headline of a quick test too large."""
     if breach.rule.metric != "leak_rate_bytes_per_hour":
         return ()
+    if breach.observed >= _FAR * breach.rule.threshold > 0:
+        # The pace of a test of a millisecond is of no use as a number, and another one in each session.
+        limit = format_limit(breach.rule.threshold, METRICS[breach.rule.metric].unit)
+        return (f"far over the limit of {limit} at its own pace",)
     pace, limit = _told_apart(breach.observed, breach.rule.threshold, METRICS[breach.rule.metric])
     return (f"{pace} at its own pace, over the limit of {limit}",)
 
@@ -380,7 +389,8 @@ def fingerprint(rule: AlertRule, subject: str) -> str:
 def inhibit(alerts: Sequence[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
     """Return the alerts of one test, each inhibited that another one of them makes needless.
 
-    The highest severity of a rule pair speaks, and the highest of the alerts about one leak;
+    The highest severity of a rule pair speaks, and the highest of the alerts about one leak, of equal ones
+    the last;
     a leak speaks for the growth it causes, against a baseline as well, unless that growth is the more severe.
     """
     return tuple(
@@ -400,7 +410,9 @@ def _speaker(alert: PerformanceAlert, alerts: Sequence[PerformanceAlert]) -> str
             continue
         if other.fingerprint == alert.fingerprint and other.severity > alert.severity:
             return f"{other.severity.value} of the same rule"
-        if other.category is leak and alert.category is leak and other.severity > alert.severity:
+        # Of two that are as severe the last speaks: it is of the rule that somebody wrote.
+        outranks = other.severity > alert.severity or alerts.index(other) > alerts.index(alert)
+        if other.category is leak and alert.category is leak and outranks:
             return f"rule {other.rule}, of the same leak"
         grows = alert.category is growth or (alert.category is regression and alert.metric in RETAINED)
         if other.category is leak and grows:

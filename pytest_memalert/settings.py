@@ -47,6 +47,8 @@ __all__ = [
     "read_settings",
 ]
 
+_LEAST_SHARE_S = 5.0
+
 
 @record(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -54,6 +56,15 @@ class Budget:
 
     seconds: float | None = None
     share: float | None = None
+
+    def limit_s(self, tests_s: float) -> float:
+        """Return the time, in seconds, where the tests themselves took ``tests_s``.
+
+        A share is of 5 s at least: that of a quick suite would end before one leak is told from a cache.
+        """
+        if self.share is None:
+            return self.seconds or 0.0
+        return max(_LEAST_SHARE_S, self.share * tests_s) if self.share else 0.0
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -251,6 +262,8 @@ def _read_path(value: object, option: Option) -> Path | None:
         return value
     if isinstance(value, str) and not value.strip():
         raise ValueError("a file is missing; write its path")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{value!r} has a null character, which no path can have")
     return Path(read_text(value))
 
 
@@ -262,7 +275,8 @@ def _read_baseline_path(value: object, option: Option) -> Path | None:
 
     if value is True:
         return Path(DEFAULT_NAME)
-    path = Path(read_text(value))
+    path = _read_path(value, option)
+    assert path is not None
     if path.suffix != ".json":
         # "pytest --memalert-save tests" means the tests, and argparse takes them for the PATH.
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 from zlib import crc32
 
 from pytest_memalert.records import record
+from pytest_memalert.settings import Budget
 
 __all__ = ["Turn", "Turns", "choose", "decode_turns", "encode_turns", "source_of", "update"]
 
@@ -42,13 +43,7 @@ class Turns:
 NO_TURNS = Turns(tests={})
 
 
-def choose(
-    candidates: Mapping[str, str],
-    turns: Turns,
-    *,
-    budget_s: float | None = None,
-    budget_share: float | None = None,
-) -> frozenset[str] | None:
+def choose(candidates: Mapping[str, str], turns: Turns, budget: Budget) -> frozenset[str] | None:
     """Return which tests to check: those never checked, or changed since, then the longest ago.
 
     ``candidates`` are the node ids collected, each with what its code is now. Only as many
@@ -57,8 +52,9 @@ def choose(
     it is known of too few tests, all others are chosen: else the first would have every turn.
     """
     known = {nodeid: turns.tests[nodeid] for nodeid in candidates if nodeid in turns.tests}
-    if budget_s is None:
-        if budget_share is None or not known:
+    left_s = budget.limit_s(0.0)
+    if budget.share is not None:
+        if not known:
             return None
         if 2 * len(known) < len(candidates):
             return frozenset(
@@ -67,7 +63,7 @@ def choose(
                 if nodeid not in known or known[nodeid].source != source
             )
         mean_s = fmean(turn.duration_s for turn in known.values())
-        budget_s = budget_share * mean_s * len(candidates)
+        left_s = budget.limit_s(mean_s * len(candidates))
     usual_s = median(turn.cost_s for turn in known.values()) if known else _GUESSED_COST_S
 
     def age(nodeid: str) -> int:
@@ -77,9 +73,9 @@ def choose(
     chosen: set[str] = set()
     for nodeid in sorted(candidates, key=age):  # stable: equals in the order of the suite
         cost_s = known[nodeid].cost_s if nodeid in known else usual_s
-        if chosen and cost_s > budget_s:
+        if chosen and cost_s > left_s:
             break
-        budget_s -= cost_s
+        left_s -= cost_s
         chosen.add(nodeid)
     return frozenset(chosen)
 

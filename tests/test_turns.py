@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_memalert.settings import Budget
 from pytest_memalert.turns import (
     NO_TURNS,
     Turn,
@@ -26,39 +27,44 @@ SUITE = {"a": "v1", "b": "v1", "c": "v1", "d": "v1"}
 
 def test_tests_never_checked_go_first() -> None:
     turns = Turns(session=3, tests={"a": taken(1), "b": taken(2), "d": taken(3)})
-    assert set(choose(SUITE, turns, budget_s=1.5) or ()) == {"c"}
+    assert set(choose(SUITE, turns, Budget(seconds=1.5)) or ()) == {"c"}
 
 
 def test_a_test_that_changed_since_counts_as_never_checked() -> None:
     turns = Turns(session=3, tests={"a": taken(1), "b": taken(2), "c": taken(2), "d": taken(3, source="v0")})
-    assert set(choose(SUITE, turns, budget_s=1.5) or ()) == {"d"}
+    assert set(choose(SUITE, turns, Budget(seconds=1.5)) or ()) == {"d"}
 
 
 def test_tests_checked_longest_ago_come_next() -> None:
     turns = Turns(session=4, tests={"a": taken(4), "b": taken(2), "c": taken(1), "d": taken(3)})
-    assert set(choose(SUITE, turns, budget_s=2.0) or ()) == {"c", "b"}
+    assert set(choose(SUITE, turns, Budget(seconds=2.0)) or ()) == {"c", "b"}
 
 
 def test_a_share_of_an_unknown_time_lets_any_test_be_checked() -> None:
-    assert choose(SUITE, NO_TURNS, budget_share=0.1) is None
+    assert choose(SUITE, NO_TURNS, Budget(share=0.1)) is None
 
 
 def test_a_share_known_of_few_tests_lets_the_others_be_checked() -> None:
     # Else the first test of the suite, being known, would use the budget up in session after session.
     turns = Turns(session=1, tests={"a": taken(1)})
-    assert choose(SUITE, turns, budget_share=0.01) == frozenset(SUITE) - {"a"}
-    assert choose({**SUITE, "a": "changed"}, turns, budget_share=0.01) == frozenset(SUITE)
+    assert choose(SUITE, turns, Budget(share=0.01)) == frozenset(SUITE) - {"a"}
+    assert choose({**SUITE, "a": "changed"}, turns, Budget(share=0.01)) == frozenset(SUITE)
 
 
 def test_a_share_is_taken_of_the_time_that_the_tests_took_before() -> None:
-    turns = Turns(session=1, tests={name: taken(1, cost_s=0.02) for name in SUITE})
-    assert set(choose(SUITE, turns, budget_share=0.1) or ()) == {"a", "b"}
+    tests = {name: Turn(session=1, cost_s=20.0, duration_s=100.0, source="v1") for name in SUITE}
+    assert set(choose(SUITE, Turns(session=1, tests=tests), Budget(share=0.1)) or ()) == {"a", "b"}
+
+
+def test_a_share_of_a_quick_suite_is_enough_for_a_leak() -> None:
+    turns = Turns(session=1, tests={name: taken(1) for name in SUITE})
+    assert choose(SUITE, turns, Budget(share=0.1)) == frozenset(SUITE)
 
 
 def test_over_several_sessions_every_test_has_its_turn() -> None:
     turns, seen = NO_TURNS, set[str]()
     for _ in range(4):
-        chosen = choose(SUITE, turns, budget_s=1.0)
+        chosen = choose(SUITE, turns, Budget(seconds=1.0))
         assert chosen is not None
         seen |= chosen
         turns = update(turns, {nodeid: (1.0, 0.1, SUITE[nodeid]) for nodeid in chosen})
@@ -73,7 +79,7 @@ def test_law_the_budget_is_kept_but_for_the_one_test_that_is_always_checked(
     costs: dict[str, float], budget_s: float
 ) -> None:
     turns = Turns(session=1, tests={name: taken(1, cost_s=cost) for name, cost in costs.items()})
-    chosen = choose(dict.fromkeys(costs, "v1"), turns, budget_s=budget_s)
+    chosen = choose(dict.fromkeys(costs, "v1"), turns, Budget(seconds=budget_s))
     assert chosen
     spent_s = sum(costs[name] for name in chosen)
     assert len(chosen) == 1 or spent_s <= budget_s + 1e-9

@@ -47,6 +47,7 @@ __all__ = [
     "bounded_holder",
     "filling_cache",
     "is_bound_of",
+    "is_reached",
     "kept_small",
     "names_limit",
     "stdlib_bound",
@@ -70,6 +71,7 @@ _STDLIB_BOUNDS = {
 }
 
 _BOUNDED = "bounded: "
+_TOLD = re.compile(_BOUNDED + r"([\d,]+) of ([\d,]+)")
 _RUNS = 2
 #: The share of the survivors that a container must lead to, to be what keeps them.
 _MOST = 0.5
@@ -222,6 +224,12 @@ def kept_small(container: object, *, surely: bool = False) -> str | None:
 def names_limit(bound: str) -> bool:
     """Return whether what bounds a container is known with its limit, which is not reached yet."""
     return bound.startswith(_BOUNDED)
+
+
+def is_reached(bound: str) -> bool:
+    """Return whether a container has as many elements as its bound, or more."""
+    told = _TOLD.match(bound)
+    return told is not None and int(told[1].replace(",", "")) >= int(told[2].replace(",", ""))
 
 
 def stdlib_bound(module: str, variable: str, cache: object) -> str | None:

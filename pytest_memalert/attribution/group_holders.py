@@ -22,13 +22,19 @@ __all__ = ["holders_of", "is_in_full_cache", "is_users", "is_weak", "owner_of", 
 #: The kinds of roots, those that a reader can do most about first.
 _ROOTS = ("module", "class", "fixture", "context", "thread", "function", "frame", "pytest", "object", "none")
 
+#: So many full caches are passed over.
+_FULL_CACHES = 3
+
 _WEAK_CONTAINERS = frozenset(
     ("_weakrefset.WeakSet", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary")
 )
 
 
 def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
-    """Return the holder of each head, unbounded ones preferred."""
+    """Return the holder of each head, unbounded ones preferred.
+
+    That is a cache that is full only where something else holds another head.
+    """
     ours = {id(seen), id(seen.groups), id(seen.new), id(seen.grown), id(heads)}
     ours.update(id(pair) for pair in seen.grown)
     for group in (*seen.groups, *seen.hidden):
@@ -61,7 +67,23 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
             other = search.find([heads[index].objects[0]], without=frozenset(holder.bounded_by))[0]
             if other is not None and other.bounded is None and other.root not in ("none", "object"):
                 holders[index] = other
+    if not any(holder is not None and holder.root != "pytest" and not holder.full_by for holder in holders):
+        for index, holder in enumerate(holders):
+            if holder is not None and holder.full_by and heads[index].objects:
+                holders[index] = _beyond_full(heads[index].objects[0], holder, search)
     return holders
+
+
+def _beyond_full(obj: object, holder: Holder, search: HolderSearch) -> Holder:
+    """Return what holds an object besides caches that are full, as re has two; the first if unknown."""
+    without: frozenset[int] = frozenset()
+    found: Holder | None = holder
+    for _ in range(_FULL_CACHES):
+        if found is None or not found.full_by:
+            break
+        without |= found.full_by
+        found = search.find([obj], without=without)[0]
+    return found or holder
 
 
 def _stream_of(group: Group, seen: Watch) -> object:
@@ -134,8 +156,8 @@ def unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> lis
 
 
 def is_in_full_cache(holder: Holder | None) -> bool:
-    """Return whether an lru_cache holds something that lets go of as much as it takes in."""
-    return holder is not None and holder.lru_cache_full
+    """Return whether a cache holds something that lets go of as much as it takes in."""
+    return holder is not None and bool(holder.full_by)
 
 
 def is_weak(group: Group, holder: Holder | None) -> bool:

@@ -27,6 +27,7 @@ from pytest_memalert.attribution.bounds import (
     LRU_WRAPPER,
     bounded_holder,
     is_bound_of,
+    is_reached,
     kept_small,
     stdlib_bound,
 )
@@ -94,7 +95,9 @@ class Holder:
     ``identity`` names the root without numbers or keys. ``keeper`` is the last object on the way that
     was there before the runs, its identity and its length (0 if it has none); None where there is none.
     ``gets_names`` says that a module or class gets new names in each run, ``variable`` being one of them or
-    not known. ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
+    not known. ``full_by`` has the identities of a holder that evicts and is full, and of its parts:
+    another one keeps what stays.
+    ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.
     """
 
@@ -108,11 +111,11 @@ class Holder:
     keeper: tuple[int, int] | None = None
     gets_names: bool = False
     bounded: str | None = None
+    full_by: frozenset[int] = frozenset()
     bounded_by: tuple[int, ...] = ()
     lru_cache: str | None = None
     lru_cache_on_method: bool = False
     lru_cache_unbounded: bool = False
-    lru_cache_full: bool = False
     thread_target: str | None = None
 
 
@@ -342,9 +345,10 @@ class HolderSearch:
         hops: list[str] = []
         types: list[str] = []
         variable = container = bounded = lru = None
-        lru_on_method = lru_unbounded = lru_full = False
+        lru_on_method = lru_unbounded = False
         target = None
         bounded_by = 0
+        full_by: frozenset[int] = frozenset()
         new_names = self._new_names(path, root)
         if new_names is not None:
             hops.append(f"{root.kind} {root.name}, {_growth_text(new_names)}")
@@ -395,7 +399,8 @@ class HolderSearch:
                 info = LRU_WRAPPER.cache_info(holder)
                 lru_unbounded = info.maxsize is None
                 grows_below = any(id(obj) in self._growth for obj in path[position + 1 : -1])
-                lru_full = info.maxsize is not None and info.currsize >= info.maxsize and not grows_below
+                if info.maxsize is not None and info.currsize >= info.maxsize and not grows_below:
+                    full_by = frozenset((id(holder), *(id(kept) for kept in referents_of(holder))))
             if variable is None and position == 0:
                 variable, container = edge.lstrip("."), kind
                 if bounded is None and root.kind == "module":
@@ -405,6 +410,10 @@ class HolderSearch:
             if not is_last or edge.startswith(".") or position == 0:
                 hops.append(f"{edge}: {self._name(end)}")
             position += used
+        # What is full, and gets no longer, has let go of as much as it took in.
+        grows = any(id(obj) in self._growth for obj in path[:-1])
+        if bounded is not None and is_reached(bounded) and not grows:
+            full_by, bounded = frozenset((bounded_by,)), None
         if len(hops) > _SHOWN_HOPS:
             hops[_SHOWN_HOPS // 2 : len(hops) - _SHOWN_HOPS // 2] = ["..."]
         identity = f"{root.kind} {root.name if root.kind not in ('none', 'thread') else ''}".strip()
@@ -420,12 +429,12 @@ class HolderSearch:
             identity=identity,
             keeper=keeper,
             gets_names=new_names is not None,
+            full_by=full_by,
             bounded=bounded,
             bounded_by=(bounded_by,) if bounded is not None else (),
             lru_cache=lru,
             lru_cache_on_method=lru_on_method,
             lru_cache_unbounded=lru_unbounded,
-            lru_cache_full=lru_full,
             thread_target=target,
         )
 

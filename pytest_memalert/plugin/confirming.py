@@ -95,9 +95,11 @@ class Confirmer:
             others = []
         left_out = [breach for breach in breaches if breach not in by_hand and breach not in others]
         if left_out:
-            why = no_budget or case.measurement.leak.reason or "that would take too much of the suite's time"
-            text = f"{case.describe(left_out[0])} in its first run; not repeated: {why}"
-            case.note("unclear" if no_budget else "not_repeated", text)
+            leak = case.measurement.leak
+            why = no_budget or leak.reason or "that would take too much of the suite's time"
+            what = "run again, it is unclear" if leak.runs else "not repeated"
+            text = f"{case.describe(left_out[0])} in its first run; {what}: {why}"
+            case.note("unclear" if no_budget or leak.runs else "not_repeated", text)
         return [*by_hand, *others]
 
     def _still_there(self, case: Case, breaches: Sequence[Breach]) -> Sequence[Breach]:

@@ -29,8 +29,8 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.remembering import history_path, note_idle, remember
-from pytest_memalert.plugin.reporting import append_summary, locate, write_reports
+from pytest_memalert.plugin.remembering import note_idle, remember
+from pytest_memalert.plugin.reporting import append_summary, history_path, locate, write_reports
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, tell_trouble
 from pytest_memalert.plugin.trending import note_trends
 from pytest_memalert.reports import terminal
@@ -157,7 +157,7 @@ class Controller:
         began_s = elapsed_s()
         self._run = run = self._finish(began_s, session)
         whole: dict[str, float] = {}
-        if history_path(self._config, self._given) is not None:
+        if history_path(self._config, self._given.settings) is not None:
             try:
                 whole = values_of_worst(run.tests, self._given.metrics)
                 self._run = run = note_trends(self._config, self._given, run, whole)
@@ -341,7 +341,7 @@ class Controller:
             return ()
         from pytest_memalert.plugin.notifying import tell_news
 
-        history = history_path(self._config, self._given)
+        history = history_path(self._config, self._given.settings)
         try:
             return tell_news(self._given, run, lives, history=history, warn=self._warn)
         except Exception as trouble:

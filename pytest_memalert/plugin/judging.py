@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
-from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.limits import MarkerLimits, general_advice
 from pytest_memalert.measurement import discount
 from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import (
@@ -265,7 +265,7 @@ class Judge:
             case.measurement = replace(case.measurement, leak=LeakVerdict(reason=no_budget))
             return
         analysis, runs = self._leak_check.check(
-            case.item, case.limits, values=values, budget_s=self._costs.left_s()
+            case.item, case.limits, values=values, budget_s=self._costs.for_a_search_s()
         )
         case.leak = analysis
         case.reruns += runs
@@ -297,8 +297,9 @@ class Judge:
         alerts = []
         for breach in found:
             is_default = breach.rule.origin == "default"
-            if analysis.recommendations and is_default:
-                # What is known of this leak says more than what the rule says of any.
+            is_general = breach.rule.recommendations == general_advice(breach.rule.category)
+            if analysis.recommendations and is_general:
+                # What is known of this leak says more than what is said of any.
                 breach = replace(breach, rule=replace(breach.rule, recommendations=()))
             alert = make_alert(
                 breach,

@@ -15,7 +15,7 @@ from pytest_memalert.metrics import Metric
 from pytest_memalert.model import AlertRule, Note, SeriesPoint
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.options import Given
-from pytest_memalert.plugin.remembering import history_path
+from pytest_memalert.plugin.reporting import history_path
 
 if TYPE_CHECKING:
     from pytest_memalert.history import History
@@ -33,7 +33,7 @@ def reading_history(
 
     Where it can't be read, ``warn`` is told for which ``purpose`` it is missed, and what was begun ends.
     """
-    path = history_path(config, given)
+    path = history_path(config, given.settings)
     if path is None or not path.is_file():
         yield None
         return

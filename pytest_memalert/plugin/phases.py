@@ -68,7 +68,10 @@ class Phases:
             return report
         report = yield
         if call.when != "call" or attempt.call_ended:  # before that it is a subtest's
-            attempt.reports[call.when] = report
+            if self._worker.owned:
+                self._worker.keep_report(attempt, report)
+            else:
+                attempt.reports[call.when] = report
         return report
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +12,13 @@ from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import HistoryError, describe_exception
 from pytest_memalert.model import AlertLife, Run
 from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.reporting import history_path
 from pytest_memalert.rules import find_idle_rules
 
 if TYPE_CHECKING:
     from pytest_memalert.history import Past
 
-__all__ = ["history_path", "note_idle", "remember"]
+__all__ = ["note_idle", "remember"]
 
 
 def remember(
@@ -34,7 +34,7 @@ def remember(
     ``whole`` has the values of the session (``rules.values_of_worst``).
     Where the history is off, or can't be written (of which ``warn`` is told), each alert is new.
     """
-    path = history_path(config, given)
+    path = history_path(config, given.settings)
     if path is None and not run.alerts:
         return ()
     # SQLite takes longer to load than all else here: a session that remembers nothing goes without.
@@ -76,19 +76,6 @@ def remember(
         except Exception as trouble:  # whatever it is, it is ours and not the tests'
             warn(f"memalert could not remember this run ({describe_exception(trouble)})")
     return tuple(lives_after(Past(lives={})))
-
-
-def history_path(config: pytest.Config, given: Given) -> Path | None:
-    """Return the file of the history; None where it is off.
-
-    What the command line says is relative to where pytest was started, all else to the configuration:
-    the history is the same one wherever pytest is started.
-    """
-    settings = given.settings
-    if settings.history is None:
-        return None
-    by_hand = settings.origins["history"].startswith("--")
-    return (config.invocation_params.dir if by_hand else config.rootpath) / settings.history
 
 
 def note_idle(config: pytest.Config, given: Given, run: Run) -> Run:

@@ -16,6 +16,7 @@ from pytest_memalert.settings import Settings
 __all__ = [
     "SUMMARY_BYTES",
     "append_summary",
+    "history_path",
     "locate",
     "report_problems",
     "write_reports",
@@ -26,7 +27,7 @@ SUMMARY_BYTES = 2**20 - 2**14
 
 
 def report_problems(config: pytest.Config, settings: Settings) -> list[str]:
-    """Return why reports that were asked for can't be written, each with where it was asked for."""
+    """Return why reports or a history that were asked for can't be written, each with where that was."""
     problems = []
     taken: dict[Path, str] = {}
     if xmlpath := config.getoption("xmlpath", None):
@@ -39,12 +40,29 @@ def report_problems(config: pytest.Config, settings: Settings) -> list[str]:
         if first != settings.origins[name] and (target.is_file() or not target.exists()):  # not /dev/null
             problem = f"{str(path)!r} is {first}'s file; name another one"
             problems.append(f"{settings.origins[name]}: {problem}")
+    history = history_path(config, settings)
+    if history is not None and history.is_dir():
+        example = history / "history.sqlite3"
+        problem = f"'{settings.history}' is a directory; write a file name, such as '{example}'"
+        problems.append(f"{settings.origins['history']}: {problem}")
     if settings.html is not None:
         from pytest_memalert.reports import html
 
         if problem := html.explain_missing():
             problems.append(f"{settings.origins['html']}: {problem}")
     return problems
+
+
+def history_path(config: pytest.Config, settings: Settings) -> Path | None:
+    """Return the file of the history; None where it is off.
+
+    What the command line says is relative to where pytest was started, all else to the configuration:
+    the history is the same one wherever pytest is started.
+    """
+    if settings.history is None:
+        return None
+    by_hand = settings.origins["history"].startswith("--")
+    return (config.invocation_params.dir if by_hand else config.rootpath) / settings.history
 
 
 def write_reports(run: Run, settings: Settings, folder: Path) -> Iterator[str]:

@@ -7,6 +7,9 @@ from pytest_memalert.settings import Budget
 
 __all__ = ["RerunCosts"]
 
+# A search that was begun is brought to its end: cut short, it could not tell what it saw.
+_SEARCH_S = 2.0
+
 
 class RerunCosts:
     """Keep what the re-runs have cost so far, beside what the tests themselves took."""
@@ -23,8 +26,12 @@ class RerunCosts:
         budget = self._budget
         if budget is None:
             return None
-        limit_s = budget.seconds if budget.share is None else budget.share * self.tests_s
-        return None if limit_s is None else limit_s - self.reruns_s
+        return budget.limit_s(self.tests_s) - self.reruns_s
+
+    def for_a_search_s(self) -> float | None:
+        """Return the time for a search for a leak that begins now; None where there is no bound."""
+        left_s = self.left_s()
+        return None if left_s is None else max(left_s, _SEARCH_S)
 
     def why_spent(self) -> str | None:
         """Return why there is no time for a re-run, or None."""

@@ -117,12 +117,7 @@ class Worker:
         for item in items:
             function = getattr(item, "function", None)
             self._sources[item.nodeid] = source_of([getattr(function, "__code__", None)])
-        self._turns = choose(
-            self._sources,
-            read_turns(self._config),
-            budget_s=budget.seconds,
-            budget_share=budget.share,
-        )
+        self._turns = choose(self._sources, read_turns(self._config), budget)
 
     # ------------------------------------------------------------- protocol
 
@@ -258,12 +253,15 @@ class Worker:
         attempt.call_ended = True
 
     def after_phase(self, report: pytest.TestReport) -> None:
-        """Keep the report of a phase, and log it at once where nothing can change it any more."""
-        attempt = self._attempt
-        if attempt is None:
+        """Look at a phase that was run here, and keep its report."""
+        if self._attempt is None:
             return
         if report.when == "call":
             self.after_call()
+        self.keep_report(self._attempt, report)
+
+    def keep_report(self, attempt: Attempt, report: pytest.TestReport) -> None:
+        """Keep the report of a phase that was run here; log it where nothing can change it any more."""
         attempt.reports[report.when or ""] = report
         # With a failure out, pytest knows before the teardown whether it was one too many (-x).
         if report.when == "setup" or (report.when == "call" and not report.passed):

@@ -84,6 +84,7 @@ def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
     if verbosity >= 1:
         lines += _acknowledged_lines(run.alerts, width)
         lines += _table_lines(run.tests, width)
+        lines += _unsure_lines(run.tests, width)
     lines += _fixture_lines(run, verbosity, width)
     lines += _trend_lines(run.notes, verbosity, width)
     lines += _note_lines([note for note in run.notes if note.kind != "trend"], verbosity, width)
@@ -221,6 +222,19 @@ def _table_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:
         yield Line(text=f"{title}:"[:width])
         for value, nodeid in top:
             yield from _wrapped(f"  {format_size(value):>9}  {escape_controls(nodeid)}", width)
+
+
+def _unsure_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:
+    """Yield the tests of which it isn't known whether they leak, those first that left the most behind."""
+    unsure = [test for test in tests if test.leak.status in ("unclear", "unchecked") and test.leak.reason]
+    unsure.sort(key=lambda test: -test.values.get("growth_bytes", 0))
+    if unsure:
+        yield Line(text="not known to leak, or not to:"[:width])
+    for test in unsure[:_TOP]:
+        nodeid, reason = escape_controls(test.nodeid), escape_controls(test.leak.reason or "")
+        yield from _wrapped(f"  {nodeid}: {test.leak.status}: {reason}", width)
+    if len(unsure) > _TOP:
+        yield from _wrapped(f"  and {len(unsure) - _TOP} more: {_ALL}", width)
 
 
 def _fixture_lines(run: Run, verbosity: int, width: int) -> Iterator[Line]:

@@ -22,6 +22,8 @@ __all__ = [
     "subject",
 ]
 
+_UNCHECKED_NAMED = 3
+
 # What Bencher and github-action-benchmark are given of a test, besides a leak.
 _EXPORTED = ("peak_bytes", "growth_bytes", "traced_peak_bytes", "traced_growth_bytes")
 
@@ -86,7 +88,8 @@ def cut(text: str, length: int) -> str:
 def closing_text(run: Run, *, with_name: bool) -> str:
     """Return the line that says what was measured, and what measuring cost.
 
-    ``with_name`` says which test the peak was in, by its function alone; ``-v`` lists whole node ids.
+    ``with_name`` says which test the peak was in, by its function alone, as the suspects are told that were
+    left unchecked; ``-v`` lists whole node ids.
     """
     parts = [f"{len(run.tests):,} {'test' if len(run.tests) == 1 else 'tests'} measured"]
     peaks = [
@@ -100,9 +103,11 @@ def closing_text(run: Run, *, with_name: bool) -> str:
         parts.append(f"resident peak {format_size(peak)}{named}")
     if run.reruns:
         parts.append(f"{run.reruns:,} {'re-run' if run.reruns == 1 else 're-runs'}")
-    left_out = sum(test.leak.status == "unchecked" and test.leak.reason is not None for test in run.tests)
+    left_out = [test for test in run.tests if test.leak.status == "unchecked" and test.leak.reason]
     if left_out:
-        parts.append(f"{left_out:,} {'suspect' if left_out == 1 else 'suspects'} unchecked")
+        named = ", ".join(escape_controls(function_name(test.nodeid)) for test in left_out)
+        told = f" ({named})" if len(left_out) <= _UNCHECKED_NAMED else ""
+        parts.append(f"{len(left_out):,} {'suspect' if len(left_out) == 1 else 'suspects'} unchecked{told}")
     spent_s = run.overhead.screening_s + run.overhead.reruns_s + run.overhead.reporting_s
     total_s = run.overhead.tests_s + spent_s
     if run.tests and total_s > 0:
