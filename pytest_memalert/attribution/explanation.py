@@ -39,6 +39,7 @@ from pytest_memalert.attribution.native import NativeGrowth, measure_native_grow
 from pytest_memalert.attribution.objects import (
     base_names,
     instance_dict,
+    is_exactly,
     is_kind,
     type_module,
     type_name,
@@ -84,6 +85,9 @@ _COUNTER = re.compile(r"(?<=[_ ])\d+\b")
 
 # The share of what is lost that must be accounted for.
 _MOST = 0.5
+
+# Types whose objects the interpreter keeps for reuse when they die.
+_REUSED = (tuple, list, dict, float)
 
 # What is so much larger than the rest is what leaks, whoever holds it.
 _MUCH_MORE = 8
@@ -195,6 +199,9 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     holders = holders_of(seen, heads)
     new = {id(obj) for group in groups for obj in group.objects}
     found = {id(group): holder for group, holder in zip(heads, holders, strict=True)}
+    for group in groups:
+        if group.framework and _is_reused(group, found.get(id(group))):
+            group.framework, group.frames = False, ()
     framework = [group for group in groups if group.framework and not is_users(found.get(id(group)))]
     users = [group for group in groups if group not in framework]
     # What a full cache has taken in, it has let go of as much for.
@@ -234,6 +241,16 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _is_reused(group: Group, holder: Holder | None) -> bool:
+    """Return whether a group's objects may lie where others were, whose place of allocation is told for them.
+
+    Tuples and the like that die are kept for the next ones, with the trace of their allocation. pytest makes
+    and drops many; what it keeps, it holds.
+    """
+    is_unheld = holder is None or holder.root == "none"
+    return is_unheld and bool(group.objects) and is_exactly(group.objects[0], _REUSED)
 
 
 def _is_whole(seen: Watch, groups: list[Group]) -> bool:
@@ -322,13 +339,17 @@ def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None]) -> l
 def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path | None) -> str | None:
     """Return what survives, allocated where and held by what; lines and counts are left out.
 
+    Nothing tells plain values of unknown places apart that nothing holds: of such a leak there is none.
     Of names that end in a number the number is left out, too: generated code counts up in them, from run
     to run with what ran before.
     """
     parts = set()
     for group in leading:
-        where = sites.place(group.frames[0], root) if group.frames else "an unknown place"
         holder = paths.get(id(group))
+        is_unheld = holder is None or holder.root == "none"
+        if is_unheld and not group.frames and "." not in group.type:
+            continue
+        where = sites.place(group.frames[0], root) if group.frames else "an unknown place"
         held = f" held by {holder.identity}" if holder is not None else ""
         parts.add(f"{group.type} from {where}{held}")
     return _COUNTER.sub("#", "; ".join(sorted(parts))) or None
