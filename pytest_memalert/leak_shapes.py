@@ -93,6 +93,11 @@ class Shape:
         return self.late_rate >= least * self.middle_rate
 
     @property
+    def fades(self) -> bool:
+        """Return whether it grows at a third of its first pace or less, as a set does that chance fills."""
+        return self.late_rate <= self.first_rate / 3
+
+    @property
     def has_slowed_down(self) -> bool:
         """Return whether what growth remains is nothing against what it was at first."""
         return self.late_rate <= 0.1 * self.first_rate

@@ -88,6 +88,7 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         return _run_more(last, run_s, policy, suspected=False)
     if runs >= _WEAK_KNOWN_AFTER and (weak := dismiss_weak(readings, moving, policy)):
         return weak
+    is_regular = is_in_every_run(points_of(readings, "blocks"))
     leaking = tuple(
         signal
         for signal in moving
@@ -97,9 +98,11 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         # What fades goes on fading: pages and chunks of a heap fill up over hundreds of runs. A cache
         # that filled first may hide a leak, or go on to fill slowly: only many runs tell.
         and not (shapes[signal].has_slowed_down and (signal in NOISY_SIGNALS or runs < policy.shape_runs))
+        # What is met by chance, ever more rarely, is a finite set: of a leak there are as many at the end.
+        and not (shapes[signal].fades and signal in EXACT_SIGNALS and not is_regular)
     )
     # The pace of a leak that shows now and then takes longer to know.
-    shape_s = policy.shape_s * (1 if is_in_every_run(points_of(readings, "blocks")) else _IRREGULAR)
+    shape_s = policy.shape_s * (1 if is_regular else _IRREGULAR)
     if leaking and (ended or (runs >= policy.shape_runs and last.elapsed_s >= shape_s)):
         if leaking == ("heap",) and is_heap_noise(points_of(readings, "heap")):
             return _give_up(shapes, moving, runs, "so little may be an allocator's", policy)

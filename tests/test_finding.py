@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -543,3 +544,46 @@ def test_what_has_no_type_of_its_own_is_not_recognised_by_it() -> None:
     explained = Explained()
     investigate(lambda: KEPT.append([1, 2]), explained=explained)
     assert explained.by_kinds == {}
+
+
+def test_a_search_in_another_thread_of_what_is_searched_runs_once() -> None:
+    """It took 41 seconds, and its traces were told as a leak."""
+    verdicts = []
+
+    def search() -> None:
+        verdicts.append(find_leaks(lambda: None).status)
+
+    def in_thread() -> None:
+        thread = threading.Thread(target=search)
+        thread.start()
+        thread.join()
+        verdicts[1:] = []
+
+    find_leaks(in_thread, runs=3)
+    assert verdicts == ["unclear"]
+
+
+def test_an_answer_that_can_not_be_asked_for_its_class_is_no_coroutine() -> None:
+    def answer() -> object:
+        return weakref.proxy(Order(1))
+
+    assert find_leaks(answer).status == "clean"
+
+
+def test_why_nothing_is_known_of_what_survives_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr("pytest_memalert.attribution.explanation.watch", fail)
+    analysis = find_leaks(keep_order, 1)
+    assert analysis.recommendations == ("what survives could not be told: explaining it failed: ValueError",)
+
+
+def test_a_leak_of_many_objects_is_told_with_its_place() -> None:
+    """They are counted by type: to ask for the traceback of each took 40 s for 20,000."""
+    analysis = find_leaks(lambda: KEPT.append([Order(number) for number in range(6000)]))
+    (orders,) = [kind for kind in analysis.survivors if kind.type.endswith("Order")]
+    assert orders.count == 6000
+    assert "test_finding.py" in " ".join(orders.allocated_at)
+    assert "KEPT" in " ".join(orders.held_by)
+    KEPT.clear()

@@ -501,3 +501,22 @@ def test_growth_that_is_not_pursued_is_not_proven() -> None:
         Reading(runs=n, elapsed_s=n * QUICK_S, levels={"blocks": 400.0 * n, "heap": 0.0}) for n in range(5)
     ]
     assert next_step(strong, policy).suspected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_names_that_are_met_ever_more_rarely_are_no_leak(seed: int) -> None:
+    """Of the sums of three dice of a hundred sides: the middle ones come at once, the others by and by."""
+    chance = random.Random(seed)
+    seen: set[int] = set()
+    levels = [0.0]
+    for _ in range(20_000):
+        seen.add(sum(chance.randrange(100) for _ in range(3)))
+        levels.append(float(len(seen)))
+    step, _ = follow(lambda n: {"blocks": levels[n]})
+    assert step.action in ("clean", "unclear")
+
+
+def test_two_bytes_of_heap_per_run_are_an_allocators() -> None:
+    """No chunk is so small; a test with sockets had malloc take 2.25 bytes per run for 8,491 runs."""
+    step, _ = follow(heap(lambda n: 2.25 * n + 1500.0 * (n // 400)), run_s=0.0002)
+    assert step.action == "unclear" or step.action == "clean"

@@ -433,3 +433,10 @@ def test_screen_lets_a_quick_test_pass_that_took_one_page() -> None:
     }
     assert not Screen(DEFAULT_RULES).stops(values, rss_before_bytes=80 * MIB)
     assert Screen(DEFAULT_RULES).stops({**values, "growth_bytes": 2 * MIB}, rss_before_bytes=80 * MIB)
+
+
+def test_of_two_rules_on_one_leak_as_severe_the_later_speaks() -> None:
+    """Make every leak fail, as the how-to has it, and each was told twice."""
+    pace = leak(rule="leak-rate", fingerprint="other")
+    found = inhibit([pace, leak()])
+    assert [one.inhibited_by for one in found] == ["rule leak, of the same leak", None]

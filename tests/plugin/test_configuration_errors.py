@@ -273,3 +273,23 @@ def test_ini_key_turns_measuring_on(inner: Inner) -> None:
     done = inner.run(memalert=False)
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(["memalert: 1 test measured, *"])
+
+
+def test_a_path_with_a_null_character_is_refused(inner: Inner) -> None:
+    """It was an internal error, which hid all other problems."""
+    inner.write(PASSING)
+    inner.configure(options='markdown = "a\\u0000b"\nsave = "a\\u0000.json"\n')
+    done = inner.run()
+    assert_refused(
+        inner,
+        done,
+        "tool.memalert.markdown: 'a\\x00b' has a null character, which no path can have",
+        "tool.memalert.save: 'a\\x00.json' has a null character, which no path can have",
+    )
+
+
+def test_a_history_that_is_a_directory_is_refused(inner: Inner) -> None:
+    inner.write(PASSING)
+    inner.pytester.mkdir("runs")
+    done = inner.run("--memalert-history=runs")
+    assert_refused(inner, done, "--memalert-history: 'runs' is a directory; write a file name, such as '")

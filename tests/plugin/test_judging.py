@@ -780,3 +780,29 @@ def test_processor_time_of_a_further_run_is_without_our_collection(serial: Inner
     done.assert_outcomes(passed=1)
     (note,) = serial.report()["notes"]
     assert note["kind"] == "one_time"
+
+
+def test_a_share_of_a_quick_suite_is_enough_to_find_its_leak(serial: Inner) -> None:
+    """Ten percent of some milliseconds let every leak pass."""
+    serial.write(
+        """
+        KEPT = []
+
+        def test_leaking():
+            KEPT.append(bytearray(4 * 2**20))
+        """
+    )
+    done = serial.run_apart("--memalert-budget=10%", leaks="suspects")
+    done.assert_outcomes(failed=1)
+
+
+def test_what_is_not_known_to_leak_or_not_to_is_listed_on_request(serial: Inner) -> None:
+    serial.write(GROWING)
+    done = serial.run("--memalert-budget=0%", "-v", leaks="suspects")
+    done.stdout.fnmatch_lines(
+        [
+            "not known to leak, or not to:",
+            "  test_a.py::test_growing: unchecked: the budget for re-runs is spent",
+            "memalert: 1 test*1 suspect unchecked (test_growing)*",
+        ]
+    )

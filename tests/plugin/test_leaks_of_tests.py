@@ -105,7 +105,8 @@ def test_warns():
     warnings.warn("noted")
 
 def test_inspects_the_collector():
-    assert gc.get_freeze_count() == 0 and len(gc.get_objects()) > 1000
+    # Python 3.12 keeps objects that never die there: some hundred.
+    assert gc.get_freeze_count() < 5000 and len(gc.get_objects()) > 1000
 """
 
 #: Leak rules are on, as they are by default.
@@ -242,7 +243,9 @@ def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
     leaks = {name: test["leak"]["status"] for name, test in serial.tests().items()}
     assert leaks.pop("test_slow[0]") != "unchecked"
     assert leaks == {"test_slow[1]": "unchecked", "test_slow[2]": "unchecked", "test_leaking": "leaking"}
-    done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 suspects unchecked, cost *"])
+    done.stdout.fnmatch_lines(
+        ["memalert: 4 tests measured, *, 2 suspects unchecked (test_slow*1*, test_slow*2*), cost *"]
+    )
 
 
 def test_runs_that_explain_a_leak_are_counted_as_re_runs(serial: Inner) -> None:
@@ -317,17 +320,17 @@ def test_test_that_looks_for_leaks_itself_is_not_searched_by_its_own_search(seri
     """Each of our runs would take thousands of its own; what that search leaves would be the test's leak."""
     serial.write(
         """
-        CALLS, KEPT = [], {}
+        CALLS, KEPT = [0], {}
 
         def leak():
-            CALLS.append(1)
+            CALLS[0] += 1
             KEPT[len(KEPT)] = [bytearray(1000) for _ in range(5)]
 
         def test_searching(memalert):
             memalert.find_leaks(leak, runs=40)
             KEPT.clear()
             with open("calls", "a") as file:
-                file.write(f"{len(CALLS)} ")
+                file.write(f"{CALLS[0]} ")
         """
     )
     serial.run_apart(leaks="all").assert_outcomes(passed=1)
@@ -706,7 +709,9 @@ def test_leaks_of_which_nothing_is_known_are_an_alert_each(serial: Inner) -> Non
         def test_second(): SECOND.extend(bytes(20_000))
         """
     )
-    serial.run_apart(leaks="all").assert_outcomes(failed=2)
+    serial.pytester.makepyprojecttoml(NO_RULES)
+    serial.run_apart(leaks="all").assert_outcomes(passed=2)
+    assert {test["leak"]["status"] for test in serial.tests().values()} == {"leaking"}
     alerts = [alert for alert in serial.report()["alerts"] if alert["inhibited_by"] is None]
     assert [alert["nodeids"] for alert in alerts] == [["test_a.py::test_first"], ["test_a.py::test_second"]]
 
@@ -756,3 +761,66 @@ def test_search_for_a_leak_leaves_descriptors_for_others(serial: Inner) -> None:
     done = serial.run_apart(leaks=None)
     done.assert_outcomes(passed=1, failed=1)
     done.stdout.fnmatch_lines(["*test_leaking: leaks *", "*KEPT*"])
+
+
+def test_lost_tuples_are_not_pytests_own_nor_taken_for_one_another(serial: Inner) -> None:
+    """They lie where pytest's were, and are told by no place."""
+    serial.write(
+        """
+        import ctypes, json
+
+        def lose(obj):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(obj))
+
+        def test_pair():
+            lose(tuple(json.loads('["a", {"k": 7.5}]')))
+
+        def test_nested():
+            lose(tuple([tuple(json.loads("[1.5]")), tuple(json.loads("[2, 3]"))]))
+        """
+    )
+    serial.pytester.makepyprojecttoml(NO_RULES)
+    serial.run_apart(leaks="all").assert_outcomes(passed=2)
+    assert {test["leak"]["status"] for test in serial.tests().values()} == {"leaking"}
+    alerts = [alert for alert in serial.report()["alerts"] if not alert["inhibited_by"]]
+    assert len({alert["fingerprint"] for alert in alerts}) == len(alerts) == 2
+
+
+def test_a_list_that_lies_where_a_known_one_did_is_another_one(serial: Inner) -> None:
+    """A module's fixture is gone, and its list's place taken by one that is kept short."""
+    serial.pytester.makepyfile(
+        things="""
+        class Thing:
+            def __init__(self): self.values = [1, 2]
+
+        PLACES = []
+        """,
+        test_a="""
+        import pytest, things
+
+        @pytest.fixture(scope="module")
+        def log():
+            made = []
+            things.PLACES.append(id(made))
+            return made
+
+        def test_leaks(log):
+            log.append(things.Thing())
+        """,
+        test_b="""
+        import pytest, things
+
+        @pytest.fixture(scope="module")
+        def log():
+            many = [[] for _ in range(30_000)]
+            return next((each for each in many if id(each) == things.PLACES[0]), many[0])
+
+        def test_kept_short(log):
+            log.append(things.Thing())
+            if len(log) > 30:
+                del log[:-5]
+        """,
+    )
+    serial.run_apart(leaks="all").assert_outcomes(passed=2)
+    leaks = {name: test["leak"]["status"] for name, test in serial.tests().items()}
+    assert leaks == {"test_leaks": "leaking", "test_kept_short": "clean"}

@@ -227,3 +227,32 @@ def test_timeout_ends_a_slow_test_as_ever(serial: Inner) -> None:
     done = serial.run_apart("-p", "timeout", "--timeout=0.5", "--timeout-method=signal")
     done.assert_outcomes(passed=1, failed=1)
     assert set(serial.tests()) == {"test_slow", "test_fine"}
+
+
+def test_reports_come_in_order_where_another_plugin_may_run_the_test(inner: Inner) -> None:
+    """Those of subtests came before that of the set-up."""
+    inner.pytester.makeconftest(
+        """
+        def pytest_runtest_protocol(item, nextitem):
+            return None
+
+        def pytest_runtest_logreport(report):
+            with open("reports", "a") as file:
+                file.write(f"{report.when} {type(report).__name__}\\n")
+        """
+    )
+    inner.write(
+        """
+        import unittest
+
+        class TestParts(unittest.TestCase):
+            def test_parts(self):
+                with self.subTest(part=1):
+                    pass
+        """
+    )
+    done = inner.run()
+    done.assert_outcomes(passed=1)
+    told = (inner.pytester.path / "reports").read_text(encoding="utf-8").splitlines()
+    assert told[0] == "setup TestReport"
+    assert told[-2:] == ["call TestReport", "teardown TestReport"]

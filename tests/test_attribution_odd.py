@@ -1,0 +1,161 @@
+"""Holders that are full or bounded beside a leak, and objects that are odd to look at."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+import itertools
+import re
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_memalert import find_leaks
+from pytest_memalert.attribution import heads
+from pytest_memalert.attribution.explanation import Explanation, explain
+from pytest_memalert.attribution.holders import NO_REFERRER
+from pytest_memalert.attribution.objects import referents_of
+from pytest_memalert.attribution.sites import OWN_DIRECTORY, origin_of
+
+KEEP: list[Any] = []
+
+
+class Item:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.table: dict[int, tuple[int]] = {}
+
+
+def explained(operation: Callable[[], object]) -> Explanation:
+    """Return the explanation of an operation; nothing that it makes is kept for it."""
+
+    def run() -> None:
+        operation()
+
+    return explain(run)
+
+
+def counter() -> Callable[[], int]:
+    """Return a function that returns another number each time."""
+    return itertools.count(1000).__next__
+
+
+# ------------------------------------------------------------ caches that are full
+
+
+def lose(obj: object) -> None:
+    """Take a reference that nobody gives back."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(obj))
+
+
+def test_what_is_lost_is_not_excused_by_a_full_cache_that_has_it_too() -> None:
+    """re keeps the latest patterns: "bounded: 512 of 512", said of one that lacked a decref."""
+    number = counter()
+    analysis = find_leaks(lambda: lose(re.compile(f"pattern {number()}")))
+    assert analysis.status == "leaking"
+    assert [kind.held_by for kind in analysis.survivors if kind.type == "re.Pattern"] == [(NO_REFERRER,)]
+
+
+def test_what_holds_an_object_besides_a_full_cache_is_told() -> None:
+    number = counter()
+    make = functools.lru_cache(maxsize=4)(lambda index: [index])
+    for _ in range(4):
+        make(number())
+    found = explained(lambda: KEEP.append(make(number())))
+    assert found.survivors[0].held_by[1].startswith("KEEP")
+
+
+def test_a_list_that_a_full_cache_keeps_and_that_grows_is_a_leak() -> None:
+    """Beside it, a ring buffer fills: it was called bounded by that."""
+
+    @functools.lru_cache(maxsize=1)
+    def handlers() -> list[object]:
+        return []
+
+    recent: deque[object] = deque(maxlen=50_000)
+
+    def run() -> None:
+        handlers().append([1])
+        recent.append([2])
+
+    assert find_leaks(run).status == "leaking"
+
+
+def test_an_entry_that_grows_within_a_bounded_container_is_a_leak() -> None:
+    ring: deque[list[object]] = deque([[]], maxlen=3000)
+    assert find_leaks(lambda: ring[-1].append([1])).status == "leaking"
+
+
+def test_a_missing_decref_beside_a_ring_buffer_that_fills_is_not_clean() -> None:
+    recent: deque[object] = deque(maxlen=50_000)
+
+    def handle() -> None:
+        recent.append(Item(1))
+        lose(Item(2))
+
+    assert find_leaks(handle).status in ("unclear", "leaking")
+
+
+# ----------------------------------------------------------------- odd objects
+
+
+def test_a_key_too_long_to_be_written_ends_no_explanation() -> None:
+    """repr() refuses a number of more than 4,300 digits."""
+    number = counter()
+    memo: dict[int, object] = {}
+    found = explained(lambda: memo.setdefault(10**4400 + number(), [1]))
+    assert found.reason is None
+    assert found.survivors
+
+
+def test_a_thread_whose_init_was_not_called_is_told() -> None:
+    found = explained(lambda: KEEP.append(threading.Thread.__new__(threading.Thread)))
+    assert found.reason is None
+    assert found.survivors[0].type == "threading.Thread"
+
+
+def test_a_search_leaves_no_object_in_the_frames_that_it_looked_at() -> None:
+    """Up to Python 3.12 a frame keeps the locals that somebody asked for."""
+    item = Item(1)
+    reference = weakref.ref(item)
+    found = explained(lambda: lose(Item(2)))
+    assert found.survivors[0].held_by == (NO_REFERRER,)
+    del item
+    gc.collect()
+    assert reference() is None
+
+
+def test_files_beside_the_package_are_not_its_own() -> None:
+    folder = Path(OWN_DIRECTORY)
+    assert origin_of(str(folder / "model.py")) == "own"
+    assert origin_of(str(folder.with_name(f"{folder.name}_demo") / "model.py")) != "own"
+
+
+def test_a_table_that_many_survivors_share_is_looked_into_once() -> None:
+    """600 objects with one table of 200,000 entries took half a minute."""
+    table = {number: (number,) for number in range(200_000)}
+
+    def leak() -> None:
+        for _ in range(50):
+            item = Item(1)
+            item.table = table
+            KEEP.append(item)
+
+    looked_into = 0
+    original = referents_of
+
+    def count(obj: object) -> list[object]:
+        nonlocal looked_into
+        looked_into += obj is table
+        return original(obj)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heads, "referents_of", count)
+        assert explained(leak).survivors
+    assert looked_into <= 2
