@@ -810,6 +810,45 @@ KEPT_SMALL = {
         """,
         Eviction(function="kept.put", by=None, limit=None),
     ),
+    "functions use an instance of the module": (
+        """
+        class State:
+            def __init__(self):
+                self.kept = []
+        STATE = State()
+        KEPT = STATE.kept
+        def put(key):
+            STATE.kept.append([key])
+            if len(STATE.kept) > 230:
+                STATE.kept.pop(0)
+        """,
+        Eviction(function="kept.put", by="length", limit=230),
+    ),
+    "functions use a class of the module": (
+        """
+        class State:
+            kept = []
+        KEPT = State.kept
+        def put(key):
+            if len(State.kept) > 240:
+                del State.kept[:120]
+            State.kept.append([key])
+        """,
+        Eviction(function="kept.put", by="length", limit=240),
+    ),
+    "a limit that isn't known besides one that is": (
+        """
+        import os
+        KEPT = []
+        def put(key):
+            if len(KEPT) > 250:
+                KEPT.pop()
+            while len(KEPT) > 9 * os.cpu_count():
+                KEPT.pop()
+            KEPT.append([key])
+        """,
+        Eviction(function="kept.put", by="length", limit=None),
+    ),
 }
 
 NOT_KEPT_SMALL = {
@@ -1016,6 +1055,14 @@ NOT_KEPT_SMALL = {
             global KEPT
             KEPT = [*KEPT, [key]]
             KEPT += [key]
+        """,
+    "its length is one of some": """
+        KEPT = []
+        def put(key):
+            if len(KEPT) in (10, 100, 1000):
+                print("growing")
+                return
+            KEPT.append([key])
         """,
 }
 

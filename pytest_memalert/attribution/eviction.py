@@ -2,8 +2,8 @@
 
 ``if len(CACHE) > 500: CACHE.clear()`` is as good a bound as ``maxsize``, and so are entries that are dropped
 once they are too old, or too large together; only that no object says so. Read are the files that define
-what holds the container: ``naming`` tells which names there are it, and ``habits`` what a function does to
-it.
+what holds the container: ``places`` and ``naming`` tell which names there are it, ``habits`` what a function
+does to it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_memalert.attribution.habits import Habits, Reading
-from pytest_memalert.attribution.naming import Place, places_of
+from pytest_memalert.attribution.naming import Place
 from pytest_memalert.attribution.packages import is_stdlib
+from pytest_memalert.attribution.places import places_of
 from pytest_memalert.records import record
 
 __all__ = ["Eviction", "find_eviction"]
@@ -70,7 +71,10 @@ def _read(place: Place) -> Iterator[Eviction]:
             continue
         reading = Reading(left=min(left, _MOST_FUNCTIONS_OF_ONE))
         allowed = reading.left
-        habits = Habits(function, place, reading).read()
+        try:
+            habits = Habits(function, place, reading).read()
+        except Exception:  # an odd piece of source, or more of it than there is stack
+            continue
         left -= allowed - reading.left
         if habits.adds:
             adding.add(function.node.name)

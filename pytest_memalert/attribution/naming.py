@@ -8,26 +8,18 @@ function a call in it comes to.
 from __future__ import annotations
 
 import ast
-import gc
 import sys
-from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from threading import local
-from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
-from typing import TypeVar, cast
+from types import FunctionType, ModuleType
+from typing import cast
 
-from pytest_memalert.attribution.containers import CONTAINERS
 from pytest_memalert.attribution.known_values import UNKNOWN, attribute
 from pytest_memalert.attribution.objects import (
-    attribute_of,
     base_names,
     bases_of,
     class_dict,
-    instance_dict,
-    is_exactly,
     is_kind,
-    items_of,
     module_dict,
     type_module,
     type_name,
@@ -35,21 +27,15 @@ from pytest_memalert.attribution.objects import (
 from pytest_memalert.attribution.source import Function, Source, Sources
 from pytest_memalert.records import record
 
-__all__ = ["SUPER", "Path", "Place", "path_of", "places_of"]
+__all__ = ["SUPER", "Attribute", "Path", "Place", "Variable", "cells_of", "globals_of", "path_of"]
 
 #: A dotted name: a variable, and attributes from there on.
 Path = tuple[str, ...]
 #: What ``super()`` is in a path.
 SUPER = "super()"
 
-_PLAIN = (*CONTAINERS, OrderedDict, defaultdict)
 # Their methods are written in terms of one another.
 _WRAPPING = frozenset({f"collections.abc.Mutable{each}" for each in ("Mapping", "Sequence", "Set")})
-#: Those that hold a container by thousands are what leaks, and refer back to it: a few of them will do.
-_FEW = 32
-_FEW_OF_A_CLASS = 8
-
-_T = TypeVar("_T")
 
 
 def path_of(node: ast.expr) -> Path | None:
@@ -150,7 +136,7 @@ class Place:
         return UNKNOWN if scope is function else self._closure.get(name, UNKNOWN)
 
 
-class _Variable(Place):
+class Variable(Place):
     """A variable: of a module, or of the function whose inner functions have it in their closure."""
 
     def __init__(
@@ -194,7 +180,7 @@ class _Level:
     methods: Mapping[str, Function]
 
 
-class _Attribute(Place):
+class Attribute(Place):
     """An attribute of an instance or of a class; or the instance itself, which is the container."""
 
     def __init__(self, path: Path, *, owner: object, sources: Sources) -> None:
@@ -202,7 +188,7 @@ class _Attribute(Place):
         closure: dict[str, object] = {}
         for base in bases_of(kind):
             for function in _functions_of(base):
-                closure.update(_cells_of(function))
+                closure.update(cells_of(function))
         super().__init__(names={}, closure=closure)
         self._path = path
         self._owner = owner
@@ -284,105 +270,9 @@ def _as_written(name: str, class_name: str) -> set[str]:
     return {name, name[len(mangled) - 2 :]} if name.startswith(mangled) else {name}
 
 
-def places_of(container: object) -> Iterator[Place]:
-    """Yield the places where code may name a container."""
-    sources = Sources()
-    if not is_exactly(container, _PLAIN):
-        yield _Attribute((), owner=container, sources=sources)
-    yield from _named(container, (), sources, seen=set())
-
-
-def _named(value: object, path: Path, sources: Sources, seen: set[tuple[object, ...]]) -> Iterator[Place]:
-    """Yield the places where what is held by way of the attributes of a path is named."""
-    holders = gc.get_referrers(value)
-    for owner in holders:
-        if not is_exactly(owner, (*_PLAIN, tuple, CellType, FunctionType, MethodType, ModuleType)):
-            yield from _in_owner(owner, attribute_of(owner, value), path, sources, seen)
-    dicts = _few([holder for holder in holders if type(holder) is dict])
-    for names in dicts:
-        if _is_module(names):
-            yield from _in_module(names, value, path, sources)
-    yield from _in_attributes([each for each in dicts if not _is_module(each)], value, path, sources, seen)
-    for cell in [holder for holder in holders if type(holder) is CellType]:
-        yield from _in_closures(cell, path, sources, seen)
-
-
-def _in_attributes(
-    dicts: list[dict[str, object]],
-    value: object,
-    path: Path,
-    sources: Sources,
-    seen: set[tuple[object, ...]],
-) -> Iterator[Place]:
-    """Yield the places of what is in the dicts of instances or classes."""
-    owners = [owner for owner in gc.get_referrers(*dicts) if owner is not dicts] if dicts else []
-    for owner in owners:
-        if is_kind(owner, type):
-            found = (key for key, held in class_dict(cast(type, owner)).items() if held is value)
-            if (name := next(found, None)) is not None:
-                yield _Attribute((name, *path), owner=owner, sources=sources)
-        elif type(owner) is not dict and any(instance_dict(owner) is each for each in dicts):
-            yield from _in_owner(owner, attribute_of(owner, value), path, sources, seen)
-    # Each thread's attributes of a threading.local are in a dict, and those dicts in another one.
-    tables = _few([owner for owner in owners if type(owner) is dict])
-    for owner in gc.get_referrers(*tables) if tables else ():
-        if is_kind(owner, local):
-            for names in dicts:
-                yield from _in_owner(owner, _key_of(names, value), path, sources, seen)
-
-
-def _in_owner(
-    owner: object, name: str | None, path: Path, sources: Sources, seen: set[tuple[object, ...]]
-) -> Iterator[Place]:
-    """Yield the places of an attribute of an instance."""
-    # These have no methods: it is others who use them.
-    is_bare = is_kind(owner, (local, SimpleNamespace))
-    key = (id(type(owner)), id(owner) if is_bare else None, name)
-    of_class = sum(each[0] == key[0] for each in seen)
-    if name is None or key in seen or of_class >= _FEW_OF_A_CLASS or is_kind(owner, type):
-        return
-    seen.add(key)
-    yield _Attribute((name, *path), owner=owner, sources=sources)
-    if is_bare and not path:
-        yield from _named(owner, (name,), sources, seen)
-
-
-def _in_module(names: dict[str, object], value: object, path: Path, sources: Sources) -> Iterator[Place]:
-    source = sources.of(names)
-    name = _key_of(names, value)
-    if name is not None and source is not None:
-        yield _Variable((name, *path), source=source, scope=None, names=names, closure={})
-
-
-def _in_closures(
-    cell: CellType, path: Path, sources: Sources, seen: set[tuple[object, ...]]
-) -> Iterator[Place]:
-    cells = _few([found for found in gc.get_referrers(cell) if type(found) is tuple])
-    for function in gc.get_referrers(*cells) if cells else ():
-        if type(function) is not FunctionType or ("code", id(function.__code__)) in seen:
-            continue
-        seen.add(("code", id(function.__code__)))
-        held = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        name = next((variable for variable, each in held if each is cell), None)
-        source = sources.of(function.__globals__)
-        found = None if source is None else source.at_line(function.__code__.co_firstlineno)
-        if name is None or source is None or found is None:
-            continue
-        scope = found.scope_of(name)
-        if scope is not None and (id(scope.node), name) not in seen:
-            seen.add((id(scope.node), name))
-            names, closure = function.__globals__, _cells_of(function)
-            yield _Variable((name, *path), source=source, scope=scope, names=names, closure=closure)
-
-
-def _is_module(names: dict[str, object]) -> bool:
-    """Return whether a dict is that of a module's globals; it need not be one of ``sys.modules``."""
-    return all(type(names.get(key)) is str for key in ("__name__", "__file__")) and "__builtins__" in names
-
-
 def _level(index: int, base: type, sources: Sources) -> _Level | None:
     lines = {function.__code__.co_firstlineno for function in _functions_of(base)}
-    names = _names_of(base) if lines else None  # OrderedDict is made by C, though its file tells otherwise
+    names = globals_of(base) if lines else None  # OrderedDict is made by C, though its file tells otherwise
     source = None if names is None else sources.of(names)
     if names is None or source is None:
         return None
@@ -395,7 +285,7 @@ def _level(index: int, base: type, sources: Sources) -> _Level | None:
     return _Level(index=index, source=source, names=names, methods=methods)
 
 
-def _names_of(base: type) -> dict[str, object] | None:
+def globals_of(base: type) -> dict[str, object] | None:
     """Return the globals of the module that defines a class, though it be no module of ``sys.modules``."""
     module = sys.modules.get(type_module(base))
     if is_kind(module, ModuleType):
@@ -411,18 +301,9 @@ def _functions_of(base: type) -> Iterator[FunctionType]:
             yield found
 
 
-def _cells_of(function: FunctionType) -> dict[str, object]:
+def cells_of(function: FunctionType) -> dict[str, object]:
     found = {}
     for variable, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # an empty cell
             found[variable] = cell.cell_contents
     return found
-
-
-def _key_of(holder: object, value: object) -> str | None:
-    return next((key for key, held in items_of(holder) if held is value and type(key) is str), None)
-
-
-def _few(found: list[_T]) -> list[_T]:
-    """Return the first and the last: what leaks is young, and what was there before it is old."""
-    return found if len(found) <= 2 * _FEW else [*found[:_FEW], *found[-_FEW:]]
