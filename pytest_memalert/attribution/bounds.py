@@ -210,10 +210,10 @@ class _Left:
 def kept_small(container: object, *, surely: bool = False) -> str | None:
     """Return how the code that adds to a container keeps it small; None where it doesn't.
 
-    ``surely`` asks for what bounds it: a length that is known, or the age or size of its elements.
+    ``surely`` asks for what bounds it: a length, be it known or not, or the age or size of its elements.
     """
     found = find_eviction(container)
-    if found is None or (surely and found.limit is None and found.by in (None, "length")):
+    if found is None or (surely and found.by is None):
         return None
     if found.limit is None:
         return f"{found.function} removes from it{f' by {found.by}' if found.by else ', too'}"
