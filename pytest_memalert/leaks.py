@@ -61,6 +61,7 @@ _WEAK_KNOWN_AFTER = 4
 # Runs after which the noise of a suspect is no reason to go on.
 _NOISY_RUNS = 64
 _IRREGULAR = 3
+_CHANCE_EVENTS = 150
 
 
 def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
@@ -101,9 +102,11 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         # What is met by chance, ever more rarely, is a finite set: of a leak there are as many at the end.
         and not (shapes[signal].fades and signal in EXACT_SIGNALS and not is_regular)
     )
-    # The pace of a leak that shows now and then takes longer to know.
+    # The pace of a leak that shows now and then takes longer to know, and of few events chance makes any pace.
     shape_s = policy.shape_s * (1 if is_regular else _IRREGULAR)
-    if leaking and (ended or (runs >= policy.shape_runs and last.elapsed_s >= shape_s)):
+    events = max((shapes[signal].events for signal in leaking if signal in EXACT_SIGNALS), default=0.0)
+    is_known = is_regular or "heap" in leaking or events >= _CHANCE_EVENTS or not policy.shape_s
+    if leaking and (ended or (is_known and runs >= policy.shape_runs and last.elapsed_s >= shape_s)):
         if leaking == ("heap",) and is_heap_noise(points_of(readings, "heap")):
             return _give_up(shapes, moving, runs, "so little may be an allocator's", policy)
         return Step(action="leaking", signals=leaking, suspected=True)
