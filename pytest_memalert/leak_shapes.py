@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from statistics import median
 
 from pytest_memalert.leak_readings import (
     EXACT_SIGNALS,
@@ -39,7 +40,8 @@ class Shape:
     ``base_run`` is where it started to rise. ``records`` counts the readings that rose above
     all before them, ``record_run`` is the last of those; ``fell`` says that the signal dropped
     after it. ``late_records`` are those of the last two thirds of the runs; ``events`` is about how
-    many runs of a third rose, as far as single runs tell. The rates are per run, over each third.
+    many runs of a third rose, as far as single runs tell, ``late_events`` how many of the last third did, by
+    how far it rose. The rates are per run, over each third.
     ``creeping`` says that it rose by a small block per run or more, ``floating`` that its lowest level
     rose from third to third, though it fell now and then.
     """
@@ -49,6 +51,7 @@ class Shape:
     records: int
     late_records: int
     events: float
+    late_events: float
     record_run: int
     fell: bool
     growth: float
@@ -146,12 +149,14 @@ def _shape_of(points: Sequence[tuple[int, float]], *, tolerance: float) -> Shape
     # Where readings are windows of many runs, few records may be many events; of noise each is one.
     single = [] if tolerance else single_increments(points)
     rising = sum(step > 0 for step in single) / len(single) if single else 0.0
+    usual = median([step for step in single if step > 0] or [1.0])
     return Shape(
         runs=runs,
         base_run=base_run,
         records=records,
         late_records=late_records,
         events=rising * span / 3,
+        late_events=(end[1] - at_two[1]) / usual,
         record_run=record_run,
         fell=records > 0 and lowest < record - max(tolerance, 0.1 * (record - base_level)),
         growth=end[1] - base_level,

@@ -104,7 +104,7 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     )
     # The pace of a leak that shows now and then takes longer to know, and of few events chance makes any pace.
     shape_s = policy.shape_s * (1 if is_regular else _IRREGULAR)
-    events = max((shapes[signal].events for signal in leaking if signal in EXACT_SIGNALS), default=0.0)
+    events = max((shapes[signal].late_events for signal in leaking if signal in EXACT_SIGNALS), default=0.0)
     is_known = is_regular or "heap" in leaking or events >= _CHANCE_EVENTS or not policy.shape_s
     if leaking and (ended or (is_known and runs >= policy.shape_runs and last.elapsed_s >= shape_s)):
         if leaking == ("heap",) and is_heap_noise(points_of(readings, "heap")):
