@@ -102,7 +102,7 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         # What is met by chance, ever more rarely, is a finite set: of a leak there are as many at the end.
         and not (shapes[signal].fades and signal in EXACT_SIGNALS and not is_regular)
     )
-    # The pace of a leak that shows now and then takes longer to know, and of few events chance makes any pace.
+    # The pace of a leak that shows now and then takes longer to know; of few events chance makes any pace.
     shape_s = policy.shape_s * (1 if is_regular else _IRREGULAR)
     events = max((shapes[signal].late_events for signal in leaking if signal in EXACT_SIGNALS), default=0.0)
     is_known = is_regular or "heap" in leaking or events >= _CHANCE_EVENTS or not policy.shape_s
