@@ -849,6 +849,85 @@ KEPT_SMALL = {
         """,
         Eviction(function="kept.put", by="length", limit=None),
     ),
+    "the last ones of it and one more are kept": (
+        """
+        class Store:
+            def __init__(self):
+                self.kept, self.most = [], 260
+            def put(self, key):
+                self.kept = (self.kept + [[key]])[-self.most:]
+        STORE = Store()
+        STORE.put(0)
+        KEPT = STORE.kept
+        def put(key):
+            pass
+        """,
+        Eviction(function="kept.put", by="length", limit=260),
+    ),
+    "a mapping of its own": (
+        """
+        from collections.abc import MutableMapping
+        class Store(MutableMapping):
+            def __init__(self, most):
+                self.most, self.kept = most, {}
+            def __getitem__(self, key):
+                return self.kept[key]
+            def __setitem__(self, key, value):
+                while len(self) >= self.most:
+                    self.popitem()
+                self.kept[key] = value
+            def __delitem__(self, key):
+                del self.kept[key]
+            def __iter__(self):
+                return iter(self.kept)
+            def __len__(self):
+                return len(self.kept)
+        STORE = Store(270)
+        KEPT = STORE.kept
+        def put(key):
+            STORE[key] = [key]
+        """,
+        Eviction(function="kept.__setitem__", by="length", limit=270),
+    ),
+    "what is old goes now and then": (
+        """
+        import time
+        class Store:
+            def __init__(self):
+                self.due, self.kept = time.monotonic() + 60, {}
+            def put(self, key):
+                self.kept[key] = [key]
+                if time.monotonic() > self.due:
+                    self.sweep()
+            def sweep(self):
+                self.kept = {}
+        STORE = Store()
+        KEPT = STORE.kept
+        put = STORE.put
+        """,
+        Eviction(function="kept.put", by="age", limit=None),
+    ),
+    "a decorator knows the limit": (
+        """
+        import functools
+        def memo(most=280):
+            def decorate(function):
+                kept = {}
+                @functools.wraps(function)
+                def wrap(key):
+                    if len(kept) >= most:
+                        kept.pop(next(iter(kept)))
+                    kept[key] = function(key)
+                wrap.kept = kept
+                return wrap
+            return decorate
+        @memo()
+        def put(key):
+            return [key]
+        KEPT = put.kept
+        """,
+        Eviction(function="kept.wrap", by="length", limit=280),
+    ),
 }
 
 NOT_KEPT_SMALL = {
@@ -1063,6 +1142,38 @@ NOT_KEPT_SMALL = {
                 print("growing")
                 return
             KEPT.append([key])
+        """,
+    "a variable of a loop has its name": """
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+        def clean(lists):
+            for KEPT in lists:
+                KEPT.append(1)
+                if len(KEPT) > 40:
+                    KEPT.clear()
+        """,
+    "each hundredth is told": """
+        KEPT = []
+        def put(key):
+            KEPT.append([key])
+            if len(KEPT) % 100 == 0:
+                print(len(KEPT))
+        """,
+    "a class above it has a container of its own": """
+        class Base:
+            kept = []
+            def put(self, key):
+                Base.kept.append([key])
+        class Store(Base):
+            def __init__(self):
+                self.kept = []
+            def put(self, key):
+                self.kept.append([key])
+                if len(self.kept) > 40:
+                    self.kept.clear()
+        KEPT = Base.kept
+        put = Base().put
         """,
 }
 

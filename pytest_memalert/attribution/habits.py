@@ -23,6 +23,8 @@ _ORDERED = frozenset(
 )
 _LARGEST = frozenset({"nlargest", "nsmallest"})
 _CLOCKS = frozenset({"monotonic", "monotonic_ns", "now", "perf_counter", "time", "time_ns", "utcnow"})
+# What may put more into a new one: ``[*kept, one]``, ``kept + [one]``.
+_JOINING = ast.List | ast.Dict | ast.Set | ast.Tuple | ast.Add | ast.BitOr
 #: Calls within calls that are followed.
 _DEEPEST = 3
 
@@ -184,7 +186,7 @@ class Habits(Conditions, ast.NodeVisitor):
         if is_less:
             limited, aged = self._compares_sizes(value), self._asks_elements(value)
             self._remove(all_of_them=True, limited=limited, aged=aged)
-        if not is_less or isinstance(value, ast.List | ast.Dict | ast.Set | ast.Tuple | ast.BinOp):
+        if not is_less or any(isinstance(each, _JOINING) for each in ast.walk(value)):
             self._add()
 
     def _follow(self, called: ast.expr, call: ast.Call | None) -> None:
