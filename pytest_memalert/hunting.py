@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
-from pytest_memalert.attribution.lengths import Lengths, growing_buffers, used_bytes
 from pytest_memalert.clock import Stopwatch, elapsed_s
 from pytest_memalert.hunt_rows import WIDTH, Rows, differences
 from pytest_memalert.leak_noise import follows_objects, is_creep, surviving
@@ -108,34 +107,24 @@ def hunt(
             problem = run()
             if problem is not None:
                 return LeakAnalysis(status="unclear", reason=problem, runs=1)
-        stopwatch = Stopwatch()
-        lengths = Lengths.taken() if policy.looks_at_lists else None
-        first = _Hunt(run, policy, freezing=True)
-        found = first.follow(recognise=recognise, is_known=is_known, bounded=bounded)
-        is_in_doubt = found.reason == _DIES_IN_PART
-        is_refused = first.refused and found.runs == 1
-        if (is_in_doubt or is_refused) and policy.most_runs > found.runs:
-            # Frozen, what dies late hides what stays, and what inspects the collector may behave
-            # differently: once more without.
-            if is_in_doubt:
-                policy = _left_of(policy, runs=found.runs, spent_s=stopwatch.worked_s())
-            again = _Hunt(run, policy, freezing=False).follow(
-                recognise=None, is_known=is_known, bounded=bounded
-            )
-            found = replace(again, runs=again.runs + found.runs)
-        if is_in_doubt and found.status != "leaking":
-            return replace(found, status="clean", reason=_DIES, bytes_per_run=0.0, blocks_per_run=0.0)
-        if lengths is not None and first.has_no_witness:
-            growing = lengths.longer(runs=found.runs)
-            if not growing and found.status == "unclear":
-                growing = growing_buffers(run)
-            if growing:
-                again = _Hunt(run, policy, freezing=first.freezing, lists=growing).follow(
-                    recognise=None, is_known=is_known, bounded=bounded
-                )
-                if again.status == "leaking":
-                    return replace(again, runs=again.runs + found.runs)
-        return found
+        if not policy.looks_at_lists:
+            return _search(run, policy, recognise, is_known, bounded)[0]
+        # Loaded where it is asked for: it reads code, too, which most suspects don't come to.
+        from pytest_memalert.attribution.lengths import Lengths, growing_buffers, used_bytes
+
+        lengths = Lengths.taken()
+        found, has_witness = _search(run, policy, recognise, is_known, bounded)
+        if has_witness or lengths is None:
+            return found
+        growing = lengths.longer(runs=found.runs)
+        if not growing and found.status == "unclear":
+            growing = growing_buffers(run)
+        if not growing:
+            return found
+        again = _Hunt(run, policy, lists=lambda: sum(map(used_bytes, growing))).follow(
+            None, is_known, bounded
+        )
+        return replace(again, runs=again.runs + found.runs) if again.status == "leaking" else found
     finally:
         # The operation may have switched the collector off, or on.
         if was_enabled:
@@ -144,18 +133,45 @@ def hunt(
             gc.disable()
 
 
+def _search(
+    run: Operation,
+    policy: Policy,
+    recognise: Recognise | None,
+    is_known: Callable[[], bool] | None,
+    bounded: Bounded | None,
+) -> tuple[LeakAnalysis, bool]:
+    """Return the verdict, and whether a signal was seen to rise, or the operation refused to be run again."""
+    stopwatch = Stopwatch()
+    first = _Hunt(run, policy)
+    found = first.follow(recognise, is_known, bounded)
+    is_in_doubt = found.reason == _DIES_IN_PART
+    is_refused = first.refused and found.runs == 1
+    if (is_in_doubt or is_refused) and policy.most_runs > found.runs:
+        # Frozen, what dies late hides what stays, and what inspects the collector may behave
+        # differently: once more without.
+        if is_in_doubt:
+            policy = _left_of(policy, runs=found.runs, spent_s=stopwatch.worked_s())
+        again = _Hunt(run, policy, freezing=False).follow(None, is_known, bounded)
+        found = replace(again, runs=again.runs + found.runs)
+    if is_in_doubt and found.status != "leaking":
+        found = replace(found, status="clean", reason=_DIES, bytes_per_run=0.0, blocks_per_run=0.0)
+    return found, first.has_witness
+
+
 class _Hunt:
     """Run one operation and read the process, until there is a verdict."""
 
     def __init__(
-        self, run: Operation, policy: Policy, *, freezing: bool, lists: Sequence[object] = ()
+        self,
+        run: Operation,
+        policy: Policy,
+        *,
+        freezing: bool = True,
+        lists: Callable[[], float] | None = None,
     ) -> None:
         self._run = run
         self._policy = policy
-        self.freezing = freezing
-        self._reader = ExactReader(
-            freezing=freezing, lists=(lambda: sum(map(used_bytes, lists))) if lists else None
-        )
+        self._reader = ExactReader(freezing=freezing, lists=lists)
         self._rows = Rows()
         self._runs = 0
         self._stopwatch = Stopwatch()
@@ -168,11 +184,11 @@ class _Hunt:
         self._met_before = False
         #: Whether the last run was no evidence.
         self.refused = False
-        #: Whether there is a verdict, and it is that no signal rises steadily.
-        self.has_no_witness = False
+        #: Whether there is more to the verdict than that no signal rises steadily.
+        self.has_witness = True
 
     def follow(
-        self, *, recognise: Recognise | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
+        self, recognise: Recognise | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
     ) -> LeakAnalysis:
         """Run, read and decide until there is a verdict."""
         with self._reader:
@@ -191,7 +207,7 @@ class _Hunt:
             if step.action == "leaking":
                 return step
             if step.action != "run":
-                self.has_no_witness = True
+                self.has_witness = False
                 return self._dismiss(step.action, reason=step.reason, left=step.left)
             if step.suspected and not suspected:
                 suspected, self._proof_from = True, self._runs

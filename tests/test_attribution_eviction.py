@@ -13,9 +13,9 @@ from types import ModuleType
 
 import pytest
 
-from pytest_memalert.attribution import source
 from pytest_memalert.attribution.bounds import filling_cache, kept_small, names_limit
 from pytest_memalert.attribution.eviction import Eviction, find_eviction
+from pytest_memalert.attribution.reading import source
 from pytest_memalert.attribution.sites import compile_file
 
 Load = Callable[[str], ModuleType]

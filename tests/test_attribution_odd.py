@@ -57,7 +57,7 @@ def lose(obj: object) -> None:
 def test_what_is_lost_is_not_excused_by_a_full_cache_that_has_it_too() -> None:
     """re keeps the latest patterns: "bounded: 512 of 512", said of one that lacked a decref."""
     number = counter()
-    analysis = find_leaks(lambda: lose(re.compile(f"pattern {number()}")))
+    analysis = find_leaks(lambda: lose(re.compile(f"lost without a decref {number()}")))
     assert analysis.status == "leaking"
     assert [kind.held_by for kind in analysis.survivors if kind.type == "re.Pattern"] == [(NO_REFERRER,)]
 

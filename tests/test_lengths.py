@@ -145,5 +145,5 @@ def test_buffers_are_found_where_the_collector_does_not_track_them() -> None:
 
 
 def test_a_large_heap_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "getallocatedblocks", lambda: 2_000_000)
+    monkeypatch.setattr(sys, "getallocatedblocks", lambda: 6_000_000)
     assert Lengths.taken() is None

@@ -2,18 +2,18 @@
 
 ``if len(CACHE) > 500: CACHE.clear()`` is as good a bound as ``maxsize``, and so are entries that are dropped
 once they are too old, or too large together; only that no object says so. Read are the files that define
-what holds the container: ``places`` and ``naming`` tell which names there are it, ``habits`` what a function
-does to it.
+what holds the container (``reading``): ``places`` and ``naming`` tell which names there are it, ``habits``
+what a function does to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_memalert.attribution.habits import Habits, Reading
-from pytest_memalert.attribution.naming import Place
 from pytest_memalert.attribution.packages import is_stdlib
-from pytest_memalert.attribution.places import places_of
+from pytest_memalert.attribution.reading.habits import Habits, Reading
+from pytest_memalert.attribution.reading.naming import Place
+from pytest_memalert.attribution.reading.places import places_of
 from pytest_memalert.records import record
 
 __all__ = ["Eviction", "find_eviction"]

@@ -18,8 +18,9 @@ from pytest_memalert.attribution.repetition import attempt
 
 __all__ = ["Lengths", "buffers", "growing_buffers", "used_bytes"]
 
-# A million blocks are some 10 ms of looking at everything that is tracked, twice for each test.
-_MOST_BLOCKS = 1_000_000
+# Five million blocks are some 50 ms of looking at everything that is tracked, twice for each test: no more than
+# the other readings take there.
+_MOST_BLOCKS = 5_000_000
 _POINTER_BYTES = 8
 # The exact types: a derived one may measure itself by code of its own.
 _BUFFERS = (array, io.BytesIO, io.StringIO)

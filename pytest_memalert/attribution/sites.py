@@ -52,7 +52,11 @@ OWN_DIRECTORY = f"{Path(__file__).resolve().parent.parent}{os.sep}"
 #: All files here but the one that runs the test: what that one allocates, the test did.
 _OWN_FILES = frozenset(
     [
-        *(str(path) for path in Path(__file__).resolve().parent.glob("*.py") if path.name != "repetition.py"),
+        *(
+            str(path)
+            for path in Path(__file__).resolve().parent.rglob("*.py")
+            if path.name != "repetition.py"
+        ),
         tracemalloc.__file__,
     ]
 )

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ast
 
-from pytest_memalert.attribution.conditions import Conditions, Reading, bound, operand_of_minus
-from pytest_memalert.attribution.naming import path_of
-from pytest_memalert.attribution.source import pairs_of
+from pytest_memalert.attribution.reading.conditions import Conditions, Reading, bound, operand_of_minus
+from pytest_memalert.attribution.reading.naming import path_of
+from pytest_memalert.attribution.reading.source import pairs_of
 
 __all__ = ["Habits", "Reading"]
 

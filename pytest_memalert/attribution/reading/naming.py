@@ -14,7 +14,6 @@ from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import cast
 
-from pytest_memalert.attribution.known_values import UNKNOWN, attribute
 from pytest_memalert.attribution.objects import (
     base_names,
     bases_of,
@@ -24,7 +23,8 @@ from pytest_memalert.attribution.objects import (
     type_module,
     type_name,
 )
-from pytest_memalert.attribution.source import Function, Source, Sources
+from pytest_memalert.attribution.reading.known_values import UNKNOWN, attribute
+from pytest_memalert.attribution.reading.source import Function, Source, Sources
 from pytest_memalert.records import record
 
 __all__ = ["SUPER", "Attribute", "Path", "Place", "Variable", "cells_of", "globals_of", "path_of"]

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from pytest_memalert.attribution.known_values import ENDLESS, UNKNOWN, number
-from pytest_memalert.attribution.naming import Path, Place, path_of
-from pytest_memalert.attribution.source import Function
+from pytest_memalert.attribution.reading.known_values import ENDLESS, UNKNOWN, number
+from pytest_memalert.attribution.reading.naming import Path, Place, path_of
+from pytest_memalert.attribution.reading.source import Function
 from pytest_memalert.records import record
 
 __all__ = ["Bound", "Conditions", "Reading", "bound", "names_in", "operand_of_minus"]

@@ -14,7 +14,6 @@ from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespac
 from typing import TypeVar, cast
 
 from pytest_memalert.attribution.containers import CONTAINERS
-from pytest_memalert.attribution.naming import Attribute, Path, Place, Variable, cells_of, globals_of
 from pytest_memalert.attribution.objects import (
     attribute_of,
     class_dict,
@@ -23,7 +22,8 @@ from pytest_memalert.attribution.objects import (
     is_kind,
     items_of,
 )
-from pytest_memalert.attribution.source import Sources
+from pytest_memalert.attribution.reading.naming import Attribute, Path, Place, Variable, cells_of, globals_of
+from pytest_memalert.attribution.reading.source import Sources
 
 __all__ = ["places_of"]
 
