@@ -18,7 +18,7 @@ from pytest_memalert.attribution.repetition import attempt
 
 __all__ = ["Lengths", "buffers", "growing_buffers", "used_bytes"]
 
-# Five million blocks are some 50 ms of looking at everything that is tracked, twice for each test: no more than
+# Five million blocks are some 50 ms of looking at all that is tracked, twice for each test: no more than
 # the other readings take there.
 _MOST_BLOCKS = 5_000_000
 _POINTER_BYTES = 8
