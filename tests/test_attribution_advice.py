@@ -146,11 +146,26 @@ def test_what_is_opened_is_to_be_closed_and_what_is_started_to_be_joined() -> No
 
 
 def test_memory_of_no_new_object_is_not_said_to_be_native_for_sure() -> None:
-    text, _ = recommend_for_memory(size="1 KiB", place="t.py:3 in test")
+    text, _ = recommend_for_memory(place="t.py:3 in test")
     assert text.startswith("native memory, or one large object that grows (str, ")
-    assert text.endswith("1 KiB per run; it grew at t.py:3 in test: look there")
+    assert text.endswith(": it grew at t.py:3 in test: look there")
 
 
 def test_no_place_is_referred_to_where_none_is_known() -> None:
-    text, _ = recommend_for_memory(size="1 KiB")
+    text, _ = recommend_for_memory()
     assert "there" not in text
+
+
+def test_the_bookkeeping_of_a_class_is_not_to_be_cleared() -> None:
+    """An Enum without its table of values finds no member by value."""
+    holder = Holder(root="class", root_name="app.Flag", variable="_value2member_map_", container="dict")
+    text = only(Finding(type="app.Flag", holder=holder))
+    assert text.startswith("undo in teardown what the test adds to the class `app.Flag`")
+    assert "clear" not in text
+
+
+def test_what_a_class_of_a_library_keeps_is_for_the_library_to_mend() -> None:
+    holder = Holder(root="class", root_name="lib.Map", variable="_cache", container="dict")
+    text = only(Finding(type="lib.Row", holder=holder, package=Package(name="lib", version="1.2")))
+    assert "of lib 1.2 keeps it" in text
+    assert "upgrade lib, or report it" in text

@@ -28,6 +28,8 @@ _CLEARABLE = frozenset(
 _REGISTRY = re.compile(
     r"callback|handler|listener|observer|subscri|hook|registr|receiver|signal|plugin", re.IGNORECASE
 )
+#: What a class keeps for itself, as an Enum the table of its values: not for others to clear.
+_BOOKKEEPING = re.compile(r"_\w+_")
 _MOCK_MODULE = "unittest.mock."
 #: The class whose list holds the patches that were started.
 _STARTED_PATCHES = "unittest.mock._patch"
@@ -88,19 +90,16 @@ def recommend_for_system(*, descriptors: bool, threads: bool, targets: Iterable[
 
 def recommend_for_memory(
     *,
-    size: str | None = None,
     place: str | None = None,
     function: str | None = None,
     package: Package | None = None,
 ) -> tuple[str, ...]:
-    """Return what to do about ``size`` per run of memory that no new object accounts for; None is not known.
+    """Return what to do about memory that no new object accounts for; None is not known.
 
     An object that grows is none that is new.
     """
     during = f"in {function} " if function else ""
-    facts = "; ".join(
-        [*([f"{size} per run"] if size else ()), *([f"it grew {during}at {place}"] if place else ())]
-    )
+    facts = f"it grew {during}at {place}" if place else None
     if package is not None:
         task = f"upgrade {package}, or report it"
     else:
@@ -164,6 +163,10 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         yield f"call detach() on the weakref.finalize that is made, or drop what it watches{_at(finding)}"
     elif holder.root == "class" and finding.is_stdlib:
         yield _for_stdlib(finding, holder, name)
+    elif holder.root == "class" and finding.package is not None:
+        yield _for_package(finding.package, name)
+    elif holder.root == "class" and _BOOKKEEPING.fullmatch(holder.variable or ""):
+        yield f"undo in teardown what the test adds to the class `{holder.root_name}`{_at(finding)}"
     elif holder.root == "class":
         clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""
         yield f"bound or clear `{name}` ({holder.container}), which the class keeps for every test{clear}"
@@ -191,10 +194,7 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
     elif finding.is_stdlib:
         yield _for_stdlib(finding, holder, name)
     elif finding.package is not None:
-        yield (
-            f"`{name}` of {finding.package} keeps it: clear it in a fixture if it offers a way, "
-            f"upgrade {finding.package.name}, or report it"
-        )
+        yield _for_package(finding.package, name)
     elif _REGISTRY.search(variable) or any(_REGISTRY.search(hop) for hop in holder.hops[1:]):
         yield f"unregister in teardown what the test registers in `{name}`{_at(finding)}"
     elif _is_clearable(holder):
@@ -212,6 +212,11 @@ def _for_stdlib(finding: Finding, holder: Holder, name: str | None) -> str:
 def _undoing(name: str | None) -> str:
     """Return what of pytest's does it, where there is something."""
     return f", e.g. with pytest's {_UNDOING[name]}" if name in _UNDOING else ""
+
+
+def _for_package(package: Package, name: str | None) -> str:
+    keeps = f"`{name}` of {package} keeps it" if name else f"{package} keeps it"
+    return f"{keeps}: clear it in a fixture if it offers a way, upgrade {package.name}, or report it"
 
 
 def _for_lru_cache(holder: Holder) -> str:

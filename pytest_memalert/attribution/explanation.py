@@ -55,7 +55,6 @@ from pytest_memalert.attribution.survivors import watch
 from pytest_memalert.leak_readings import Signal
 from pytest_memalert.model import Survivor
 from pytest_memalert.records import record
-from pytest_memalert.units import format_size
 
 __all__ = ["Explanation", "explain"]
 
@@ -380,7 +379,6 @@ def _from_heap(
     return Explanation(
         signature=f"native memory from {sites.place(frames[0], root)}" if frames else None,
         recommendations=advice.recommend_for_memory(
-            size=format_size(growth.bytes_per_run),
             place=grown_at[0] if grown_at else None,
             function=growth.function,
             package=package,
@@ -412,12 +410,22 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
         bases=bases,
         site=sites.describe(group.frames[0]) if group.frames else None,
         holder=holder,
-        package=package_of_module(holder.root_name) if holder and holder.root == "module" else None,
+        package=package_of_module(_module_of(holder))
+        if holder and holder.root in ("module", "class")
+        else None,
         is_stdlib=holder is not None and holder.root in ("module", "class") and is_stdlib(holder.root_name),
         extension=extension,
         is_over=bool(group.objects) and all(map(_is_over, group.objects)),
         at_exit=bool(holder and holder.root in ("none", "function") and seen.exit_callbacks_per_run >= 0.5),
     )
+
+
+def _module_of(holder: Holder) -> str:
+    """Return the name of the module that a holder's root is, or that its class is of."""
+    name = holder.root_name
+    while name not in sys.modules and "." in name:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _is_over(obj: object) -> bool:
