@@ -17,7 +17,7 @@ _CLEARING_QUICK_S, _CLEARING_SLOW_S = 0.2, 0.1
 _LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000
 # What grows in a few re-runs is followed until it has outlasted caches: a second or two, which would leave
 # other suspects nothing for their first re-run. So these are charged so many runs at most, and what a hunt
-# took beyond them, for nothing, to a purse for all.
+# took beyond them, for nothing, to a purse for all that left as little, or as much.
 _FIRST_RUNS = 6
 _DOUBT_SHARE, _DOUBT_S = 0.02, 4.0
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
@@ -59,8 +59,8 @@ class Purses:
             for is_quick in (True, False)
             for is_large in (True, False)
         }
-        self._doubt = _Purse(_DOUBT_SHARE, _DOUBT_S)
-        self._finding = _Purse(_FINDING_SHARE, _FINDING_S)
+        self._doubt = {is_large: _Purse(_DOUBT_SHARE, _DOUBT_S) for is_large in (True, False)}
+        self._finding = {is_large: _Purse(_FINDING_SHARE, _FINDING_S) for is_large in (True, False)}
         self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
         self._pursuit = _Purse(_PURSUIT_SHARE)
 
@@ -76,10 +76,11 @@ class Purses:
         """Return why there is no time to check a suspect, or None."""
         if not self.can_clear(values):
             return "running it again would take too much of the suite's time"
-        if not self._doubt.affords(0.0, tests_s=self.tests_s):
-            return f"suspects that grew for a while took {self._doubt.spent_s:.0f} s"
-        if not self._finding.affords(0.0, tests_s=self.tests_s):
-            return f"the leaks explained before took {self._finding.spent_s:.0f} s"
+        doubt, finding = self._doubt[_is_large(values)], self._finding[_is_large(values)]
+        if not doubt.affords(0.0, tests_s=self.tests_s):
+            return f"suspects that grew for a while took {doubt.spent_s:.0f} s"
+        if not finding.affords(0.0, tests_s=self.tests_s):
+            return f"the leaks explained before took {finding.spent_s:.0f} s"
         return None
 
     def can_pursue(self) -> bool:
@@ -112,11 +113,15 @@ class Purses:
         if not leaks:
             self._purse_to_clear(values).spent_s += seconds - beyond_s
             if not pursued:
-                self._doubt.spent_s += beyond_s
+                self._doubt[_is_large(values)].spent_s += beyond_s
         elif explained:
-            self._finding.spent_s += seconds
+            self._finding[_is_large(values)].spent_s += seconds
 
     def _purse_to_clear(self, values: Mapping[str, float]) -> _Purse:
-        blocks, heap_bytes = values.get("blocks_growth", 0.0), values.get("heap_growth_bytes", 0.0)
-        is_large = blocks >= _LARGE_BLOCKS or heap_bytes >= _LARGE_BYTES
-        return self._clearing[values["duration_s"] <= QUICK_S, is_large]
+        return self._clearing[values["duration_s"] <= QUICK_S, _is_large(values)]
+
+
+def _is_large(values: Mapping[str, float]) -> bool:
+    """Return whether a suspect left much behind: those that left little don't leave it unchecked."""
+    blocks, heap_bytes = values.get("blocks_growth", 0.0), values.get("heap_growth_bytes", 0.0)
+    return blocks >= _LARGE_BLOCKS or heap_bytes >= _LARGE_BYTES
