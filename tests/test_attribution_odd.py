@@ -159,3 +159,18 @@ def test_a_table_that_many_survivors_share_is_looked_into_once() -> None:
         patch.setattr(heads, "referents_of", count)
         assert explained(leak).survivors
     assert looked_into <= 2
+
+
+def test_tuples_of_plain_tuples_are_told_with_what_keeps_them() -> None:
+    """The collector finds only by and by that it needn't look at them: they were survivors of no known kind."""
+    number = counter()
+    rows: dict[int, object] = {}
+
+    def leak() -> None:
+        row = number()
+        rows[row] = (float(row), (bytes(20_000), str(row)))
+
+    found = explained(leak)
+    (tuples,) = [kind for kind in found.survivors if kind.type == "tuple"]
+    assert tuples.size_bytes > 20_000
+    assert "rows" in " ".join(tuples.held_by)

@@ -80,6 +80,8 @@ def watch(
                 break
             clear_caches()
             collect()
+            # What it took for containers may turn out to be plain tuples, and then those of such tuples.
+            collect()
             if freezing:
                 census.take(index)
             result.runs = index + 1

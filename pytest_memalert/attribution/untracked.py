@@ -64,7 +64,9 @@ def find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[in
             done = 0
             while done < _FEWEST_RUNS and attempt(run) is None:
                 done += 1
-            # Only now does the collector see that tuples of numbers and text are none of its own.
+            # Only now does the collector see that tuples of numbers and text are none of its own, and then
+            # those of such tuples.
+            collect()
             collect()
         if done >= 2 and doubted:
             result.grown = [
