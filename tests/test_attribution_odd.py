@@ -162,7 +162,7 @@ def test_a_table_that_many_survivors_share_is_looked_into_once() -> None:
 
 
 def test_tuples_of_plain_tuples_are_told_with_what_keeps_them() -> None:
-    """The collector finds only by and by that it needn't look at them: they were survivors of no known kind."""
+    """The collector finds only by and by that it needn't look at them: nothing was told of them."""
     number = counter()
     rows: dict[int, object] = {}
 
