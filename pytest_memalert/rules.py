@@ -439,7 +439,7 @@ def mute(alerts: Iterable[PerformanceAlert], *, reason: str) -> tuple[Performanc
 def group_leaks(alerts: Iterable[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
     """Return the alerts with those of one leak as one, which lists every test that shows it.
 
-    The one with the most to observe speaks for all; alerts of other kinds stay as they are. Where a leak is
+    The one with the most to observe speaks for all, and its test is the first; alerts of other kinds stay as they are. Where a leak is
     acknowledged in some tests and has outgrown that in others, the latter speak for themselves.
     """
     grouped: dict[tuple[str, str | None, bool], PerformanceAlert] = {}
@@ -454,7 +454,7 @@ def group_leaks(alerts: Iterable[PerformanceAlert]) -> tuple[PerformanceAlert, .
             grouped[key] = alert
         else:
             speaker = alert if alert.observed > other.observed else other
-            nodeids = dict.fromkeys((*other.nodeids, *alert.nodeids))
+            nodeids = dict.fromkeys((*speaker.nodeids, *other.nodeids, *alert.nodeids))
             grouped[key] = replace(speaker, nodeids=tuple(nodeids))
     return tuple(grouped.values())
 

@@ -264,10 +264,10 @@ def test_acknowledged_leak_still_speaks_for_the_growth_it_causes() -> None:
 
 
 def test_one_leak_is_one_alert_that_lists_every_test_that_shows_it() -> None:
-    """The one with the most to observe speaks."""
+    """The one with the most to observe speaks, and is the first: else the heading named another test."""
     others = [leak(nodeid="tests/b.py::test_b", observed=3000.0), leak(nodeid=NODEID), alert(GROWTH)]
     first, second = group_leaks([leak(), *others])
-    assert (first.nodeids, first.observed) == ((NODEID, "tests/b.py::test_b"), 3000)
+    assert (first.nodeids, first.observed) == (("tests/b.py::test_b", NODEID), 3000)
     assert second.rule == "growth-rate"
 
 
