@@ -86,7 +86,7 @@ def can_rerun(item: pytest.Item) -> str | None:
         heeder = heeder_of_next_item(item)
         if heeder is not None:
             return f"it is the last of its class or module, and {heeder} ends more than fixtures with it"
-        return "it stood out only when its module or class had been torn down, which came last"
+        return "its module or class is not set up: the last test of one may stand out too late"
     if hasattr(item, "_request") and not hasattr(item, "_initrequest"):
         return f"items of type {type(item).__name__} can't be given fixtures twice"
     if "benchmark" in getattr(item, "fixturenames", ()) and item.config.pluginmanager.hasplugin("benchmark"):
