@@ -439,8 +439,9 @@ def mute(alerts: Iterable[PerformanceAlert], *, reason: str) -> tuple[Performanc
 def group_leaks(alerts: Iterable[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
     """Return the alerts with those of one leak as one, which lists every test that shows it.
 
-    The one with the most to observe speaks for all, and its test is the first; alerts of other kinds stay as they are. Where a leak is
-    acknowledged in some tests and has outgrown that in others, the latter speak for themselves.
+    The one with the most to observe speaks for all, and its test is the first; alerts of other kinds stay as
+    they are. Where a leak is acknowledged in some tests and has outgrown that in others, the latter speak for
+    themselves.
     """
     grouped: dict[tuple[str, str | None, bool], PerformanceAlert] = {}
     for number, alert in enumerate(alerts):
