@@ -1385,3 +1385,52 @@ def test_a_leak_beside_a_cache_of_text_is_not_excused(load: Load) -> None:
 
     run()
     assert filling_cache(run, blocks=22.0) is None
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        "if user is None and len(KEPT) > 5000: raise ValueError",
+        "if DEBUG and len(KEPT) >= 5000: return",
+        "if not (user or len(KEPT) < 5000): return",
+    ],
+)
+def test_a_guard_that_asks_for_more_than_the_length_bounds_nothing(load: Load, guard: str) -> None:
+    module = load(f"DEBUG, KEPT = False, []\ndef put(key, user=1):\n    {guard}\n    KEPT.append([key])\n")
+    module.put(1)
+    assert find_eviction(module.KEPT) is None
+
+
+def test_what_a_lambda_would_remove_is_not_removed(load: Load) -> None:
+    module = load("KEPT = []\ndef put(key):\n    KEPT.append(key)\n    return lambda: KEPT.remove(key)\n")
+    module.put(1)
+    assert find_eviction(module.KEPT) is None
+
+
+def test_a_container_longer_than_its_limit_is_not_kept_small_by_it(load: Load) -> None:
+    """Who offers keeps to it, and another one adds."""
+    module = load(
+        """
+        KEPT = []
+        def offer(key):
+            if len(KEPT) >= 100:
+                return False
+            KEPT.append([key])
+            return True
+        def put(key):
+            KEPT.append([key])
+        """
+    )
+    module.KEPT.extend([[1]] * 99)
+    assert kept_small(module.KEPT) is not None
+    module.KEPT.extend([[1]] * 20)
+    assert kept_small(module.KEPT) is None
+
+
+def test_numbers_made_of_numbers_are_not_followed_for_ever(load: Load) -> None:
+    """Straight-line code, as it is generated: each name stands for twice as many."""
+    lines = [f"    t{index} = t{index - 1} + t{index - 2}" for index in range(2, 60)]
+    body = "\n".join(["    t0 = t1 = key", *lines, "    if t59 > 5: KEPT.append([t59])"])
+    module = load(f"KEPT = []\ndef put(key):\n{body}\n    KEPT.append([key])\n")
+    module.put(1)
+    assert find_eviction(module.KEPT) is None

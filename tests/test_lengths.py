@@ -116,6 +116,12 @@ def test_a_list_that_is_kept_short_is_no_leak(operation: Callable[[], None]) -> 
     assert find_leaks(operation).status in ("clean", "unclear")
 
 
+@pytest.mark.parametrize("stream", [io.BytesIO(bytes(10**6)), io.StringIO("a line\n" * 10**5)])
+def test_a_stream_that_is_read_is_no_leak(stream: io.BytesIO | io.StringIO) -> None:
+    """Its place moves on."""
+    assert find_leaks(lambda: stream.read(8) and None).status == "clean"
+
+
 def test_texts_written_to_a_stream_are_held_by_it() -> None:
     """They were "let go of a moment later": the stream's own list of them has no visible referrer."""
     stream = io.StringIO()

@@ -217,8 +217,11 @@ def kept_small(container: object, *, surely: bool = False) -> str | None:
         return None
     if found.limit is None:
         return f"{found.function} removes from it{f' by {found.by}' if found.by else ', too'}"
-    text = _bound_text(length(container), found.limit, slack=_SLACK)
-    return None if text is None else f"{text}, by {found.function}"
+    count = length(container)
+    # The code lets go at the limit, or adds one and lets go: what is longer isn't kept by it.
+    if count is None or count > found.limit + 1:
+        return None
+    return f"{_bound_text(count, found.limit, slack=_SLACK)}, by {found.function}"
 
 
 def names_limit(bound: str) -> bool:

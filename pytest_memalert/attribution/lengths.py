@@ -25,6 +25,8 @@ _POINTER_BYTES = 8
 # The exact types: a derived one may measure itself by code of its own.
 _BUFFERS = (array, io.BytesIO, io.StringIO)
 _RUNS = 3
+# To ask what keeps one short takes tens of milliseconds.
+_MOST_GROWN = 16
 # What is added in one run of ten is looked for.
 _RARELY = 10
 
@@ -49,7 +51,8 @@ class Lengths:
             for obj in _tracked()
             if used_bytes(obj) >= self._used_bytes.get(id(obj), unknown) + least_bytes * _unit_bytes(obj)
         ]
-        return [obj for obj in grown if not _is_kept_short(obj, grown)]
+        grown.sort(key=used_bytes, reverse=True)
+        return [obj for obj in grown[:_MOST_GROWN] if _is_at_its_end(obj) and not _is_kept_short(obj, grown)]
 
 
 def used_bytes(obj: object) -> int:
@@ -102,6 +105,14 @@ def _unit_bytes(obj: object) -> int:
     if kind is list:
         return _POINTER_BYTES
     return obj.itemsize if kind is array else 1  # type: ignore[attr-defined]
+
+
+def _is_at_its_end(obj: object) -> bool:
+    """Return whether a stream is written to at its end: to read it moves its place as well."""
+    if type(obj) is io.BytesIO:
+        with obj.getbuffer() as held:
+            return obj.tell() == held.nbytes
+    return type(obj) is not io.StringIO or obj.tell() == len(obj.getvalue())
 
 
 def _is_kept_short(obj: object, grown: list[object]) -> bool:

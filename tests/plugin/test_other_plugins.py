@@ -229,8 +229,9 @@ def test_timeout_ends_a_slow_test_as_ever(serial: Inner) -> None:
     assert set(serial.tests()) == {"test_slow", "test_fine"}
 
 
-def test_reports_come_in_order_where_another_plugin_may_run_the_test(inner: Inner) -> None:
+def test_reports_come_in_order_where_another_plugin_may_run_the_test(serial: Inner) -> None:
     """Those of subtests came before that of the set-up."""
+    inner = serial
     inner.pytester.makeconftest(
         """
         def pytest_runtest_protocol(item, nextitem):

@@ -10,6 +10,7 @@ import ast
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pytest_memalert.attribution.reading.known_values import ENDLESS, UNKNOWN, number
 from pytest_memalert.attribution.reading.naming import Path, Place, path_of
@@ -23,10 +24,14 @@ _ORDERING = ast.Lt | ast.LtE | ast.Gt | ast.GtE
 
 @record(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """Say that a container is longer than a limit, or isn't; the limit is None where it isn't known."""
+    """Say that a container is longer than a limit, or isn't; the limit is None where it isn't known.
+
+    One that ``inverts`` is all that was asked for: where that doesn't hold, the opposite does.
+    """
 
     is_over: bool
     limit: float | None
+    inverts: bool = True
 
 
 @record(slots=True, kw_only=True)
@@ -35,6 +40,8 @@ class Reading:
 
     left: int
     inside: tuple[Function, ...] = ()
+    #: How many names may still be looked up: where each is made of two others, that is 2**n.
+    names: int = 5000
 
     @contextmanager
     def of(self, function: Function) -> Iterator[None]:
@@ -196,7 +203,7 @@ class Conditions(ast.NodeVisitor):
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             return self._bounds_of(test.operand, holds=not holds)
         if isinstance(test, ast.BoolOp):
-            return [bound for value in test.values for bound in self._bounds_of(value, holds=holds)]
+            return self._bounds_of_several(test, holds=holds)
         if isinstance(test, ast.Compare):
             found = self._compared(test)
             return found if holds else _negated(found)
@@ -209,6 +216,25 @@ class Conditions(ast.NodeVisitor):
             return [] if isinstance(value, ast.Name) else self._bounds_of(value, holds=holds)
         with self._returned(test) as returned:
             return [] if returned is None else returned[0]._bounds_of(returned[1], holds=holds)
+
+    def _bounds_of_several(self, test: ast.BoolOp, *, holds: bool) -> list[Bound]:
+        """Return what is known where all of several hold, or none; where one does, what all of them ask for.
+
+        But whether an element is there already says no more than that it may be added.
+        """
+        others = [value for value in test.values if not self._asks_for_element(value)]
+        found = [self._bounds_of(value, holds=holds) for value in others]
+        known = [each for bounds in found for each in bounds]
+        if len(others) < 2:
+            return known
+        is_each = isinstance(test.op, ast.And) == holds
+        return [replace(each, inverts=False) for each in known] if is_each or all(found) else []
+
+    def _asks_for_element(self, test: ast.expr) -> bool:
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            return self._asks_for_element(test.operand)
+        is_in = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In | ast.NotIn)
+        return is_in or self._is(test)
 
     def _compared(self, node: ast.Compare) -> list[Bound]:
         found = []
@@ -308,6 +334,9 @@ class Conditions(ast.NodeVisitor):
         """
         if isinstance(node, ast.NamedExpr):
             return self._offset(node.value)
+        self._reading.names -= 1
+        if self._reading.names <= 0:
+            return None
         if isinstance(node, ast.Name):
             value = None if node.id in self._lengths else self.function.assigned(node.id)
             return self._lengths.get(node.id) if value is None else self._offset(value)
@@ -333,7 +362,8 @@ class Conditions(ast.NodeVisitor):
     def _look_up(self, expression: ast.expr) -> object:
         """Return what a name or an attribute stands for here."""
         path = path_of(expression)
-        if path is None:
+        self._reading.names -= 1
+        if path is None or self._reading.names <= 0:
             return UNKNOWN
         if len(path) == 1 and self.function.scope_of(path[0]) is self.function:
             if path[0] in self._given:
@@ -370,7 +400,7 @@ def bound(*, is_over: bool, limit: float | None) -> list[Bound]:
 
 
 def _negated(bounds: list[Bound]) -> list[Bound]:
-    return [Bound(is_over=not each.is_over, limit=each.limit) for each in bounds]
+    return [Bound(is_over=not each.is_over, limit=each.limit) for each in bounds if each.inverts]
 
 
 def operand_of_minus(value: ast.expr | None) -> ast.expr | None:

@@ -108,9 +108,7 @@ class Habits(Conditions, ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
-        given = {each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)}
-        if not any(path[0] in given for path in self._paths):
-            self.generic_visit(node)
+        """Leave it out: who is given it may never call it, as ``lambda: handlers.remove(handler)``."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """Leave it out: it is gone through where it is called."""
