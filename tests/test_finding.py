@@ -580,7 +580,7 @@ def test_why_nothing_is_known_of_what_survives_is_told(monkeypatch: pytest.Monke
 
 
 def test_a_leak_of_many_objects_is_told_with_its_place() -> None:
-    """They are counted by type: to ask for the traceback of each took 40 s for 20,000."""
+    """They are counted by type: to ask for the traceback of each took a minute for 20,000."""
     analysis = find_leaks(lambda: KEPT.append([Order(number) for number in range(6000)]))
     (orders,) = [kind for kind in analysis.survivors if kind.type.endswith("Order")]
     assert orders.count == 6000
