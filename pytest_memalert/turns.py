@@ -52,7 +52,7 @@ def choose(candidates: Mapping[str, str], turns: Turns, budget: Budget) -> froze
     it is known of too few tests, all others are chosen: else the first would have every turn.
     """
     known = {nodeid: turns.tests[nodeid] for nodeid in candidates if nodeid in turns.tests}
-    left_s = budget.limit_s(0.0)
+    tests_s = 0.0
     if budget.share is not None:
         if not known:
             return None
@@ -63,7 +63,8 @@ def choose(candidates: Mapping[str, str], turns: Turns, budget: Budget) -> froze
                 if nodeid not in known or known[nodeid].source != source
             )
         mean_s = fmean(turn.duration_s for turn in known.values())
-        left_s = budget.limit_s(mean_s * len(candidates))
+        tests_s = mean_s * len(candidates)
+    left_s = budget.limit_s(tests_s)
     usual_s = median(turn.cost_s for turn in known.values()) if known else _GUESSED_COST_S
 
     def age(nodeid: str) -> int:

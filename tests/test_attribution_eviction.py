@@ -1434,3 +1434,10 @@ def test_numbers_made_of_numbers_are_not_followed_for_ever(load: Load) -> None:
     module = load(f"KEPT = []\ndef put(key):\n{body}\n    KEPT.append([key])\n")
     module.put(1)
     assert find_eviction(module.KEPT) is None
+
+
+def test_a_limit_of_few_is_told_with_one_more_than_it(load: Load) -> None:
+    """It was told as "None, by put"."""
+    module = load("KEPT = []\ndef put(key):\n    KEPT.append([key])\n    if len(KEPT) > 2: KEPT.pop(0)\n")
+    module.KEPT.extend([[1], [2], [3]])
+    assert kept_small(module.KEPT) == "bounded: 3 of 2, by kept.put"

@@ -71,7 +71,7 @@ _STDLIB_BOUNDS = {
 }
 
 _BOUNDED = "bounded: "
-_TOLD = re.compile(_BOUNDED + r"([\d,]+) of ([\d,]+)")
+_REACHED = re.compile(_BOUNDED + r"([\d,]+) of ([\d,]+)")
 _RUNS = 2
 #: The share of the survivors that a container must lead to, to be what keeps them.
 _MOST = 0.5
@@ -221,7 +221,7 @@ def kept_small(container: object, *, surely: bool = False) -> str | None:
     # The code lets go at the limit, or adds one and lets go: what is longer isn't kept by it.
     if count is None or count > found.limit + 1:
         return None
-    return f"{_bound_text(count, found.limit, slack=_SLACK)}, by {found.function}"
+    return f"{_told(count, found.limit)}, by {found.function}"
 
 
 def names_limit(bound: str) -> bool:
@@ -231,7 +231,7 @@ def names_limit(bound: str) -> bool:
 
 def is_reached(bound: str) -> bool:
     """Return whether a container has as many elements as its bound, or more."""
-    told = _TOLD.match(bound)
+    told = _REACHED.match(bound)
     return told is not None and int(told[1].replace(",", "")) >= int(told[2].replace(",", ""))
 
 
@@ -287,6 +287,10 @@ def _compiled_bound(container: object) -> str | None:
 def _bound_text(count: int | None, limit: object, *, slack: float = 1.0) -> str | None:
     if count is None or type(limit) is not int or count >= slack * limit:
         return None
+    return _told(count, limit)
+
+
+def _told(count: int, limit: int) -> str:
     return f"{_BOUNDED}{count:,} of {limit:,}"
 
 

@@ -34,7 +34,7 @@ from pytest_memalert.attribution.group_holders import (
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, heads_of
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch
-from pytest_memalert.attribution.lengths import used_bytes
+from pytest_memalert.attribution.lengths import BUFFERS, POINTER_BYTES
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
 from pytest_memalert.attribution.objects import (
     base_names,
@@ -257,9 +257,9 @@ def _is_whole(seen: Watch, groups: list[Group]) -> bool:
 
     Where they are such as the collector doesn't track, what they hold isn't known.
     """
-    traced_bytes = sum(group.size_bytes for group in seen.hidden if group.confidence >= _SURE)
     if not groups or any(group.container is not None for group in groups):
         return True
+    traced_bytes = sum(group.size_bytes for group in seen.hidden if group.confidence >= _SURE)
     return sum(group.size_bytes for group in groups) >= _MOST * traced_bytes
 
 
@@ -293,12 +293,12 @@ def _without_objects(
         for holder, (container, per_run) in zip(search.find(targets), seen.grown, strict=False):
             if holder is None or holder.root in ("pytest", "none", "object"):
                 continue
-            is_buffer = bool(used_bytes(container)) and type(container) is not list
+            is_buffer = is_exactly(container, BUFFERS)
             group = Group(
                 type=f"{'byte' if is_buffer else 'element'} of {type_name(type(container))}",
                 objects=[],
                 per_run=per_run,
-                size_bytes=per_run if is_buffer else 8 * per_run,
+                size_bytes=per_run if is_buffer else POINTER_BYTES * per_run,
                 confidence=1.0,
             )
             groups.append(group)

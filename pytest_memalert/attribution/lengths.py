@@ -16,14 +16,15 @@ from pytest_memalert.attribution.bounds import bounded_holder, is_bound_of, kept
 from pytest_memalert.attribution.objects import referents_of
 from pytest_memalert.attribution.repetition import attempt
 
-__all__ = ["Lengths", "buffers", "growing_buffers", "used_bytes"]
+__all__ = ["BUFFERS", "POINTER_BYTES", "Lengths", "buffers", "growing_buffers", "used_bytes"]
 
 # Five million blocks are some 50 ms of looking at all that is tracked, twice for each test: no more than
 # the other readings take there.
 _MOST_BLOCKS = 5_000_000
-_POINTER_BYTES = 8
+POINTER_BYTES = 8
 # The exact types: a derived one may measure itself by code of its own.
-_BUFFERS = (array, io.BytesIO, io.StringIO)
+_TRACKED_BUFFERS = (array, io.BytesIO, io.StringIO)
+BUFFERS = (bytearray, *_TRACKED_BUFFERS)
 _RUNS = 3
 # To ask what keeps one short takes tens of milliseconds.
 _MOST_GROWN = 16
@@ -92,7 +93,7 @@ def growing_buffers(run: Callable[[], str | None]) -> list[object]:
 
 def _tracked() -> list[object]:
     """Return the lists and buffers that the collector tracks; no type is asked for a hash, or compared."""
-    one, two, three = _BUFFERS
+    one, two, three = _TRACKED_BUFFERS
     return [
         obj
         for obj in gc.get_objects()
@@ -103,7 +104,7 @@ def _tracked() -> list[object]:
 def _unit_bytes(obj: object) -> int:
     kind = type(obj)
     if kind is list:
-        return _POINTER_BYTES
+        return POINTER_BYTES
     return obj.itemsize if kind is array else 1  # type: ignore[attr-defined]
 
 

@@ -68,10 +68,7 @@ class Phases:
             return report
         report = yield
         if call.when != "call" or attempt.call_ended:  # before that it is a subtest's
-            if self._worker.owned:
-                self._worker.keep_report(attempt, report)
-            else:
-                attempt.reports[call.when] = report
+            self._worker.keep_report(attempt, report)
         return report
 
 

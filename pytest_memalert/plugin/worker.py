@@ -261,8 +261,10 @@ class Worker:
         self.keep_report(self._attempt, report)
 
     def keep_report(self, attempt: Attempt, report: pytest.TestReport) -> None:
-        """Keep the report of a phase that was run here; log it where nothing can change it any more."""
+        """Keep the report of a phase; of one run here, log what nothing can change any more."""
         attempt.reports[report.when or ""] = report
+        if not self.owned:
+            return
         # With a failure out, pytest knows before the teardown whether it was one too many (-x).
         if report.when == "setup" or (report.when == "call" and not report.passed):
             attempt.logged += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -53,7 +54,7 @@ class Reading:
         self.inside = before
 
 
-class Conditions(ast.NodeVisitor):
+class Conditions(ast.NodeVisitor, ABC):
     """Go through a function, and hold what is known at the place that is visited."""
 
     def __init__(
@@ -83,9 +84,9 @@ class Conditions(ast.NodeVisitor):
         self._loops = self._limited = self._aged = 0
         self._own_bounds = 0
 
+    @abstractmethod
     def _called(self, called: ast.expr, call: ast.Call | None) -> Conditions | None:
         """Return what is to be gone through of a function that is called here, with what it is given."""
-        raise NotImplementedError
 
     def _go_through(self, outer: Conditions | None) -> None:
         """Visit the function; called within ``outer``, what holds there holds here."""

@@ -29,6 +29,7 @@ _JOINING = ast.List | ast.Dict | ast.Set | ast.Tuple | ast.Add | ast.BitOr
 _DEEPEST = 3
 
 
+# The visitor is named once more for the linter: by it the names of its methods are known.
 class Habits(Conditions, ast.NodeVisitor):
     """Read what one function does with a container, together with those it calls.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import FunctionType, ModuleType
@@ -53,28 +54,28 @@ def path_of(node: ast.expr) -> Path | None:
     return None
 
 
-class Place:
+class Place(ABC):
     """Hold where a container is named, and tell what other names are there."""
 
     def __init__(self, *, names: Mapping[str, object], closure: Mapping[str, object]) -> None:
         self._names = names
         self._closure = closure
 
+    @abstractmethod
     def functions(self) -> Sequence[Function]:
         """Return the functions that stand where the container may be named, and can be called."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_named_in(self, function: Function) -> bool:
         """Return whether a function, by its text, may name the container."""
-        raise NotImplementedError
 
+    @abstractmethod
     def paths(self, function: Function) -> frozenset[Path]:
         """Return how the container is called in a function."""
-        raise NotImplementedError
 
+    @abstractmethod
     def method(self, function: Function, name: str, *, above: bool = False) -> Function | None:
         """Return the method that ``self.name`` is in a function, or ``super().name``."""
-        raise NotImplementedError
 
     def names(self, function: Function) -> Mapping[str, object]:
         """Return the globals of a function."""
@@ -245,10 +246,7 @@ class Attribute(Place):
     def _variable(self, function: Function, name: str) -> object:
         if name == self.instance(function) and self._level_of(function.method()) is not None:
             return self._owner
-        scope = function.scope_of(name)
-        if scope is None:
-            return self.names(function).get(name, UNKNOWN)
-        return UNKNOWN if scope is function else self._closure.get(name, UNKNOWN)
+        return super()._variable(function, name)
 
     def _level_of(self, method: Function | None) -> _Level | None:
         return None if method is None else self._level_by_method.get(method)
