@@ -182,6 +182,7 @@ def encode_leak(verdict: LeakVerdict) -> dict[str, object]:
         "blocks_per_run": _finite(verdict.blocks_per_run),
         "runs": verdict.runs,
         "rate_bytes_per_hour": _finite(verdict.rate_bytes_per_hour),
+        "brief": verdict.brief,
     }
 
 
@@ -195,6 +196,7 @@ def decode_leak(entry: object) -> LeakVerdict:
         blocks_per_run=read_number_or_none(known, "blocks_per_run"),
         runs=read_whole(known, "runs"),
         rate_bytes_per_hour=read_number_or_none(known, "rate_bytes_per_hour"),
+        brief=known.get("brief") is True,
     )
 
 

@@ -189,7 +189,8 @@ def _shows(life: AlertLife, test: Measurement, run: Run, leaks: LeakChecks) -> b
         return True
     if test.leak.status == "clean":
         # A suspect is dismissed by little, which a leak that takes every test to be checked may be.
-        return not (test.leak.reason and leaks == "suspects" and life.leaks == "all")
+        dismissed = test.leak.brief or (test.leak.reason and leaks == "suspects")
+        return not (dismissed and life.leaks == "all")
     # Not a suspect: enough for a leak that had made it one. With a reason, the check was left out.
     return (
         test.leak.status == "unchecked"

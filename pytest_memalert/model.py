@@ -151,7 +151,11 @@ class Sample:
 
 @record(frozen=True, slots=True, kw_only=True)
 class LeakVerdict:
-    """Say whether a test leaks, and how that is known."""
+    """Say whether a test leaks, and how that is known.
+
+    ``brief`` says that a test was to be checked, and was clean, but that there was no time to run it long
+    enough for a leak of some runs only.
+    """
 
     status: LeakStatus = "unchecked"
     reason: str | None = None
@@ -159,6 +163,7 @@ class LeakVerdict:
     blocks_per_run: float | None = None
     runs: int = 0
     rate_bytes_per_hour: float | None = None
+    brief: bool = False
 
 
 UNCHECKED = LeakVerdict()
@@ -289,7 +294,8 @@ class LeakAnalysis:
     The rest is what attribution found of a confirmed leak: ``survivors``, what each run leaves
     behind; ``component``, the package or file that made them; ``confidence``, the share of runs
     that left some; ``signature``, by which the leak is known wherever it shows;
-    ``grown_at``, where memory grew that no new object accounts for; and what to do.
+    ``grown_at``, where memory grew that no new object accounts for; and what to do. ``brief`` is as
+    in a ``LeakVerdict``.
     """
 
     status: LeakStatus
@@ -306,6 +312,7 @@ class LeakAnalysis:
     signature: str | None = None
     grown_at: tuple[str, ...] = ()
     recommendations: tuple[str, ...] = ()
+    brief: bool = False
 
     @property
     def verdict(self) -> LeakVerdict:
@@ -317,6 +324,7 @@ class LeakAnalysis:
             blocks_per_run=self.blocks_per_run,
             runs=self.runs,
             rate_bytes_per_hour=self.rate_bytes_per_hour,
+            brief=self.brief,
         )
 
 

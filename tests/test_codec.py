@@ -240,6 +240,7 @@ def test_report_names_every_documented_key_of_a_test_and_null_is_not_known() -> 
             "blocks_per_run": None,
             "runs": 0,
             "rate_bytes_per_hour": None,
+            "brief": False,
         },
     }
 

@@ -189,6 +189,14 @@ def test_leak_of_a_suspect_is_resolved_by_its_dismissal_for_little_and_no_other_
     assert go_on(lives, dismissed, leaks="all")["f1"].resolved_at == NOON
 
 
+def test_leak_found_by_a_long_look_is_not_resolved_by_a_brief_one() -> None:
+    brief = make_run(tests=(make_test(leak=LeakVerdict(status="clean", brief=True)),))
+    lives = go_on({}, make_run(make_leak()), leaks="all")
+    assert go_on(lives, brief, leaks="all") == lives
+    lives = go_on({}, make_run(make_leak()))
+    assert go_on(lives, brief, leaks="all")["f1"].resolved_at == NOON
+
+
 def test_inhibited_alert_neither_begins_a_life_nor_ends_one() -> None:
     silent = make_alert(inhibited_by="rule leak: the growth is the leak's")
     assert go_on({}, make_run(silent)) == {}

@@ -70,7 +70,7 @@ def test_small_growth_is_pursued_after_so_much_of_the_tests_time_and_charged_to_
 def test_looking_at_flat_tests_ends_with_its_share() -> None:
     purses = Purses()
     assert purses.can_look()
-    purses.charge_look(2.0)
+    purses.charge_look(12.0)
     assert not purses.can_look()
-    purses.tests_s = 20.0
+    purses.tests_s = 15.0
     assert purses.can_look()

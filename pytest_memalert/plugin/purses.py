@@ -25,7 +25,7 @@ _DOUBT_SHARE, _DOUBT_S = 0.02, 4.0
 _FINDING_SHARE, _FINDING_S = 0.1, 20.0
 # Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
 # long: so they are given to the first tests, and from then on while they take no more than this share.
-_LOOKING_SHARE, _LOOKING_S = 0.2, 1.5
+_LOOKING_SHARE, _LOOKING_S = 0.2, 10.0
 # A hunt to the end takes a second or two. A suspect is promised to be found with 300 blocks or
 # 10 KiB per run; less is pursued to the end only while that stays this share of the tests' time.
 _PURSUIT_SHARE, _PURSUIT_S = 0.01, 0.5

@@ -108,6 +108,8 @@ def closing_text(run: Run, *, with_name: bool) -> str:
         named = ", ".join(escape_controls(function_name(test.nodeid)) for test in left_out)
         told = f" ({named})" if len(left_out) <= _UNCHECKED_NAMED else ""
         parts.append(f"{len(left_out):,} {'suspect' if len(left_out) == 1 else 'suspects'} unchecked{told}")
+    if brief := sum(test.leak.brief for test in run.tests):
+        parts.append(f"{brief:,} checked briefly")
     spent_s = run.overhead.screening_s + run.overhead.reruns_s + run.overhead.reporting_s
     total_s = run.overhead.tests_s + spent_s
     if run.tests and total_s > 0:

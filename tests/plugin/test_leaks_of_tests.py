@@ -219,6 +219,28 @@ def test_last(): pass
     assert {test["leak"]["runs"] for test in tests.values()} == {0}
 
 
+def test_tests_that_there_is_no_time_to_run_for_long_are_told_as_checked_briefly(serial: Inner) -> None:
+    serial.write(
+        """
+        import pytest
+        from pytest_memalert.plugin import purses
+
+        purses._LOOKING_S = 0.0
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_clean(number): pass
+
+        @pytest.mark.memalert(leaks="all")
+        def test_clean_by_name(): pass
+        """
+    )
+    done = serial.run_apart(leaks="all")
+    leaks = {name: test["leak"] for name, test in serial.tests().items()}
+    assert {leak["status"] for leak in leaks.values()} == {"clean"}
+    assert [name for name, leak in leaks.items() if leak["brief"]] == ["test_clean[1]", "test_clean[2]"]
+    done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 checked briefly, cost *"])
+
+
 def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
     """How many suspects were left unchecked is told."""
     serial.write(
