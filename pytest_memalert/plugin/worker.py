@@ -13,7 +13,7 @@ import pytest
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all
 from pytest_memalert.errors import ConfigurationError, describe_exception
-from pytest_memalert.model import AlertRule, Measurement, PerformanceAlert
+from pytest_memalert.model import AlertRule, LeakVerdict, Measurement, PerformanceAlert
 from pytest_memalert.plugin.attempt import Attempt
 from pytest_memalert.plugin.bench import Bench, set_up_bench
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, encode_facts
@@ -355,11 +355,13 @@ class Worker:
         attempt = self._attempt
         if attempt is None or attempt.item is not item:
             return
-        ended = self._conclude(attempt, torn_down_well=attempt.reports["teardown"].passed)
-        if ended is not None and ended.excinfo is not None:
-            # The wider scopes' teardown belongs to this test's teardown, and so does its failure.
-            attempt.reports["teardown"] = report_teardown(item, ended)
-        self.tell(attempt, attempt.reports["teardown"])
+        try:
+            ended = self._conclude(attempt, torn_down_well=attempt.reports["teardown"].passed)
+            if ended is not None and ended.excinfo is not None:
+                # The wider scopes' teardown belongs to this test's teardown, and so does its failure.
+                attempt.reports["teardown"] = report_teardown(item, ended)
+        finally:  # an interrupt in a re-run leaves the figures of the test's own run
+            self.tell(attempt, attempt.reports["teardown"])
 
     def _conclude(self, attempt: Attempt, *, torn_down_well: bool) -> pytest.CallInfo[None] | None:
         """Measure and judge a test whose teardown is done; then tear down what was held for it."""
@@ -409,7 +411,12 @@ class Worker:
         if judge.sees_nothing(attempt.measurement, limits):
             return
         self._repeating = True
-        judgement = judge.judge(measurement, item, limits, passed=attempt.passed)
+        try:
+            judgement = judge.judge(measurement, item, limits, passed=attempt.passed)
+        except BaseException:  # Ctrl-C in a re-run, or trouble of our own
+            unknown = LeakVerdict(reason="its check did not come to an end")
+            attempt.measurement = replace(attempt.measurement, leak=unknown)
+            raise
         self._repeating = False
         if self._whole is not None:
             usual_bytes = judge.usual_peak(item.nodeid, judgement.entry)

@@ -598,7 +598,10 @@ def test_interrupt_in_a_rerun_keeps_the_tests_own_outcome(serial: Inner) -> None
     done.assert_outcomes(passed=2)
     assert done.ret == pytest.ExitCode.INTERRUPTED
     assert "Traceback" not in done.stderr.str()
-    assert "test_before" in serial.tests()
+    tests = serial.tests()
+    assert set(tests) == {"test_before", "test_interrupted"}
+    leak = tests["test_interrupted"]["leak"]
+    assert (leak["status"], leak["reason"]) == ("unchecked", "its check did not come to an end")
 
 
 def test_thread_that_a_test_leaves_running_is_found_by_default(serial: Inner) -> None:
