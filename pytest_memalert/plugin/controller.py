@@ -191,7 +191,8 @@ class Controller:
             say(escape_controls(text))
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
-        lines = terminal.render(run, verbosity=verbosity, width=width)
+        told = self._config.getoption("tbstyle", "auto") not in ("no", "line")
+        lines = terminal.render(run, verbosity=verbosity, width=width, told_of_failures=told)
         if len(lines) > 1:
             told = any(alert.inhibited_by is None for alert in run.alerts)
             terminalreporter.write_sep("=", "memory alerts" if told else "memory")

@@ -65,11 +65,12 @@ class Line:
     markup: Mapping[str, bool] = field(default_factory=dict)
 
 
-def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
+def render(run: Run, *, verbosity: int, width: int, told_of_failures: bool = False) -> list[Line]:
     """Return the summary of ``run``, none of its lines wider than ``width`` columns unless a word is.
 
     Below zero, ``verbosity`` leaves one line for each alert; from one on, it adds the
-    largest growths and peaks, the fixtures and every note.
+    largest growths and peaks, the fixtures and every note. With ``told_of_failures``, an alert that failed
+    its test stands in full further up: here it is said what it is, and what to do.
     """
     width = max(width, NARROWEST_COLUMNS)
     speaking = speaking_alerts(run)
@@ -77,7 +78,8 @@ def render(run: Run, *, verbosity: int, width: int) -> list[Line]:
         return list(_brief_lines(speaking, width))
     lines: list[Line] = []
     for alert in speaking[:_ALERTS_SHOWN]:
-        lines += _alert_lines(alert, width)
+        in_short = told_of_failures and run.fails(alert) and not any(map(is_whole, alert.nodeids))
+        lines += _alert_lines(alert, width, in_short=in_short)
         lines.append(Line(text=""))
     if len(speaking) > _ALERTS_SHOWN:
         lines += _wrapped(f"and {len(speaking) - _ALERTS_SHOWN} more: {_ALL}", width)
@@ -148,7 +150,7 @@ def _acknowledged_lines(alerts: Iterable[PerformanceAlert], width: int) -> Itera
         yield from _wrapped(f"  and {len(acknowledged) - _ALERTS_SHOWN} more: {_ALL}", width)
 
 
-def _alert_lines(alert: PerformanceAlert, width: int) -> Iterator[Line]:
+def _alert_lines(alert: PerformanceAlert, width: int, *, in_short: bool) -> Iterator[Line]:
     if len(alert.nodeids) == 1:
         where = escape_controls(alert.nodeids[0])
     else:
@@ -156,28 +158,29 @@ def _alert_lines(alert: PerformanceAlert, width: int) -> Iterator[Line]:
     heading = f"{alert.severity.name} {alert.category.value}  {where}"
     yield from _wrapped(heading, width, markup=_COLOURS[alert.severity])
     # The heading has the test's name already; only in a failing test's section must the message bear it.
-    for row in _body(alert, without=f"{where}: "):
+    for row in _body(alert, without=f"{where}: ", in_short=in_short):
         yield from _wrapped(f"  {row}", width)
     yield from _wrapped(f"  alert {escape_controls(alert.fingerprint)}", width)
 
 
-def _body(alert: PerformanceAlert, *, without: str = "") -> Iterator[str]:
-    """Yield what an alert tells, one row each: message, tests, evidence, recommendations.
+def _body(alert: PerformanceAlert, *, without: str = "", in_short: bool = False) -> Iterator[str]:
+    """Yield what an alert tells, one row each: message, evidence, tests, survivors, recommendations.
 
-    ``without`` is what the message needn't begin with.
+    ``without`` is what the message needn't begin with; ``in_short`` leaves out evidence and survivors.
     """
-    first, *others = alert.message.split("\n")
+    first, *evidence = alert.message.split("\n")
     yield escape_controls(first).removeprefix(without)
-    for row in others:
+    for row in () if in_short else evidence:
         yield escape_controls(row)
     if len(alert.nodeids) > 1:
         for nodeid in alert.nodeids[:_TESTS_SHOWN]:
             yield f"  {escape_controls(nodeid)}"
         if len(alert.nodeids) > _TESTS_SHOWN:
             yield f"  and {len(alert.nodeids) - _TESTS_SHOWN} more"
-    for survivor in alert.survivors[:_SURVIVORS_SHOWN]:
+    survivors = () if in_short else alert.survivors
+    for survivor in survivors[:_SURVIVORS_SHOWN]:
         yield from _survivor_rows(survivor)
-    if (more := len(alert.survivors) - _SURVIVORS_SHOWN) > 0:
+    if (more := len(survivors) - _SURVIVORS_SHOWN) > 0:
         yield f"and {more} more {'kind' if more == 1 else 'kinds'} of objects"
     for recommendation in alert.recommendations:
         first, *others = recommendation.split("\n")
