@@ -13,10 +13,11 @@ import pytest
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
+from pytest_memalert.options import OPTIONS
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
 from pytest_memalert.plugin.reporting import report_problems
 from pytest_memalert.records import record
-from pytest_memalert.settings import OPTIONS, Settings, read_pyproject, read_settings
+from pytest_memalert.settings import Settings, read_pyproject, read_settings
 
 if TYPE_CHECKING:
     from pytest_memalert.acknowledgments import Acknowledgment

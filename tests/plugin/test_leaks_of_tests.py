@@ -238,7 +238,7 @@ def test_tests_that_there_is_no_time_to_run_for_long_are_told_as_checked_briefly
     leaks = {name: test["leak"] for name, test in serial.tests().items()}
     assert {leak["status"] for leak in leaks.values()} == {"clean"}
     assert [name for name, leak in leaks.items() if leak["brief"]] == ["test_clean[1]", "test_clean[2]"]
-    done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 checked briefly, cost *"])
+    done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 checked briefly, added *"])
 
 
 def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
@@ -266,7 +266,7 @@ def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
     assert leaks.pop("test_slow[0]") != "unchecked"
     assert leaks == {"test_slow[1]": "unchecked", "test_slow[2]": "unchecked", "test_leaking": "leaking"}
     done.stdout.fnmatch_lines(
-        ["memalert: 4 tests measured, *, 2 suspects unchecked (test_slow*1*, test_slow*2*), cost *"]
+        ["memalert: 4 tests measured, *, 2 suspects unchecked (test_slow*1*, test_slow*2*), added *"]
     )
 
 
