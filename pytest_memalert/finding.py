@@ -168,14 +168,14 @@ def investigate(
 
     def bounded(lost: Mapping[Signal, float], few_runs: bool) -> Excuse | None:
         nonlocal explanation
-        from pytest_memalert.attribution.bounds import filling_cache, names_limit
+        from pytest_memalert.attribution.bounds import filling_cache
 
         blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
         if explanation is None and few_runs:
             # Before the explanation, which traces: a slow run may take 25 times as long then.
             bound = filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
             if bound is not None:
-                reason = f"what keeps most of it lets go again ({bound})"
+                reason = f"what keeps most of it lets go again ({bound.text})"
                 return Excuse(status="unclear", reason=reason)
         if explanation is None:
             # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
@@ -198,8 +198,8 @@ def investigate(
                 _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
             ):
                 return None
-            is_known = names_limit(explanation.bounded) and explanation.is_whole
-            return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded)
+            is_known = explanation.bounded.is_known and explanation.is_whole
+            return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded.text)
         return None
 
     _searching.add(threading.get_ident())

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from pytest_memalert.attribution.bounds import filling_cache, kept_small, names_limit
+from pytest_memalert.attribution.bounds import Bound, filling_cache, kept_small
 from pytest_memalert.attribution.eviction import Eviction, find_eviction
 from pytest_memalert.attribution.reading import source
 from pytest_memalert.attribution.sites import compile_file
@@ -1313,7 +1313,7 @@ def test_the_bound_is_told_until_it_is_passed(load: Load) -> None:
     module = load(KEPT_SMALL["cleared when it is full"][0])
     for number in range(7):
         module.put(number)
-    assert kept_small(module.KEPT) == "bounded: 7 of 300, by kept.put"
+    assert kept_small(module.KEPT) == Bound(count=7, limit=300, way="by kept.put")
     module.KEPT.update((number, []) for number in range(450))
     assert kept_small(module.KEPT) is None  # somebody else fills it as well
 
@@ -1333,9 +1333,10 @@ def test_what_bounds_a_container_is_sure(load: Load, case: str, told: str, is_su
     module = load(KEPT_SMALL[case][0])
     module.put(1)
     found = kept_small(module.KEPT)
-    assert found == told
-    assert not names_limit(told)
-    assert kept_small(module.KEPT, surely=True) == (told if is_sure else None)
+    assert found is not None
+    assert found.text == told
+    assert not found.is_known
+    assert kept_small(module.KEPT, surely=True) == (found if is_sure else None)
 
 
 @pytest.mark.parametrize("value", ["[key]", "'value %d' % key"], ids=["objects", "text"])
@@ -1349,8 +1350,9 @@ def test_a_cache_that_fills_is_seen_by_its_code(load: Load, value: str) -> None:
 
     run()
     # What a thread of the test runner does meanwhile may be most of what is left, once.
-    found = next(filter(None, (filling_cache(run, blocks=2.0) for _ in range(3))), "")
-    assert re.fullmatch(r"bounded: \d+ of 300, by kept.put", found)
+    found = next(filter(None, (filling_cache(run, blocks=2.0) for _ in range(3))), None)
+    assert found is not None
+    assert re.fullmatch(r"bounded: \d+ of 300, by kept.put", found.text)
 
 
 def test_a_ring_of_given_length_is_seen_to_be_full_one_day() -> None:
@@ -1361,7 +1363,9 @@ def test_a_ring_of_given_length_is_seen_to_be_full_one_day() -> None:
         ring[number % len(ring)] = [[number]]
 
     run()
-    assert filling_cache(run) == "bounded: a list of 500 that gets no longer"
+    found = filling_cache(run)
+    assert found is not None
+    assert found.text == "bounded: a list of 500 that gets no longer"
     leaked: list[object] = []
 
     def leak_as_well() -> None:
@@ -1440,4 +1444,4 @@ def test_a_limit_of_few_is_told_with_one_more_than_it(load: Load) -> None:
     """It was told as "None, by put"."""
     module = load("KEPT = []\ndef put(key):\n    KEPT.append([key])\n    if len(KEPT) > 2: KEPT.pop(0)\n")
     module.KEPT.extend([[1], [2], [3]])
-    assert kept_small(module.KEPT) == "bounded: 3 of 2, by kept.put"
+    assert kept_small(module.KEPT) == Bound(count=3, limit=2, way="by kept.put")

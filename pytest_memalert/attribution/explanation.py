@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding
+from pytest_memalert.attribution.bounds import Bound
 from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
 from pytest_memalert.attribution.group_holders import (
     holders_of,
@@ -118,7 +119,7 @@ class Explanation:
     native: bool = False
     grown_at: tuple[str, ...] = ()
     framework: bool = False
-    bounded: str | None = None
+    bounded: Bound | None = None
     is_whole: bool = True
     let_go: bool = False
     keepers: Mapping[int, int] = field(default_factory=dict)

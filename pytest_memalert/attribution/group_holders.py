@@ -64,7 +64,7 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
             bounded = holder.bounded or bounded_holder(container) or search.kept_small(container)
             holders[index] = replace(holder, bounded=bounded)
         elif holder is not None and holder.bounded is not None:
-            other = search.find([heads[index].objects[0]], without=frozenset(holder.bounded_by))[0]
+            other = search.find([heads[index].objects[0]], without=holder.bounded_by)[0]
             if other is not None and other.bounded is None and other.root not in ("none", "object"):
                 holders[index] = other
     if not any(holder is not None and holder.root != "pytest" and not holder.full_by for holder in holders):
