@@ -84,7 +84,9 @@ def find_leaks(
     Don't use it while other threads allocate: what they do can't be told apart. While another search
     is under way, such as that of the test that calls it, it calls the function once: unclear.
     """
-    with _operation(func, args, kwargs) as run:
+    from pytest_memalert.attribution.eviction import running
+
+    with _operation(func, args, kwargs) as run, running(func):
         if _searching:
             run()
             return LeakAnalysis(status="unclear", reason=_WITHIN, runs=1)

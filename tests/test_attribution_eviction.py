@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from pytest_memalert.attribution.bounds import Bound, filling_cache, kept_small
-from pytest_memalert.attribution.eviction import Eviction, find_eviction
+from pytest_memalert.attribution.eviction import Eviction, find_eviction, running
 from pytest_memalert.attribution.reading import source
 from pytest_memalert.attribution.sites import compile_file
 
@@ -357,6 +357,30 @@ KEPT_SMALL = {
             if COUNTED[0] > 1000:
                 KEPT.clear()
             KEPT[key] = bytes(10)
+        """,
+        Eviction(function="kept.put", by="size", limit=None),
+    ),
+    "the oldest that another list has goes": (
+        """
+        KEPT, ORDER = {}, []
+        def put(key):
+            KEPT[key] = [key]
+            ORDER.append(key)
+            if len(ORDER) > 2000:
+                oldest = ORDER.pop(0)
+                del KEPT[oldest]
+        """,
+        Eviction(function="kept.put", by="size", limit=None),
+    ),
+    "a new one is begun every so many calls": (
+        """
+        KEPT, CALLS = [], 0
+        def put(key):
+            global KEPT, CALLS
+            KEPT.append([key])
+            CALLS += 1
+            if CALLS % 2000 == 0:
+                KEPT = []
         """,
         Eviction(function="kept.put", by="size", limit=None),
     ),
@@ -1437,6 +1461,25 @@ def test_numbers_made_of_numbers_are_not_followed_for_ever(load: Load) -> None:
     body = "\n".join(["    t0 = t1 = key", *lines, "    if t59 > 5: KEPT.append([t59])"])
     module = load(f"KEPT = []\ndef put(key):\n{body}\n    KEPT.append([key])\n")
     module.put(1)
+    assert find_eviction(module.KEPT) is None
+
+
+def test_what_a_test_lets_go_of_counts_while_it_is_that_one_which_runs(load: Load) -> None:
+    module = load(
+        """
+        KEPT = []
+        def test_bounded():
+            KEPT.append([])
+            if len(KEPT) > 2000:
+                KEPT.pop(0)
+        def test_leaking():
+            KEPT.append([])
+        """
+    )
+    with running(module.test_bounded):
+        assert find_eviction(module.KEPT) == Eviction(function="kept.test_bounded", by="length", limit=2000)
+    with running(module.test_leaking):
+        assert find_eviction(module.KEPT) is None
     assert find_eviction(module.KEPT) is None
 
 
