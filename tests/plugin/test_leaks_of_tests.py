@@ -849,3 +849,26 @@ def test_a_list_that_lies_where_a_known_one_did_is_another_one(serial: Inner) ->
     serial.run_apart(leaks="all").assert_outcomes(passed=2)
     leaks = {name: test["leak"]["status"] for name, test in serial.tests().items()}
     assert leaks == {"test_leaks": "leaking", "test_kept_short": "clean"}
+
+
+def test_value_that_a_test_is_parametrised_with_and_changes_is_no_leak(serial: Inner) -> None:
+    """Its item runs once in a session; that it is changed again is the repetition's doing."""
+    serial.write(
+        """
+        import pytest
+
+        class Recorder:
+            def __init__(self):
+                self.calls = []
+
+        @pytest.mark.parametrize("recorder", [Recorder()])
+        def test_records(recorder):
+            recorder.calls.append([[object()] for _ in range(200)])
+        """
+    )
+    serial.run_apart(leaks="all").assert_outcomes(passed=1)
+    leak = serial.tests()["test_records[recorder0]"]["leak"]
+    assert (leak["status"], leak["reason"]) == (
+        "clean",
+        "what remains was made, or is kept, by pytest or a plugin, not by the test",
+    )
