@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
-import functools
 import ctypes
+import functools
 import gc
 import itertools
 import mmap
