@@ -16,7 +16,7 @@ from pytest_memalert.clock import Stopwatch, elapsed_s
 from pytest_memalert.hunt_rows import WIDTH, Rows, differences
 from pytest_memalert.leak_noise import follows_objects, is_creep, surviving
 from pytest_memalert.leak_policy import Policy, Step
-from pytest_memalert.leak_readings import SIGNALS, Signal, rises, stands_out
+from pytest_memalert.leak_readings import SIGNALS, Signal, points_of, rises, single_increments, stands_out
 from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of
 from pytest_memalert.leak_words import describe_growth
 from pytest_memalert.leaks import next_step
@@ -270,8 +270,12 @@ class _Hunt:
 
     def _trace(self) -> TracedGrowth | None:
         """Return the sizes of what Python allocates and never frees, from further runs."""
-        events = growth_of(self._rows.readings(), "blocks").per_run
-        return run_traced(self._run, self._reader, events_per_run=events)
+        readings = self._rows.readings()
+        # Of several blocks left in some runs, each line shows in these alone.
+        single = single_increments(points_of(readings, "blocks"))
+        share = sum(step > 0 for step in single) / len(single) if single else 1.0
+        blocks = growth_of(readings, "blocks").per_run
+        return run_traced(self._run, self._reader, blocks_per_run=blocks, events_per_run=min(blocks, share))
 
     def _proven(self) -> dict[Signal, float]:
         """Return how far each signal rose since growth was suspected, by what full collections leave."""

@@ -443,6 +443,20 @@ def test_live_traces_count_allocations_by_line_and_size(kept: list[object]) -> N
     assert counts[777 + sys.getsizeof(b"")] == 5
 
 
+def test_size_of_a_leak_of_several_objects_in_few_runs_is_known(kept: list[object]) -> None:
+    """Each line shows in every seventh run, though there are two blocks for seven runs."""
+    number = itertools.count()
+
+    def leaky() -> None:
+        if next(number) % 7 == 0:
+            kept.append(bytes(100))
+            kept.append(bytes(100))
+
+    analysis = hunted(leaky)
+    assert analysis.status == "leaking"
+    assert analysis.bytes_per_run == pytest.approx(2 * 133 / 7, rel=0.1)
+
+
 def test_native_growth_of_what_uses_tracemalloc_is_unclear() -> None:
     """Each stop loses memory of its own on 3.11, which was told as a leak at the line that grew."""
 
