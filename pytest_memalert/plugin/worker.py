@@ -38,7 +38,7 @@ from pytest_memalert.plugin.telling import (
     warn_of,
 )
 from pytest_memalert.probes.peak import PeakWindows
-from pytest_memalert.rules import set_free
+from pytest_memalert.rules import rules_for_test, set_free
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.whole import WholeProcess
@@ -205,6 +205,15 @@ class Worker:
     def given(self) -> Given:
         """Return what the session was given."""
         return self._given
+
+    def rules_for(self, item: pytest.Item) -> tuple[AlertRule, ...]:
+        """Return the rules in force for a test, with the limits that its markers set."""
+        return rules_for_test(
+            self._given.settings.rules,
+            limits_of(item).rules,
+            nodeid=item.nodeid,
+            component=self._component(item),
+        )
 
     @property
     def peak_windows(self) -> PeakWindows | None:
@@ -431,7 +440,7 @@ class Worker:
         attempt.comparisons = judgement.comparisons
         attempt.entry, attempt.renamed_from = judgement.entry, judgement.renamed_from
         attempt.measurement = judgement.measurement
-        alerts = let_others_modify(self._config, judgement.alerts)
+        alerts = let_others_modify(self._config, judgement.alerts, item=item)
         attempt.alerts = set_free(accept_known(self._given, alerts, judgement.measurement.values))
         attempt.notes = judgement.notes
         attempt.reruns, attempt.reruns_s = judgement.reruns, judgement.reruns_s
