@@ -14,7 +14,10 @@ from pytest_memalert.probes.peak import PeakWindow
 if TYPE_CHECKING:
     from pytest_memalert.baseline import Entry
 
-__all__ = ["Attempt"]
+__all__ = ["STOPPED", "Attempt"]
+
+#: On an item whose own run stopped in the debugger.
+STOPPED = pytest.StashKey[bool]()
 
 
 class Attempt:

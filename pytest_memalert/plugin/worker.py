@@ -14,7 +14,7 @@ from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all
 from pytest_memalert.errors import ConfigurationError, describe_exception
 from pytest_memalert.model import AlertRule, LeakVerdict, Measurement, PerformanceAlert
-from pytest_memalert.plugin.attempt import Attempt
+from pytest_memalert.plugin.attempt import STOPPED, Attempt
 from pytest_memalert.plugin.bench import Bench, set_up_bench
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, Facts, encode_facts
 from pytest_memalert.plugin.markers import limits_of, read_markers
@@ -162,6 +162,13 @@ class Worker:
         elif report is not attempt.reports.get(report.when or "") and report.nodeid == attempt.item.nodeid:
             attempt.parts += 1
             attempt.failed_part |= report.failed
+
+    def pytest_enter_pdb(self) -> None:
+        """Let no test that stops in the debugger be run again: it would stop there each time."""
+        if self._repeating:
+            pytest.fail("it opens the debugger, as its own run did not", pytrace=False)
+        if self._attempt is not None:
+            self._attempt.item.stash[STOPPED] = True
 
     # ------------------------------------------------------------- fixtures
 

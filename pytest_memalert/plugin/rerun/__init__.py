@@ -23,6 +23,7 @@ import pytest
 from _pytest.doctest import DoctestItem
 
 from pytest_memalert.clock import elapsed_s
+from pytest_memalert.plugin.attempt import STOPPED
 from pytest_memalert.plugin.pytest_internals import heeder_of_next_item
 from pytest_memalert.plugin.rerun.apart import (
     ReportEar,
@@ -82,6 +83,8 @@ def can_rerun(item: pytest.Item) -> str | None:
         return "only fixtures are set up (--setup-only, --setup-plan)"
     if getattr(option, "trace", False):
         return "each test opens the debugger (--trace)"
+    if STOPPED in item.stash:
+        return "it stopped in the debugger"
     if item.parent not in session._setupstate.stack:
         heeder = heeder_of_next_item(item)
         if heeder is not None:
