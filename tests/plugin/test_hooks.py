@@ -159,15 +159,9 @@ def test_exception_that_cannot_be_shown_breaks_nothing(inner: Inner) -> None:
     ("probe", "told"),
     [
         ("name='rss_bytes', unit='bytes'", "a metric named 'rss_bytes' exists already; choose another name"),
-        (
-            "name='leak', unit='count'",
-            "'leak' is a key of the report; * such as 'probed_leak'",
-        ),
+        ("name='leak', unit='count'", "'leak' is a key of the report; * such as 'probed_leak'"),
         ("name='cache', unit='counts'", "unit of 'cache': 'counts' is not one of *; did you mean 'count'?"),
-        (
-            "name='cache', unit='count', kind='height'",
-            "kind of 'cache': 'height' is not one of 'growth', *",
-        ),
+        ("name='cache', unit='count', kind='height'", "kind of 'cache': 'height' is not one of 'growth', *"),
     ],
 )
 def test_wrong_probe_is_refused(inner: Inner, probe: str, told: str) -> None:
