@@ -761,7 +761,6 @@ def test_leak_of_a_test_that_stops_tracing_is_found(serial: Inner) -> None:
     assert serial.tests()["test_traces"]["leak"]["bytes_per_run"] == pytest.approx(2**20, rel=0.01)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_next_test_finds_the_environment_as_without_a_search(serial: Inner) -> None:
     """And what a test adds to it each time is a leak all the same."""
     serial.write(
@@ -802,6 +801,7 @@ def test_next_test_finds_the_environment_as_without_a_search(serial: Inner) -> N
     }
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_search_for_a_leak_leaves_descriptors_for_others(serial: Inner) -> None:
     """One test leaks a file; the next needs many at once, and gets them."""
     serial.pytester.makepyprojecttoml("")

@@ -37,8 +37,11 @@ def test_option_changes_no_outcome(serial: Inner, option: str) -> None:
 
 
 @pytest.mark.parametrize("capture", ["no", "sys", "tee-sys", "fd"])
-def test_what_a_leaking_test_prints_is_printed_once(serial: Inner, capture: str) -> None:
+def test_what_a_leaking_test_prints_is_printed_once(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch, capture: str
+) -> None:
     """Through whichever stream, in a child process, and around pytest's capturing."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     serial.write(
         """
         import io, os, subprocess, sys, pytest
