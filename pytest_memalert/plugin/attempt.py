@@ -11,7 +11,10 @@ from pytest_memalert.plugin.facts import Facts
 from pytest_memalert.plugin.pytest_internals import HeldScopes
 from pytest_memalert.probes.peak import PeakWindow
 
-__all__ = ["Attempt"]
+__all__ = ["STOPPED", "Attempt"]
+
+#: On an item whose own run stopped in the debugger.
+STOPPED = pytest.StashKey[bool]()
 
 
 class Attempt:

@@ -14,7 +14,7 @@ from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all
 from pytest_memalert.errors import ConfigurationError, describe_exception
 from pytest_memalert.model import AlertRule, LeakVerdict, Measurement, PerformanceAlert
-from pytest_memalert.plugin.attempt import Attempt
+from pytest_memalert.plugin.attempt import STOPPED, Attempt
 from pytest_memalert.plugin.bench import Bench, set_up_bench
 from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, encode_facts
 from pytest_memalert.plugin.markers import limits_of, read_markers
@@ -38,7 +38,7 @@ from pytest_memalert.plugin.telling import (
     warn_of,
 )
 from pytest_memalert.probes.peak import PeakWindows
-from pytest_memalert.rules import set_free
+from pytest_memalert.rules import rules_for_test, set_free
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.whole import WholeProcess
@@ -163,6 +163,13 @@ class Worker:
             attempt.parts += 1
             attempt.failed_part |= report.failed
 
+    def pytest_enter_pdb(self) -> None:
+        """Let no test that stops in the debugger be run again: it would stop there each time."""
+        if self._repeating:
+            pytest.fail("it opens the debugger, as its own run did not", pytrace=False)
+        if self._attempt is not None:
+            self._attempt.item.stash[STOPPED] = True
+
     # ------------------------------------------------------------- fixtures
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -205,6 +212,15 @@ class Worker:
     def given(self) -> Given:
         """Return what the session was given."""
         return self._given
+
+    def rules_for(self, item: pytest.Item) -> tuple[AlertRule, ...]:
+        """Return the rules in force for a test, with the limits that its markers set."""
+        return rules_for_test(
+            self._given.settings.rules,
+            limits_of(item).rules,
+            nodeid=item.nodeid,
+            component=self._component(item),
+        )
 
     @property
     def peak_windows(self) -> PeakWindows | None:
@@ -435,7 +451,7 @@ class Worker:
                 )
         attempt.facts = found
         found.screening_s = facts.screening_s
-        alerts = let_others_modify(self._config, found.alerts)
+        alerts = let_others_modify(self._config, found.alerts, item=item)
         observed = (found.measurement or own).values
         found.alerts = set_free(accept_known(self._given, alerts, observed))
 

@@ -761,6 +761,46 @@ def test_leak_of_a_test_that_stops_tracing_is_found(serial: Inner) -> None:
     assert serial.tests()["test_traces"]["leak"]["bytes_per_run"] == pytest.approx(2**20, rel=0.01)
 
 
+def test_next_test_finds_the_environment_as_without_a_search(serial: Inner) -> None:
+    """And what a test adds to it each time is a leak all the same."""
+    serial.write(
+        """
+        import os, sys, pytest
+
+        DIRECTORY, PATH = os.getcwd(), sys.path
+
+        @pytest.mark.memalert(leaks="all")
+        def test_leaking():
+            os.environ["COUNT"] = str(int(os.environ.get("COUNT", "0")) + 1)
+            sys.path.append("src")
+
+        @pytest.mark.memalert(leaks="all")
+        def test_variables():
+            os.environ[f"VARIABLE_{len(os.environ)}"] = "is new"
+
+        @pytest.mark.memalert(leaks="all")
+        def test_directory(tmp_path):
+            assert os.getcwd()
+            os.chdir(tmp_path)
+
+        def test_after():
+            assert os.environ["COUNT"] == "1"
+            assert sum(name.startswith("VARIABLE_") for name in os.environ) == 1
+            assert sys.path is PATH
+            assert sys.path.count("src") == 1
+            assert os.getcwd() != DIRECTORY
+        """
+    )
+    serial.run_apart(leaks="suspects").assert_outcomes(passed=4)
+    statuses = {name: test["leak"]["status"] for name, test in serial.tests().items()}
+    assert statuses == {
+        "test_leaking": "leaking",
+        "test_variables": "leaking",
+        "test_directory": "clean",
+        "test_after": "unchecked",
+    }
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_search_for_a_leak_leaves_descriptors_for_others(serial: Inner) -> None:
     """One test leaks a file; the next needs many at once, and gets them."""
