@@ -452,7 +452,7 @@ def test_size_of_a_leak_of_several_objects_in_few_runs_is_known(kept: list[objec
             kept.append(bytes(100))
             kept.append(bytes(100))
 
-    analysis = hunted(leaky)
+    analysis = hunted(leaky, policy=Policy())
     assert analysis.status == "leaking"
     assert analysis.bytes_per_run == pytest.approx(2 * 133 / 7, rel=0.1)
 
