@@ -102,6 +102,21 @@ def test_a_missing_decref_beside_a_ring_buffer_that_fills_is_not_clean() -> None
     assert find_leaks(handle).status in ("unclear", "leaking")
 
 
+def test_one_object_that_nobody_holds_does_not_speak_against_the_bound_of_the_others() -> None:
+    """A server's thread is about to drop it: a ring buffer beside was told as a leak."""
+    recent: deque[object] = deque(maxlen=50_000)
+    number = counter()
+
+    def handle() -> None:
+        recent.append(Item(1))
+        if number() % 4 == 2:
+            lose(Item(2))
+
+    found = explained(handle)
+    assert (found.bounded is not None, found.is_whole) == (True, False)
+    assert [survivor.count for survivor in found.survivors] == [1]
+
+
 # ----------------------------------------------------------------- odd objects
 
 

@@ -221,6 +221,11 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         paths[id(part)] = None
         users.remove(part)
         is_whole = is_whole and (part not in heads or part.type in PLUMBING)
+    # What came up once and is held by nobody, another thread may be about to drop.
+    once = [group for group in users if _came_up_once(group, paths.get(id(group)), seen)]
+    if 0 < len(once) < len(users):
+        users, is_whole = [group for group in users if group not in once], False
+        named = [group for group in named if group not in once]
     survivors = _survivors(named, paths)[:_SHOWN_SURVIVORS]
     if not users and not framework:
         survivors, users, paths = _without_objects(seen)
@@ -244,6 +249,11 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _came_up_once(group: Group, holder: Holder | None, seen: Watch) -> bool:
+    """Return whether a group is one object of several runs, of which nothing is known that holds it."""
+    return len(group.objects) == 1 and seen.runs > 1 and (holder is None or holder.root == "none")
 
 
 def _is_reused(group: Group, holder: Holder | None) -> bool:
