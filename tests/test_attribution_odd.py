@@ -117,6 +117,22 @@ def test_one_object_that_nobody_holds_does_not_speak_against_the_bound_of_the_ot
     assert [survivor.count for survivor in found.survivors] == [1]
 
 
+def test_the_table_of_its_subclasses_that_a_class_has_is_no_missing_decref() -> None:
+    """It is made with the first of them, which a decorator may have replaced since, as for slots."""
+
+    def handle() -> None:
+        base = type("Base", (), {})
+        derived = type("Derived", (base,), {})
+        KEEP.append(rebuilt(derived))
+
+    def rebuilt(derived: type) -> type:
+        return type("Derived", derived.__bases__, {})
+
+    found = explained(handle)
+    assert not any("decref" in advice for advice in found.recommendations)
+    assert not any(NO_REFERRER in survivor.held_by for survivor in found.survivors)
+
+
 # ----------------------------------------------------------------- odd objects
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from pytest_memalert.attribution.edges import MADE_OF
 from pytest_memalert.attribution.holders import C_STATE, IN_C, UNTRACKED, Holder
 from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
@@ -165,7 +166,9 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         yield _for_stdlib(finding, holder, name)
     elif holder.root == "class" and finding.package is not None:
         yield _for_package(finding.package, name)
-    elif holder.root == "class" and _BOOKKEEPING.fullmatch(holder.variable or ""):
+    elif holder.root == "class" and (
+        holder.variable == MADE_OF or _BOOKKEEPING.fullmatch(holder.variable or "")
+    ):
         yield f"undo in teardown what the test adds to the class `{holder.root_name}`{_at(finding)}"
     elif holder.root == "class":
         clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""

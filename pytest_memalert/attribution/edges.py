@@ -28,7 +28,10 @@ from pytest_memalert.attribution.objects import (
     type_name,
 )
 
-__all__ = ["GENERATORS", "edge_of", "key_of"]
+__all__ = ["GENERATORS", "MADE_OF", "edge_of", "key_of"]
+
+#: The way from a class or a function to what is no attribute of it.
+MADE_OF = "what it is made of"
 
 GENERATORS = (GeneratorType, CoroutineType, AsyncGeneratorType)
 
@@ -42,9 +45,9 @@ def edge_of(path: list[object]) -> tuple[str, int]:
     grandchild = path[2] if len(path) > 2 else None
     kind = type(holder)
     if is_kind(holder, type) and grandchild is not None and type(child) is dict:
-        return f".{_class_attribute(holder, grandchild)}", 2  # type: ignore[arg-type]
+        return _class_edge(holder, grandchild), 2  # type: ignore[arg-type]
     if is_kind(holder, type):
-        return f".{_class_attribute(holder, child)}", 1  # type: ignore[arg-type]
+        return _class_edge(holder, child), 1  # type: ignore[arg-type]
     if is_kind(holder, dict):
         return _key_edge(holder, child), 1
     if kind is FunctionType:
@@ -90,11 +93,12 @@ def key_of(holder: object, child: object) -> str:
     return "?"
 
 
-def _class_attribute(holder: type, child: object) -> str:
+def _class_edge(holder: type, child: object) -> str:
+    """Return the way from a class: its attribute, else what it is made of, as the dict of its attributes."""
     for name, value in class_dict(holder).items():
-        if value is child:
-            return name if type(name) is str else "?"
-    return "?"
+        if value is child and type(name) is str:
+            return f".{name}"
+    return "base" if is_kind(child, type) else MADE_OF
 
 
 def _tuple_field(holder: object, child: object) -> str | None:
@@ -121,4 +125,5 @@ def _function_edge(holder: object, path: list[object]) -> tuple[str, int]:
         return f"default of {key_of(child, path[2])}", 2
     if len(path) > 2 and type(child) is dict and instance_dict(function) is child:
         return f".{key_of(child, path[2])}", 2
-    return f".{attribute_of(function, child) or '?'}", 1
+    name = attribute_of(function, child)
+    return f".{name}" if name else MADE_OF, 1

@@ -9,12 +9,13 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import ModuleType
+from weakref import ReferenceType
 
 from pytest_memalert.attribution.bounds import bounded_holder
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
 from pytest_memalert.attribution.holders import Holder, HolderSearch
-from pytest_memalert.attribution.objects import is_kind, referents_of
+from pytest_memalert.attribution.objects import is_kind, items_of, referents_of
 from pytest_memalert.attribution.packages import origin_of_name
 
 __all__ = [
@@ -140,8 +141,8 @@ def unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> lis
     """Return what only seems unheld, being part of what is held.
 
     It was made in the same line, or as often by the same calls; or it is a tuple or the like of which nothing
-    is known, beside what is held. A stream doesn't tell the collector of its decoder, nor an exception of its
-    arguments: that is no missing decref.
+    is known, beside what is held. A stream doesn't tell the collector of its decoder, an exception of its
+    arguments, or a class of the table of its subclasses: that is no missing decref.
     """
     held: set[object] = set()
     unheld, has_held = [], False
@@ -160,7 +161,16 @@ def unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> lis
         if (group.frames[:1] and group.frames[0] in held)
         or (group.frames[1:] and (group.frames[1:], group.per_run) in held)
         or (has_held and not group.frames and group.type in PLUMBING)
+        or (has_held and _lists_subclasses(group))
     ]
+
+
+def _lists_subclasses(group: Group) -> bool:
+    """Return whether it is the table that a class has of its subclasses."""
+    table = group.objects[0] if group.objects else None
+    values = [value for _, value in items_of(table)] if type(table) is dict else []
+    references = [value for value in values if type(value) is ReferenceType]
+    return 0 < len(values) == len(references) and all(is_kind(each(), type) for each in references)
 
 
 def is_in_full_cache(holder: Holder | None) -> bool:
