@@ -117,6 +117,14 @@ def test_one_object_that_nobody_holds_does_not_speak_against_the_bound_of_the_ot
     assert [survivor.count for survivor in found.survivors] == [1]
 
 
+def test_what_goes_into_the_middle_of_a_list_is_found_in_it() -> None:
+    """The collector doesn't track it, and the ends of the list are what they were."""
+    ordered = [(float(number), "x") for number in range(0, 2000, 2)]
+    number = itertools.count(1000, 2)
+    found = explained(lambda: ordered.insert(500, (float(next(number)), "y")))
+    assert any("list of 1,0" in step for survivor in found.survivors for step in survivor.held_by)
+
+
 def test_the_table_of_its_subclasses_that_a_class_has_is_no_missing_decref() -> None:
     """It is made with the first of them, which a decorator may have replaced since, as for slots."""
 

@@ -28,6 +28,8 @@ __all__ = ["find_untracked"]
 # Growth must show twice.
 _FEWEST_RUNS = 3
 _LITTLE = 0.1
+#: Of so many elements each may be looked at, 1 us for one.
+_MOST_IN_ORDER = 20_000
 
 
 def find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[int]) -> None:
@@ -101,7 +103,9 @@ def _untracked_groups(holder: object, added: int, runs: int, known: frozenset[in
     """
     groups: dict[tuple[int, tuple[Frame, ...]], Group] = {}
     seen: set[int] = set()
-    for obj in newest(holder, added):
+    count = length(holder) or 0
+    # Into a list that is kept in order they may have come anywhere.
+    for obj in newest(holder, count if count <= _MOST_IN_ORDER else added):
         traceback = traceback_of(obj)
         if traceback is None or is_ours(traceback) or gc.is_tracked(obj) or id(obj) in seen:
             continue
