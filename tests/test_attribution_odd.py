@@ -117,6 +117,23 @@ def test_one_object_that_nobody_holds_does_not_speak_against_the_bound_of_the_ot
     assert [survivor.count for survivor in found.survivors] == [1]
 
 
+def test_objects_of_classes_that_each_run_makes_anew_are_one_kind_of_survivor() -> None:
+    """Their metaclass may be as new, as where a module is loaded again."""
+
+    def handle() -> None:
+        class Meta(type):
+            pass
+
+        class Made(metaclass=Meta):
+            pass
+
+        KEEP.append(Made())
+
+    found = explained(handle)
+    names = {survivor.type.rpartition(".")[2]: survivor.count for survivor in found.survivors}
+    assert names.items() >= {"Made": 1, "Meta": 1, "type": 1}.items()
+
+
 def test_what_goes_into_the_middle_of_a_list_is_found_in_it() -> None:
     """The collector doesn't track it, and the ends of the list are what they were."""
     ordered = [(float(number), "x") for number in range(0, 2000, 2)]

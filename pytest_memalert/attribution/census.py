@@ -9,7 +9,7 @@ from itertools import pairwise
 from types import FunctionType
 
 from pytest_memalert.attribution.groups import Group
-from pytest_memalert.attribution.objects import is_frame_of
+from pytest_memalert.attribution.objects import is_frame_of, is_made_in_python, type_name
 from pytest_memalert.attribution.sites import (
     OWN_DIRECTORY,
     Frame,
@@ -63,9 +63,9 @@ class Census:
         if self.is_own(obj):
             return None
         if not self.by_site:
-            return id(type(obj))
+            return kind_of(obj)
         traceback = traceback_of(obj)
-        return None if is_ours(traceback) else hash((id(type(obj)), self.site(traceback)))
+        return None if is_ours(traceback) else hash((kind_of(obj), self.site(traceback)))
 
     def sort(self, objects: Iterable[object]) -> dict[int, list[object]]:
         """Return those of the objects that are the test's doing, by type and site."""
@@ -111,6 +111,12 @@ class Census:
             sizes[number] = sizes.get(number, 0) + statistic.size
 
 
+def kind_of(obj: object) -> int:
+    """Return a number for the type of an object: by name, where each run may have made one of its own."""
+    kind = type(obj)
+    return hash(type_name(kind)) if is_made_in_python(kind) else id(kind)
+
+
 def count_unfrozen(census: Census, by_key: Mapping[int, list[object]], runs: int) -> None:
     """Count as if each run had left the same share of what was found."""
     for key, objects in by_key.items():
@@ -140,11 +146,11 @@ def growth_by_type(
     kinds: dict[int, int] = {}
     for obj in found:
         if is_traced(obj):
-            kinds[id(type(obj))] = kinds.get(id(type(obj)), 0) + 1
+            kinds[kind_of(obj)] = kinds.get(kind_of(obj), 0) + 1
     return {
         key: (max(len(objects) / runs, 1 / runs), 0.5)
         for key, objects in by_key.items()
-        if kinds.get(id(type(objects[0])), 0) >= runs - 1 and is_traced(objects[0])
+        if kinds.get(kind_of(objects[0]), 0) >= runs - 1 and is_traced(objects[0])
     }
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "instance_dict",
     "is_exactly",
     "is_kind",
+    "is_made_in_python",
     "items_of",
     "key_text",
     "length",
@@ -46,6 +47,8 @@ __all__ = [
 ]
 
 _NAME_OF_TYPE: Callable[[type], object] = type.__dict__["__qualname__"].__get__
+_FLAGS_OF_TYPE: Callable[[type], int] = type.__dict__["__flags__"].__get__
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _MODULE_OF_TYPE: Callable[[type], object] = type.__dict__["__module__"].__get__
 _MRO_OF_TYPE: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _DICT_OF_TYPE: Callable[[type], Any] = type.__dict__["__dict__"].__get__
@@ -77,6 +80,11 @@ def type_name(kind: type) -> str:
     name, module = _NAME_OF_TYPE(kind), type_module(kind)
     text = name if type(name) is str else "?"
     return text if module in ("builtins", "") else f"{module}.{text}"
+
+
+def is_made_in_python(kind: type) -> bool:
+    """Return whether a type was made by a class statement, or the like, and not when a module was loaded."""
+    return bool(_FLAGS_OF_TYPE(kind) & _HEAP_TYPE)
 
 
 def type_module(kind: type) -> str:
