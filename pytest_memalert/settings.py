@@ -45,6 +45,7 @@ __all__ = [
     "parse_marker",
     "read_pyproject",
     "read_settings",
+    "read_toml",
 ]
 
 _LEAST_SHARE_S = 5.0
@@ -189,21 +190,7 @@ def read_pyproject(path: Path) -> dict[str, object]:
 
     Raises ConfigurationError, with the path and where there is one the line, for a file that can't be read.
     """
-    # Imported here, since most programs that use the package never read a file.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        found: object = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError([f"{path}: can't be read: {error.strerror or error}"]) from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError([f"{path}: is not UTF-8 text (at line {line}); save it as UTF-8"]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError([f"{path}: is not valid TOML: {error}"]) from error
+    found: object = read_toml(path)
     place = ""
     for key in ("tool", "memalert"):
         place = f"{place}.{key}".lstrip(".")
@@ -211,6 +198,25 @@ def read_pyproject(path: Path) -> dict[str, object]:
         if not isinstance(found, dict):
             raise ConfigurationError([f"{path}: {place}: {found!r} is not a table; write [tool.memalert]"])
     return dict(found) if isinstance(found, dict) else {}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return all of a TOML file; raises ConfigurationError as ``read_pyproject`` does."""
+    # Imported here, since most programs that use the package never read a file.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationError([f"{path}: can't be read: {error.strerror or error}"]) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError([f"{path}: is not UTF-8 text (at line {line}); save it as UTF-8"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError([f"{path}: is not valid TOML: {error}"]) from error
 
 
 # --------------------------------------------------------------------- layers
