@@ -263,7 +263,7 @@ class Controller:
         if keeper is None or given is None:
             return None, ()
         worker = self._config.pluginmanager.get_plugin("memalert-worker")
-        if worker is not None and getattr(self._config.option, "dist", "no") == "no":
+        if worker is not None and not keeper.is_distributed:
             keeper.note_process({WHOLE: worker.sum_up()})
         if not given.saves:
             gate, alerts = keeper.hold(session, tests)

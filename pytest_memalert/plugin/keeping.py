@@ -121,6 +121,11 @@ class Keeper:
             self._deselected.update(whole["deselected"])
 
     @property
+    def is_distributed(self) -> bool:
+        """Return whether xdist's workers run the tests; --dist alone, without -n, distributes nothing."""
+        return self._config.pluginmanager.has_plugin("dsession")
+
+    @property
     def unjudged(self) -> int:
         """Return how many tests trouble of ours kept from being held against the baseline."""
         return 0 if self._given.saves else len(self._unjudged)
@@ -279,8 +284,7 @@ class Keeper:
 
         Of several processes, each the largest; of a fixture the least, which is without what came first.
         """
-        is_distributed = bool(getattr(self._config.option, "dist", "no") != "no")
-        name = f"{SESSION} of {len(self._wholes)} workers" if is_distributed else SESSION
+        name = f"{SESSION} of {len(self._wholes)} workers" if self.is_distributed else SESSION
         found: dict[str, dict[str, float]] = {}
         for whole in self._wholes:
             for nodeid, values in ((name, whole["session"]), (COLLECTION, whole["collection"])):

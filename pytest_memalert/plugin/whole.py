@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class WholeProcess:
         self._peak: float | None = None
         self._has_holes = False
         self._compiled = 0
-        self._deselected: set[str] = set()
+        self._deselected: frozenset[str] = frozenset()
         self._in_order = True
         self._fixtures: dict[str, dict[str, float]] = {}
         #: Every test that there is, those that were deselected included.
@@ -86,15 +86,15 @@ class WholeProcess:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
-        """Take note of the ids of all tests, before any are deselected, and of the order they come in."""
-        collected = tuple(items)
-        self.nodeids = frozenset(item.nodeid for item in collected)
-        yield
-        self._in_order = is_in_pytests_order(items, collected)
+        """Take note of all tests, before any are deselected, of those that are, and of their order.
 
-    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Take note of tests that exist and are not run."""
-        self._deselected.update(item.nodeid for item in items)
+        A conftest.py may drop tests without a call of pytest_deselected.
+        """
+        collected = tuple(items)
+        yield
+        self.nodeids = frozenset(item.nodeid for item in collected)
+        self._deselected = self.nodeids.difference(item.nodeid for item in items)
+        self._in_order = is_in_pytests_order(items, collected)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self) -> None:
