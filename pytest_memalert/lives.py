@@ -13,7 +13,6 @@ from datetime import datetime
 from pytest_memalert.comparisons import is_whole as is_of_whole
 from pytest_memalert.model import (
     AlertCategory,
-    AlertCondition,
     AlertLife,
     AlertRule,
     LeakChecks,
@@ -22,7 +21,7 @@ from pytest_memalert.model import (
     PerformanceAlert,
     Run,
 )
-from pytest_memalert.rules import matches
+from pytest_memalert.rules import is_worse, matches
 
 __all__ = ["evolve", "note_resolved"]
 
@@ -75,15 +74,6 @@ def note_resolved(run: Run, lives: Iterable[AlertLife]) -> Run:
     return replace(run, notes=(*run.notes, *notes)) if notes else run
 
 
-def _is_worse(alert: PerformanceAlert, *, than: float) -> bool:
-    """Return whether what was observed is worse than a value: lower, where the rule forbids low values."""
-    if alert.condition is AlertCondition.LESS_THAN:
-        return alert.observed < than
-    if alert.condition is AlertCondition.GREATER_THAN:
-        return alert.observed > than
-    return False
-
-
 def _headline(alert: PerformanceAlert) -> str:
     return alert.message.split("\n", 1)[0]
 
@@ -107,7 +97,7 @@ def _is_louder(alert: PerformanceAlert, other: PerformanceAlert | None) -> bool:
         return alert.acknowledged is None
     if alert.severity != other.severity:
         return alert.severity > other.severity
-    return _is_worse(alert, than=other.observed)
+    return is_worse(alert, than=other.observed)
 
 
 def _see(life: AlertLife | None, alert: PerformanceAlert, *, leaks: LeakChecks, at: datetime) -> AlertLife:
@@ -129,7 +119,7 @@ def _see(life: AlertLife | None, alert: PerformanceAlert, *, leaks: LeakChecks, 
         alert=alert,
         last_seen=at,
         times=life.times + 1,
-        worst=alert.observed if not known or _is_worse(alert, than=life.worst) else life.worst,
+        worst=alert.observed if not known or is_worse(alert, than=life.worst) else life.worst,
         leaks=closeness,
     )
     if life.resolved_at is None:
