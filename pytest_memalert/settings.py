@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +157,10 @@ def read_settings(
             with collecting(problems, origin):
                 values[option.name] = _READERS[option.kind](value, option)
                 origins[option.name] = origin
-    notify = _with_urls(notify, values["notify"], origins["notify"])
+    if values["notify"] is not None:
+        from pytest_memalert.routes import with_urls
+
+        notify = with_urls(notify, values["notify"], origins["notify"])
     problems += [*wrong_rules, *wrong_allowances, *wrong_notify, *_unusable_addresses(notify, environ)]
     settings = Settings(
         leaks=values["leaks"],
@@ -343,20 +345,6 @@ def _read_urls(value: object, option: Option) -> tuple[str, ...] | None:
     from pytest_memalert.routes import read_urls
 
     return read_urls(value)
-
-
-def _with_urls(notify: Notify | None, urls: tuple[str, ...] | None, origin: str) -> Notify | None:
-    """Return what a file says about notifications, with the addresses that the last layer names."""
-    if urls is None:
-        return notify
-    from pytest_memalert.routes import Notify, Route
-
-    notify = notify or Notify()
-    if "none" in urls:
-        return replace(notify, routes=())
-    place = f"{origin}.urls" if origin.endswith(".notify") else origin
-    numbered = (Route(channel=url, origin=f"{place}[{index}]") for index, url in enumerate(urls))
-    return replace(notify, routes=(*numbered, *notify.routes))
 
 
 def _unusable_addresses(notify: Notify | None, environ: Mapping[str, str] | None) -> list[str]:
