@@ -37,12 +37,14 @@ def evolve(
     leaks: LeakChecks,
     at: datetime,
     is_whole: bool = True,
+    gone: frozenset[str] = frozenset(),
 ) -> tuple[AlertLife, ...]:
     """Return every life that ``run`` changes: begun, continued, reopened or resolved.
 
     ``rules`` are those of the settings, ``leaks`` is how closely tests were looked at, ``at`` when the
     run ended. ``is_whole`` says that no part of the suite was left out: else nothing about the session
-    as a whole is known to be gone. An inhibited alert neither begins a life nor ends one.
+    as a whole is known to be gone. ``gone`` are tests that don't exist any more. An inhibited alert neither
+    begins a life nor ends one.
     """
     spoken = _loudest(run.alerts)
     lives = [_see(previous.get(known), alert, leaks=leaks, at=at) for known, alert in spoken.items()]
@@ -54,7 +56,8 @@ def evolve(
         if known not in there
         and life.resolved_at is None
         and _is_asked_for(life.alert, run, rules)
-        and _were_looked_at(life, run, tests, leaks=leaks, is_whole=is_whole)
+        and _were_looked_at(life, run, tests, leaks=leaks, is_whole=is_whole, gone=gone)
+        and not (gone.intersection(life.alert.nodeids) and _came_since(life, run, previous))
     ]
     return tuple(lives)
 
@@ -155,18 +158,41 @@ def _were_looked_at(
     *,
     leaks: LeakChecks,
     is_whole: bool,
+    gone: frozenset[str],
 ) -> bool:
-    """Return whether the tests of an alert ran, in a way in which it would have shown."""
+    """Return whether the tests of an alert that there are ran, in a way in which it would have shown."""
     if life.alert.category is AlertCategory.MEMORY_REGRESSION and any(map(is_of_whole, life.alert.nodeids)):
         return run.gate is not None and set(life.alert.nodeids) <= set(run.gate.wholes)
     if not life.alert.nodeids or any(map(_is_session, life.alert.nodeids)):
         return is_whole and bool(tests)
-    concerned = [tests.get(nodeid) for nodeid in life.alert.nodeids]
+    if not is_whole:
+        gone = frozenset()
+    concerned = [tests.get(nodeid) for nodeid in life.alert.nodeids if nodeid not in gone]
+    for old in gone.intersection(life.alert.nodeids):
+        concerned += [test for test in run.tests if _may_be(test, old)]
     return all(test is not None and _shows(life, test, run, leaks) for test in concerned)
 
 
 def _is_session(nodeid: str) -> bool:
     return nodeid == _SESSION or nodeid.startswith(f"{_SESSION} of ")
+
+
+def _may_be(test: Measurement, old: str) -> bool:
+    """Return whether a test may be one that is gone, under a new name or in another file."""
+    file, _, name = old.partition("::")
+    # What is expected to fail always is, and was before.
+    return test.outcome != "xfailed" and (
+        test.nodeid.startswith(f"{file}::") or test.nodeid.endswith(f"::{name}")
+    )
+
+
+def _came_since(life: AlertLife, run: Run, previous: Mapping[str, AlertLife]) -> bool:
+    """Return whether an alert of the same rule has come since: it may be the same one, its test renamed."""
+    return any(
+        (alert.rule, alert.metric) == (life.alert.rule, life.alert.metric)
+        and (alert.fingerprint not in previous or previous[alert.fingerprint].first_seen > life.last_seen)
+        for alert in run.alerts
+    )
 
 
 def _shows(life: AlertLife, test: Measurement, run: Run, leaks: LeakChecks) -> bool:

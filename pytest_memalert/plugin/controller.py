@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from pytest_memalert.model import (
     make_id,
 )
 from pytest_memalert.plugin.environment import this_environment
-from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
+from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.remembering import note_idle, remember
 from pytest_memalert.plugin.reporting import append_summary, history_path, locate, write_reports
@@ -74,6 +74,8 @@ class Controller:
         self._run: Run | None = None
         self._news: tuple[str, ...] = ()
         self._was_left = False
+        self._unmeasured: set[str] = set()
+        self._left_out = False
         self._keeper: Keeper | None = None
         self._saved: Saved | None = None
         self._baseline_failed = False
@@ -89,6 +91,8 @@ class Controller:
             self._hear_report(report)
         facts = report.__dict__.pop(FACTS, None)
         if facts is None:
+            if report.when not in ("call", "teardown"):  # nor else, of a test that crashes xdist's worker
+                self._unmeasured.add(report.nodeid)
             return
         began_s = elapsed_s()
         try:
@@ -105,14 +109,17 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Refuse the session for what an xdist worker, which alone collects, found wrong with the markers."""
-        problems = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
+        output = getattr(node, "workeroutput", {})
+        problems = output.get(USAGE_ERROR)
         if problems:
             raise pytest.UsageError(problems)
+        self._left_out |= output.get(LEFT_OUT, True)
         if self._keeper is not None:
-            self._keeper.note_process(getattr(node, "workeroutput", None))
+            self._keeper.note_process(output)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Take note of what was not collected."""
+        self._left_out |= report.failed
         if self._keeper is not None and not report.passed:
             self._keeper.note_collection(report)
 
@@ -163,7 +170,8 @@ class Controller:
                 self._run = run = note_trends(self._config, self._given, run, whole)
             except Exception as problem:
                 self._warn(f"memalert can't look for trends ({describe_exception(problem)})")
-        lives = remember(self._config, self._given, run, whole, warn=self._warn)
+        others = self._find_unmeasured(session)
+        lives = remember(self._config, self._given, run, whole, others=others, warn=self._warn)
         self._run = run = note_resolved(run, lives)
         self._news = self._tell_news(run, lives, session.exitstatus)
         try:
@@ -179,6 +187,16 @@ class Controller:
             from pytest_memalert.turns import update
 
             write_turns(self._config, update(read_turns(self._config), self._checked))
+
+    def _find_unmeasured(self, session: pytest.Session) -> Collection[str] | None:
+        """Return the tests that exist and weren't measured; None where that isn't known of all."""
+        worker = self._config.pluginmanager.get_plugin("memalert-worker")
+        if self._left_out or worker is None or worker.left_out or session.shouldstop or session.shouldfail:
+            return None
+        ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if not ended_well or any("::" in str(argument) for argument in self._config.args):
+            return None
+        return self._unmeasured
 
     def _summarize(self, terminalreporter: pytest.TerminalReporter, run: Run) -> None:
         """Write the lines of the summary."""
@@ -208,6 +226,7 @@ class Controller:
 
     def _gather(self, nodeid: str, facts: Facts) -> None:
         if facts.measurement is not None:
+            self._unmeasured.discard(nodeid)
             self._tests.pop(nodeid, None)  # the series is in the order in which tests ended
             self._tests[nodeid] = facts.measurement
             self._alerts.pop(nodeid, None)

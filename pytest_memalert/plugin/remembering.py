@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,11 +28,13 @@ def remember(
     run: Run,
     whole: Mapping[str, float],
     *,
+    others: Collection[str] | None,
     warn: Callable[[str], None],
 ) -> tuple[AlertLife, ...]:
     """Write the run into the history; return the lives of alerts that it changed.
 
-    ``whole`` has the values of the session (``rules.values_of_worst``).
+    ``whole`` has the values of the session (``rules.values_of_worst``), ``others`` are the tests that were
+    collected and not measured, None where some may not have been collected.
     Where the history is off, or can't be written (of which ``warn`` is told), each alert is new.
     """
     path = history_path(config, given.settings)
@@ -51,6 +54,7 @@ def remember(
             leaks=settings.leaks,
             at=at,
             is_whole=len(run.tests) >= WHOLE_SHARE * past.most_tests,
+            gone=_find_gone(past.lives.values(), run, others, config.rootpath),
         )
 
     if path is not None and (run.tests or run.alerts):
@@ -76,6 +80,30 @@ def remember(
         except Exception as trouble:  # whatever it is, it is ours and not the tests'
             warn(f"memalert could not remember this run ({describe_exception(trouble)})")
     return tuple(lives_after(Past(lives={})))
+
+
+def _find_gone(
+    lives: Iterable[AlertLife], run: Run, others: Collection[str] | None, rootpath: Path
+) -> frozenset[str]:
+    """Return the tests of open alerts that don't exist any more.
+
+    Of a file that is there and of which nothing was collected they may: a conftest.py or an option left
+    it out, or it was skipped.
+    """
+    if others is None:
+        return frozenset()
+    named = {nodeid for life in lives if life.resolved_at is None for nodeid in life.alert.nodeids}
+    there = {*others, *(test.nodeid for test in run.tests)} if named else set()
+    files = {_file_of(nodeid) for nodeid in there} if not named <= there else set()
+    return frozenset(
+        nodeid
+        for nodeid in named - there
+        if _file_of(nodeid) in files or not (rootpath / _file_of(nodeid)).exists()
+    )
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 def note_idle(config: pytest.Config, given: Given, run: Run) -> Run:
