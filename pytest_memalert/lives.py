@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from pytest_memalert.comparisons import SESSION
 from pytest_memalert.comparisons import is_whole as is_of_whole
 from pytest_memalert.model import (
     AlertCategory,
@@ -22,11 +23,11 @@ from pytest_memalert.model import (
     Run,
 )
 from pytest_memalert.rules import is_worse, matches
+from pytest_memalert.units import counted
 
 __all__ = ["evolve", "note_resolved"]
 
 _CLOSENESS: Mapping[LeakChecks, int] = {"off": 0, "suspects": 1, "all": 2}
-_SESSION = "session"
 
 
 def evolve(
@@ -69,7 +70,7 @@ def note_resolved(run: Run, lives: Iterable[AlertLife]) -> Run:
             kind="resolved",
             nodeid=None,
             text=f"resolved: {_headline(life.alert)} (alert {life.fingerprint}, "
-            f"first seen {life.first_seen:%Y-%m-%d}, in {life.times} {'run' if life.times == 1 else 'runs'})",
+            f"first seen {life.first_seen:%Y-%m-%d}, in {counted(life.times, 'run')})",
         )
         for life in lives
         if life.resolved_at is not None
@@ -174,7 +175,7 @@ def _were_looked_at(
 
 
 def _is_session(nodeid: str) -> bool:
-    return nodeid == _SESSION or nodeid.startswith(f"{_SESSION} of ")
+    return nodeid == SESSION or nodeid.startswith(f"{SESSION} of ")
 
 
 def _may_be(test: Measurement, old: str) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.commit import read_commit
+from pytest_memalert.comparisons import SESSION
 from pytest_memalert.errors import MemalertError, describe_exception
 from pytest_memalert.escaping import disarm, escape_controls, is_on_github
 from pytest_memalert.lives import note_resolved
@@ -43,6 +44,7 @@ from pytest_memalert.rules import (
     session_values,
     values_of_worst,
 )
+from pytest_memalert.units import counted
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.keeping import Keeper, Saved
@@ -289,8 +291,8 @@ class Controller:
             self._notes += keeper.notes
             if keeper.unjudged:
                 self._baseline_failed = True
-                count = "1 test" if keeper.unjudged == 1 else f"{keeper.unjudged:,} tests"
-                trouble = f"memalert could not hold {count} against {given.name}, as it warns"
+                tests_text = counted(keeper.unjudged, "test")
+                trouble = f"memalert could not hold {tests_text} against {given.name}, as it warns"
                 tell_trouble(self._config, f"{trouble}; the gate is not passed")
             return gate, accept_known(self._given, let_others_modify(self._config, alerts), {})
         try:
@@ -313,10 +315,10 @@ class Controller:
         worst: dict[tuple[str, str], PerformanceAlert] = {}
         for worker, series in processes.items():
             whole = Measurement(
-                nodeid="session" if len(processes) == 1 else f"session of {worker}",
+                nodeid=SESSION if len(processes) == 1 else f"{SESSION} of {worker}",
                 worker=worker,
                 outcome="",
-                component="session",
+                component=SESSION,
                 rss_before_bytes=series[0].rss_before_bytes,
                 values=session_values(series, self._given.metrics),
             )
@@ -327,7 +329,7 @@ class Controller:
                     measurement=whole,
                     raised_at=utc_now(),
                     # Which process was worst off changes from run to run; the alert is the same.
-                    signature="session",
+                    signature=SESSION,
                     metrics=self._given.metrics,
                 )
                 key = (breach.rule.name, breach.rule.severity.value)

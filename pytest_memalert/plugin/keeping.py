@@ -111,9 +111,9 @@ class Keeper:
         self._uncollected.update({report.nodeid} if report.skipped else ())
         self._collection_failed |= report.failed
 
-    def note_process(self, output: Mapping[str, Any] | None) -> None:
-        """Take in what an xdist worker says of its process; None of one that said nothing (it crashed)."""
-        whole = (output or {}).get(WHOLE)
+    def note_process(self, output: Mapping[str, Any]) -> None:
+        """Take in what an xdist worker says of its process; empty of one that said nothing (it crashed)."""
+        whole = output.get(WHOLE)
         if whole is None:
             self._missing_wholes = True
         else:
@@ -287,7 +287,7 @@ class Keeper:
         name = f"{SESSION} of {len(self._wholes)} workers" if self.is_distributed else SESSION
         found: dict[str, dict[str, float]] = {}
         for whole in self._wholes:
-            for nodeid, values in ((name, whole["session"]), (COLLECTION, whole["collection"])):
+            for nodeid, values in ((name, whole[SESSION]), (COLLECTION, whole[COLLECTION])):
                 known = found.setdefault(nodeid, {})
                 for metric, value in values.items():
                     known[metric] = max(value, known.get(metric, 0))

@@ -14,6 +14,7 @@ import pytest
 from pytest_memalert.baseline import ALLOCATED, COMPILED, IMPORTED
 from pytest_memalert.clock import utc_now
 from pytest_memalert.collector import collect_all
+from pytest_memalert.comparisons import COLLECTION, SESSION
 from pytest_memalert.measurement import Deduction
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
@@ -166,12 +167,12 @@ class WholeProcess:
             "deselected": sorted(self._deselected),
             "in_order": self._in_order,
             "fixtures": self._fixtures,
-            "collection": (
+            COLLECTION: (
                 {}
                 if self._collected is None
                 else {"heap_growth_bytes": self._collected, COMPILED: self._compiled}
             ),
-            "session": {
+            SESSION: {
                 name: value
                 for name, value in (
                     ("rss_peak_bytes", self._peak),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import utc_now
-from pytest_memalert.history import SESSION, read_history
+from pytest_memalert.comparisons import SESSION
+from pytest_memalert.history import read_history
 
 if TYPE_CHECKING:
     from tests.conftest import Inner
