@@ -1,7 +1,8 @@
 """The lives of alerts over sessions: what a run makes of those remembered.
 
 Everything here is pure. An alert is known by its fingerprint. It is resolved when its tests ran,
-were looked at as closely as when it was last seen, and its rule still asks: not when nobody looked.
+were looked at as closely as when it was last seen, and its rule still asks: not when nobody looked. What a
+test showed that doesn't exist any more is resolved by a whole session.
 """
 
 from __future__ import annotations

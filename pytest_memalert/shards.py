@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pytest_memalert.errors import MemalertError
@@ -172,7 +172,7 @@ def _without(run: Run, nodeids: set[str]) -> Run:
     if gate is not None:
         gate = replace(
             gate,
-            compared=gate.compared - len(nodeids.intersection(_compared(run, gate))),
+            compared=gate.compared - len(nodeids & _compared(run, gate)),
             comparisons=tuple(each for each in gate.comparisons if each.nodeid not in nodeids),
             new=tuple(nodeid for nodeid in gate.new if nodeid not in nodeids),
             uncompared=tuple(nodeid for nodeid in gate.uncompared if nodeid not in nodeids),
@@ -186,14 +186,14 @@ def _without(run: Run, nodeids: set[str]) -> Run:
     )
 
 
-def _compared(run: Run, gate: GateResult) -> Iterator[str]:
-    """Yield the tests of a run that its gate has held against the baseline."""
-    others = {*gate.new, *gate.uncompared}
-    failed = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
-    for test in run.tests if gate.refusal is None else ():
-        # One that failed by itself and isn't in the baseline is neither new nor uncompared.
-        if test.nodeid not in others and (test.outcome == "passed" or test.nodeid in failed):
-            yield test.nodeid
+def _compared(run: Run, gate: GateResult) -> set[str]:
+    """Return the tests of a run that its gate has held against the baseline."""
+    if gate.refusal is not None:
+        return set()
+    # One that failed by itself and isn't in the baseline is neither new nor uncompared.
+    failed_by_us = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
+    found = {test.nodeid for test in run.tests if test.outcome == "passed" or test.nodeid in failed_by_us}
+    return found.difference(gate.new, gate.uncompared)
 
 
 def _named(run: Run, number: int) -> Run:

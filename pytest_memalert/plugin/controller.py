@@ -93,7 +93,7 @@ class Controller:
             self._hear_report(report)
         facts = report.__dict__.pop(FACTS, None)
         if facts is None:
-            if report.when not in ("call", "teardown"):  # nor else, of a test that crashes xdist's worker
+            if report.when not in ("call", "teardown"):  # xdist has a word of its own for a crash
                 self._unmeasured.add(report.nodeid)
             return
         began_s = elapsed_s()

@@ -26,6 +26,7 @@ from pytest_memalert.gate import compare, compare_whole, is_unsteady, keep_writt
 from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert, make_id
 from pytest_memalert.plugin.facts import WHOLE, Facts
 from pytest_memalert.plugin.gate_given import GateGiven, read_saved
+from pytest_memalert.plugin.remembering import find_gone
 from pytest_memalert.plugin.whole import least_of_each
 from pytest_memalert.records import record
 from pytest_memalert.regressions import judge
@@ -202,15 +203,8 @@ class Keeper:
             tests = {nodeid for nodeid in known if not is_whole(nodeid)}
             collected = {*self._measured, *self._skipped, *self._deselected}
             whole = self._is_whole(session, known=tests)
-            files = {_file_of(nodeid) for nodeid in collected}
-            gone = {
-                nodeid
-                for nodeid in tests - collected
-                if whole
-                and not self._is_uncollected(nodeid)
-                # Of a file that is there nothing was collected: a conftest.py or an option leaves it out.
-                and (_file_of(nodeid) in files or not (self._config.rootpath / _file_of(nodeid)).exists())
-            }
+            missing = {nodeid for nodeid in tests - collected if whole and not self._is_uncollected(nodeid)}
+            gone = find_gone(missing, collected, self._config.rootpath)
             new = {*self._entries} - tests
             entries = {
                 nodeid: keep_written(known[nodeid], entry, given.allowances.for_test(nodeid))
@@ -307,10 +301,6 @@ def _name(nodeids: Sequence[str]) -> str:
     """Return the first of them, and how many there are besides."""
     more = f" and {len(nodeids) - _NAMED} more" if len(nodeids) > _NAMED else ""
     return f"{', '.join(nodeids[:_NAMED])}{more}"
-
-
-def _file_of(nodeid: str) -> str:
-    return nodeid.partition("::")[0]
 
 
 def _is_below(nodeid: str, folders: Sequence[str]) -> bool:

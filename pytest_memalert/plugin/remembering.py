@@ -19,7 +19,7 @@ from pytest_memalert.rules import find_idle_rules
 if TYPE_CHECKING:
     from pytest_memalert.history import Past
 
-__all__ = ["note_idle", "remember"]
+__all__ = ["find_gone", "note_idle", "remember"]
 
 
 def remember(
@@ -46,6 +46,15 @@ def remember(
 
     settings, at = given.settings, utc_now()
 
+    def gone_since(past: Past) -> frozenset[str]:
+        open_lives = [life for life in past.lives.values() if life.resolved_at is None]
+        # Without "::" it stands for the session, and for no test.
+        named = {nodeid for life in open_lives for nodeid in life.alert.nodeids if "::" in nodeid}
+        if others is None or not named:
+            return frozenset()
+        collected = {*others, *(test.nodeid for test in run.tests)}
+        return find_gone(named - collected, collected, config.rootpath)
+
     def lives_after(past: Past) -> Iterable[AlertLife]:
         return evolve(
             past.lives,
@@ -54,7 +63,7 @@ def remember(
             leaks=settings.leaks,
             at=at,
             is_whole=len(run.tests) >= WHOLE_SHARE * past.most_tests,
-            gone=_find_gone(past.lives.values(), run, others, config.rootpath),
+            gone=gone_since(past),
         )
 
     if path is not None and (run.tests or run.alerts):
@@ -82,22 +91,16 @@ def remember(
     return tuple(lives_after(Past(lives={})))
 
 
-def _find_gone(
-    lives: Iterable[AlertLife], run: Run, others: Collection[str] | None, rootpath: Path
-) -> frozenset[str]:
-    """Return the tests of open alerts that don't exist any more.
+def find_gone(missing: Collection[str], collected: Collection[str], rootpath: Path) -> frozenset[str]:
+    """Return which tests that were not collected don't exist any more.
 
-    Of a file that is there and of which nothing was collected they may: a conftest.py or an option left
-    it out, or it was skipped.
+    Of a file that is there and of which nothing was collected they may: a conftest.py or an option leaves it
+    out, or it was skipped.
     """
-    if others is None:
-        return frozenset()
-    named = {nodeid for life in lives if life.resolved_at is None for nodeid in life.alert.nodeids}
-    there = {*others, *(test.nodeid for test in run.tests)} if named else set()
-    files = {_file_of(nodeid) for nodeid in there} if not named <= there else set()
+    files = {_file_of(nodeid) for nodeid in collected} if missing else set()
     return frozenset(
         nodeid
-        for nodeid in named - there
+        for nodeid in missing
         if _file_of(nodeid) in files or not (rootpath / _file_of(nodeid)).exists()
     )
 
