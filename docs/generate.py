@@ -21,7 +21,7 @@ from pytest_memalert.comparisons import unit_of
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule
-from pytest_memalert.settings import OPTIONS, Option
+from pytest_memalert.options import OPTIONS, Option
 from pytest_memalert.units import UNIT_EXAMPLES, format_quantity
 
 REFERENCE = Path(__file__).parent / "reference"

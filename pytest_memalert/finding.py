@@ -84,7 +84,9 @@ def find_leaks(
     Don't use it while other threads allocate: what they do can't be told apart. While another search
     is under way, such as that of the test that calls it, it calls the function once: unclear.
     """
-    with _operation(func, args, kwargs) as run:
+    from pytest_memalert.attribution.eviction import running
+
+    with _operation(func, args, kwargs) as run, running(func):
         if _searching:
             run()
             return LeakAnalysis(status="unclear", reason=_WITHIN, runs=1)
@@ -168,14 +170,14 @@ def investigate(
 
     def bounded(lost: Mapping[Signal, float], few_runs: bool) -> Excuse | None:
         nonlocal explanation
-        from pytest_memalert.attribution.bounds import filling_cache, names_limit
+        from pytest_memalert.attribution.bounds import filling_cache
 
         blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
         if explanation is None and few_runs:
             # Before the explanation, which traces: a slow run may take 25 times as long then.
             bound = filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
             if bound is not None:
-                reason = f"what keeps most of it lets go again ({bound})"
+                reason = f"what keeps most of it lets go again ({bound.text})"
                 return Excuse(status="unclear", reason=reason)
         if explanation is None:
             # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
@@ -188,7 +190,7 @@ def investigate(
             if keeps and (left_behind := composition or compose(run)[0]):
                 known.by_composition.setdefault(left_behind, []).append(_to_recognise(explanation, blocks))
         if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
-            reason = "what remains was made by pytest or a plugin, not by the test"
+            reason = "what remains was made, or is kept, by pytest or a plugin, not by the test"
             return Excuse(status="clean" if explanation.is_whole else "unclear", reason=reason)
         if explanation.let_go and _can_speak_for(lost):
             return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
@@ -198,8 +200,8 @@ def investigate(
                 _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
             ):
                 return None
-            is_known = names_limit(explanation.bounded) and explanation.is_whole
-            return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded)
+            is_known = explanation.bounded.is_known and explanation.is_whole
+            return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded.text)
         return None
 
     _searching.add(threading.get_ident())

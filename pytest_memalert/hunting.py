@@ -16,7 +16,7 @@ from pytest_memalert.clock import Stopwatch, elapsed_s
 from pytest_memalert.hunt_rows import WIDTH, Rows, differences
 from pytest_memalert.leak_noise import follows_objects, is_creep, surviving
 from pytest_memalert.leak_policy import Policy, Step
-from pytest_memalert.leak_readings import SIGNALS, Signal, rises, stands_out
+from pytest_memalert.leak_readings import SIGNALS, Signal, points_of, rises, single_increments, stands_out
 from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of
 from pytest_memalert.leak_words import describe_growth
 from pytest_memalert.leaks import next_step
@@ -24,7 +24,7 @@ from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.other_threads import OtherThreads, read_least
 from pytest_memalert.probes.exact import ExactReader, refusal
 from pytest_memalert.records import record
-from pytest_memalert.traced_runs import run_traced
+from pytest_memalert.traced_runs import run_traced, stops_tracing
 
 __all__ = ["Excuse", "Known", "hunt"]
 
@@ -49,6 +49,7 @@ _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
 _LEFT_PER_RUN = 0.5
 _THREADS_END = "the threads that it leaves running end by themselves later"
+_TRACES = "it uses tracemalloc, which loses memory itself each time that it is stopped"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
 _FOLLOWS = "resident memory follows objects that come and go over many runs"
@@ -258,6 +259,8 @@ class _Hunt:
             return self._dismiss("clean", reason=_CREEPS)
         if follows_objects(lost, self._rows.readings(), runs=runs):
             return self._dismiss("unclear", reason=_FOLLOWS)
+        if "blocks" not in signals and not self._met_before and stops_tracing(self._run):
+            return self._dismiss("unclear", reason=_TRACES)
         with self._reader.thawed():
             excuse = None if bounded is None else bounded(lost, self._runs < self._policy.filled_runs)
         if excuse is not None:
@@ -267,8 +270,12 @@ class _Hunt:
 
     def _trace(self) -> TracedGrowth | None:
         """Return the sizes of what Python allocates and never frees, from further runs."""
-        events = growth_of(self._rows.readings(), "blocks").per_run
-        return run_traced(self._run, self._reader, events_per_run=events)
+        readings = self._rows.readings()
+        # Of several blocks left in some runs, each line shows in these alone.
+        single = single_increments(points_of(readings, "blocks"))
+        share = sum(step > 0 for step in single) / len(single) if single else 1.0
+        blocks = growth_of(readings, "blocks").per_run
+        return run_traced(self._run, self._reader, blocks_per_run=blocks, events_per_run=min(blocks, share))
 
     def _proven(self) -> dict[Signal, float]:
         """Return how far each signal rose since growth was suspected, by what full collections leave."""

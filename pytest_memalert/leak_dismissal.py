@@ -33,8 +33,8 @@ _TYPICAL_BLOCK_BYTES = 96
 
 def dismiss_briefly(readings: Sequence[Reading], policy: Policy, *, run_s: float) -> Step | None:
     """Return the verdict where the first run or two leave nothing more, or too little; None where not."""
-    # What a suspect leaves in some runs alone would be missed by one: a quick one is run twice for it.
-    wanted = 2 if policy.weak_bytes and run_s < SLOW_RUN_S else 1
+    # What is left in some runs alone would be missed by one, or be made up for by what the run before left.
+    wanted = 1 if policy.weak_bytes and run_s >= SLOW_RUN_S else 2
     if readings[-1].runs < wanted:
         return None
     if all(_left_nothing(*pair) for pair in pairwise(readings[-wanted - 1 :])):

@@ -17,8 +17,8 @@ SLOW_RUN_S = 0.005
 class Policy:
     """Say how much evidence to gather, and what it may cost.
 
-    A hunt is flat no sooner than after ``quick_s`` of runs; where it is ``brief``, the first run that
-    leaves nothing on top of what the one before it left is enough. ``follows_creep`` asks to go on
+    A hunt is flat no sooner than after ``quick_s`` of runs; where it is ``brief``, two runs that
+    leave nothing on top of what those before them left are enough. ``follows_creep`` asks to go on
     while the heap rises by less than its noise. A leak must grow for
     ``leak_runs`` runs at least, and for ``shape_runs`` where ``budget_s`` and
     ``most_growth_bytes`` allow it: 1,300 is beyond ``re``'s cache of 512 and the

@@ -224,7 +224,8 @@ class HistoryThreshold:
     is_share: bool = False
 
 
-@record(frozen=True, slots=True, kw_only=True)
+# Not a record: all of a process share those by default.
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRule:
     """Say when to alert: ``metric`` ``condition`` ``threshold``, in the metric's base unit.
 

@@ -16,8 +16,9 @@ else:
 
         A frozen dataclass compiles six methods of its own, in 0.9 ms, and a session loads some forty of
         them; to make one takes three times as long as if it were not frozen (benchmarks/records.py).
-        Here ``__init__`` alone is compiled, the others are the same for all, and that what is frozen
-        isn't changed is seen to by mypy, which takes this for ``dataclass``.
+        Here ``__init__`` alone is compiled, and the others are the same for all. That what is frozen isn't
+        changed is seen to by mypy alone, which takes this for ``dataclass``: what others are given to share
+        is a real one.
         """
 
         def decorate(cls):

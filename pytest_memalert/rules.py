@@ -52,8 +52,6 @@ __all__ = [
     "values_of_worst",
 ]
 
-# From so many times the limit on, by how much a pace is over it says nothing.
-_FAR = 10
 #: Metrics that are the state of the process rather than of the test: a rule on them fires
 #: when a test carries the process across the line, never for a test that found it crossed.
 _CARRIED = {"rss_bytes"}
@@ -362,9 +360,9 @@ def _tell_pace(breach: Breach) -> tuple[str, ...]:
     if breach.observed >= _FAR * breach.rule.threshold > 0:
         # The pace of a test of a millisecond is of no use as a number, and another one in each session.
         limit = format_limit(breach.rule.threshold, METRICS[breach.rule.metric].unit)
-        return (f"far over the limit of {limit} at its own pace",)
+        return (f"if run without pause, far over the limit of {limit}",)
     pace, limit = _told_apart(breach.observed, breach.rule.threshold, METRICS[breach.rule.metric])
-    return (f"{pace} at its own pace, over the limit of {limit}",)
+    return (f"{pace} if run without pause, over the limit of {limit}",)
 
 
 def _told_apart(observed: float, limit: float, metric: Metric) -> tuple[str, str]:
@@ -392,8 +390,8 @@ def inhibit(alerts: Sequence[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
     """Return the alerts of one test, each inhibited that another one of them makes needless.
 
     The highest severity of a rule pair speaks, and the highest of the alerts about one leak, of equal ones
-    the last;
-    a leak speaks for the growth it causes, against a baseline as well, unless that growth is the more severe.
+    the last; a leak speaks for the growth it causes, against a baseline as well, unless that growth is the
+    more severe.
     """
     return tuple(
         replace(alert, inhibited_by=by)

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.errors import ConfigurationError
 from pytest_memalert.limits import (
-    DEFAULT_RULES,
-    MARKER_KEYS,
-    MarkerLimits,
     collecting,
-    parse_marker,
     read_choice,
     read_flag,
     read_rules,
@@ -30,22 +26,7 @@ if TYPE_CHECKING:
     from pytest_memalert.allowances import Allowances
     from pytest_memalert.routes import Notify
 
-# The options are what the settings are the values of, the limits their last layer: who needs the
-# one needs the others.
-__all__ = [
-    "DEFAULT_RULES",
-    "MARKER_KEYS",
-    "OPTIONS",
-    "Budget",
-    "LeakChecks",
-    "MarkerLimits",
-    "Option",
-    "Settings",
-    "parse_marker",
-    "read_pyproject",
-    "read_settings",
-    "read_toml",
-]
+__all__ = ["Budget", "LeakChecks", "Settings", "read_pyproject", "read_settings", "read_toml"]
 
 _LEAST_SHARE_S = 5.0
 

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -101,6 +101,11 @@ def test_manager_has_the_default_rules_unless_told_otherwise() -> None:
     """Those that are judged at the end of a session are not among them."""
     assert AlertManager().rules == DEFAULT_RULES
     assert AlertManager(rules=()).rules == ()
+
+
+def test_default_rules_that_all_managers_share_can_not_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        AlertManager().rules[0].threshold = 1.0  # type: ignore[misc]
 
 
 def test_rule_of_a_known_name_and_severity_replaces_it() -> None:

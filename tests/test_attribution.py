@@ -33,7 +33,7 @@ import click
 import pytest
 
 from pytest_memalert.attribution import bounds, native, survivors
-from pytest_memalert.attribution.bounds import bounded_holder, filling_cache
+from pytest_memalert.attribution.bounds import Bound, bounded_holder, filling_cache
 from pytest_memalert.attribution.explanation import Explanation, explain
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, HolderSearch
 from pytest_memalert.attribution.objects import referents_of
@@ -433,7 +433,7 @@ def test_a_cache_that_is_filling_is_seen_where_others_hold_the_same_until_it_let
     assert explained(run).bounded is None  # since KEEP isn't
     found = filling_cache(run)
     assert found is not None
-    assert re.fullmatch(r"bounded: \d+ of 500", found)
+    assert re.fullmatch(r"bounded: \d+ of 500", found.text)
 
 
 def test_weak_references_to_what_is_gone_are_let_go_in_bulk() -> None:
@@ -444,7 +444,7 @@ def test_weak_references_to_what_is_gone_are_let_go_in_bulk() -> None:
 
     found = filling_cache(run, blocks=1.0)
     assert found is not None
-    assert found.startswith("weak references to what is gone")
+    assert found.text.startswith("weak references to what is gone")
     assert filling_cache(run, blocks=3.0) is None
     connection.close()
 
@@ -463,14 +463,14 @@ def test_a_bound_beyond_what_tests_come_to_bounds_nothing() -> None:
             self.max_size = max_size
             self.parts = [1, 2, 3]
 
-    assert bounded_holder(Uploads(5_000)) == "bounded: 3 of 5,000"
+    assert bounded_holder(Uploads(5_000)) == Bound(count=3, limit=5_000)
     assert bounded_holder(Uploads(5_000_000)) is None
 
 
 def test_a_compiled_class_has_its_bound_and_its_length_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bounded_holder(array("q", [1, 2])) is None
     monkeypatch.setattr(bounds, "_BOUND_NAME", re.compile("^itemsize$"))
-    assert bounded_holder(array("q", [1, 2])) == "bounded: 2 of 8"
+    assert bounded_holder(array("q", [1, 2])) == Bound(count=2, limit=8)
     assert bounded_holder(array("q", range(8))) is None
 
 
@@ -670,16 +670,26 @@ def test_a_deque_below_its_bound_is_told_as_bounded(entry: Callable[[], object])
     """Of entries that the collector tracks, and of others."""
     found = explained(lambda: RING.append(entry()))
     assert found.bounded is not None
-    assert re.fullmatch(r"bounded: \d+ of 1,000", found.bounded)
+    assert re.fullmatch(r"bounded: \d+ of 1,000", found.bounded.text)
 
 
 def test_a_cache_below_its_bound_is_told_as_bounded() -> None:
     number = counter()
-    assert "of 1,000" in (explained(lambda: cached(number())).bounded or "")
+    found = explained(lambda: cached(number()))
+    assert found.bounded is not None
+    assert "of 1,000" in found.bounded.text
 
 
 def test_a_list_is_not_bounded() -> None:
     assert explained(lambda: KEEP.append([1])).bounded is None
+
+
+def test_a_bound_is_told_with_what_is_known_of_it() -> None:
+    filling, full = Bound(count=37, limit=1000), Bound(count=1000, limit=1000, way="by app.put")
+    assert (filling.text, filling.is_known, filling.is_reached) == ("bounded: 37 of 1,000", True, False)
+    assert (full.text, full.is_reached) == ("bounded: 1,000 of 1,000, by app.put", True)
+    unknown = Bound(way="app.put removes from it by age")
+    assert (unknown.text, unknown.is_known, unknown.is_reached) == (unknown.way, False, False)
 
 
 def test_bounds_are_read_from_deques_caches_and_instances() -> None:
@@ -699,16 +709,16 @@ def test_bounds_are_read_from_deques_caches_and_instances() -> None:
 
     cache = Squishy()
     cache.data.update((number, number) for number in range(700))
-    assert bounded_holder(cache) == "bounded: 700 of 500"  # it may have half as much again
+    assert bounded_holder(cache) == Bound(count=700, limit=500)  # it may have half as much again
     cache.data.update((number, number) for number in range(750))
     assert bounded_holder(cache) is None
-    assert bounded_holder(Limited({1: 1})) == "bounded: 1 of 20"
+    assert bounded_holder(Limited({1: 1})) == Bound(count=1, limit=20)
     assert bounded_holder(Uploads()) is None
     full = deque([1, 2], maxlen=2)
-    assert bounded_holder(deque([1], maxlen=1000)) == "bounded: 1 of 1,000"
+    assert bounded_holder(deque([1], maxlen=1000)) == Bound(count=1, limit=1000)
     assert bounded_holder(full) is None
     assert bounded_holder(deque([1])) is None
-    assert bounded_holder(Evicting()) == "bounded: 2 of 10"
+    assert bounded_holder(Evicting()) == Bound(count=2, limit=10)
     assert bounded_holder([1]) is None
     assert bounded_holder(Service.compute) is None
 

@@ -13,8 +13,8 @@ from types import ModuleType
 
 import pytest
 
-from pytest_memalert.attribution.bounds import filling_cache, kept_small, names_limit
-from pytest_memalert.attribution.eviction import Eviction, find_eviction
+from pytest_memalert.attribution.bounds import Bound, filling_cache, kept_small
+from pytest_memalert.attribution.eviction import Eviction, find_eviction, running
 from pytest_memalert.attribution.reading import source
 from pytest_memalert.attribution.sites import compile_file
 
@@ -357,6 +357,30 @@ KEPT_SMALL = {
             if COUNTED[0] > 1000:
                 KEPT.clear()
             KEPT[key] = bytes(10)
+        """,
+        Eviction(function="kept.put", by="size", limit=None),
+    ),
+    "the oldest that another list has goes": (
+        """
+        KEPT, ORDER = {}, []
+        def put(key):
+            KEPT[key] = [key]
+            ORDER.append(key)
+            if len(ORDER) > 2000:
+                oldest = ORDER.pop(0)
+                del KEPT[oldest]
+        """,
+        Eviction(function="kept.put", by="size", limit=None),
+    ),
+    "a new one is begun every so many calls": (
+        """
+        KEPT, CALLS = [], 0
+        def put(key):
+            global KEPT, CALLS
+            KEPT.append([key])
+            CALLS += 1
+            if CALLS % 2000 == 0:
+                KEPT = []
         """,
         Eviction(function="kept.put", by="size", limit=None),
     ),
@@ -1313,7 +1337,7 @@ def test_the_bound_is_told_until_it_is_passed(load: Load) -> None:
     module = load(KEPT_SMALL["cleared when it is full"][0])
     for number in range(7):
         module.put(number)
-    assert kept_small(module.KEPT) == "bounded: 7 of 300, by kept.put"
+    assert kept_small(module.KEPT) == Bound(count=7, limit=300, way="by kept.put")
     module.KEPT.update((number, []) for number in range(450))
     assert kept_small(module.KEPT) is None  # somebody else fills it as well
 
@@ -1333,9 +1357,10 @@ def test_what_bounds_a_container_is_sure(load: Load, case: str, told: str, is_su
     module = load(KEPT_SMALL[case][0])
     module.put(1)
     found = kept_small(module.KEPT)
-    assert found == told
-    assert not names_limit(told)
-    assert kept_small(module.KEPT, surely=True) == (told if is_sure else None)
+    assert found is not None
+    assert found.text == told
+    assert not found.is_known
+    assert kept_small(module.KEPT, surely=True) == (found if is_sure else None)
 
 
 @pytest.mark.parametrize("value", ["[key]", "'value %d' % key"], ids=["objects", "text"])
@@ -1349,8 +1374,9 @@ def test_a_cache_that_fills_is_seen_by_its_code(load: Load, value: str) -> None:
 
     run()
     # What a thread of the test runner does meanwhile may be most of what is left, once.
-    found = next(filter(None, (filling_cache(run, blocks=2.0) for _ in range(3))), "")
-    assert re.fullmatch(r"bounded: \d+ of 300, by kept.put", found)
+    found = next(filter(None, (filling_cache(run, blocks=2.0) for _ in range(3))), None)
+    assert found is not None
+    assert re.fullmatch(r"bounded: \d+ of 300, by kept.put", found.text)
 
 
 def test_a_ring_of_given_length_is_seen_to_be_full_one_day() -> None:
@@ -1361,7 +1387,9 @@ def test_a_ring_of_given_length_is_seen_to_be_full_one_day() -> None:
         ring[number % len(ring)] = [[number]]
 
     run()
-    assert filling_cache(run) == "bounded: a list of 500 that gets no longer"
+    found = filling_cache(run)
+    assert found is not None
+    assert found.text == "bounded: a list of 500 that gets no longer"
     leaked: list[object] = []
 
     def leak_as_well() -> None:
@@ -1436,8 +1464,27 @@ def test_numbers_made_of_numbers_are_not_followed_for_ever(load: Load) -> None:
     assert find_eviction(module.KEPT) is None
 
 
+def test_what_a_test_lets_go_of_counts_while_it_is_that_one_which_runs(load: Load) -> None:
+    module = load(
+        """
+        KEPT = []
+        def test_bounded():
+            KEPT.append([])
+            if len(KEPT) > 2000:
+                KEPT.pop(0)
+        def test_leaking():
+            KEPT.append([])
+        """
+    )
+    with running(module.test_bounded):
+        assert find_eviction(module.KEPT) == Eviction(function="kept.test_bounded", by="length", limit=2000)
+    with running(module.test_leaking):
+        assert find_eviction(module.KEPT) is None
+    assert find_eviction(module.KEPT) is None
+
+
 def test_a_limit_of_few_is_told_with_one_more_than_it(load: Load) -> None:
     """It was told as "None, by put"."""
     module = load("KEPT = []\ndef put(key):\n    KEPT.append([key])\n    if len(KEPT) > 2: KEPT.pop(0)\n")
     module.KEPT.extend([[1], [2], [3]])
-    assert kept_small(module.KEPT) == "bounded: 3 of 2, by kept.put"
+    assert kept_small(module.KEPT) == Bound(count=3, limit=2, way="by kept.put")

@@ -200,7 +200,7 @@ def test_markdown_tells_alert_gate_and_totals() -> None:
     assert "120 tests, 1 worse, 0 better, 1 new" in text
     assert "allocated at `app/cache.py:14 in put`; held by `module app.cache`, `ITEMS: dict of 48`" in text
     assert "**what to do**: bound or clear `app.cache.ITEMS`" in text
-    assert "memalert: 1 test measured, resident peak 84 MiB, cost 0.8 % of the run" in text
+    assert "memalert: 1 test measured, resident peak 84 MiB, added 80 ms" in text
 
 
 def test_markdown_of_a_run_without_alerts_is_short() -> None:
@@ -208,7 +208,7 @@ def test_markdown_of_a_run_without_alerts_is_short() -> None:
         markdown.MARK,
         "## memalert: 0 alerts",
         "",
-        "memalert: 1 test measured, resident peak 84 MiB, cost 0.8 % of the run  ",
+        "memalert: 1 test measured, resident peak 84 MiB, added 80 ms  ",
         "<sub>CPython 3.11.7, Linux x86_64, 10 s</sub>",
     ]
 

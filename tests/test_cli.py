@@ -95,7 +95,7 @@ def test_report_of_a_run_without_alerts_is_fine(folder: Path) -> None:
     assert result.output.splitlines() == [
         "run of 2026-11-23 12:00 UTC, CPython 3.11.7, Linux x86_64",
         "",
-        "memalert: 1 test measured, cost 0.0 % of the run",
+        "memalert: 1 test measured, added 0 us",
     ]
 
 

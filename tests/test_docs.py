@@ -15,7 +15,7 @@ from pytest_memalert.allowances import ALLOWANCE_KEYS
 from pytest_memalert.cli import main
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS, RULE_KEYS
 from pytest_memalert.metrics import METRICS
-from pytest_memalert.settings import OPTIONS, Option
+from pytest_memalert.options import OPTIONS, Option
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"

@@ -185,6 +185,17 @@ def test_memory_is_drawn_for_each_process() -> None:
     assert memory["data"][2]["y"] == [1, 3, 5]
 
 
+def test_largest_peaks_are_drawn_with_file_function_and_parameters() -> None:
+    tests = (
+        make_test("a/b/t.py::test_x[1/b]", peak_bytes=9 * MIB),
+        make_test("c/t.py::T::test_y", peak_bytes=MIB),
+    )
+    (peaks,) = (
+        chart for chart in shown(make_run(tests=tests)).charts() if "ticktext" in chart["layout"]["yaxis"]
+    )
+    assert sorted(peaks["layout"]["yaxis"]["ticktext"]) == ["t.py::T::test_y", "t.py::test_x[1/b]"]
+
+
 def test_figure_that_nobody_knows_is_told_as_unknown() -> None:
     """A report has null where a number was not finite."""
     nan = float("nan")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_memalert.limits import DEFAULT_RULES
 from pytest_memalert.lives import evolve, note_resolved
 from pytest_memalert.model import (
     AlertCategory,
@@ -25,7 +26,6 @@ from pytest_memalert.model import (
     PerformanceAlert,
     Run,
 )
-from pytest_memalert.settings import DEFAULT_RULES
 from tests.makers import MIB, NODEID, NOON, make_alert, make_run, make_test
 
 GROWTH = AlertRule(

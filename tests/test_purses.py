@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import pytest_memalert.plugin.purses as module
+from pytest_memalert.options import OPTIONS
 from pytest_memalert.plugin.purses import Purses
 
 QUICK = {"duration_s": 0.01, "blocks_growth": 400.0, "heap_growth_bytes": 20_000.0}
@@ -65,6 +67,13 @@ def test_small_growth_is_pursued_after_so_much_of_the_tests_time_and_charged_to_
     charge(purses, QUICK, 7.0, pursued=True)
     assert not purses.can_pursue()
     assert purses.why_unchecked(QUICK) is None
+
+
+def test_help_of_the_budget_tells_what_suspects_that_are_clean_may_take() -> None:
+    share = 4 * module._CLEARING_SHARE + 2 * module._DOUBT_SHARE + module._PURSUIT_SHARE
+    start_s = 2 * (module._CLEARING_QUICK_S + module._CLEARING_SLOW_S + module._DOUBT_S)
+    (budget,) = (option for option in OPTIONS if option.name == "budget")
+    assert f"may take {share:.0%} of that time, and {start_s:.1f} s" in budget.help
 
 
 def test_looking_at_flat_tests_ends_with_its_share() -> None:

@@ -93,19 +93,10 @@ def shown(run: Run, *, verbosity: int = 0, width: int = 100) -> list[str]:
 
 
 def test_run_without_alerts_is_told_in_one_line() -> None:
-    assert shown(make_run()) == [
-        "memalert: 2 tests measured, resident peak 84 MiB (test_x), cost 0.8 % of the run"
-    ]
-
-
-def test_line_of_a_run_without_alerts_stays_one_where_the_name_does_not_fit() -> None:
-    assert shown(make_run(), width=80) == [
-        "memalert: 2 tests measured, resident peak 84 MiB (test_x), cost 0.8 % of the run"
-    ]
-    assert shown(make_run(), width=79) == [
-        "memalert: 2 tests measured, resident peak 84 MiB, cost 0.8 % of the run"
-    ]
-    assert shown(make_run(), width=70) == ["memalert: 2 tests, resident peak 84 MiB, cost 0.8 % of the run"]
+    line = "memalert: 2 tests measured, resident peak 84 MiB (test_x), added 80 ms"
+    assert shown(make_run()) == [line]
+    assert shown(make_run(), width=len(line)) == [line]
+    assert shown(make_run(), width=len(line) - 1) == [line.replace(" (test_x)", "")]
 
 
 def test_heading_names_the_test_so_that_its_message_need_not() -> None:
@@ -131,12 +122,12 @@ def test_run_without_tests_says_so() -> None:
 
 
 def test_peak_that_nobody_measured_is_not_told() -> None:
-    assert shown(make_run(tests=(make_test(),))) == ["memalert: 1 test measured, cost 0.8 % of the run"]
+    assert shown(make_run(tests=(make_test(),))) == ["memalert: 1 test measured, added 80 ms"]
 
 
-def test_reruns_are_told_and_counted_as_cost() -> None:
+def test_reruns_are_told_and_their_time_is_added() -> None:
     run = make_run(tests=(make_test(),), reruns=1200, overhead=Overhead(tests_s=3, reruns_s=1))
-    assert shown(run) == ["memalert: 1 test measured, 1,200 re-runs, cost 25 % of the run"]
+    assert shown(run) == ["memalert: 1 test measured, 1,200 re-runs, added 1 s"]
 
 
 def test_quiet_run_without_alerts_says_nothing() -> None:
@@ -169,6 +160,19 @@ def test_alert_tells_severity_category_test_message_evidence_and_what_to_do() ->
         "",
         "1 critical",
     ]
+
+
+def test_alert_that_stands_in_full_further_up_is_told_in_short() -> None:
+    failing, warning = make_alert(), make_alert(severity=AlertSeverity.WARNING, nodeids=("t.py::test_b",))
+    run = make_run(alerts=(failing, warning))
+    told = [line.text for line in render(run, verbosity=0, width=100, told_of_failures=True)]
+    assert told[: told.index("")] == [
+        "CRITICAL memory_growth  tests/test_a.py::test_load",
+        "  test_load grew by 12 MiB, limit 1 MiB",
+        "  -> bound app.cache.ITEMS or clear it in a fixture",
+        f"  alert {failing.fingerprint}",
+    ]
+    assert "  It grew again in 3 of 3 re-runs." in told[told.index("") :]
 
 
 def test_quiet_run_tells_a_test_with_its_parameters_where_its_folders_have_no_room() -> None:

@@ -809,6 +809,71 @@ def test_next_test_draws_the_random_numbers_it_would_have_drawn(project: Project
     assert first.partition("drawn:")[2] == line.partition("drawn:")[2]
 
 
+def test_next_test_finds_the_process_as_the_own_run_left_it(project: Project) -> None:
+    _, (told,) = project.run(
+        """
+        import os
+        import sys
+
+        def test_it(run_number, tmp_path):
+            os.getcwd()
+            os.environ["COUNT"] = str(run_number)
+            os.environ[f"RUN_{run_number}"] = "was here"
+            os.environ.pop("GONE_IN_RE_RUNS" if run_number > 1 else "", None)
+            sys.path = [*sys.path, "src"]
+            os.chdir(tmp_path)
+        """,
+        watched="[dict(os.environ), sys.path, id(sys.path), str(Path.cwd())]",
+        conftest="os.environ['GONE_IN_RE_RUNS'] = 'there'",
+        in_process=False,
+    )
+    assert told.outcomes == PASSED
+    assert told.after == told.before
+    assert [directory for *_, directory in told.after_each] == [told.before[-1]] * RUNS
+    # These are not put back between them: what grows there is to be seen growing.
+    assert [environ["COUNT"] for environ, *_ in told.after_each] == ["2", "3", "4"]
+    assert [path.count("src") for _, path, *_ in told.after_each] == [2, 3, 4]
+
+
+def test_next_test_begins_where_the_directory_of_the_own_run_is_gone(project: Project) -> None:
+    _, told = project.run(
+        """
+        import os
+
+        def test_first(tmp_path):
+            os.chdir(tmp_path)
+            tmp_path.rmdir()
+
+        def test_second():
+            pass
+        """,
+        in_process=False,
+    )
+    assert [each.outcomes for each in told] == [PASSED, PASSED]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are listed there")
+@pytest.mark.parametrize("capture", ["no", "fd"])
+def test_descriptors_are_as_before_after_re_runs(project: Project, capture: str) -> None:
+    _, (told,) = project.run(
+        """
+        import sys
+        import pytest
+
+        def test_it(run_number):
+            if run_number > 1:
+                sys.stdout = None
+                pytest.exit("in a re-run")
+        """,
+        f"--capture={capture}",
+        watched="[[each, os.readlink(f'/proc/self/fd/{each}'), os.get_inheritable(int(each))]"
+        " for each in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{each}')]",
+        in_process=False,
+    )
+    assert told.outcomes == ["failed"] * RUNS
+    assert told.after == told.before
+
+
 def test_junit_entries_are_those_of_the_own_run(project: Project) -> None:
     result, told = project.run_one(
         """

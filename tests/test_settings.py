@@ -12,22 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.limits import category_of
+from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS, MarkerLimits, category_of, parse_marker
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertCategory, AlertCondition, AlertRule, AlertSeverity
+from pytest_memalert.options import OPTIONS, Option
 from pytest_memalert.routes import Notify, Route
-from pytest_memalert.settings import (
-    DEFAULT_RULES,
-    MARKER_KEYS,
-    OPTIONS,
-    Budget,
-    MarkerLimits,
-    Option,
-    Settings,
-    parse_marker,
-    read_pyproject,
-    read_settings,
-)
+from pytest_memalert.settings import Budget, Settings, read_pyproject, read_settings
 from pytest_memalert.units import format_quantity
 
 MB = 10**6

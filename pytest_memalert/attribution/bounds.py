@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gc
 import re
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import (
@@ -33,7 +32,6 @@ from pytest_memalert.attribution.objects import (
     is_exactly,
     is_kind,
     length,
-    module_dict,
     own_attributes,
     referents_of,
     referrers_of,
@@ -41,16 +39,15 @@ from pytest_memalert.attribution.objects import (
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import flat_size
 from pytest_memalert.collector import can_freeze, clear_caches, collect, frozen
+from pytest_memalert.records import record
 
 __all__ = [
     "LRU_WRAPPER",
+    "Bound",
     "bounded_holder",
     "filling_cache",
     "is_bound_of",
-    "is_reached",
     "kept_small",
-    "names_limit",
-    "stdlib_bound",
 ]
 
 LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
@@ -62,16 +59,6 @@ _LARGEST_BOUND = 1_000_000
 #: Such a class may let go only when it holds half as much again, and then of many at once.
 _SLACK = 1.5
 
-#: Module-level caches of the standard library that evict, and the constant that bounds each.
-_STDLIB_BOUNDS = {
-    ("re", "_cache"): "_MAXCACHE",
-    ("re", "_cache2"): "_MAXCACHE2",
-    ("_strptime", "_regex_cache"): "_CACHE_MAX_SIZE",
-    ("fnmatch", "_cache"): "_MAXCACHE",
-}
-
-_BOUNDED = "bounded: "
-_REACHED = re.compile(_BOUNDED + r"([\d,]+) of ([\d,]+)")
 _RUNS = 2
 #: The share of the survivors that a container must lead to, to be what keeps them.
 _MOST = 0.5
@@ -80,8 +67,38 @@ _HEADS = 64
 _FEWEST_PLACES = 16
 
 
-def bounded_holder(container: object) -> str | None:
-    """Return ``bounded: 37 of 1,000`` where ``container`` evicts and is below its bound, else None.
+@record(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """Say what bounds a container: ``way`` is what keeps it so, where that isn't the container itself.
+
+    ``limit`` and ``count`` are the elements that it may have and has, where they are known.
+    """
+
+    count: int | None = None
+    limit: int | None = None
+    way: str = ""
+
+    @property
+    def text(self) -> str:
+        """Return what is told of it, such as ``bounded: 37 of 1,000, by app.put``."""
+        if self.limit is None:
+            return self.way
+        told = "" if self.count is None else f"{self.count:,} of {self.limit:,}"
+        return f"bounded: {', '.join(filter(None, (told, self.way)))}"
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether the limit is known as a number."""
+        return self.limit is not None
+
+    @property
+    def is_reached(self) -> bool:
+        """Return whether there are as many elements as the limit, or more."""
+        return self.limit is not None and self.count is not None and self.count >= self.limit
+
+
+def bounded_holder(container: object) -> Bound | None:
+    """Return the bound of ``container`` where it evicts and is below it, else None.
 
     Known are ``deque(maxlen=)``, ``functools.lru_cache(maxsize=)`` and instances with an
     attribute such as ``maxsize`` that hold, or are, a container of fewer elements. A constant of the class
@@ -118,7 +135,7 @@ def is_bound_of(holder: object, containers: Iterable[object]) -> bool:
 
 def filling_cache(
     run: Callable[[], str | None], *, heap_bytes: float = 0.0, blocks: float = 0.0
-) -> str | None:
+) -> Bound | None:
     """Return what lets go, or will, of most of what ``run`` leaves; None where nothing does.
 
     That is an evicting container which it fills with most of the objects, or of the ``blocks``, and of the
@@ -150,7 +167,8 @@ def filling_cache(
         left.is_mostly_below(container) and _is_in_dict(container, holders)
         for container in containers
     ):
-        return "weak references to what is gone, which are let go in bulk: sqlite3 keeps those of 200 cursors"
+        way = "weak references to what is gone, which are let go in bulk: sqlite3 keeps those of 200 cursors"
+        return Bound(way=way)
     # The attributes of an instance may be in a dict of their own.
     holders += gc.get_referrers(*(obj for obj in holders if type(obj) is dict))
     for holder in (*containers, *holders):
@@ -163,7 +181,7 @@ def filling_cache(
     for holder in referrers_of(left.heads()):
         places = lengths.get(id(holder), 0)
         if type(holder) is list and len(holder) == places >= _FEWEST_PLACES and left.is_mostly_below(holder):
-            return f"{_BOUNDED}a list of {places:,} that gets no longer"
+            return Bound(limit=places, way=f"a list of {places:,} that gets no longer")
     return None
 
 
@@ -207,7 +225,7 @@ class _Left:
         return (has_objects or has_blocks) and size_bytes >= _MOST * self._heap_bytes
 
 
-def kept_small(container: object, *, surely: bool = False) -> str | None:
+def kept_small(container: object, *, surely: bool = False) -> Bound | None:
     """Return how the code that adds to a container keeps it small; None where it doesn't.
 
     ``surely`` asks for what bounds it: a length, be it known or not, or the age or size of its elements.
@@ -216,40 +234,20 @@ def kept_small(container: object, *, surely: bool = False) -> str | None:
     if found is None or (surely and found.by is None):
         return None
     if found.limit is None:
-        return f"{found.function} removes from it{f' by {found.by}' if found.by else ', too'}"
+        return Bound(way=f"{found.function} removes from it{f' by {found.by}' if found.by else ', too'}")
     count = length(container)
     # The code lets go at the limit, or adds one and lets go: what is longer isn't kept by it.
     if count is None or count > found.limit + 1:
         return None
-    return f"{_told(count, found.limit)}, by {found.function}"
+    return Bound(count=count, limit=found.limit, way=f"by {found.function}")
 
 
-def names_limit(bound: str) -> bool:
-    """Return whether what bounds a container is known with its limit, which is not reached yet."""
-    return bound.startswith(_BOUNDED)
-
-
-def is_reached(bound: str) -> bool:
-    """Return whether a container has as many elements as its bound, or more."""
-    told = _REACHED.match(bound)
-    return told is not None and int(told[1].replace(",", "")) >= int(told[2].replace(",", ""))
-
-
-def stdlib_bound(module: str, variable: str, cache: object) -> str | None:
-    """Return the bound of a cache that a module of the standard library keeps, as ``bounded_holder`` does."""
-    constant = _STDLIB_BOUNDS.get((module, variable))
-    found = sys.modules.get(module)
-    if constant is None or not is_kind(found, ModuleType):
-        return None
-    return _bound_text(length(cache), module_dict(found).get(constant))  # type: ignore[arg-type]
-
-
-def _bounded(container: object) -> str | None:
+def _bounded(container: object) -> Bound | None:
     if is_kind(container, deque):
-        return _bound_text(length(container), deque.maxlen.__get__(container))
+        return _below_limit(length(container), deque.maxlen.__get__(container))
     if type(container) is LRU_WRAPPER:
         info = LRU_WRAPPER.cache_info(container)
-        return _bound_text(info.currsize, info.maxsize)
+        return _below_limit(info.currsize, info.maxsize)
     if is_kind(container, (ModuleType, FunctionType, type)):
         return None
     attributes = own_attributes(container)
@@ -263,14 +261,14 @@ def _bounded(container: object) -> str | None:
             and _BOUND_NAME.search(name)
         ):
             if own:
-                return _bound_text(own, limit, slack=_SLACK)
+                return _below_limit(own, limit, slack=_SLACK)
             held = [length(value) for value in attributes.values() if not is_kind(value, tuple)]
             longest = max((count for count in held if count is not None), default=None)
-            return _bound_text(longest, limit, slack=_SLACK)
+            return _below_limit(longest, limit, slack=_SLACK)
     return _compiled_bound(container)
 
 
-def _compiled_bound(container: object) -> str | None:
+def _compiled_bound(container: object) -> Bound | None:
     """Return the bound of an instance of a compiled class, which has it and its length in C."""
     kind = type(container)
     count = class_attribute(kind, "__len__")
@@ -280,18 +278,14 @@ def _compiled_bound(container: object) -> str | None:
     for name in sorted(names):
         limit = class_attribute(kind, name)
         if is_exactly(limit, (GetSetDescriptorType, MemberDescriptorType)):
-            return _bound_text(count(container), limit.__get__(container))  # type: ignore[operator, attr-defined]
+            return _below_limit(count(container), limit.__get__(container))  # type: ignore[operator, attr-defined]
     return None
 
 
-def _bound_text(count: int | None, limit: object, *, slack: float = 1.0) -> str | None:
+def _below_limit(count: int | None, limit: object, *, slack: float = 1.0) -> Bound | None:
     if count is None or type(limit) is not int or count >= slack * limit:
         return None
-    return _told(count, limit)
-
-
-def _told(count: int, limit: int) -> str:
-    return f"{_BOUNDED}{count:,} of {limit:,}"
+    return Bound(count=count, limit=limit)
 
 
 def _below(holder: object, wanted: set[int]) -> tuple[list[object], list[object]]:

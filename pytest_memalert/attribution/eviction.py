@@ -8,19 +8,40 @@ what a function does to it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from types import CodeType
 
 from pytest_memalert.attribution.packages import is_stdlib
 from pytest_memalert.attribution.reading.habits import Habits, Reading
 from pytest_memalert.attribution.reading.naming import Place
 from pytest_memalert.attribution.reading.places import places_of
+from pytest_memalert.attribution.reading.source import Function
 from pytest_memalert.records import record
 
-__all__ = ["Eviction", "find_eviction"]
+__all__ = ["Eviction", "find_eviction", "running"]
 
 #: Functions gone through for one container, and for one that adds to it: 0.3 ms each.
 _MOST_FUNCTIONS = 2000
 _MOST_FUNCTIONS_OF_ONE = 200
+
+
+#: The code of the test that is run, or of whatever function is.
+_test: ContextVar[CodeType | None] = ContextVar("_test", default=None)
+
+
+@contextmanager
+def running(function: object) -> Iterator[None]:
+    """Let what a test itself does with containers count, while it is run and explained."""
+    with suppress(ValueError):  # one that wraps itself
+        function = inspect.unwrap(function)  # type: ignore[arg-type]
+    before = _test.set(getattr(function, "__code__", None))
+    try:
+        yield
+    finally:
+        _test.reset(before)
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -63,8 +84,7 @@ def _rank(found: Eviction) -> tuple[int, int]:
 def _read(place: Place) -> Iterator[Eviction]:
     left = _MOST_FUNCTIONS
     adding: set[str] = set()
-    # What one test adds and removes is none of another's.
-    functions = [each for each in place.functions() if not each.node.name.startswith("test")]
+    functions = [each for each in place.functions() if _may_run(each)]
     # Those that don't name it may call one that adds to it, and then one that removes.
     for function in sorted(functions, key=lambda each: not place.is_named_in(each)):
         if not place.is_named_in(function) and not any(function.mentions(name) for name in adding):
@@ -82,6 +102,17 @@ def _read(place: Place) -> Iterator[Eviction]:
         # The registry of running threads: who ends is removed, and who doesn't is left.
         if found is not None and (found.by is not None or not is_stdlib(place.module(function))):
             yield found
+
+
+def _may_run(function: Function) -> bool:
+    """Return whether a function may be one of those that run: what one test removes is none of another's."""
+    if not function.node.name.startswith("test"):
+        return True
+    test = _test.get()
+    return test is not None and (test.co_name, test.co_firstlineno) == (
+        function.node.name,
+        function.first_line,
+    )
 
 
 def _judge(habits: Habits, name: str) -> Eviction | None:

@@ -22,8 +22,10 @@ from pathlib import Path
 
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding
+from pytest_memalert.attribution.bounds import Bound
 from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
 from pytest_memalert.attribution.group_holders import (
+    are_in_parameters,
     holders_of,
     is_in_full_cache,
     is_users,
@@ -118,7 +120,7 @@ class Explanation:
     native: bool = False
     grown_at: tuple[str, ...] = ()
     framework: bool = False
-    bounded: str | None = None
+    bounded: Bound | None = None
     is_whole: bool = True
     let_go: bool = False
     keepers: Mapping[int, int] = field(default_factory=dict)
@@ -202,6 +204,8 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         if group.framework and _is_reused(group, found.get(id(group))):
             group.framework, group.frames = False, ()
     framework = [group for group in groups if group.framework and not is_users(found.get(id(group)))]
+    if are_in_parameters(holders):
+        framework = groups
     users = [group for group in groups if group not in framework]
     # What a full cache has taken in, it has let go of as much for.
     users = [group for group in users if not is_in_full_cache(found.get(id(group)))] or users
@@ -227,7 +231,7 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     bounds = [holder.bounded if holder is not None else None for holder in leading_holders]
     return Explanation(
         survivors=tuple(survivors),
-        framework_survivors=tuple(_survivors(framework[:_SHOWN_SURVIVORS], found)),
+        framework_survivors=tuple(_survivors(framework, found)),
         signature=_signature(leading or framework, {**found, **paths}, root),
         recommendations=advice.recommend(_finding(group, paths.get(id(group)), seen) for group in leading),
         component=sites.component_of(leading[0].frames) if leading else "",

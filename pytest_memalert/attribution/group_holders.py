@@ -6,7 +6,7 @@ Those of single objects are searched in ``holders``.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import ModuleType
 
@@ -17,7 +17,15 @@ from pytest_memalert.attribution.holders import Holder, HolderSearch
 from pytest_memalert.attribution.objects import is_kind, referents_of
 from pytest_memalert.attribution.packages import origin_of_name
 
-__all__ = ["holders_of", "is_in_full_cache", "is_users", "is_weak", "owner_of", "unheld_parts"]
+__all__ = [
+    "are_in_parameters",
+    "holders_of",
+    "is_in_full_cache",
+    "is_users",
+    "is_weak",
+    "owner_of",
+    "unheld_parts",
+]
 
 #: The kinds of roots, those that a reader can do most about first.
 _ROOTS = ("module", "class", "fixture", "context", "thread", "function", "frame", "pytest", "object", "none")
@@ -64,7 +72,7 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
             bounded = holder.bounded or bounded_holder(container) or search.kept_small(container)
             holders[index] = replace(holder, bounded=bounded)
         elif holder is not None and holder.bounded is not None:
-            other = search.find([heads[index].objects[0]], without=frozenset(holder.bounded_by))[0]
+            other = search.find([heads[index].objects[0]], without=holder.bounded_by)[0]
             if other is not None and other.bounded is None and other.root not in ("none", "object"):
                 holders[index] = other
     if not any(holder is not None and holder.root != "pytest" and not holder.full_by for holder in holders):
@@ -165,6 +173,15 @@ def is_weak(group: Group, holder: Holder | None) -> bool:
     return consists_of_references(group) or bool(
         holder is not None and _WEAK_CONTAINERS.intersection(holder.types)
     )
+
+
+def are_in_parameters(holders: Iterable[Holder | None]) -> bool:
+    """Return whether what is held is kept by the values that a test is parametrised with.
+
+    One that changes such a value does so once in a session, and in each of its repetitions.
+    """
+    known = [holder for holder in holders if holder is not None and holder.root not in ("none", "object")]
+    return bool(known) and all(each.root == "pytest" and "CallSpec" in each.root_name for each in known)
 
 
 def is_users(holder: Holder | None) -> bool:

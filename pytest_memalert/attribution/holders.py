@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import (
     CellType,
     FrameType,
@@ -23,14 +23,7 @@ from types import (
 )
 from typing import Literal
 
-from pytest_memalert.attribution.bounds import (
-    LRU_WRAPPER,
-    bounded_holder,
-    is_bound_of,
-    is_reached,
-    kept_small,
-    stdlib_bound,
-)
+from pytest_memalert.attribution.bounds import LRU_WRAPPER, Bound, bounded_holder, is_bound_of, kept_small
 from pytest_memalert.attribution.edges import GENERATORS, edge_of, key_of
 from pytest_memalert.attribution.objects import (
     code_name,
@@ -110,9 +103,9 @@ class Holder:
     identity: str = ""
     keeper: tuple[int, int] | None = None
     gets_names: bool = False
-    bounded: str | None = None
+    bounded: Bound | None = None
     full_by: frozenset[int] = frozenset()
-    bounded_by: tuple[int, ...] = ()
+    bounded_by: frozenset[int] = frozenset()
     lru_cache: str | None = None
     lru_cache_on_method: bool = False
     lru_cache_unbounded: bool = False
@@ -142,7 +135,7 @@ class HolderSearch:
     ) -> None:
         self._survivors = survivors
         self._growth = {id(obj): per_run for obj, per_run in grown}
-        self._kept_small: dict[int, str | None] = {}
+        self._kept_small: dict[int, Bound | None] = {}
         self._watch = Stopwatch()
         self._modules = module_roots()
         self._threads = {id(thread) for thread in threading.enumerate()}
@@ -248,7 +241,7 @@ class HolderSearch:
         # A survivor isn't its own holder.
         is_old = id(obj) not in self._survivors
         if type(obj) is FunctionType and is_old:
-            return _Root("function", function_name(obj))
+            return _Root("function", function_name(obj), function_name(obj))
         if is_passed or (type(obj) is MethodType and is_old):
             return _Root("object", "the running code")
         if is_of_context(obj):
@@ -342,83 +335,38 @@ class HolderSearch:
         """Return the path as text; ``path[0]`` is the root or what it holds."""
         old = (obj for obj in reversed(path) if id(obj) not in self._survivors)
         keeper = next(((id(obj), length(obj) or 0) for obj in old), None)
-        hops: list[str] = []
-        types: list[str] = []
-        variable = container = bounded = lru = None
-        lru_on_method = lru_unbounded = False
-        target = None
-        bounded_by = 0
-        full_by: frozenset[int] = frozenset()
+        target = thread_target(path[0]) if root.kind == "thread" else None
         new_names = self._new_names(path, root)
-        if new_names is not None:
-            hops.append(f"{root.kind} {root.name}, {_growth_text(new_names)}")
-        elif root.kind in ("module", "class", "fixture", "pytest"):
-            hops.append(f"{root.kind} {root.name}" if root.kind != "pytest" else f"pytest's {root.name}")
-        elif root.kind == "none":
-            hops.append(root.name)
-        elif root.kind == "frame":
-            hops.append(f"running function {root.name}")
-            variable = root.local
-        elif root.kind == "thread":
-            target = thread_target(path[0])
-            hops.append(root.name + (f" running {target}" if target else ""))
-        if root.kind == "function":
-            variable = function_name(path[0])
-        elif root.kind == "context":
+        variable, container = root.local, None
+        if root.kind == "context":
             variable = context_variable(path) or ""
-            hops.append(f"context variable {variable}" if variable else root.name)
             while len(path) > 2 and is_of_context(path[1]):
                 del path[0]  # the nodes of the tree that a context is
-        position = 0
-        if root.kind == "none" and len(path) == 1 and id(path[0]) in self._survivors:
-            pass  # the survivor isn't its own holder
-        elif root.kind in ("none", "frame", "function", "object"):
+        hops = _root_hops(root, variable, target, new_names)
+        types: list[str] = []
+        is_itself = root.kind == "none" and len(path) == 1 and id(path[0]) in self._survivors
+        if root.kind in ("none", "frame", "function", "object") and not is_itself:
             # The root isn't an object of its own: what it holds is the first hop.
             label = f"{root.local}: " if root.kind == "frame" and root.local else ""
             hops.append(label + self._name(path[0]))
-            types.append(type_name(type(path[0])))
-            container = type_name(type(path[0]))
+            types.append(container := type_name(type(path[0])))
         if root.kind == "class" and new_names is not None and len(path) == 2:
             path = path[:1]  # the namespace itself
-        while position < len(path) - 1:
-            holder = path[position]
-            if position == 0 and root.kind == "context":
-                edge, used = "its value", 1
-            elif position == 0 and root.kind == "module":
-                edge, used = (key_of(holder, path[1]) if is_kind(holder, dict) else C_STATE), 1
-            else:
-                edge, used = edge_of(path[position:])
-            end = path[position + used]
-            is_last = position + used == len(path) - 1
-            kind = type_name(type(end))
-            if bounded is None and (bounded := self._bound_of(holder, path)) is not None:
-                bounded_by = id(holder)
-            if type(holder) is LRU_WRAPPER:
-                lru = function_name(holder)
-                lru_on_method = wraps_method(holder)
-                info = LRU_WRAPPER.cache_info(holder)
-                lru_unbounded = info.maxsize is None
-                grows_below = any(id(obj) in self._growth for obj in path[position + 1 : -1])
-                if info.maxsize is not None and info.currsize >= info.maxsize and not grows_below:
-                    full_by = frozenset((id(holder), *(id(kept) for kept in referents_of(holder))))
-            if variable is None and position == 0:
-                variable, container = edge.lstrip("."), kind
-                if bounded is None and root.kind == "module":
-                    bounded = stdlib_bound(root.name, variable, end)
-                    bounded_by = id(end)
-            types.append(kind)
-            if not is_last or edge.startswith(".") or position == 0:
-                hops.append(f"{edge}: {self._name(end)}")
-            position += used
-        # What is full, and gets no longer, has let go of as much as it took in.
-        grows = any(id(obj) in self._growth for obj in path[:-1])
-        if bounded is not None and is_reached(bounded) and not grows:
-            full_by, bounded = frozenset((bounded_by,)), None
+        steps = list(_steps(path, root))
+        for start, edge, end in steps:
+            types.append(type_name(type(path[end])))
+            if start == 0 and variable is None:
+                variable, container = edge.lstrip("."), types[-1]
+            if start == 0 or edge.startswith(".") or end < len(path) - 1:
+                hops.append(f"{edge}: {self._name(path[end])}")
         if len(hops) > _SHOWN_HOPS:
             hops[_SHOWN_HOPS // 2 : len(hops) - _SHOWN_HOPS // 2] = ["..."]
-        identity = f"{root.kind} {root.name if root.kind not in ('none', 'thread') else ''}".strip()
+        identity = root.kind if root.kind in ("none", "thread") else f"{root.kind} {root.name}"
         if root.kind in ("module", "class", "fixture") and variable and new_names is None:
             identity += f" {variable}" if not variable.startswith("[") else ""
+        places = [start for start, _, _ in steps]
+        bounded, bounded_by, full_by = self._bounds_on(path, places)
+        lru = next((path[place] for place in reversed(places) if type(path[place]) is LRU_WRAPPER), None)
         return Holder(
             root=root.kind,
             root_name=root.name,
@@ -431,14 +379,38 @@ class HolderSearch:
             gets_names=new_names is not None,
             full_by=full_by,
             bounded=bounded,
-            bounded_by=(bounded_by,) if bounded is not None else (),
-            lru_cache=lru,
-            lru_cache_on_method=lru_on_method,
-            lru_cache_unbounded=lru_unbounded,
+            bounded_by=bounded_by,
+            lru_cache=None if lru is None else function_name(lru),
+            lru_cache_on_method=lru is not None and wraps_method(lru),
+            lru_cache_unbounded=lru is not None and LRU_WRAPPER.cache_info(lru).maxsize is None,  # type: ignore[arg-type]
             thread_target=target,
         )
 
-    def _bound_of(self, holder: object, path: Sequence[object]) -> str | None:
+    def _bounds_on(
+        self, path: list[object], places: list[int]
+    ) -> tuple[Bound | None, frozenset[int], frozenset[int]]:
+        """Return the first bound that the holders at these places have, whose it is, and what is full."""
+        bounded: Bound | None = None
+        bounded_by: frozenset[int] = frozenset()
+        full_by: frozenset[int] = frozenset()
+        for place in places:
+            holder = path[place]
+            if bounded is None and (bounded := self._bound_of(holder, path)) is not None:
+                bounded_by = frozenset((id(holder),))
+            if type(holder) is LRU_WRAPPER:
+                info = LRU_WRAPPER.cache_info(holder)
+                is_full = info.maxsize is not None and info.currsize >= info.maxsize
+                if is_full and not self._any_grows(path[place + 1 : -1]):
+                    full_by = frozenset((id(holder), *map(id, referents_of(holder))))
+        # What is full, and gets no longer, has let go of as much as it took in.
+        if bounded is not None and bounded.is_reached and not self._any_grows(path[:-1]):
+            return None, frozenset(), bounded_by
+        return bounded, bounded_by, full_by
+
+    def _any_grows(self, objects: Sequence[object]) -> bool:
+        return any(id(obj) in self._growth for obj in objects)
+
+    def _bound_of(self, holder: object, path: Sequence[object]) -> Bound | None:
         bound = bounded_holder(holder)
         growing = [obj for obj in path[:-1] if id(obj) in self._growth][-1:]
         if bound is not None and (not growing or is_bound_of(holder, growing)):
@@ -449,7 +421,7 @@ class HolderSearch:
             return None
         return self.kept_small(holder)
 
-    def kept_small(self, container: object) -> str | None:
+    def kept_small(self, container: object) -> Bound | None:
         """Return what surely bounds a container that takes in survivors; it reads a source file, once."""
         if id(container) not in self._kept_small:
             self._kept_small[id(container)] = kept_small(container, surely=True)
@@ -465,7 +437,7 @@ class HolderSearch:
         start = 1 if root.kind == "class" else 0
         if len(path) <= start or type(path[start]) is not dict:
             return None
-        if any(id(obj) in self._growth for obj in path[start + 1 :]):
+        if self._any_grows(path[start + 1 :]):
             return None
         growth = self._growth.get(id(path[start]), 0.0)
         return growth if growth >= _STEADY else None
@@ -490,6 +462,34 @@ class HolderSearch:
             text = f"{text} of {count:,}"
         growth = self._growth.get(id(obj))
         return text if growth is None else f"{text}, {_growth_text(growth)}"
+
+
+def _root_hops(root: _Root, variable: str | None, target: str | None, new_names: float | None) -> list[str]:
+    """Return the hop that is the root itself; none where what it holds tells as much."""
+    if root.kind in ("function", "object"):
+        return []
+    if root.kind == "context" and variable:
+        return [f"context variable {variable}"]
+    labels = {"none": "", "context": "", "thread": "", "frame": "running function ", "pytest": "pytest's "}
+    text = labels.get(root.kind, f"{root.kind} ") + root.name
+    running = f" running {target}" if target else ""
+    growing = f", {_growth_text(new_names)}" if new_names is not None else ""
+    return [text + running + growing]
+
+
+def _steps(path: list[object], root: _Root) -> Iterator[tuple[int, str, int]]:
+    """Yield the edges of a path: the place of the holder, the edge's name, the place of what is held."""
+    start = 0
+    while start < len(path) - 1:
+        holder = path[start]
+        if start == 0 and root.kind == "context":
+            edge, used = "its value", 1
+        elif start == 0 and root.kind == "module":
+            edge, used = (key_of(holder, path[1]) if is_kind(holder, dict) else C_STATE), 1
+        else:
+            edge, used = edge_of(path[start:])
+        yield start, edge, start + used
+        start += used
 
 
 def _growth_text(per_run: float) -> str:

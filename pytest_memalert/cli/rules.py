@@ -17,7 +17,8 @@ from pytest_memalert.errors import ConfigurationError, nearest
 from pytest_memalert.limits import RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule
-from pytest_memalert.settings import OPTIONS, Option, Settings, read_pyproject, read_settings
+from pytest_memalert.options import OPTIONS, Option
+from pytest_memalert.settings import Settings, read_pyproject, read_settings
 from pytest_memalert.units import format_limit
 
 __all__ = ["rules"]

@@ -97,4 +97,4 @@ def memalert(request: pytest.FixtureRequest) -> Memalert:
     """Measure blocks of the test, and see the alerts raised so far: ``memalert.measure("load")``."""
     from pytest_memalert.plugin.fixture import Memalert
 
-    return Memalert(request.config, request.node.nodeid)
+    return Memalert(request.node)

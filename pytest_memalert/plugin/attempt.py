@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import pytest
 
-from pytest_memalert.model import Comparison, Measurement, Note, PerformanceAlert, Sample
+from pytest_memalert.model import Sample
+from pytest_memalert.plugin.facts import Facts
 from pytest_memalert.plugin.pytest_internals import HeldScopes
 from pytest_memalert.probes.peak import PeakWindow
 
-if TYPE_CHECKING:
-    from pytest_memalert.baseline import Entry
+__all__ = ["STOPPED", "Attempt"]
 
-__all__ = ["Attempt"]
+#: On an item whose own run stopped in the debugger.
+STOPPED = pytest.StashKey[bool]()
 
 
 class Attempt:
-    """One run of one item: what was sampled so far, and the reports it has got."""
+    """One run of one item: what was sampled and found so far, and the reports it has got."""
 
     # What most attempts never change is the class' own: to set each of these anew costs 1 us a test.
     window: PeakWindow | None = None
@@ -32,21 +32,11 @@ class Attempt:
     logged = 0
     failed_part = False
     parts = 0
-    passed = False
-    unjudged = False
     held: HeldScopes | None = None
-    measurement: Measurement | None = None
-    alerts: Sequence[PerformanceAlert] = ()
-    notes: Sequence[Note] = ()
-    reruns = 0
-    reruns_s = 0.0
-    screening_s = 0.0
-    comparisons: Sequence[Comparison] = ()
-    entry: Entry | None = None
-    renamed_from: str | None = None
 
     def __init__(self, item: pytest.Item) -> None:
         self.item = item
+        self.facts = Facts()
         self.reports: dict[str, pytest.TestReport] = {}
 
     def outcome(self, *, torn_down_well: bool) -> str:

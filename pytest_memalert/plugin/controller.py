@@ -211,7 +211,7 @@ class Controller:
             say(escape_controls(text))
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
-        told = self._config.getoption("tbstyle", "auto") not in ("no", "line")
+        told = self._config.getoption("tbstyle", "auto") != "no"
         lines = terminal.render(run, verbosity=verbosity, width=width, told_of_failures=told)
         if len(lines) > 1:
             told = any(alert.inhibited_by is None for alert in run.alerts)

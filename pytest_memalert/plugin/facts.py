@@ -18,6 +18,7 @@ from pytest_memalert.codec import (
     encode_measurement,
     encode_note,
 )
+from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import Comparison, FixtureGrowth, Measurement, Note, PerformanceAlert
 from pytest_memalert.records import record
 
@@ -70,6 +71,15 @@ class Facts:
     renamed_from: str | None = None
     passed: bool = False
     unjudged: bool = False
+
+    @property
+    def retains(self) -> bool:
+        """Return whether each further run has left something behind, as far as is known."""
+        if not self.reruns:
+            return False
+        known = self.entry is not None and any(self.entry.figures.get(metric) for metric in RETAINED)
+        leaks = self.measurement is not None and self.measurement.leak.status == "leaking"
+        return known or leaks or bool(self.comparisons)
 
 
 def encode_facts(facts: Facts) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,9 @@ __all__ = ["Memalert"]
 class Memalert:
     """Measure blocks within a test and look for leaks; works with and without ``--memalert``."""
 
-    def __init__(self, config: pytest.Config, nodeid: str) -> None:
-        self._nodeid = nodeid
-        self._worker: Worker | None = config.pluginmanager.getplugin("memalert-worker")
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+        self._worker: Worker | None = item.config.pluginmanager.getplugin("memalert-worker")
         self._manager: AlertManager | None = None
 
     def measure(self, name: str = "block") -> MemoryReport:
@@ -79,15 +79,10 @@ class Memalert:
             self._manager = AlertManager(self._rules(), metrics=metrics)
         return self._manager
 
-    def _rules(self) -> tuple[AlertRule, ...]:
+    def _rules(self) -> Sequence[AlertRule]:
         from pytest_memalert.limits import DEFAULT_RULES
-        from pytest_memalert.rules import matches
 
-        rules = DEFAULT_RULES if self._worker is None else self._worker.given.settings.rules
-        return tuple(
-            # The globs are over node ids; what the manager judges has names of its own.
-            replace(rule, tests=())
-            for rule in rules
-            if rule.scope == "test"
-            and (not rule.tests or any(matches(self._nodeid, pattern) for pattern in rule.tests))
-        )
+        if self._worker is None:
+            return DEFAULT_RULES
+        # They were chosen for this test; what the manager judges has names and components of its own.
+        return [replace(rule, tests=(), component=None) for rule in self._worker.rules_for(self._item)]

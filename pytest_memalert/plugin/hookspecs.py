@@ -34,7 +34,8 @@ def pytest_memalert_modify_alerts(config: pytest.Config, alerts: list[Performanc
     """Change, drop or add alerts in place, before they are judged failing.
 
     Called in the process that ran the test, with the alerts of one test, and once at the
-    end of the session with those of the session. Alerts are immutable: put a new one in place.
+    end of the session with those of the session. A conftest file is asked for the tests
+    below it and for the session. Alerts are immutable: put a new one in place.
     """
 
 

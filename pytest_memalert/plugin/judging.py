@@ -11,11 +11,9 @@ import pytest
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.limits import MarkerLimits, general_advice
 from pytest_memalert.measurement import discount
-from pytest_memalert.metrics import RETAINED
 from pytest_memalert.model import (
     AlertCondition,
     AlertRule,
-    Comparison,
     LeakVerdict,
     Measurement,
     Note,
@@ -24,13 +22,13 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.case import Case
 from pytest_memalert.plugin.confirming import HUNTED, Confirmer
+from pytest_memalert.plugin.facts import Facts
 from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.rerun_costs import RerunCosts
 from pytest_memalert.plugin.resident_lines import MUCH_BYTES, ResidentLines
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.sampler import Sampler
-from pytest_memalert.records import record
 from pytest_memalert.rules import (
     LEAK_METRICS,
     Breach,
@@ -51,28 +49,6 @@ if TYPE_CHECKING:
     from pytest_memalert.plugin.repeating import Repeater
 
 __all__ = ["Judge"]
-
-
-@record(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """Hold what became of one test's figures; ``measurement`` has the verdict on its leak as well."""
-
-    measurement: Measurement
-    alerts: tuple[PerformanceAlert, ...] = ()
-    notes: tuple[Note, ...] = ()
-    reruns: int = 0
-    reruns_s: float = 0.0
-    comparisons: tuple[Comparison, ...] = ()
-    entry: Entry | None = None
-    renamed_from: str | None = None
-
-    @property
-    def retains(self) -> bool:
-        """Return whether each further run has left something behind, as far as is known."""
-        if not self.reruns:
-            return False
-        known = self.entry is not None and any(self.entry.figures.get(metric) for metric in RETAINED)
-        return known or self.measurement.leak.status == "leaking" or bool(self.comparisons)
 
 
 class Judge:
@@ -170,8 +146,8 @@ class Judge:
 
     def judge(
         self, measurement: Measurement, item: pytest.Item, limits: MarkerLimits, *, passed: bool
-    ) -> Judgement:
-        """Return the verdict on a test; ``passed`` says whether it did so on its own account."""
+    ) -> Facts:
+        """Return what is found about a test; ``passed`` says whether it did so on its own account."""
         began_s = elapsed_s()
         rss_bytes = measurement.values.get("rss_bytes")
         measurement = self.discounted(measurement)
@@ -205,7 +181,7 @@ class Judge:
         ]
         finding = self._hold_against_baseline(case) if self._gate is not None and passed else None
         if not breaches and case.leak is None and finding is None:
-            return Judgement(measurement=case.measurement, notes=tuple(case.notes))
+            return Facts(measurement=case.measurement, notes=case.notes, passed=passed)
         if not passed:
             alerts = mute(
                 [self._alert(breach, measurement) for breach in breaches], reason="the test's own failure"
@@ -227,15 +203,16 @@ class Judge:
             self._costs.note_residue(before_bytes=rss_bytes, after_bytes=self._sampler.read_rss())
         reruns_s = elapsed_s() - began_s if case.reruns else 0.0
         self._costs.reruns_s += reruns_s
-        return Judgement(
+        return Facts(
             measurement=case.measurement,
             alerts=alerts,
-            notes=tuple(case.notes),
+            notes=case.notes,
             reruns=case.reruns,
             reruns_s=reruns_s,
             comparisons=finding.comparisons if finding is not None else (),
             entry=finding.entry if finding is not None else None,
             renamed_from=finding.renamed_from if finding is not None else None,
+            passed=passed,
         )
 
     def _hold_against_baseline(self, case: Case) -> Finding:

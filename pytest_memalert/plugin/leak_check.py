@@ -95,7 +95,7 @@ class LeakCheck:
                 reason = f"a suspect, but {reason}; --memalert-leaks=all checks it"
                 return LeakAnalysis(status="unchecked", reason=reason), 0
         pursuing = asked_for or self.purses.can_pursue()
-        looking = asked_for and self._has_time_to_look(limits)
+        looking = asked_for and (self._has_time_to_look(limits) or self._floor.stands_out(values))
         stopwatch = Stopwatch()
         explained = self._explained.times
         analysis, runs = self._investigate(
@@ -125,10 +125,11 @@ class LeakCheck:
         *,
         budget_s: float | None,
     ) -> tuple[LeakAnalysis, int]:
+        from pytest_memalert.attribution.eviction import running
         from pytest_memalert.finding import investigate
         from pytest_memalert.plugin.rerun import Rerunner
 
-        with Rerunner(item) as rerunner:
+        with Rerunner(item) as rerunner, running(getattr(item, "function", None)):
 
             def run() -> str | None:
                 return rerunner.run().objection

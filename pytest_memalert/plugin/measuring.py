@@ -86,7 +86,7 @@ class Meter:
         """
         self.last = None
         until_s = elapsed_s() + _LAST_ENDING_S
-        while attempt.reruns and count_threads() > attempt.threads and elapsed_s() < until_s:
+        while attempt.facts.reruns and count_threads() > attempt.threads and elapsed_s() < until_s:
             sleep(_ENDING_S)
 
     def close_window(self, attempt: Attempt) -> None:

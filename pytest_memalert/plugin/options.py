@@ -6,17 +6,21 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
+from pytest_memalert.codec import TAKEN_KEYS
 from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.limits import collecting, read_choice
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
+from pytest_memalert.options import OPTIONS
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
 from pytest_memalert.plugin.reporting import report_problems
 from pytest_memalert.records import record
-from pytest_memalert.settings import OPTIONS, Settings, read_pyproject, read_settings
+from pytest_memalert.settings import Settings, read_pyproject, read_settings
+from pytest_memalert.units import Unit
 
 if TYPE_CHECKING:
     from pytest_memalert.acknowledgments import Acknowledgment
@@ -49,17 +53,17 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
     probes = tuple(probe for probes in probe_lists for probe in probes or ())
     metrics = dict(METRICS)
     for probe in probes:
-        if probe.name in metrics:
-            problems.append(
-                f"pytest_memalert_probes: a metric named {probe.name!r} exists already; choose another name"
-            )
+        problems += _problems_of(probe, metrics)
         metrics[probe.name] = Metric(
             name=probe.name,
             label=probe.description or probe.name,
-            unit=probe.unit,
+            # A wrong one is told of; what is held against it is read all the same.
+            unit=probe.unit if probe.unit in get_args(Unit) else "count",
             formula="a probe's reading after the test" + (" - before" if probe.kind == "growth" else ""),
             blind_spots="those of the probe",
             cost="that of the probe",
+            # A level is the state of the process: a further run adds to it.
+            repeatable=probe.kind == "growth",
             session="sum" if probe.kind == "growth" else "last",
         )
     path = config.rootpath / "pyproject.toml"
@@ -119,6 +123,21 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
         opened=opened,
         terminal=terminal,
     )
+
+
+def _problems_of(probe: Probe, metrics: Mapping[str, Metric]) -> list[str]:
+    """Return what is wrong with a probe."""
+    problems = []
+    if probe.name in metrics:
+        problems.append(f"a metric named {probe.name!r} exists already; choose another name")
+    if probe.name in TAKEN_KEYS:
+        other = f"probed_{probe.name}"
+        problems.append(f"{probe.name!r} is a key of the report; choose another name, such as {other!r}")
+    with collecting(problems, f"unit of {probe.name!r}"):
+        read_choice(probe.unit, get_args(Unit))
+    with collecting(problems, f"kind of {probe.name!r}"):
+        read_choice(probe.kind, ("growth", "level"))
+    return [f"pytest_memalert_probes: {problem}" for problem in problems]
 
 
 def _read_acknowledgments(config: pytest.Config, metrics: Mapping[str, Metric]) -> tuple[Acknowledgment, ...]:

@@ -40,14 +40,18 @@ _LEFT_OUT_OF_JUNIT = frozenset(
 
 
 def let_others_modify(
-    config: pytest.Config, alerts: Sequence[PerformanceAlert]
+    config: pytest.Config, alerts: Sequence[PerformanceAlert], *, item: pytest.Item | None = None
 ) -> tuple[PerformanceAlert, ...]:
-    """Return the alerts as the hook leaves them; as they were, with a warning, where it fails."""
+    """Return the alerts as the hook leaves them; as they were, with a warning, where it fails.
+
+    For those of an ``item``, only the conftest files above it are asked.
+    """
     if not alerts:
         return ()
     modified = list(alerts)
     try:
-        config.hook.pytest_memalert_modify_alerts(config=config, alerts=modified)
+        hook = config.hook if item is None else item.ihook
+        hook.pytest_memalert_modify_alerts(config=config, alerts=modified)
     except Exception as trouble:
         text = f"pytest_memalert_modify_alerts failed ({describe_exception(trouble)})"
         tell_trouble(config, f"{text}; the alerts stay as they were", nodeid=alerts[0].nodeids[0])

@@ -14,9 +14,9 @@ from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all
 from pytest_memalert.errors import ConfigurationError, describe_exception
 from pytest_memalert.model import AlertRule, LeakVerdict, Measurement, PerformanceAlert
-from pytest_memalert.plugin.attempt import Attempt
+from pytest_memalert.plugin.attempt import STOPPED, Attempt
 from pytest_memalert.plugin.bench import Bench, set_up_bench
-from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, Facts, encode_facts
+from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, encode_facts
 from pytest_memalert.plugin.markers import limits_of, read_markers
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
@@ -38,7 +38,7 @@ from pytest_memalert.plugin.telling import (
     warn_of,
 )
 from pytest_memalert.probes.peak import PeakWindows
-from pytest_memalert.rules import set_free
+from pytest_memalert.rules import rules_for_test, set_free
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.whole import WholeProcess
@@ -167,6 +167,13 @@ class Worker:
             attempt.parts += 1
             attempt.failed_part |= report.failed
 
+    def pytest_enter_pdb(self) -> None:
+        """Let no test that stops in the debugger be run again: it would stop there each time."""
+        if self._repeating:
+            pytest.fail("it opens the debugger, as its own run did not", pytrace=False)
+        if self._attempt is not None:
+            self._attempt.item.stash[STOPPED] = True
+
     # ------------------------------------------------------------- fixtures
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -212,6 +219,15 @@ class Worker:
         """Return what the session was given."""
         return self._given
 
+    def rules_for(self, item: pytest.Item) -> tuple[AlertRule, ...]:
+        """Return the rules in force for a test, with the limits that its markers set."""
+        return rules_for_test(
+            self._given.settings.rules,
+            limits_of(item).rules,
+            nodeid=item.nodeid,
+            component=self._component(item),
+        )
+
     @property
     def peak_windows(self) -> PeakWindows | None:
         """Return the windows over the process' high-water mark, once a test has begun."""
@@ -236,7 +252,7 @@ class Worker:
         attempt.threads = count_threads()
         try:
             bench = self._bench or self._start()
-            attempt.screening_s = bench.meter.begin(attempt).at_s - began_s
+            attempt.facts.screening_s = bench.meter.begin(attempt).at_s - began_s
         except Exception as trouble:
             self._report_trouble(trouble)
 
@@ -299,14 +315,18 @@ class Worker:
     def tell(self, attempt: Attempt, report: pytest.TestReport) -> None:
         """Fail the test or warn, and put what was found on its last report."""
         try:
+            facts = attempt.facts
             self._tell_alerts(attempt, report)
-            facts = self._facts(attempt)
+            if self._bench is not None:
+                facts.fixtures = self._bench.fixtures.take_news()
+            if facts.reruns:
+                facts.source = self._sources.get(attempt.item.nodeid)
             # Who runs the item in our stead may do so in a process of its own (pytest-forked).
             stays_here = self.owned and not self._is_remote
             setattr(report, FACTS, facts if stays_here else encode_facts(facts))
-            if self._junit and attempt.measurement is not None:
-                told = self._asked_for | {alert.metric for alert in attempt.alerts}
-                add_properties(report, attempt.measurement, told)
+            if self._junit and facts.measurement is not None:
+                told = self._asked_for | {alert.metric for alert in facts.alerts}
+                add_properties(report, facts.measurement, told)
         except Exception as trouble:
             self._report_trouble(trouble)
 
@@ -380,13 +400,14 @@ class Worker:
         finally:
             self._repeating = False
             holds = attempt.held is not None and attempt.held.held
-            if self._bench is not None and (holds or attempt.reruns or attempt.measurement is None):
+            facts = attempt.facts
+            if self._bench is not None and (holds or facts.reruns or facts.measurement is None):
                 self._bench.meter.start_afresh(attempt)
             if attempt.held is not None and holds:
                 ended = attempt.held.release(attempt.item)
                 if self._bench is not None:
                     self._bench.fixtures.end_test()
-        attempt.screening_s += elapsed_s() - began_s - attempt.reruns_s
+        facts.screening_s += elapsed_s() - began_s - facts.reruns_s
         return ended
 
     def _judge_attempt(self, attempt: Attempt, *, torn_down_well: bool) -> None:
@@ -399,7 +420,6 @@ class Worker:
         if outcome == "skipped":
             meter.close_window(attempt)
             return
-        attempt.passed = outcome == "passed"
         values = meter.measure(attempt)
         measurement = Measurement(
             nodeid=item.nodeid,
@@ -410,43 +430,43 @@ class Worker:
             values=values,
             phases=attempt.phases(values.get("rss_bytes")),
         )
-        attempt.measurement = judge.discounted(measurement)
+        facts = attempt.facts
+        facts.passed = outcome == "passed"
+        facts.measurement = own = judge.discounted(measurement)
         if outcome not in ("passed", "failed", "error"):
             return  # an expected failure, and a pass that wasn't expected, are told as such
         limits = limits_of(item)
-        if judge.sees_nothing(attempt.measurement, limits):
+        if judge.sees_nothing(own, limits):
             return
         self._repeating = True
         try:
-            judgement = judge.judge(measurement, item, limits, passed=attempt.passed)
+            found = judge.judge(measurement, item, limits, passed=facts.passed)
         except BaseException:  # Ctrl-C in a re-run, or trouble of our own
-            unknown = LeakVerdict(reason="its check did not come to an end")
-            attempt.measurement = replace(attempt.measurement, leak=unknown)
+            facts.measurement = replace(own, leak=LeakVerdict(reason="its check did not come to an end"))
             raise
         self._repeating = False
         if self._whole is not None:
-            usual_bytes = judge.usual_peak(item.nodeid, judgement.entry)
+            usual_bytes = judge.usual_peak(item.nodeid, found.entry)
             self._whole.note_test(values, attempt.before.rss_bytes, usual_peak_bytes=usual_bytes)
-            if judgement.reruns:
+            if found.reruns:
                 self._whole.note_reruns(
                     meter.last,
-                    runs=judgement.reruns,
-                    retains=judgement.retains,
+                    runs=found.reruns,
+                    retains=found.retains,
                     tracing_left_bytes=judge.tracing_left_bytes,
                 )
-        attempt.comparisons = judgement.comparisons
-        attempt.entry, attempt.renamed_from = judgement.entry, judgement.renamed_from
-        attempt.measurement = judgement.measurement
-        alerts = let_others_modify(self._config, judgement.alerts)
-        attempt.alerts = set_free(accept_known(self._given, alerts, judgement.measurement.values))
-        attempt.notes = judgement.notes
-        attempt.reruns, attempt.reruns_s = judgement.reruns, judgement.reruns_s
+        attempt.facts = found
+        found.screening_s = facts.screening_s
+        alerts = let_others_modify(self._config, found.alerts, item=item)
+        observed = (found.measurement or own).values
+        found.alerts = set_free(accept_known(self._given, alerts, observed))
 
     def _tell_alerts(self, attempt: Attempt, report: pytest.TestReport) -> None:
-        if not attempt.alerts:
+        facts = attempt.facts
+        if not facts.alerts:
             return
-        self.alerts.extend(attempt.alerts)
-        speaking = [alert for alert in attempt.alerts if alert.speaks]
+        self.alerts.extend(facts.alerts)
+        speaking = [alert for alert in facts.alerts if alert.speaks]
         fail_on = self._given.settings.fail_on
         failing = [alert for alert in speaking if fail_on is not None and alert.severity >= fail_on]
         for alert in speaking:
@@ -457,26 +477,8 @@ class Worker:
             # Where another plugin logs each report as it is made, the call's is out already.
             target = call if call is not None and not attempt.call_logged else report
             fail_test(target, attempt.item, failing)
-            if attempt.measurement is not None:
-                attempt.measurement = replace(attempt.measurement, outcome="failed")
-
-    def _facts(self, attempt: Attempt) -> Facts:
-        bench = self._bench
-        return Facts(
-            measurement=attempt.measurement,
-            alerts=attempt.alerts,
-            notes=attempt.notes,
-            fixtures=() if bench is None else bench.fixtures.take_news(),
-            reruns=attempt.reruns,
-            reruns_s=attempt.reruns_s,
-            source=self._sources.get(attempt.item.nodeid) if attempt.reruns else None,
-            screening_s=attempt.screening_s,
-            comparisons=attempt.comparisons,
-            entry=attempt.entry,
-            renamed_from=attempt.renamed_from,
-            passed=attempt.passed,
-            unjudged=attempt.unjudged,
-        )
+            if facts.measurement is not None:
+                facts.measurement = replace(facts.measurement, outcome="failed")
 
     def _component(self, item: pytest.Item) -> str:
         if self._names_components:
@@ -504,7 +506,7 @@ class Worker:
     def _report_trouble(self, trouble: Exception) -> None:
         """Warn of our own trouble, once for each kind of it."""
         if self._attempt is not None:
-            self._attempt.unjudged = True
+            self._attempt.facts.unjudged = True
         kind = describe_exception(trouble)
         if kind in self._told_trouble:
             return

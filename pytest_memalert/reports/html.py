@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from pytest_memalert.codec import count_alerts
-from pytest_memalert.comparisons import unit_of
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import Comparison, ComparisonStatus, Measurement, PerformanceAlert, Run
-from pytest_memalert.reports.words import cut, function_name, headline, speaking_alerts, subject
+from pytest_memalert.reports.words import (
+    comparison_cells,
+    cut,
+    headline,
+    label_of,
+    speaking_alerts,
+    subject,
+)
 from pytest_memalert.units import Unit, format_duration, format_quantity, format_size
 
 __all__ = ["explain_missing", "render"]
@@ -196,19 +202,12 @@ def _gate(run: Run) -> dict[str, Any]:
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
-    metric, unit = METRICS.get(comparison.metric), unit_of(comparison.metric)
-    change = comparison.observed - comparison.baseline
-    share = f" ({change / comparison.baseline:+.0%})" if comparison.baseline > 0 else ""
+    figures = (comparison.baseline, comparison.observed, comparison.observed - comparison.baseline)
     return {
         "nodeid": cut(comparison.nodeid, _NAME_LENGTH),
         "status": comparison.status,
-        "metric": metric.label if metric is not None else comparison.metric,
-        "cells": [
-            (comparison.baseline, format_quantity(comparison.baseline, unit)),
-            (comparison.observed, format_quantity(comparison.observed, unit)),
-            (change, f"{'+' if change > 0 else ''}{format_quantity(change, unit)}{share}"),
-            (comparison.allowance, f"+{format_quantity(comparison.allowance, unit)}"),
-        ],
+        "metric": label_of(comparison.metric),
+        "cells": list(zip((*figures, comparison.allowance), comparison_cells(comparison), strict=True)),
     }
 
 
@@ -369,7 +368,7 @@ def _peaks_chart(tests: Sequence[Measurement]) -> dict[str, Any] | None:
             "yaxis": {
                 "tickvals": places,
                 # Not the functions alone: tests of several files may be called the same.
-                "ticktext": [_label(_short_name(test.nodeid)) for test in top],
+                "ticktext": [_label(_without_folders(test.nodeid)) for test in top],
                 "automargin": True,
             },
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
@@ -386,11 +385,10 @@ def _resident(test: Measurement) -> float | None:
     return test.values.get("rss_peak_bytes", test.values.get("rss_bytes"))
 
 
-def _short_name(nodeid: str) -> str:
-    """Return a test's function with its parameters; its file's folders are left out."""
-    name = function_name(nodeid)
-    _, bracket, parameters = nodeid.partition("[")
-    return f"{name}{bracket}{parameters}"
+def _without_folders(nodeid: str) -> str:
+    """Return a node id without the folders of its file; a parameter may have slashes, too."""
+    path, colons, name = nodeid.partition("::")
+    return f"{path.rpartition('/')[2]}{colons}{name}"
 
 
 def _label(text: str, length: int = _LABEL_LENGTH) -> str:

@@ -6,21 +6,21 @@ import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertSeverity, Comparison, GateResult, PerformanceAlert, Run
 from pytest_memalert.records import record
 from pytest_memalert.reports.words import (
     closing_text,
+    comparison_cells,
     counts_text,
     cut,
     gate_counts,
     headline,
+    label_of,
     speaking_alerts,
     subject,
 )
-from pytest_memalert.units import counted, format_duration, format_quantity, format_size
+from pytest_memalert.units import counted, format_duration, format_size
 
 __all__ = ["COMMENT_BYTES", "MARK", "SMALLEST_BYTES", "code", "prose", "render", "table"]
 
@@ -216,16 +216,11 @@ def _gate_parts(gate: GateResult | None) -> Iterator[_Part]:
 
 
 def _comparison_row(comparison: Comparison) -> str:
-    metric, unit = METRICS.get(comparison.metric), unit_of(comparison.metric)
-    change = comparison.observed - comparison.baseline
-    share = f" ({change / comparison.baseline:+.0%})" if comparison.baseline > 0 else ""
+    name, metric = comparison.nodeid, label_of(comparison.metric)
     cells = (
-        code(_shown(comparison.nodeid, _NAME_LENGTH)),
-        prose(metric.label if metric is not None else _shown(comparison.metric, _NAME_LENGTH)),
-        format_quantity(comparison.baseline, unit),
-        format_quantity(comparison.observed, unit),
-        f"{'+' if change > 0 else ''}{format_quantity(change, unit)}{share}",
-        f"+{format_quantity(comparison.allowance, unit)}",
+        code(_shown(name, _NAME_LENGTH)),
+        prose(_shown(metric, _NAME_LENGTH)),
+        *comparison_cells(comparison),
     )
     return f"| {' | '.join(cells)} |\n"
 

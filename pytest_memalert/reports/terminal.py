@@ -103,8 +103,6 @@ def render(run: Run, *, verbosity: int, width: int, told_of_failures: bool = Fal
     closing = closing_text(run, with_name=True)
     if _columns(closing) > width:
         closing = closing_text(run, with_name=False)
-    if _columns(closing) > width and run.tests:
-        closing = closing.replace(" measured", "", 1)
     lines += _wrapped(closing, width, markup={} if speaking else {"green": True})
     return lines
 

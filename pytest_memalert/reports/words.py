@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_memalert.codec import count_alerts
+from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.model import ComparisonStatus, GateResult, Measurement, PerformanceAlert, Run
-from pytest_memalert.units import counted, format_size
+from pytest_memalert.metrics import METRICS
+from pytest_memalert.model import (
+    Comparison,
+    ComparisonStatus,
+    GateResult,
+    Measurement,
+    PerformanceAlert,
+    Run,
+)
+from pytest_memalert.units import counted, format_duration, format_quantity, format_size
 
 __all__ = [
     "closing_text",
+    "comparison_cells",
     "counts_text",
     "cut",
     "exported_values",
     "function_name",
     "gate_counts",
     "headline",
+    "label_of",
     "speaking_alerts",
     "split_location",
     "subject",
@@ -110,10 +121,9 @@ def closing_text(run: Run, *, with_name: bool) -> str:
         parts.append(f"{counted(len(left_out), 'suspect')} unchecked{told}")
     if brief := sum(test.leak.brief for test in run.tests):
         parts.append(f"{brief:,} checked briefly")
-    spent_s = run.overhead.screening_s + run.overhead.reruns_s + run.overhead.reporting_s
-    total_s = run.overhead.tests_s + spent_s
-    if run.tests and total_s > 0:
-        parts.append(f"cost {_percent(spent_s / total_s)} of the run")
+    if run.tests:
+        spent_s = run.overhead.screening_s + run.overhead.reruns_s + run.overhead.reporting_s
+        parts.append(f"added {format_duration(spent_s)}")
     return f"memalert: {', '.join(parts)}"
 
 
@@ -130,6 +140,25 @@ def gate_counts(gate: GateResult) -> list[str]:
         f"{tests('improvement'):,} better",
         *(f"{len(nodeids):,} {word}" for word, nodeids in others if nodeids),
     ]
+
+
+def label_of(metric: str) -> str:
+    """Return what a metric is called; one that isn't known here (an added probe's) by its name."""
+    known = METRICS.get(metric)
+    return known.label if known is not None else metric
+
+
+def comparison_cells(comparison: Comparison) -> tuple[str, str, str, str]:
+    """Return a row of the gate's table: what it was, what it is, the change, and what is allowed."""
+    unit = unit_of(comparison.metric)
+    change = comparison.observed - comparison.baseline
+    share = f" ({change / comparison.baseline:+.0%})" if comparison.baseline > 0 else ""
+    return (
+        format_quantity(comparison.baseline, unit),
+        format_quantity(comparison.observed, unit),
+        f"{'+' if change > 0 else ''}{format_quantity(change, unit)}{share}",
+        f"+{format_quantity(comparison.allowance, unit)}",
+    )
 
 
 def exported_values(measurement: Measurement) -> dict[str, float]:
@@ -152,9 +181,3 @@ def function_name(nodeid: str) -> str:
     """Return the name of a test's function, with its parameters."""
     name, bracket, parameters = nodeid.partition("[")
     return f"{name.rpartition('::')[2]}{bracket}{parameters}"
-
-
-def _percent(ratio: float) -> str:
-    if 0 < ratio < 0.0005:
-        return "<0.1 %"
-    return f"{ratio * 100:.{1 if ratio < 0.0995 else 0}f} %"

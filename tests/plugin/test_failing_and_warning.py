@@ -56,6 +56,15 @@ def test_growth_that_comes_back_fails_the_test_itself(inner: Inner) -> None:
     )
 
 
+@pytest.mark.parametrize("arguments", [[], ["--tb=no"], ["--tb=line"]])
+def test_evidence_is_told_once_whether_sections_of_failures_are_shown_or_not(
+    serial: Inner, arguments: list[str]
+) -> None:
+    serial.write(GROWING)
+    lines = serial.run(*arguments).stdout.lines
+    assert sum("resident memory grew in: call" in line for line in lines) == 1
+
+
 def test_failing_alert_is_one_failure_in_junit_xml(inner: Inner) -> None:
     """The figures are the test case's properties."""
     inner.write(GROWING)

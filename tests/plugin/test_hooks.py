@@ -155,20 +155,45 @@ def test_exception_that_cannot_be_shown_breaks_nothing(inner: Inner) -> None:
     done.stdout.fnmatch_lines(["*memalert could not judge a test (Mute: (its message can't be read))*"])
 
 
-def test_probe_named_as_a_metric_is_refused(serial: Inner) -> None:
+@pytest.mark.parametrize(
+    ("probe", "told"),
+    [
+        ("name='rss_bytes', unit='bytes'", "a metric named 'rss_bytes' exists already; choose another name"),
+        ("name='leak', unit='count'", "'leak' is a key of the report; * such as 'probed_leak'"),
+        ("name='cache', unit='counts'", "unit of 'cache': 'counts' is not one of *; did you mean 'count'?"),
+        ("name='cache', unit='count', kind='height'", "kind of 'cache': 'height' is not one of 'growth', *"),
+    ],
+)
+def test_wrong_probe_is_refused(inner: Inner, probe: str, told: str) -> None:
     """Before the first test."""
+    inner.pytester.makeconftest(
+        f"""
+        from pytest_memalert import Probe
+
+        def pytest_memalert_probes(config):
+            return [Probe(read=lambda: 1, {probe})]
+        """
+    )
+    inner.write("def test_it(): pass")
+    done = inner.run()
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines([f"*pytest_memalert_probes: {told}"])
+
+
+def test_level_over_its_limit_is_an_alert_without_further_runs(serial: Inner) -> None:
+    """They would read the same level, or raise it."""
     serial.pytester.makeconftest(
         """
         from pytest_memalert import Probe
 
         def pytest_memalert_probes(config):
-            return [Probe(name="rss_bytes", unit="bytes", read=lambda: 1)]
+            return [Probe(name="entries", unit="count", kind="level", read=lambda: 7)]
         """
     )
+    serial.configure("[[tool.memalert.rules]]\nname='entries'\nmetric='entries'\nthreshold=5")
     serial.write("def test_it(): pass")
-    done = serial.run()
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert any("a metric named 'rss_bytes' exists already" in line for line in done.errlines)
+    serial.run(leaks="suspects").assert_outcomes(failed=1)
+    assert serial.report()["totals"]["reruns"] == 0
 
 
 def test_component_is_named_by_a_hook(inner: Inner) -> None:
@@ -221,6 +246,19 @@ def test_dropped_alert_fails_nothing(inner: Inner) -> None:
     done = inner.run()
     done.assert_outcomes(passed=1, warnings=0)
     assert inner.report()["alerts"] == []
+
+
+def test_conftest_modifies_the_alerts_of_the_tests_below_it_only(inner: Inner) -> None:
+    """One of another folder has no say."""
+    inner.pytester.makepyfile(
+        **{
+            "a/conftest": "def pytest_memalert_modify_alerts(config, alerts): alerts.clear()",
+            "a/test_a": GROWING,
+            "b/test_b": GROWING,
+        }
+    )
+    inner.run("--import-mode=importlib").assert_outcomes(passed=1, failed=1)
+    assert [alert["nodeids"] for alert in inner.report()["alerts"]] == [["b/test_b.py::test_growing"]]
 
 
 def test_changed_alert_is_judged_as_changed(inner: Inner) -> None:

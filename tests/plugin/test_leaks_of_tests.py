@@ -238,7 +238,7 @@ def test_tests_that_there_is_no_time_to_run_for_long_are_told_as_checked_briefly
     leaks = {name: test["leak"] for name, test in serial.tests().items()}
     assert {leak["status"] for leak in leaks.values()} == {"clean"}
     assert [name for name, leak in leaks.items() if leak["brief"]] == ["test_clean[1]", "test_clean[2]"]
-    done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 checked briefly, cost *"])
+    done.stdout.fnmatch_lines(["memalert: 4 tests measured, *, 2 checked briefly, added *"])
 
 
 def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
@@ -266,7 +266,7 @@ def test_slow_suspects_leave_quick_ones_their_time(serial: Inner) -> None:
     assert leaks.pop("test_slow[0]") != "unchecked"
     assert leaks == {"test_slow[1]": "unchecked", "test_slow[2]": "unchecked", "test_leaking": "leaking"}
     done.stdout.fnmatch_lines(
-        ["memalert: 4 tests measured, *, 2 suspects unchecked (test_slow*1*, test_slow*2*), cost *"]
+        ["memalert: 4 tests measured, *, 2 suspects unchecked (test_slow*1*, test_slow*2*), added *"]
     )
 
 
@@ -761,6 +761,46 @@ def test_leak_of_a_test_that_stops_tracing_is_found(serial: Inner) -> None:
     assert serial.tests()["test_traces"]["leak"]["bytes_per_run"] == pytest.approx(2**20, rel=0.01)
 
 
+def test_next_test_finds_the_environment_as_without_a_search(serial: Inner) -> None:
+    """And what a test adds to it each time is a leak all the same."""
+    serial.write(
+        """
+        import os, sys, pytest
+
+        DIRECTORY, PATH = os.getcwd(), sys.path
+
+        @pytest.mark.memalert(leaks="all")
+        def test_leaking():
+            os.environ["COUNT"] = str(int(os.environ.get("COUNT", "0")) + 1)
+            sys.path.append("src")
+
+        @pytest.mark.memalert(leaks="all")
+        def test_variables():
+            os.environ[f"VARIABLE_{len(os.environ)}"] = "is new"
+
+        @pytest.mark.memalert(leaks="all")
+        def test_directory(tmp_path):
+            assert os.getcwd()
+            os.chdir(tmp_path)
+
+        def test_after():
+            assert os.environ["COUNT"] == "1"
+            assert sum(name.startswith("VARIABLE_") for name in os.environ) == 1
+            assert sys.path is PATH
+            assert sys.path.count("src") == 1
+            assert os.getcwd() != DIRECTORY
+        """
+    )
+    serial.run_apart(leaks="suspects").assert_outcomes(passed=4)
+    statuses = {name: test["leak"]["status"] for name, test in serial.tests().items()}
+    assert statuses == {
+        "test_leaking": "leaking",
+        "test_variables": "leaking",
+        "test_directory": "clean",
+        "test_after": "unchecked",
+    }
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_search_for_a_leak_leaves_descriptors_for_others(serial: Inner) -> None:
     """One test leaks a file; the next needs many at once, and gets them."""
@@ -849,3 +889,26 @@ def test_a_list_that_lies_where_a_known_one_did_is_another_one(serial: Inner) ->
     serial.run_apart(leaks="all").assert_outcomes(passed=2)
     leaks = {name: test["leak"]["status"] for name, test in serial.tests().items()}
     assert leaks == {"test_leaks": "leaking", "test_kept_short": "clean"}
+
+
+def test_value_that_a_test_is_parametrised_with_and_changes_is_no_leak(serial: Inner) -> None:
+    """Its item runs once in a session; that it is changed again is the repetition's doing."""
+    serial.write(
+        """
+        import pytest
+
+        class Recorder:
+            def __init__(self):
+                self.calls = []
+
+        @pytest.mark.parametrize("recorder", [Recorder()])
+        def test_records(recorder):
+            recorder.calls.append([[object()] for _ in range(200)])
+        """
+    )
+    serial.run_apart(leaks="all").assert_outcomes(passed=1)
+    leak = serial.tests()["test_records[recorder0]"]["leak"]
+    assert (leak["status"], leak["reason"]) == (
+        "clean",
+        "what remains was made, or is kept, by pytest or a plugin, not by the test",
+    )

@@ -362,6 +362,34 @@ def test_fixture_has_a_manager_with_the_rules_of_the_session(inner: Inner) -> No
     done.assert_outcomes(passed=2)
 
 
+def test_fixture_has_a_manager_with_the_limits_of_the_test(inner: Inner) -> None:
+    """The rules for its component too, whatever the blocks are called."""
+    inner.pytester.makeconftest("def pytest_memalert_component(item): return 'storage'")
+    inner.write(
+        """
+        import pytest
+
+        @pytest.mark.memalert(growth="16 MiB")
+        def test_it(memalert):
+            with memalert.manager.measure("load") as measured:
+                table = [bytearray(32 * 2**20), *(object() for _ in range(200_000))]
+            alerts = memalert.manager.check_memory(measured)
+            assert {alert.rule for alert in alerts} == {"limit-growth", "storage-blocks"}
+            assert "growth" not in {rule.name for rule in memalert.manager.rules}
+        """
+    )
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "storage-blocks"
+        metric = "blocks_growth"
+        threshold = 100_000
+        component = "storage"
+        """
+    )
+    inner.run().assert_outcomes(passed=1)
+
+
 def test_fixture_has_a_manager_without_the_option_too(serial: Inner) -> None:
     serial.write(
         """

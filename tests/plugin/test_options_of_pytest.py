@@ -36,6 +36,173 @@ def test_option_changes_no_outcome(serial: Inner, option: str) -> None:
     assert done.ret == pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.mark.parametrize("capture", ["no", "sys", "tee-sys", "fd"])
+def test_what_a_leaking_test_prints_is_printed_once(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch, capture: str
+) -> None:
+    """Through whichever stream, in a child process, and around pytest's capturing."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    serial.write(
+        """
+        import io, os, subprocess, sys, pytest
+
+        pytestmark = pytest.mark.memalert(runs=10)
+        KEPT = []
+        STREAM = sys.__stdout__
+
+        def test_before():
+            print("before", end=" ")
+
+        def test_leaking(capsys):
+            with capsys.disabled():
+                print("in print")
+                print("in print", file=sys.stderr)
+                print("in print", file=STREAM, end=" ")
+                os.write(1, b"in write ")
+                subprocess.run([sys.executable, "-c", "print('in child')"], check=True)
+            KEPT.append(bytearray(200_000))
+
+        def test_captured(capfd):
+            os.write(1, b"in capfd")
+            assert capfd.readouterr().out == "in capfd"
+            os.write(1, b"in capfd")
+            KEPT.append(bytearray(200_000))
+
+        def test_replaced():
+            sys.stdout = io.TextIOWrapper(open(os.dup(1), "wb"), line_buffering=True)
+            print("in replaced")
+            sys.stdout = sys.__stdout__
+            KEPT.append(bytearray(200_000))
+
+        def test_after():
+            print("after")
+        """
+    )
+    done = serial.run_apart(f"--capture={capture}", leaks="suspects")
+    done.assert_outcomes(passed=5)
+    assert serial.report()["totals"]["reruns"] >= 3 * 10
+    told = done.stdout.str() + done.stderr.str()
+    for words, times in (("in print", 3), ("in write", 1), ("in child", 1)):
+        assert told.count(words) == times
+    if capture == "no":
+        assert [told.count(words) for words in ("before", "in capfd", "in replaced", "after")] == [1] * 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are handles there")
+def test_test_that_closes_descriptors_does_not_silence_the_session(serial: Inner) -> None:
+    """Those of the re-runs are out of its way."""
+    serial.write(
+        """
+        import os, pytest
+
+        @pytest.mark.memalert(leaks="all")
+        def test_closing():
+            os.closerange(5, 50)
+
+        def test_after():
+            print("after")
+        """
+    )
+    done = serial.run_apart("-s", leaks="suspects")
+    done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(["*after"])
+    assert serial.report()["totals"]["reruns"]
+
+
+def test_what_is_typed_is_for_the_own_runs(serial: Inner) -> None:
+    """A further run that asks for more finds nothing, and doesn't wait."""
+    serial.write(
+        """
+        import os, pytest
+
+        @pytest.mark.memalert(leaks="all")
+        def test_asking():
+            assert os.read(0, 4) == b"own\\n"
+
+        def test_after():
+            assert os.read(0, 5) == b"next\\n"
+        """
+    )
+    command = (sys.executable, "-m", "pytest", "-s", "--memalert", "--memalert-json=memalert.json")
+    serial.pytester.run(*command, stdin=b"own\nnext\n").assert_outcomes(passed=2)
+    assert serial.tests()["test_asking"]["leak"]["status"] == "unclear"
+
+
+def test_interrupt_in_a_re_run_is_told(serial: Inner) -> None:
+    """What is printed after it is printed."""
+    serial.write(
+        """
+        RUNS = []
+
+        def test_leaking():
+            RUNS.append(bytearray(200_000))
+            print(f"run {len(RUNS)}")
+            if len(RUNS) == 3:
+                raise KeyboardInterrupt
+        """
+    )
+    done = serial.run_apart("-s", leaks="suspects")
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.stdout.fnmatch_lines(["*run 1", "*KeyboardInterrupt*"])
+    done.stdout.no_fnmatch_line("*run [23]*")
+
+
+@pytest.mark.parametrize("capture", ["no", "fd"])
+def test_timeout_that_ends_the_process_in_a_re_run_is_told(serial: Inner, capture: str) -> None:
+    """pytest-timeout's other method knows no other way to stop a test."""
+    pytest.importorskip("pytest_timeout")
+    serial.write(
+        """
+        import time
+
+        KEPT = []
+
+        def test_leaking():
+            time.sleep(30 * len(KEPT))
+            KEPT.append(bytearray(200_000))
+        """
+    )
+    done = serial.run_apart(
+        "-p", "timeout", "--timeout=1", "--timeout-method=thread", f"--capture={capture}", leaks="suspects"
+    )
+    done.stdout.fnmatch_lines(["*+ Timeout +*", "*test_leaking*"])
+
+
+@pytest.mark.parametrize("condition", ["True", "KEPT"])
+def test_test_that_stops_in_the_debugger_is_not_run_again(serial: Inner, condition: str) -> None:
+    """Nor does a further run open it, where the first didn't."""
+    serial.write(
+        f"""
+        KEPT = []
+
+        def test_leaking():
+            if {condition}:
+                breakpoint()
+            KEPT.append(bytearray(200_000))
+
+        def test_after(): pass
+        """,
+        conftest="""
+        import pdb
+
+        class Debugger(pdb.Pdb):
+            def cmdloop(self):
+                print("stopped")
+                self.do_continue("")
+        """,
+    )
+    done = serial.run_apart("-s", "--pdbcls=conftest:Debugger", leaks="suspects")
+    done.assert_outcomes(passed=2)
+    leak = serial.tests()["test_leaking"]["leak"]
+    assert leak["status"] == "unclear"
+    if condition == "True":
+        assert done.stdout.str().count("stopped") == 1
+        assert leak["reason"] == "it stopped in the debugger"
+    else:
+        done.stdout.no_fnmatch_line("*stopped*")
+        assert "it opens the debugger" in leak["reason"]
+
+
 def test_without_terminal_the_report_is_written_all_the_same(serial: Inner) -> None:
     """Nobody reads a summary there."""
     serial.write(GROWING)

@@ -278,7 +278,10 @@ class Conditions(ast.NodeVisitor, ABC):
         There must be a limit, and what is compared with it, after many additions, no longer 0. The length of
         the container is another matter.
         """
-        compared = [each for each in ast.walk(expression) if isinstance(each, ast.Compare)]
+        parts = list(ast.walk(expression))
+        if any(self._is_every_so_many(each) for each in parts):
+            return True
+        compared = [each for each in parts if isinstance(each, ast.Compare)]
         return any(
             isinstance(op, _ORDERING)
             for each in compared
@@ -288,6 +291,15 @@ class Conditions(ast.NodeVisitor, ABC):
             )
             for op in each.ops
         )
+
+    def _is_every_so_many(self, node: ast.AST) -> bool:
+        """Return whether something other than the length is divided, as ``calls % 500``."""
+        if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mod):
+            return False
+        if isinstance(node.left, ast.Constant):  # a text, in which something is put
+            return False
+        each = self._number(node.right)
+        return each is not None and each > 1 and self._offset(node.left) is None
 
     def _asks_elements(self, expression: ast.expr) -> bool:
         """Return whether an expression calls a method of an element, as ``entry.expired()``."""

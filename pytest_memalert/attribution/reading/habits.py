@@ -22,6 +22,8 @@ _ORDERED = frozenset(
     {"heappop", "heappush", "heappushpop", "heapreplace", "insort", "insort_left", "insort_right"}
 )
 _LARGEST = frozenset({"nlargest", "nsmallest"})
+# What gives one of several: with a limit, one is let go of for each that is added.
+_PICKING = frozenset({"heappop", "max", "min", "next", "pop", "popleft"})
 _CLOCKS = frozenset({"monotonic", "monotonic_ns", "now", "perf_counter", "time", "time_ns", "utcnow"})
 # What may put more into a new one: ``[*kept, one]``, ``kept + [one]``.
 _JOINING = ast.List | ast.Dict | ast.Set | ast.Tuple | ast.Add | ast.BitOr
@@ -55,7 +57,7 @@ class Habits(Conditions, ast.NodeVisitor):
             if called in _ADDING:
                 self._add()
             elif called in _REMOVING:
-                self._remove(all_of_them=called == "clear")
+                self._remove(all_of_them=called == "clear" or any(map(self._picks, node.args)))
         elif name in _ORDERED and node.args and self._is(node.args[0]):
             if name != "heappop":
                 self._add()
@@ -102,7 +104,7 @@ class Habits(Conditions, ast.NodeVisitor):
                 continue
             if self._is(target.value):
                 part = target.slice
-                self._remove(all_of_them=isinstance(part, ast.Slice))
+                self._remove(all_of_them=isinstance(part, ast.Slice) or self._picks(part))
                 if isinstance(part, ast.Slice) and part.lower is None:
                     self._trim(operand_of_minus(part.upper))
             self._follow(ast.Attribute(target.value, "__delitem__"), None)
@@ -119,6 +121,11 @@ class Habits(Conditions, ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         """Leave its methods out as well."""
+
+    def _picks(self, key: ast.expr) -> bool:
+        """Return whether a key is taken from elsewhere, as the oldest is: not the one that was looked up."""
+        taken = self._expanded(key)
+        return isinstance(taken, ast.Call) and (path_of(taken.func) or ("",))[-1] in _PICKING
 
     def _add(self) -> None:
         self.adds = True

@@ -23,12 +23,15 @@ import pytest
 from _pytest.doctest import DoctestItem
 
 from pytest_memalert.clock import elapsed_s
+from pytest_memalert.plugin.attempt import STOPPED
 from pytest_memalert.plugin.pytest_internals import heeder_of_next_item
 from pytest_memalert.plugin.rerun.apart import (
     ReportEar,
     entered,
+    environment_kept,
     item_state_kept,
     log_handlers_silent,
+    output_silent,
     random_states_kept,
     reports_unheard,
     temporary_directories_apart,
@@ -41,6 +44,7 @@ from pytest_memalert.plugin.rerun.undo import (
     Undo,
     drop_log_records,
     keep_current_test_variable,
+    keep_directory,
     keep_finalizers,
     keep_junit_reporters,
     keep_last_exception,
@@ -82,6 +86,8 @@ def can_rerun(item: pytest.Item) -> str | None:
         return "only fixtures are set up (--setup-only, --setup-plan)"
     if getattr(option, "trace", False):
         return "each test opens the debugger (--trace)"
+    if STOPPED in item.stash:
+        return "it stopped in the debugger"
     if item.parent not in session._setupstate.stack:
         heeder = heeder_of_next_item(item)
         if heeder is not None:
@@ -130,15 +136,18 @@ class Rerunner:
         item = self._item
         with contextlib.ExitStack() as stack:
             # Each is undone once, after the last re-run.
+            stack.enter_context(output_silent(item.config))
             self._own_protocols = stack.enter_context(timers_of_their_own(item))
             stack.enter_context(reports_unheard(item.session, self._reports))
             stack.enter_context(log_handlers_silent(item.config))
             stack.enter_context(random_states_kept())
+            stack.enter_context(environment_kept())
             forget_unraisable = stack.enter_context(unraisable_exceptions_apart(item.config))
             remove_directory = stack.enter_context(temporary_directories_apart(item.config))
             refresh_item = stack.enter_context(item_state_kept(item))
             # Each is undone after every re-run.
             self._undos = (
+                keep_directory(),
                 remove_directory,
                 keep_finalizers(item),
                 refresh_item,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Iterator, MutableMapping
+from collections.abc import Generator, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +21,10 @@ from pytest_memalert.plugin.rerun.undo import Undo, do_nothing
 __all__ = [
     "ReportEar",
     "entered",
+    "environment_kept",
     "item_state_kept",
     "log_handlers_silent",
+    "output_silent",
     "random_states_kept",
     "reports_unheard",
     "temporary_directories_apart",
@@ -172,6 +175,96 @@ def log_handlers_silent(config: pytest.Config) -> Generator[None]:
 
 def _reject(record: object) -> bool:
     return False
+
+
+@contextlib.contextmanager
+def output_silent(config: pytest.Config) -> Generator[None]:
+    """Keep what is printed in re-runs from the terminal: with ``-s``, in ``capsys.disabled()``, by children.
+
+    Descriptors are turned away, not the streams of ``sys``: what a test puts there is its own. Nor is
+    anything read: a question that nobody sees would wait for ever.
+    """
+    capture = getattr(config.pluginmanager.get_plugin("capturemanager"), "_global_capturing", None)
+    # --capture=fd has copies of its own, which take the place of the two wherever it is suspended.
+    copies = [getattr(getattr(capture, name, None), "targetfd_save", None) for name in ("out", "err")]
+    streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    _flush(streams)
+    with contextlib.ExitStack() as stack:
+        for descriptor in (0, 1, 2, *copies):
+            if descriptor is not None:
+                stack.enter_context(_descriptor_silent(descriptor))
+        stack.callback(lambda: _flush((*streams, sys.stdout, sys.stderr)))
+        timeout: Any = sys.modules.get("pytest_timeout")
+        end_process = getattr(timeout, "timeout_timer", None)
+        if end_process is None:
+            yield
+            return
+
+        def tell_and_end_process(*args: object) -> None:
+            stack.close()
+            end_process(*args)
+
+        # It ends a process that hangs from another thread, and says so first.
+        with _attribute_shadowed(timeout, "timeout_timer", tell_and_end_process):
+            yield
+
+
+def _flush(streams: Iterable[Any]) -> None:
+    for stream in streams:
+        # It may be closed, None, or whatever a test has put there.
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+@contextlib.contextmanager
+def _descriptor_silent(descriptor: int) -> Generator[None]:
+    """Let a descriptor lead nowhere for a while; one that isn't open stays so."""
+    try:
+        inheritable = os.get_inheritable(descriptor)
+        copy = _copy(descriptor)
+    except OSError:
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor, inheritable)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        # Where the test has closed the copy, there is no way back.
+        with contextlib.suppress(OSError):
+            os.dup2(copy, descriptor, inheritable)
+            os.close(copy)
+
+
+def _copy(descriptor: int) -> int:
+    """Return a copy whose number is high: tests that close what isn't theirs close the low ones."""
+    try:
+        import fcntl
+
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 200)
+    except (ImportError, OSError):  # Windows; a limit of fewer descriptors
+        return os.dup(descriptor)
+
+
+@contextlib.contextmanager
+def environment_kept() -> Generator[None]:
+    """Let the next test find the variables and the import path that the test's own run left.
+
+    Once, not after each re-run: what a test adds there each time is a leak, to be seen growing.
+    """
+    environ, path = os.environ, sys.path
+    variables, entries = dict(environ), list(path)
+    try:
+        yield
+    finally:
+        for name in environ.keys() - variables.keys():
+            environ.pop(name, None)
+        for name, value in variables.items():
+            if environ.get(name) != value:
+                environ[name] = value
+        sys.path = path
+        path[:] = entries
 
 
 @contextlib.contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ __all__ = [
     "do_nothing",
     "drop_log_records",
     "keep_current_test_variable",
+    "keep_directory",
     "keep_finalizers",
     "keep_junit_reporters",
     "keep_last_exception",
@@ -150,6 +153,20 @@ def keep_current_test_variable() -> Undo:
             os.environ.pop(name, None)
         else:
             os.environ[name] = kept
+
+    return undo
+
+
+def keep_directory() -> Undo:
+    """Return what goes back to the current directory: that of a re-run may be gone by the next one."""
+    try:
+        kept = str(Path.cwd())
+    except OSError:  # gone already
+        return do_nothing
+
+    def undo() -> None:
+        with contextlib.suppress(OSError):
+            os.chdir(kept)
 
     return undo
 
