@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pytest_memalert.comparisons import is_whole, unit_of
+from pytest_memalert.comparisons import SESSION, is_whole, unit_of
 from pytest_memalert.model import Measurement
 from pytest_memalert.records import record
 
@@ -99,7 +99,7 @@ def run_figures(
             found["leak_bytes_per_run"] = test.leak.bytes_per_run or 0.0
         figures[test.nodeid] = found
     if session:
-        figures["session"] = {metric: session[metric] for metric in _OF_WHOLE[:2] if metric in session}
+        figures[SESSION] = {metric: session[metric] for metric in _OF_WHOLE[:2] if metric in session}
     return figures
 
 

@@ -10,8 +10,8 @@ from pytest_memalert.units import Unit, format_quantity
 
 __all__ = ["COLLECTION", "SESSION", "is_fixture", "is_whole", "name_fixture", "tell", "tell_runs", "unit_of"]
 
-#: What stands for the node id in the entry of a whole session in one process;
-#: that of several xdist workers is ``session of 4 workers``.
+#: What stands for the node id of a whole session, in alerts, in the history, and in the baseline's entry of
+#: one process; the entry of several xdist workers is ``session of 4 workers``.
 SESSION = "session"
 #: What stands for the node id in the entry of the collection: what importing the tests brought.
 COLLECTION = "collection"

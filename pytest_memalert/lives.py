@@ -1,7 +1,8 @@
 """The lives of alerts over sessions: what a run makes of those remembered.
 
 Everything here is pure. An alert is known by its fingerprint. It is resolved when its tests ran,
-were looked at as closely as when it was last seen, and its rule still asks: not when nobody looked.
+were looked at as closely as when it was last seen, and its rule still asks: not when nobody looked. What a
+test showed that doesn't exist any more is resolved by a whole session.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from pytest_memalert.comparisons import SESSION
 from pytest_memalert.comparisons import is_whole as is_of_whole
 from pytest_memalert.model import (
     AlertCategory,
-    AlertCondition,
     AlertLife,
     AlertRule,
     LeakChecks,
@@ -22,12 +23,12 @@ from pytest_memalert.model import (
     PerformanceAlert,
     Run,
 )
-from pytest_memalert.rules import matches
+from pytest_memalert.rules import is_worse, matches
+from pytest_memalert.units import counted
 
 __all__ = ["evolve", "note_resolved"]
 
 _CLOSENESS: Mapping[LeakChecks, int] = {"off": 0, "suspects": 1, "all": 2}
-_SESSION = "session"
 
 
 def evolve(
@@ -38,12 +39,14 @@ def evolve(
     leaks: LeakChecks,
     at: datetime,
     is_whole: bool = True,
+    gone: frozenset[str] = frozenset(),
 ) -> tuple[AlertLife, ...]:
     """Return every life that ``run`` changes: begun, continued, reopened or resolved.
 
     ``rules`` are those of the settings, ``leaks`` is how closely tests were looked at, ``at`` when the
     run ended. ``is_whole`` says that no part of the suite was left out: else nothing about the session
-    as a whole is known to be gone. An inhibited alert neither begins a life nor ends one.
+    as a whole is known to be gone. ``gone`` are tests that don't exist any more. An inhibited alert neither
+    begins a life nor ends one.
     """
     spoken = _loudest(run.alerts)
     lives = [_see(previous.get(known), alert, leaks=leaks, at=at) for known, alert in spoken.items()]
@@ -55,7 +58,8 @@ def evolve(
         if known not in there
         and life.resolved_at is None
         and _is_asked_for(life.alert, run, rules)
-        and _were_looked_at(life, run, tests, leaks=leaks, is_whole=is_whole)
+        and _were_looked_at(life, run, tests, leaks=leaks, is_whole=is_whole, gone=gone)
+        and not (gone.intersection(life.alert.nodeids) and _came_since(life, run, previous))
     ]
     return tuple(lives)
 
@@ -67,21 +71,12 @@ def note_resolved(run: Run, lives: Iterable[AlertLife]) -> Run:
             kind="resolved",
             nodeid=None,
             text=f"resolved: {_headline(life.alert)} (alert {life.fingerprint}, "
-            f"first seen {life.first_seen:%Y-%m-%d}, in {life.times} {'run' if life.times == 1 else 'runs'})",
+            f"first seen {life.first_seen:%Y-%m-%d}, in {counted(life.times, 'run')})",
         )
         for life in lives
         if life.resolved_at is not None
     )
     return replace(run, notes=(*run.notes, *notes)) if notes else run
-
-
-def _is_worse(alert: PerformanceAlert, *, than: float) -> bool:
-    """Return whether what was observed is worse than a value: lower, where the rule forbids low values."""
-    if alert.condition is AlertCondition.LESS_THAN:
-        return alert.observed < than
-    if alert.condition is AlertCondition.GREATER_THAN:
-        return alert.observed > than
-    return False
 
 
 def _headline(alert: PerformanceAlert) -> str:
@@ -107,7 +102,7 @@ def _is_louder(alert: PerformanceAlert, other: PerformanceAlert | None) -> bool:
         return alert.acknowledged is None
     if alert.severity != other.severity:
         return alert.severity > other.severity
-    return _is_worse(alert, than=other.observed)
+    return is_worse(alert, than=other.observed)
 
 
 def _see(life: AlertLife | None, alert: PerformanceAlert, *, leaks: LeakChecks, at: datetime) -> AlertLife:
@@ -129,7 +124,7 @@ def _see(life: AlertLife | None, alert: PerformanceAlert, *, leaks: LeakChecks, 
         alert=alert,
         last_seen=at,
         times=life.times + 1,
-        worst=alert.observed if not known or _is_worse(alert, than=life.worst) else life.worst,
+        worst=alert.observed if not known or is_worse(alert, than=life.worst) else life.worst,
         leaks=closeness,
     )
     if life.resolved_at is None:
@@ -165,18 +160,41 @@ def _were_looked_at(
     *,
     leaks: LeakChecks,
     is_whole: bool,
+    gone: frozenset[str],
 ) -> bool:
-    """Return whether the tests of an alert ran, in a way in which it would have shown."""
+    """Return whether the tests of an alert that there are ran, in a way in which it would have shown."""
     if life.alert.category is AlertCategory.MEMORY_REGRESSION and any(map(is_of_whole, life.alert.nodeids)):
         return run.gate is not None and set(life.alert.nodeids) <= set(run.gate.wholes)
     if not life.alert.nodeids or any(map(_is_session, life.alert.nodeids)):
         return is_whole and bool(tests)
-    concerned = [tests.get(nodeid) for nodeid in life.alert.nodeids]
+    if not is_whole:
+        gone = frozenset()
+    concerned = [tests.get(nodeid) for nodeid in life.alert.nodeids if nodeid not in gone]
+    for old in gone.intersection(life.alert.nodeids):
+        concerned += [test for test in run.tests if _may_be(test, old)]
     return all(test is not None and _shows(life, test, run, leaks) for test in concerned)
 
 
 def _is_session(nodeid: str) -> bool:
-    return nodeid == _SESSION or nodeid.startswith(f"{_SESSION} of ")
+    return nodeid == SESSION or nodeid.startswith(f"{SESSION} of ")
+
+
+def _may_be(test: Measurement, old: str) -> bool:
+    """Return whether a test may be one that is gone, under a new name or in another file."""
+    file, _, name = old.partition("::")
+    # What is expected to fail always is, and was before.
+    return test.outcome != "xfailed" and (
+        test.nodeid.startswith(f"{file}::") or test.nodeid.endswith(f"::{name}")
+    )
+
+
+def _came_since(life: AlertLife, run: Run, previous: Mapping[str, AlertLife]) -> bool:
+    """Return whether an alert of the same rule has come since: it may be the same one, its test renamed."""
+    return any(
+        (alert.rule, alert.metric) == (life.alert.rule, life.alert.metric)
+        and (alert.fingerprint not in previous or previous[alert.fingerprint].first_seen > life.last_seen)
+        for alert in run.alerts
+    )
 
 
 def _shows(life: AlertLife, test: Measurement, run: Run, leaks: LeakChecks) -> bool:

@@ -17,6 +17,7 @@ __all__ = [
     "METRICS",
     "PEAKS",
     "RETAINED",
+    "SESSION_PEAKS",
     "LeastChange",
     "Metric",
     "format_value",
@@ -25,6 +26,8 @@ __all__ = [
 
 #: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
 PEAKS = ("peak_bytes", "traced_peak_bytes")
+#: The metrics of a whole session's peak.
+SESSION_PEAKS = ("rss_peak_bytes",)
 #: The metrics of what a test leaves behind, each time it runs.
 RETAINED = ("leak_bytes_per_run", "growth_bytes", "blocks_growth")
 

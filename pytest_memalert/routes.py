@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 from pytest_memalert.limits import collecting, read_choice, read_text, refuse_unknown
@@ -13,7 +13,7 @@ from pytest_memalert.rules import matches
 from pytest_memalert.targets import redact
 from pytest_memalert.units import parse_duration, parse_ratio
 
-__all__ = ["NOTIFY_KEYS", "ROUTE_KEYS", "Notify", "Route", "read_notify", "read_urls", "takes"]
+__all__ = ["NOTIFY_KEYS", "ROUTE_KEYS", "Notify", "Route", "read_notify", "read_urls", "takes", "with_urls"]
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -104,6 +104,19 @@ def read_urls(value: object) -> tuple[str, ...]:
         return tuple(url.strip() for url in value)
     # Whatever is there may be a secret: it isn't shown.
     raise ValueError("what is written is not a list of addresses; write it as ['${SLACK_URL}']")
+
+
+def with_urls(notify: Notify | None, urls: Sequence[str], origin: str) -> Notify:
+    """Return what a file says about notifications, with the addresses that ``origin``, the last layer, names.
+
+    Where one of them is "none", nobody is told of anything.
+    """
+    notify = notify or Notify()
+    if "none" in urls:
+        return replace(notify, routes=())
+    place = f"{origin}.urls" if origin.endswith(".notify") else origin
+    numbered = (Route(channel=url, origin=f"{place}[{index}]") for index, url in enumerate(urls))
+    return replace(notify, routes=(*numbered, *notify.routes))
 
 
 def _read_limit(value: object) -> float:

@@ -6,7 +6,7 @@ Everything here is pure: values in, alerts out.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -37,9 +37,11 @@ __all__ = [
     "find_gaps",
     "find_idle_rules",
     "fingerprint",
+    "group_alike",
     "group_leaks",
     "group_notes",
     "inhibit",
+    "is_worse",
     "make_alert",
     "matches",
     "mildest",
@@ -435,27 +437,43 @@ def mute(alerts: Iterable[PerformanceAlert], *, reason: str) -> tuple[Performanc
 
 
 def group_leaks(alerts: Iterable[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
-    """Return the alerts with those of one leak as one, which lists every test that shows it.
+    """Return the alerts with those of one leak as one; alerts of other kinds stay as they are.
 
-    The one with the most to observe speaks for all, and its test is the first; alerts of other kinds stay as
-    they are. Where a leak is acknowledged in some tests and has outgrown that in others, the latter speak for
+    Where a leak is acknowledged in some tests and has outgrown that in others, the latter speak for
     themselves.
     """
-    grouped: dict[tuple[str, str | None, bool], PerformanceAlert] = {}
-    for number, alert in enumerate(alerts):
+
+    def key(alert: PerformanceAlert) -> tuple[object, ...] | None:
         if alert.category is not AlertCategory.MEMORY_LEAK:
-            grouped[str(number), None, False] = alert
-            continue
-        known = f"{alert.fingerprint} {alert.severity.value}"
-        key = (known, alert.inhibited_by, alert.acknowledged is not None)
-        other = grouped.get(key)
-        if other is None:
-            grouped[key] = alert
-        else:
-            speaker = alert if alert.observed > other.observed else other
+            return None
+        return alert.fingerprint, alert.severity, alert.inhibited_by, alert.acknowledged is not None
+
+    return group_alike(alerts, key)
+
+
+def group_alike(
+    alerts: Iterable[PerformanceAlert], key: Callable[[PerformanceAlert], tuple[object, ...] | None]
+) -> tuple[PerformanceAlert, ...]:
+    """Return the alerts with those of one ``key`` as one, which lists every test that they list.
+
+    The one that observed the worst speaks for all, and its test is the first; one without a key stays.
+    """
+    grouped: dict[object, PerformanceAlert] = {}
+    for number, alert in enumerate(alerts):
+        known = key(alert) or number
+        other = grouped.setdefault(known, alert)
+        if other is not alert:
+            speaker = alert if is_worse(alert, than=other.observed) else other
             nodeids = dict.fromkeys((*speaker.nodeids, *other.nodeids, *alert.nodeids))
-            grouped[key] = replace(speaker, nodeids=tuple(nodeids))
+            grouped[known] = replace(speaker, nodeids=tuple(nodeids))
     return tuple(grouped.values())
+
+
+def is_worse(alert: PerformanceAlert, *, than: float) -> bool:
+    """Return whether what was observed is worse than a value: lower, where the rule forbids low values."""
+    if alert.condition in (AlertCondition.GREATER_THAN, AlertCondition.LESS_THAN):
+        return alert.condition.holds(alert.observed, than)
+    return False
 
 
 def session_values(tests: Sequence[Measurement], metrics: Mapping[str, Metric] = METRICS) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_memalert.allowances import Allowances
     from pytest_memalert.routes import Notify
 
-__all__ = ["Budget", "LeakChecks", "Settings", "read_pyproject", "read_settings"]
+__all__ = ["Budget", "LeakChecks", "Settings", "read_pyproject", "read_settings", "read_toml"]
 
 _LEAST_SHARE_S = 5.0
 
@@ -139,7 +138,10 @@ def read_settings(
             with collecting(problems, origin):
                 values[option.name] = _READERS[option.kind](value, option)
                 origins[option.name] = origin
-    notify = _with_urls(notify, values["notify"], origins["notify"])
+    if values["notify"] is not None:
+        from pytest_memalert.routes import with_urls
+
+        notify = with_urls(notify, values["notify"], origins["notify"])
     problems += [*wrong_rules, *wrong_allowances, *wrong_notify, *_unusable_addresses(notify, environ)]
     settings = Settings(
         leaks=values["leaks"],
@@ -171,21 +173,7 @@ def read_pyproject(path: Path) -> dict[str, object]:
 
     Raises ConfigurationError, with the path and where there is one the line, for a file that can't be read.
     """
-    # Imported here, since most programs that use the package never read a file.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        found: object = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError([f"{path}: can't be read: {error.strerror or error}"]) from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError([f"{path}: is not UTF-8 text (at line {line}); save it as UTF-8"]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError([f"{path}: is not valid TOML: {error}"]) from error
+    found: object = read_toml(path)
     place = ""
     for key in ("tool", "memalert"):
         place = f"{place}.{key}".lstrip(".")
@@ -193,6 +181,25 @@ def read_pyproject(path: Path) -> dict[str, object]:
         if not isinstance(found, dict):
             raise ConfigurationError([f"{path}: {place}: {found!r} is not a table; write [tool.memalert]"])
     return dict(found) if isinstance(found, dict) else {}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return all of a TOML file; raises ConfigurationError as ``read_pyproject`` does."""
+    # Imported here, since most programs that use the package never read a file.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationError([f"{path}: can't be read: {error.strerror or error}"]) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError([f"{path}: is not UTF-8 text (at line {line}); save it as UTF-8"]) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError([f"{path}: is not valid TOML: {error}"]) from error
 
 
 # --------------------------------------------------------------------- layers
@@ -319,20 +326,6 @@ def _read_urls(value: object, option: Option) -> tuple[str, ...] | None:
     from pytest_memalert.routes import read_urls
 
     return read_urls(value)
-
-
-def _with_urls(notify: Notify | None, urls: tuple[str, ...] | None, origin: str) -> Notify | None:
-    """Return what a file says about notifications, with the addresses that the last layer names."""
-    if urls is None:
-        return notify
-    from pytest_memalert.routes import Notify, Route
-
-    notify = notify or Notify()
-    if "none" in urls:
-        return replace(notify, routes=())
-    place = f"{origin}.urls" if origin.endswith(".notify") else origin
-    numbered = (Route(channel=url, origin=f"{place}[{index}]") for index, url in enumerate(urls))
-    return replace(notify, routes=(*numbered, *notify.routes))
 
 
 def _unusable_addresses(notify: Notify | None, environ: Mapping[str, str] | None) -> list[str]:

@@ -20,6 +20,7 @@ from pytest_memalert.model import (
     Run,
 )
 from pytest_memalert.records import record
+from pytest_memalert.rules import group_alike
 
 __all__ = ["join"]
 
@@ -90,7 +91,7 @@ def join(runs: Sequence[tuple[str, Run]]) -> Joined:
         reruns=sum(run.reruns for run in parts),
         tests=tuple(test for run in parts for test in run.tests),
         fixtures=tuple(fixture for run in parts for fixture in run.fixtures),
-        alerts=group(alert for run in parts for alert in run.alerts),
+        alerts=group_alike((alert for run in parts for alert in run.alerts), _kind_of_alert),
         notes=(
             *(note for run in parts for note in run.notes),
             *(
@@ -100,31 +101,15 @@ def join(runs: Sequence[tuple[str, Run]]) -> Joined:
         ),
         fail_on=_strictest(severities),
         gate=_join_gates([run.gate for run in parts if run.gate is not None], parts),
+        commit=first.commit if len({run.commit for _, run in runs}) == 1 else None,
     )
     return Joined(run=run, warnings=tuple(warnings))
 
 
-def group(alerts: Iterable[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
-    """Return the alerts with those of one fingerprint and severity as one, which lists every test.
-
-    The one with the most to observe speaks for all; one that is muted never speaks for one that isn't.
-    """
-    grouped: dict[tuple[str, AlertSeverity, bool], PerformanceAlert] = {}
-    for alert in alerts:
-        key = (alert.fingerprint, alert.severity, _is_muted(alert))
-        other = grouped.get(key)
-        if other is None:
-            grouped[key] = alert
-        else:
-            worse = alert.condition.holds(alert.observed, other.observed)
-            speaker = alert if worse else other
-            nodeids = dict.fromkeys((*other.nodeids, *alert.nodeids))
-            grouped[key] = replace(speaker, nodeids=tuple(nodeids))
-    return tuple(grouped.values())
-
-
-def _is_muted(alert: PerformanceAlert) -> bool:
-    return alert.acknowledged is not None or alert.inhibited_by is not None
+def _kind_of_alert(alert: PerformanceAlert) -> tuple[object, ...]:
+    """Return what the alerts have in common that become one; a muted one never speaks for one that isn't."""
+    is_muted = alert.acknowledged is not None or alert.inhibited_by is not None
+    return alert.fingerprint, alert.severity, is_muted
 
 
 # ------------------------------------------------------------------- refusals
@@ -187,8 +172,10 @@ def _without(run: Run, nodeids: set[str]) -> Run:
     if gate is not None:
         gate = replace(
             gate,
+            compared=gate.compared - len(nodeids & _compared(run, gate)),
             comparisons=tuple(each for each in gate.comparisons if each.nodeid not in nodeids),
             new=tuple(nodeid for nodeid in gate.new if nodeid not in nodeids),
+            uncompared=tuple(nodeid for nodeid in gate.uncompared if nodeid not in nodeids),
         )
     return replace(
         run,
@@ -197,6 +184,16 @@ def _without(run: Run, nodeids: set[str]) -> Run:
         alerts=tuple(alerts),
         gate=gate,
     )
+
+
+def _compared(run: Run, gate: GateResult) -> set[str]:
+    """Return the tests of a run that its gate has held against the baseline."""
+    if gate.refusal is not None:
+        return set()
+    # One that failed by itself and isn't in the baseline is neither new nor uncompared.
+    failed_by_us = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
+    found = {test.nodeid for test in run.tests if test.outcome == "passed" or test.nodeid in failed_by_us}
+    return found.difference(gate.new, gate.uncompared)
 
 
 def _named(run: Run, number: int) -> Run:

@@ -18,7 +18,7 @@ from pytest_memalert.errors import MemalertError
 from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES, METRICS, LeastChange, Metric
 from pytest_memalert.model import SeriesPoint
 from pytest_memalert.records import record
-from pytest_memalert.units import Unit, format_quantity
+from pytest_memalert.units import Unit, counted, format_quantity
 
 __all__ = [
     "MINIMUM_RUNS",
@@ -142,7 +142,7 @@ def describe_trend(trend: Trend, subject: str, *, metrics: Mapping[str, Metric] 
     what = f"{metric.label} of {subject}"
     before, after = _told_apart(trend.before, trend.after, metric.unit)
     worded = "rose" if trend.after > trend.before else "fell"
-    ago = f"{trend.runs_ago} run{'s' if trend.runs_ago != 1 else ''} ago"
+    ago = f"{counted(trend.runs_ago, 'run')} ago"
     if trend.kind == "step":
         return f"{what} {worded} from {_shared(before, after)} at {_name(trend.since)}, {ago}"
     if trend.kind == "drift":

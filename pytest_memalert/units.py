@@ -9,6 +9,7 @@ __all__ = [
     "TIMED_UNITS",
     "UNIT_EXAMPLES",
     "Unit",
+    "counted",
     "format_beside",
     "format_duration",
     "format_limit",
@@ -140,6 +141,11 @@ def format_mean(amount: float, *, signed: bool = False) -> str:
     """Return how many on average, as exactly as that is known: "5,120", "1.84"."""
     digits = 0 if abs(amount) >= 10 or amount == int(amount) else 2
     return f"{amount:{'+' if signed else ''},.{digits}f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many of what: "1 test", "2,000 tests"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_duration(duration_s: float) -> str:

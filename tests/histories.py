@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from pytest_memalert.history import SESSION, Keep, write_history
+from pytest_memalert.comparisons import SESSION
+from pytest_memalert.history import Keep, write_history
 from pytest_memalert.plugin.environment import this_environment
 from tests.makers import make_run, make_test
 

@@ -23,6 +23,7 @@ from pytest_memalert.model import AlertCategory, AlertRule, AlertSeverity, Perfo
 from tests.makers import MIB, make_alert, make_run, make_test
 
 NOW = utc_now()
+HISTORY = ".memalert/history.sqlite3"
 SPACED = "tests/test_c.py::test_load[a b]"
 LOAD, SAVE = "tests/io/test_a.py::test_load", "tests/test_b.py::test_save"
 RULE = AlertRule(
@@ -64,7 +65,7 @@ def remember(
     *alerts: PerformanceAlert,
     days_ago: float = 0.0,
     name: str = "r1",
-    path: str = ".memalert/history.sqlite3",
+    path: str = HISTORY,
 ) -> None:
     """Write a run into the history of the current directory."""
     at = NOW - timedelta(days=days_ago)
@@ -230,6 +231,59 @@ def test_history_of_the_ini_file_is_read(folder: Path, name: str, section: str) 
     (folder / name).write_text(f"[{section}]\nmemalert_history = none\n", encoding="utf-8")
     assert f"{name}: memalert_history" in said("history", status=2)
     assert listed("--history", "kept/h.db") == [PEAK.fingerprint]
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("pyproject.toml", "tool.pytest.ini_options"),
+        ("pyproject.toml", "tool.pytest"),
+        ("pytest.toml", "pytest"),
+        (".pytest.toml", "pytest"),
+    ],
+)
+def test_history_of_pytests_own_toml_is_read(folder: Path, name: str, section: str) -> None:
+    (folder / name).write_text(f'[{section}]\nmemalert_history = "kept/h.db"\n', encoding="utf-8")
+    (folder / "tox.ini").write_text("[pytest]\nmemalert_history = other.db\n", encoding="utf-8")
+    remember(PEAK, path="kept/h.db")
+    assert listed() == [PEAK.fingerprint]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tox.ini", "[pytest]\n"),
+        ("tox.ini", "no section\n"),
+        ("setup.cfg", "[tool:pytest]\n"),
+        ("pytest.ini", ""),
+        (".pytest.ini", ""),
+        ("pytest.toml", ""),
+        (".pytest.toml", ""),
+        (".git", "gitdir: elsewhere\n"),
+    ],
+)
+def test_history_of_the_project_around_is_neither_listed_nor_cleared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    remember(PEAK)
+    inner = folder / "inner"
+    inner.mkdir()
+    (inner / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(inner)
+    assert "there is no history" in said("history", status=2)
+    assert "there is no history" in said("clear", "--yes", status=2)
+
+
+@pytest.mark.parametrize(("name", "text"), [("tox.ini", "[tox]\n"), ("setup.cfg", "[metadata]\n")])
+def test_ini_file_that_says_nothing_of_pytest_begins_no_project(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    remember(PEAK)
+    inner = folder / "inner"
+    inner.mkdir()
+    (inner / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(inner)
+    assert listed() == [PEAK.fingerprint]
 
 
 def test_history_that_is_corrupted_is_refused_and_left_alone(folder: Path) -> None:
@@ -403,14 +457,14 @@ def test_clear_asks_first_and_says_what() -> None:
     output = said("clear", text="n\n", status=1)
     assert "forget 1 run and 1 alert of '.memalert/history.sqlite3'? [y/N]" in output
     assert listed() == [PEAK.fingerprint]
-    assert "forgot 1 run and 1 alert" in said("clear", text="y\n")
+    assert f"forgot 1 run and 1 alert of '{HISTORY}'\n" in said("clear", text="y\n")
     assert listed() == []
 
 
 def test_clear_forgets_only_what_is_older() -> None:
     remember(LEAK, days_ago=3)
     remember(PEAK, name="r2")
-    assert said("clear", "--before", "1 day", "--yes") == "forgot 1 run and 1 alert\n"
+    assert said("clear", "--before", "1 day", "--yes") == f"forgot 1 run and 1 alert of '{HISTORY}'\n"
     assert listed() == [PEAK.fingerprint]
     assert said("clear", "--before", "1 day", "--yes") == "there is nothing to forget\n"
 
@@ -418,7 +472,7 @@ def test_clear_forgets_only_what_is_older() -> None:
 def test_clear_of_what_is_resolved_keeps_runs() -> None:
     remember(PEAK, days_ago=2)
     remember(LEAK, name="r2")
-    assert said("clear", "--resolved", "--yes") == "forgot 1 resolved alert\n"
+    assert said("clear", "--resolved", "--yes") == f"forgot 1 resolved alert of '{HISTORY}'\n"
     assert listed() == [LEAK.fingerprint]
     assert len(json.loads(said("history", "--runs", "--json"))["runs"]) == 2
 

@@ -121,6 +121,23 @@ def test_nowhere_to_send_to_is_said_so(runner: CliRunner) -> None:
     )
 
 
+def test_none_sends_nowhere_as_it_does_in_pytest(runner: CliRunner) -> None:
+    """Whatever is beside it, in the configuration or as --url."""
+    configure(
+        """
+        [tool.memalert.notify]
+        urls = ["none"]
+        [[tool.memalert.notify.routes]]
+        channel = "jsonl:out.jsonl"
+        """
+    )
+    for arguments in ([], ["--url", "none"]):
+        done = notify(runner, "--test", *arguments)
+        assert done.exit_code == 2
+        assert "nowhere to send to" in done.stderr
+    assert notify(runner, "--test", "--url", "jsonl:a.jsonl").exit_code == 0
+
+
 def test_every_problem_of_the_configuration_is_listed_without_a_secret(runner: CliRunner) -> None:
     configure(
         """

@@ -82,11 +82,29 @@ def test_workers_of_two_shards_are_not_taken_for_one() -> None:
 
 
 def test_alerts_of_one_fingerprint_become_one_that_lists_every_test() -> None:
+    """The worst speaks, and its test is the first: its headline and its location are that test's."""
     first = shard(1, A, alerts=(make_alert(nodeids=(A,), observed=3),))
     second = shard(2, B, alerts=(make_alert(nodeids=(B,), observed=9), make_alert(fingerprint="f2")))
     leak, other = join([("a.json", first), ("b.json", second)]).run.alerts
-    assert (leak.nodeids, leak.observed) == ((A, B), 9)
+    assert (leak.nodeids, leak.observed) == ((B, A), 9)
     assert other.fingerprint == "f2"
+
+
+def test_commit_that_every_shard_names_is_that_of_the_whole() -> None:
+    first, second = shard(1, A, commit="c1"), shard(2, B, commit="c1")
+    assert join([("a.json", first), ("b.json", second)]).run.commit == "c1"
+    assert join([("a.json", first), ("b.json", replace(second, commit="c2"))]).run.commit is None
+
+
+def test_test_that_two_shards_compared_counts_once() -> None:
+    """What the first said of it goes; a test that it didn't compare was never counted."""
+    gate = make_gate(comparisons=(), new=(B,), missing=(), compared=1, uncompared=(C,))
+    failed = make_test(C, outcome="failed")
+    first = shard(1, tests=(make_test(A), make_test(B), failed), gate=gate)
+    second = shard(2, A, B, C, gate=replace(gate, new=(), uncompared=(), compared=3))
+    joined = join([("a.json", first), ("b.json", second)]).run.gate
+    assert joined is not None
+    assert (joined.compared, joined.new, joined.uncompared) == (3, (), ())
 
 
 def test_muted_alert_does_not_speak_for_one_that_is_not() -> None:

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pytest_memalert.cli import main
-from pytest_memalert.history import SESSION, read_history
+from pytest_memalert.comparisons import SESSION
+from pytest_memalert.history import read_history
 from pytest_memalert.plugin.environment import this_environment
 from tests.histories import remember
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from pytest_memalert.comparisons import SESSION
 from pytest_memalert.errors import HistoryError
-from pytest_memalert.history import SESSION, History, Keep, Past, read_history, write_history
+from pytest_memalert.history import History, Keep, Past, read_history, write_history
 from pytest_memalert.history.schema import APPLICATION_ID, MIGRATIONS, migrate
 from pytest_memalert.lives import evolve
 from pytest_memalert.model import AlertLife, Measurement, PerformanceAlert, Run

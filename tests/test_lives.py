@@ -119,6 +119,47 @@ def test_alert_of_several_tests_is_resolved_when_all_of_them_ran() -> None:
     assert go_on(lives, make_run(tests=(make_test(), make_test(second))))["f1"].resolved_at == NOON
 
 
+OTHER = "tests/test_other.py::test_other"
+GONE = frozenset({NODEID})
+
+
+def test_alert_of_a_test_that_is_gone_is_resolved_by_a_whole_session_alone() -> None:
+    lives = go_on({}, make_run(make_alert()))
+    without = make_run(tests=(make_test(OTHER),))
+    assert go_on(lives, without, gone=GONE, is_whole=False) == lives
+    assert go_on(lives, without, gone=GONE)["f1"].resolved_at == NOON
+
+
+def test_alert_of_a_test_that_is_gone_and_of_one_that_is_there_needs_the_latter_to_run() -> None:
+    lives = go_on({}, make_run(make_alert(nodeids=(NODEID, OTHER))))
+    assert go_on(lives, make_run(tests=(make_test(OTHER, outcome="failed"),)), gone=GONE) == lives
+    assert go_on(lives, make_run(tests=(make_test(OTHER),)), gone=GONE)["f1"].resolved_at == NOON
+
+
+@pytest.mark.parametrize("new", [f"{NODEID}_renamed", NODEID.replace("tests/", "moved/")])
+def test_alert_of_a_test_that_may_have_another_name_now_is_resolved_where_that_ran_through(new: str) -> None:
+    lives = go_on({}, make_run(make_leak()))
+    for outcome, status in (("failed", "clean"), ("passed", "unclear")):
+        test = make_test(new, outcome=outcome, leak=LeakVerdict(status=status))  # type: ignore[arg-type]
+        assert go_on(lives, make_run(tests=(test,)), gone=GONE) == lives
+    renamed = make_test(new, leak=LeakVerdict(status="clean"))
+    assert go_on(lives, make_run(tests=(renamed,)), gone=GONE)["f1"].resolved_at == NOON
+    expected = make_test(new, outcome="xfailed")
+    assert go_on(lives, make_run(tests=(expected,)), gone=GONE)["f1"].resolved_at == NOON
+
+
+def test_alert_of_a_renamed_test_is_not_resolved_while_one_of_its_rule_that_came_since_is_there() -> None:
+    """An older one is another's."""
+    older = make_alert(fingerprint="f0", nodeids=(OTHER,))
+    lives = go_on({}, make_run(make_alert(), older))
+    new = make_alert(fingerprint="f2", nodeids=(OTHER,), raised_at=NOON + timedelta(days=1))
+    for day in (1, 2):
+        lives = go_on(lives, make_run(new, tests=(make_test(OTHER),)), gone=GONE, day=day)
+        assert lives["f1"].resolved_at is None
+    lives = go_on(lives, make_run(older, tests=(make_test(OTHER),)), gone=GONE, day=3)
+    assert lives["f1"].resolved_at is not None
+
+
 @pytest.mark.parametrize(
     "rules",
     [

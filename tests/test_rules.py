@@ -271,6 +271,15 @@ def test_one_leak_is_one_alert_that_lists_every_test_that_shows_it() -> None:
     assert second.rule == "growth-rate"
 
 
+def test_the_lower_of_two_speaks_where_a_rule_forbids_low_values() -> None:
+    first, second = (
+        leak(nodeid=f"tests/{name}.py::test", observed=observed, condition=AlertCondition.LESS_THAN)
+        for name, observed in (("a", 9.0), ("b", 2.0))
+    )
+    (one,) = group_leaks([first, second])
+    assert (one.nodeids, one.observed) == (("tests/b.py::test", "tests/a.py::test"), 2.0)
+
+
 def test_alerts_of_tests_that_share_no_leak_are_not_grouped() -> None:
     """Nor are two severities of one leak."""
     separate = [

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pytest_memalert.units import (
     UNIT_EXAMPLES,
     Unit,
+    counted,
     format_duration,
     format_limit,
     format_quantity,
@@ -200,3 +201,7 @@ def test_a_rate_below_a_byte_is_not_rounded_away() -> None:
 
 def test_a_large_count_is_written_without_an_exponent() -> None:
     assert format_quantity(1_234_567, "count") == "1234567"
+
+
+def test_a_number_of_things_is_written_with_its_noun() -> None:
+    assert [counted(number, "test") for number in (0, 1, 2_000)] == ["0 tests", "1 test", "2,000 tests"]

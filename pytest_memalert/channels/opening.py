@@ -8,7 +8,6 @@ from pathlib import Path
 from pytest_memalert.channels import AlertChannel
 from pytest_memalert.channels.jsonl import JsonLinesChannel
 from pytest_memalert.channels.logger import LoggingChannel
-from pytest_memalert.channels.terminal import TerminalChannel
 from pytest_memalert.errors import DeliveryError
 from pytest_memalert.targets import Target
 
@@ -20,12 +19,10 @@ GROUP = "memalert.channels"
 
 
 def open_channel(target: Target, *, base: Path, limit_s: float = 10.0) -> AlertChannel:
-    """Return the channel of a target; a relative path is one below ``base``.
+    """Return the channel of a target that isn't the terminal; a relative path is one below ``base``.
 
     Raises ValueError, with nothing secret in it, where there is none.
     """
-    if target.kind == "terminal":
-        return TerminalChannel()
     if target.kind == "jsonl":
         return JsonLinesChannel(base / target.address)
     if target.kind == "logging":

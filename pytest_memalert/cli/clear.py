@@ -11,6 +11,7 @@ from pytest_memalert.cli.project import history_option, locate_history, read_sin
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.history import read_history, write_history
+from pytest_memalert.units import counted
 
 __all__ = ["clear"]
 
@@ -39,9 +40,9 @@ def clear(before: str | None, resolved: bool, yes: bool, history_path: Path | No
                 if (limit is None or life.last_seen < limit)
                 and (not resolved or life.resolved_at is not None)
             ]
-        what = f"{_counted(len(runs), 'run')} and {_counted(len(lives), 'alert')}"
+        what = f"{counted(len(runs), 'run')} and {counted(len(lives), 'alert')}"
         if resolved:
-            what = _counted(len(lives), "resolved alert")
+            what = counted(len(lives), "resolved alert")
         if not runs and not lives:
             click.echo("there is nothing to forget")
             return
@@ -55,8 +56,4 @@ def clear(before: str | None, resolved: bool, yes: bool, history_path: Path | No
         )
     except MemalertError as problem:
         raise Unreadable(str(problem)) from None
-    click.echo(f"forgot {what}")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    click.echo(f"forgot {what} of '{path}'")

@@ -14,11 +14,11 @@ from pytest_memalert.cli.console import Unreadable, echo_note, output_option, re
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS
-from pytest_memalert.model import Measurement, Run
+from pytest_memalert.model import Run
 from pytest_memalert.reports import markdown
 from pytest_memalert.reports.words import cut
-from pytest_memalert.rules import session_values
-from pytest_memalert.units import format_quantity
+from pytest_memalert.rules import values_of_worst
+from pytest_memalert.units import counted, format_quantity
 
 __all__ = ["compare"]
 
@@ -95,19 +95,7 @@ def _states(source: Run | Baseline) -> dict[str, Figures]:
             }
             for key, entries in source.environments.items()
         }
-    return {source.environment.key: run_figures(source.tests, _session(source.tests))}
-
-
-def _session(tests: tuple[Measurement, ...]) -> dict[str, float]:
-    """Return the values of the process that is worst off, metric by metric."""
-    processes: dict[str, list[Measurement]] = {}
-    for test in tests:
-        processes.setdefault(test.worker, []).append(test)
-    worst: dict[str, float] = {}
-    for series in processes.values():
-        for metric, value in session_values(series).items():
-            worst[metric] = max(value, worst.get(metric, value))
-    return worst
+    return {source.environment.key: run_figures(source.tests, values_of_worst(source.tests))}
 
 
 def _pairs(
@@ -227,16 +215,12 @@ _RENDERERS: dict[str, Callable[[Mapping[str, Changes], int], str]] = {
 
 def _headline(changes: Changes) -> str:
     parts = [
-        _count(changes.compared, "test") + " compared",
-        _count(len(changes.changes), "change"),
+        counted(changes.compared, "test") + " compared",
+        counted(len(changes.changes), "change"),
         f"{len(changes.added):,} added",
         f"{len(changes.removed):,} removed",
     ]
     return ", ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _label(change: Change) -> str:

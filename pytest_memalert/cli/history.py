@@ -22,6 +22,7 @@ from pytest_memalert.cli.project import (
 )
 from pytest_memalert.clock import utc_now
 from pytest_memalert.codec import encode_life
+from pytest_memalert.comparisons import SESSION
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.history import RememberedRun, read_history
 from pytest_memalert.metrics import format_value
@@ -229,7 +230,7 @@ def _print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _tests_text(nodeids: Sequence[str]) -> str:
-    first = nodeids[0] if nodeids else "session"
+    first = nodeids[0] if nodeids else SESSION
     return f"{first} and {len(nodeids) - 1} more" if len(nodeids) > 1 else first
 
 

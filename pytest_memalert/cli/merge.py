@@ -13,6 +13,7 @@ from pytest_memalert.model import Run
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports.words import counts_text
 from pytest_memalert.shards import join
+from pytest_memalert.units import counted
 
 __all__ = ["merge"]
 
@@ -47,7 +48,7 @@ def merge(paths: tuple[Path, ...], output: Path | None) -> None:
         merged = merge_baselines(baselines)
         write_output(render_baseline(merged), output)
         tests = sum(len(entries) for entries in merged.environments.values())
-        echo_note(f"merged {_count(len(baselines), 'baseline')}: {tests:,} entries")
+        echo_note(f"merged {counted(len(baselines), 'baseline')}: {tests:,} entries")
         return
     try:
         joined = join(runs)
@@ -57,10 +58,6 @@ def merge(paths: tuple[Path, ...], output: Path | None) -> None:
     for warning in joined.warnings:
         echo_note(f"warning: {warning}")
     echo_note(
-        f"merged {_count(len(runs), 'report')}: {_count(len(joined.run.tests), 'test')}, "
+        f"merged {counted(len(runs), 'report')}: {counted(len(joined.run.tests), 'test')}, "
         f"{counts_text(joined.run.alerts)}"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -24,7 +24,7 @@ from pytest_memalert.model import (
     PerformanceAlert,
 )
 from pytest_memalert.notify import Dispatch, address, begin_lives, find_due
-from pytest_memalert.routes import Notify, Route, read_notify
+from pytest_memalert.routes import Notify, read_notify, with_urls
 from pytest_memalert.settings import read_pyproject
 
 __all__ = ["notify"]
@@ -93,22 +93,17 @@ def notify(
 def _open(urls: tuple[str, ...], config: Path | None) -> tuple[Notify, tuple[Opened, ...]]:
     """Return what the configuration says, and its channels; raises Unreadable with every problem."""
     path = find_configuration(config)
+    origin = f"{path}: tool.memalert.notify"
     problems: list[str] = []
     plan, written = Notify(), None
     try:
         table = read_pyproject(path) if path else {}
-        plan, written, problems = read_notify(table.get("notify", {}), place=f"{path}: tool.memalert.notify")
+        plan, written, problems = read_notify(table.get("notify", {}), place=origin)
     except ConfigurationError as wrong:
         problems += wrong.problems
     if urls:
-        plan = replace(
-            plan,
-            routes=tuple(Route(channel=url, origin=f"--url[{index}]") for index, url in enumerate(urls)),
-        )
-    else:
-        place = f"{path}: tool.memalert.notify.urls"
-        numbered = (Route(channel=url, origin=f"{place}[{index}]") for index, url in enumerate(written or ()))
-        plan = replace(plan, routes=(*numbered, *plan.routes))
+        plan, written, origin = replace(plan, routes=()), urls, "--url"
+    plan = with_urls(plan, written or (), origin)
     opened, wrong_routes = open_routes(plan, os.environ, base=Path.cwd(), terminal=sys.stdout)
     problems += wrong_routes
     if problems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from pytest_memalert.errors import ConfigurationError, MemalertError
 from pytest_memalert.files import locked, replace_text
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertLife
-from pytest_memalert.settings import read_pyproject
+from pytest_memalert.settings import read_pyproject, read_toml
 from pytest_memalert.units import parse_duration
 
 __all__ = [
@@ -34,17 +34,21 @@ __all__ = [
 ]
 
 _DEFAULT_HISTORY = ".memalert/history.sqlite3"
-#: What makes a directory the project's: the first of these found, looking upwards.
-_SIGNS = (".memalert", FILE_NAME, "memalert.lock.json", "pyproject.toml", "pytest.ini")
-
 _INI_KEY = "memalert_history"
-#: The files of pytest's own options and their sections; the first with such a section is the one in force.
-_INI_SECTIONS = {
+#: The files of pytest's own configuration and the table of each; the first that has one is in force.
+_CONFIGURATIONS = {
+    "pytest.toml": "pytest",
+    ".pytest.toml": "pytest",
     "pytest.ini": "pytest",
     ".pytest.ini": "pytest",
+    "pyproject.toml": "tool.pytest",
     "tox.ini": "pytest",
     "setup.cfg": "tool:pytest",
 }
+#: Those that are in force without a table, too: they are for pytest alone.
+_FOR_PYTEST = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
+#: What makes a directory the project's besides; nothing of a project lies outside its repository.
+_SIGNS = (".memalert", FILE_NAME, "memalert.lock.json", "pyproject.toml", ".git")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -64,7 +68,7 @@ def _find_project() -> Path:
     """Return the nearest directory upwards that is a project's, the current one where none is."""
     here = Path().resolve()
     for folder in (here, *here.parents):
-        if any((folder / sign).exists() for sign in _SIGNS):
+        if any((folder / sign).exists() for sign in _SIGNS) or _configuration_of_pytest(folder):
             return folder
     return here
 
@@ -105,16 +109,36 @@ def locate_history(given: Path | None) -> Path:
 
 def _history_in_ini(project: Path) -> tuple[object, str] | None:
     """Return what pytest's own configuration says of the history, which wins there too, and where it does."""
-    for name, section in _INI_SECTIONS.items():
-        parser = configparser.RawConfigParser(strict=False)
-        try:
-            parser.read_string((project / name).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, configparser.Error):
-            continue  # pytest tells what is wrong with it
-        if parser.has_section(section):
-            text = parser.get(section, _INI_KEY, fallback="").strip()
-            return (text, f"{project / name}: {_INI_KEY}") if text else None
+    name, options = _configuration_of_pytest(project) or ("", {})
+    text = str(options.get(_INI_KEY, "")).strip()
+    return (text, f"{project / name}: {_INI_KEY}") if text else None
+
+
+def _configuration_of_pytest(folder: Path) -> tuple[str, Mapping[str, object]] | None:
+    """Return the name of the file that configures pytest in a directory, and what it says."""
+    for name, section in _CONFIGURATIONS.items():
+        if (folder / name).is_file():
+            options = _read_table(folder / name, section)
+            if options is not None or name in _FOR_PYTEST:
+                return name, options or {}
     return None
+
+
+def _read_table(path: Path, section: str) -> Mapping[str, object] | None:
+    """Return pytest's table in a file; None where it has none."""
+    try:
+        if path.suffix != ".toml":
+            parser = configparser.RawConfigParser(strict=False)
+            parser.read_string(path.read_text(encoding="utf-8"))
+            return parser[section] if parser.has_section(section) else None
+        found = read_toml(path)
+        for key in section.split("."):
+            found = found[key]
+        return {**found, **found.get("ini_options", {})}
+    except (OSError, UnicodeDecodeError, configparser.Error, ConfigurationError):
+        return {}  # it may well have one; pytest tells what is wrong with it
+    except (LookupError, TypeError, AttributeError):
+        return None
 
 
 def acknowledgments_path() -> Path:

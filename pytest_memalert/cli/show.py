@@ -19,12 +19,14 @@ from pytest_memalert.cli.project import (
     read_entries,
 )
 from pytest_memalert.codec import encode_life
+from pytest_memalert.comparisons import SESSION
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.history import SESSION, RememberedRun, read_history
+from pytest_memalert.history import RememberedRun, read_history
 from pytest_memalert.metrics import format_value
 from pytest_memalert.model import AlertLife, PerformanceAlert, SeriesPoint
 from pytest_memalert.reports.terminal import render_alert
+from pytest_memalert.units import counted
 
 __all__ = ["show"]
 
@@ -114,12 +116,12 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
 
 def _life_texts(life: AlertLife) -> list[str]:
     seen = f"first seen {life.first_seen:%Y-%m-%d %H:%M} UTC, last seen {life.last_seen:%Y-%m-%d %H:%M} UTC"
-    often = f"in {life.times} {'run' if life.times == 1 else 'runs'}"
+    often = f"in {counted(life.times, 'run')}"
     texts = [f"{seen}, {often}; at its worst {observed_text(life.worst, life.alert)}"]
     if life.resolved_at is not None:
         texts.append(f"resolved {life.resolved_at:%Y-%m-%d %H:%M} UTC")
     if life.reopened:
-        texts.append(f"came back {life.reopened} {'time' if life.reopened == 1 else 'times'}")
+        texts.append(f"came back {counted(life.reopened, 'time')}")
     if life.notified_at is not None:
         texts.append(f"last notified {life.notified_at:%Y-%m-%d %H:%M} UTC")
     return texts

@@ -11,15 +11,17 @@ from pathlib import Path
 import click
 
 from pytest_memalert.cli.console import Unreadable
+from pytest_memalert.comparisons import SESSION
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.history import SESSION, read_history
+from pytest_memalert.history import read_history
 from pytest_memalert.limits import refuse_unknown
-from pytest_memalert.metrics import LONGEST_SERIES, METRICS
+from pytest_memalert.metrics import LONGEST_SERIES, METRICS, PEAKS, SESSION_PEAKS
 from pytest_memalert.model import SeriesPoint
 from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.trends import MINIMUM_RUNS, Search, Trend, describe_trend, find_trend
+from pytest_memalert.units import counted
 
 __all__ = ["print_trends"]
 
@@ -27,9 +29,6 @@ __all__ = ["print_trends"]
 #:
 #: 1  the first
 _TRENDS_FORMAT = 1
-
-_OF_SESSION = ("rss_peak_bytes",)
-_OF_TESTS = ("peak_bytes", "traced_peak_bytes")
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -89,10 +88,10 @@ def _read_series(
     found: list[tuple[str, str, tuple[SeriesPoint, ...]]] = []
     with read_history(path) as history:
         if not tests:
-            for metric in metrics or _OF_SESSION:
+            for metric in metrics or SESSION_PEAKS:
                 points = history.series(SESSION, metric, limit=LONGEST_SERIES)
                 found += [(SESSION, metric, points)] if points else []
-        for metric in metrics or _OF_TESTS:
+        for metric in metrics or PEAKS:
             for nodeid, points in history.every_series(metric, limit=LONGEST_SERIES).items():
                 covered = not tests or any(matches(nodeid, glob) for glob in tests)
                 if nodeid != SESSION and covered:
@@ -102,7 +101,7 @@ def _read_series(
 
 def _summary(found: Iterable[_Found], *, looked_at: int, too_short: int) -> str:
     told = list(found)
-    text = f"{len(told)} trend{'s' if len(told) != 1 else ''} in {looked_at:,} series"
+    text = f"{counted(len(told), 'trend')} in {looked_at:,} series"
     if too_short:
         text += f"; {too_short:,} of them have fewer than {MINIMUM_RUNS} runs, of which nothing is said"
     return text

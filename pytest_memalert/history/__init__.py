@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from pytest_memalert.comparisons import SESSION
 from pytest_memalert.history.opening import connected_for_reading, work_on
 from pytest_memalert.history.rows import (
     LIFE_COLUMNS,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from pytest_memalert.digest import Sent
 
 __all__ = [
-    "SESSION",
     "WHOLE_SHARE",
     "History",
     "Keep",
@@ -46,8 +46,6 @@ __all__ = [
     "write_history",
 ]
 
-#: The node id under which the values of a whole session are remembered.
-SESSION = "session"
 #: A session counts as whole when it measured this share of the tests of the largest one remembered:
 #: what a part of the suite took is no point in the series of the whole.
 WHOLE_SHARE = 0.8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.commit import read_commit
+from pytest_memalert.comparisons import SESSION
 from pytest_memalert.errors import MemalertError, describe_exception
 from pytest_memalert.escaping import disarm, escape_controls, is_on_github
 from pytest_memalert.lives import note_resolved
@@ -27,7 +28,7 @@ from pytest_memalert.model import (
     make_id,
 )
 from pytest_memalert.plugin.environment import this_environment
-from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, WHOLE, Facts, decode_facts
+from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.remembering import note_idle, remember
 from pytest_memalert.plugin.reporting import append_summary, history_path, locate, write_reports
@@ -43,6 +44,7 @@ from pytest_memalert.rules import (
     session_values,
     values_of_worst,
 )
+from pytest_memalert.units import counted
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.keeping import Keeper, Saved
@@ -74,6 +76,8 @@ class Controller:
         self._run: Run | None = None
         self._news: tuple[str, ...] = ()
         self._was_left = False
+        self._unmeasured: set[str] = set()
+        self._left_out = False
         self._keeper: Keeper | None = None
         self._saved: Saved | None = None
         self._baseline_failed = False
@@ -89,6 +93,8 @@ class Controller:
             self._hear_report(report)
         facts = report.__dict__.pop(FACTS, None)
         if facts is None:
+            if report.when not in ("call", "teardown"):  # xdist has a word of its own for a crash
+                self._unmeasured.add(report.nodeid)
             return
         began_s = elapsed_s()
         try:
@@ -105,14 +111,17 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Refuse the session for what an xdist worker, which alone collects, found wrong with the markers."""
-        problems = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
+        output = getattr(node, "workeroutput", {})
+        problems = output.get(USAGE_ERROR)
         if problems:
             raise pytest.UsageError(problems)
+        self._left_out |= output.get(LEFT_OUT, True)
         if self._keeper is not None:
-            self._keeper.note_process(getattr(node, "workeroutput", None))
+            self._keeper.note_process(output)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Take note of what was not collected."""
+        self._left_out |= report.failed
         if self._keeper is not None and not report.passed:
             self._keeper.note_collection(report)
 
@@ -163,7 +172,8 @@ class Controller:
                 self._run = run = note_trends(self._config, self._given, run, whole)
             except Exception as problem:
                 self._warn(f"memalert can't look for trends ({describe_exception(problem)})")
-        lives = remember(self._config, self._given, run, whole, warn=self._warn)
+        others = self._find_unmeasured(session)
+        lives = remember(self._config, self._given, run, whole, others=others, warn=self._warn)
         self._run = run = note_resolved(run, lives)
         self._news = self._tell_news(run, lives, session.exitstatus)
         try:
@@ -179,6 +189,16 @@ class Controller:
             from pytest_memalert.turns import update
 
             write_turns(self._config, update(read_turns(self._config), self._checked))
+
+    def _find_unmeasured(self, session: pytest.Session) -> Collection[str] | None:
+        """Return the tests that exist and weren't measured; None where that isn't known of all."""
+        worker = self._config.pluginmanager.get_plugin("memalert-worker")
+        if self._left_out or worker is None or worker.left_out or session.shouldstop or session.shouldfail:
+            return None
+        ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if not ended_well or any("::" in str(argument) for argument in self._config.args):
+            return None
+        return self._unmeasured
 
     def _summarize(self, terminalreporter: pytest.TerminalReporter, run: Run) -> None:
         """Write the lines of the summary."""
@@ -208,6 +228,7 @@ class Controller:
 
     def _gather(self, nodeid: str, facts: Facts) -> None:
         if facts.measurement is not None:
+            self._unmeasured.discard(nodeid)
             self._tests.pop(nodeid, None)  # the series is in the order in which tests ended
             self._tests[nodeid] = facts.measurement
             self._alerts.pop(nodeid, None)
@@ -263,15 +284,15 @@ class Controller:
         if keeper is None or given is None:
             return None, ()
         worker = self._config.pluginmanager.get_plugin("memalert-worker")
-        if worker is not None and getattr(self._config.option, "dist", "no") == "no":
+        if worker is not None and not keeper.is_distributed:
             keeper.note_process({WHOLE: worker.sum_up()})
         if not given.saves:
             gate, alerts = keeper.hold(session, tests)
             self._notes += keeper.notes
             if keeper.unjudged:
                 self._baseline_failed = True
-                count = "1 test" if keeper.unjudged == 1 else f"{keeper.unjudged:,} tests"
-                trouble = f"memalert could not hold {count} against {given.name}, as it warns"
+                tests_text = counted(keeper.unjudged, "test")
+                trouble = f"memalert could not hold {tests_text} against {given.name}, as it warns"
                 tell_trouble(self._config, f"{trouble}; the gate is not passed")
             return gate, accept_known(self._given, let_others_modify(self._config, alerts), {})
         try:
@@ -294,10 +315,10 @@ class Controller:
         worst: dict[tuple[str, str], PerformanceAlert] = {}
         for worker, series in processes.items():
             whole = Measurement(
-                nodeid="session" if len(processes) == 1 else f"session of {worker}",
+                nodeid=SESSION if len(processes) == 1 else f"{SESSION} of {worker}",
                 worker=worker,
                 outcome="",
-                component="session",
+                component=SESSION,
                 rss_before_bytes=series[0].rss_before_bytes,
                 values=session_values(series, self._given.metrics),
             )
@@ -308,7 +329,7 @@ class Controller:
                     measurement=whole,
                     raised_at=utc_now(),
                     # Which process was worst off changes from run to run; the alert is the same.
-                    signature="session",
+                    signature=SESSION,
                     metrics=self._given.metrics,
                 )
                 key = (breach.rule.name, breach.rule.severity.value)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FACTS",
+    "LEFT_OUT",
     "USAGE_ERROR",
     "WHOLE",
     "Facts",
@@ -40,6 +41,8 @@ __all__ = [
 FACTS = "memalert_facts"
 #: The key of an xdist worker's output under which it tells the controller what is wrong with the markers.
 USAGE_ERROR = "memalert_usage_error"
+#: The key under which it tells whether tests were taken out of those it collected.
+LEFT_OUT = "memalert_left_out"
 #: The key under which it tells of its process as a whole, for the baseline.
 WHOLE = "memalert_whole"
 

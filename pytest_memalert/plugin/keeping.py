@@ -26,6 +26,7 @@ from pytest_memalert.gate import compare, compare_whole, is_unsteady, keep_writt
 from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert, make_id
 from pytest_memalert.plugin.facts import WHOLE, Facts
 from pytest_memalert.plugin.gate_given import GateGiven, read_saved
+from pytest_memalert.plugin.remembering import find_gone
 from pytest_memalert.plugin.whole import least_of_each
 from pytest_memalert.records import record
 from pytest_memalert.regressions import judge
@@ -111,14 +112,19 @@ class Keeper:
         self._uncollected.update({report.nodeid} if report.skipped else ())
         self._collection_failed |= report.failed
 
-    def note_process(self, output: Mapping[str, Any] | None) -> None:
-        """Take in what an xdist worker says of its process; None of one that said nothing (it crashed)."""
-        whole = (output or {}).get(WHOLE)
+    def note_process(self, output: Mapping[str, Any]) -> None:
+        """Take in what an xdist worker says of its process; empty of one that said nothing (it crashed)."""
+        whole = output.get(WHOLE)
         if whole is None:
             self._missing_wholes = True
         else:
             self._wholes.append(whole)
             self._deselected.update(whole["deselected"])
+
+    @property
+    def is_distributed(self) -> bool:
+        """Return whether xdist's workers run the tests; --dist alone, without -n, distributes nothing."""
+        return self._config.pluginmanager.has_plugin("dsession")
 
     @property
     def unjudged(self) -> int:
@@ -197,15 +203,8 @@ class Keeper:
             tests = {nodeid for nodeid in known if not is_whole(nodeid)}
             collected = {*self._measured, *self._skipped, *self._deselected}
             whole = self._is_whole(session, known=tests)
-            files = {_file_of(nodeid) for nodeid in collected}
-            gone = {
-                nodeid
-                for nodeid in tests - collected
-                if whole
-                and not self._is_uncollected(nodeid)
-                # Of a file that is there nothing was collected: a conftest.py or an option leaves it out.
-                and (_file_of(nodeid) in files or not (self._config.rootpath / _file_of(nodeid)).exists())
-            }
+            missing = {nodeid for nodeid in tests - collected if whole and not self._is_uncollected(nodeid)}
+            gone = find_gone(missing, collected, self._config.rootpath)
             new = {*self._entries} - tests
             entries = {
                 nodeid: keep_written(known[nodeid], entry, given.allowances.for_test(nodeid))
@@ -279,11 +278,10 @@ class Keeper:
 
         Of several processes, each the largest; of a fixture the least, which is without what came first.
         """
-        is_distributed = bool(getattr(self._config.option, "dist", "no") != "no")
-        name = f"{SESSION} of {len(self._wholes)} workers" if is_distributed else SESSION
+        name = f"{SESSION} of {len(self._wholes)} workers" if self.is_distributed else SESSION
         found: dict[str, dict[str, float]] = {}
         for whole in self._wholes:
-            for nodeid, values in ((name, whole["session"]), (COLLECTION, whole["collection"])):
+            for nodeid, values in ((name, whole[SESSION]), (COLLECTION, whole[COLLECTION])):
                 known = found.setdefault(nodeid, {})
                 for metric, value in values.items():
                     known[metric] = max(value, known.get(metric, 0))
@@ -303,10 +301,6 @@ def _name(nodeids: Sequence[str]) -> str:
     """Return the first of them, and how many there are besides."""
     more = f" and {len(nodeids) - _NAMED} more" if len(nodeids) > _NAMED else ""
     return f"{', '.join(nodeids[:_NAMED])}{more}"
-
-
-def _file_of(nodeid: str) -> str:
-    return nodeid.partition("::")[0]
 
 
 def _is_below(nodeid: str, folders: Sequence[str]) -> bool:

@@ -120,7 +120,8 @@ def resolve_for_session(
         config, given, purpose="can't compare the session with earlier ones", warn=warn
     ) as history:
         if history is not None:
-            from pytest_memalert.history import SESSION, WHOLE_SHARE
+            from pytest_memalert.comparisons import SESSION
+            from pytest_memalert.history import WHOLE_SHARE
 
             if tests < WHOLE_SHARE * history.most_tests():
                 comparing = []  # of a part of the suite no more is known than of another suite

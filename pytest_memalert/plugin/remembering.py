@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ from pytest_memalert.rules import find_idle_rules
 if TYPE_CHECKING:
     from pytest_memalert.history import Past
 
-__all__ = ["note_idle", "remember"]
+__all__ = ["find_gone", "note_idle", "remember"]
 
 
 def remember(
@@ -27,11 +28,13 @@ def remember(
     run: Run,
     whole: Mapping[str, float],
     *,
+    others: Collection[str] | None,
     warn: Callable[[str], None],
 ) -> tuple[AlertLife, ...]:
     """Write the run into the history; return the lives of alerts that it changed.
 
-    ``whole`` has the values of the session (``rules.values_of_worst``).
+    ``whole`` has the values of the session (``rules.values_of_worst``), ``others`` are the tests that were
+    collected and not measured, None where some may not have been collected.
     Where the history is off, or can't be written (of which ``warn`` is told), each alert is new.
     """
     path = history_path(config, given.settings)
@@ -43,6 +46,15 @@ def remember(
 
     settings, at = given.settings, utc_now()
 
+    def gone_since(past: Past) -> frozenset[str]:
+        open_lives = [life for life in past.lives.values() if life.resolved_at is None]
+        # Without "::" it stands for the session, and for no test.
+        named = {nodeid for life in open_lives for nodeid in life.alert.nodeids if "::" in nodeid}
+        if others is None or not named:
+            return frozenset()
+        collected = {*others, *(test.nodeid for test in run.tests)}
+        return find_gone(named - collected, collected, config.rootpath)
+
     def lives_after(past: Past) -> Iterable[AlertLife]:
         return evolve(
             past.lives,
@@ -51,6 +63,7 @@ def remember(
             leaks=settings.leaks,
             at=at,
             is_whole=len(run.tests) >= WHOLE_SHARE * past.most_tests,
+            gone=gone_since(past),
         )
 
     if path is not None and (run.tests or run.alerts):
@@ -76,6 +89,24 @@ def remember(
         except Exception as trouble:  # whatever it is, it is ours and not the tests'
             warn(f"memalert could not remember this run ({describe_exception(trouble)})")
     return tuple(lives_after(Past(lives={})))
+
+
+def find_gone(missing: Collection[str], collected: Collection[str], rootpath: Path) -> frozenset[str]:
+    """Return which tests that were not collected don't exist any more.
+
+    Of a file that is there and of which nothing was collected they may: a conftest.py or an option leaves it
+    out, or it was skipped.
+    """
+    files = {_file_of(nodeid) for nodeid in collected} if missing else set()
+    return frozenset(
+        nodeid
+        for nodeid in missing
+        if _file_of(nodeid) in files or not (rootpath / _file_of(nodeid)).exists()
+    )
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 def note_idle(config: pytest.Config, given: Given, run: Run) -> Run:

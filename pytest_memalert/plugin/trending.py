@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES
+from pytest_memalert.comparisons import SESSION
+from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES, PEAKS, SESSION_PEAKS
 from pytest_memalert.model import Note, Run, SeriesPoint
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.past import reading_history
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from pytest_memalert.history import History
 
 __all__ = ["FEWEST_REMEMBERED", "note_trends"]
-
-_OF_TESTS = ("peak_bytes", "traced_peak_bytes")
-_OF_SESSION = ("rss_peak_bytes",)
 
 #: The runs that are looked at of all tests, counted back from the latest: one of now, and one of before
 #: what is news; and the others, of those tests alone whose value differs in these two.
@@ -51,7 +49,7 @@ def note_trends(config: pytest.Config, given: Given, run: Run, whole: Mapping[st
 
 
 def _find_news(history: History, given: Given, run: Run, whole: Mapping[str, float]) -> list[Note]:
-    from pytest_memalert.history import SESSION, WHOLE_SHARE
+    from pytest_memalert.history import WHOLE_SHARE
 
     found: list[tuple[float, Note]] = []
 
@@ -69,7 +67,7 @@ def _find_news(history: History, given: Given, run: Run, whole: Mapping[str, flo
             note = Note(kind="trend", nodeid=None if nodeid == SESSION else nodeid, text=text)
             found.append((abs(trend.change_ratio), note))
 
-    for metric in _OF_TESTS:
+    for metric in PEAKS:
         values = {
             test.nodeid: test.values[metric]
             for test in run.tests
@@ -81,7 +79,7 @@ def _find_news(history: History, given: Given, run: Run, whole: Mapping[str, flo
     of_tests = [note for _, note in found[:_MOST_NOTES]]
     found.clear()
     if len(run.tests) >= WHOLE_SHARE * history.most_tests():
-        for metric in _OF_SESSION:
+        for metric in SESSION_PEAKS:
             if metric in whole:
                 look(SESSION, "the session", metric, whole[metric])
     return [*(note for _, note in found), *of_tests]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from pytest_memalert.baseline import ALLOCATED, COMPILED, IMPORTED
 from pytest_memalert.clock import utc_now
 from pytest_memalert.collector import collect_all
+from pytest_memalert.comparisons import COLLECTION, SESSION
 from pytest_memalert.measurement import Deduction
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
@@ -72,7 +73,7 @@ class WholeProcess:
         self._peak: float | None = None
         self._has_holes = False
         self._compiled = 0
-        self._deselected: set[str] = set()
+        self._deselected: frozenset[str] = frozenset()
         self._in_order = True
         self._fixtures: dict[str, dict[str, float]] = {}
         #: Every test that there is, those that were deselected included.
@@ -86,15 +87,15 @@ class WholeProcess:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
-        """Take note of the ids of all tests, before any are deselected, and of the order they come in."""
-        collected = tuple(items)
-        self.nodeids = frozenset(item.nodeid for item in collected)
-        yield
-        self._in_order = is_in_pytests_order(items, collected)
+        """Take note of all tests, before any are deselected, of those that are, and of their order.
 
-    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Take note of tests that exist and are not run."""
-        self._deselected.update(item.nodeid for item in items)
+        A conftest.py may drop tests without a call of pytest_deselected.
+        """
+        collected = tuple(items)
+        yield
+        self.nodeids = frozenset(item.nodeid for item in collected)
+        self._deselected = self.nodeids.difference(item.nodeid for item in items)
+        self._in_order = is_in_pytests_order(items, collected)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self) -> None:
@@ -166,12 +167,12 @@ class WholeProcess:
             "deselected": sorted(self._deselected),
             "in_order": self._in_order,
             "fixtures": self._fixtures,
-            "collection": (
+            COLLECTION: (
                 {}
                 if self._collected is None
                 else {"heap_growth_bytes": self._collected, COMPILED: self._compiled}
             ),
-            "session": {
+            SESSION: {
                 name: value
                 for name, value in (
                     ("rss_peak_bytes", self._peak),

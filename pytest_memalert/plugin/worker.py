@@ -16,7 +16,7 @@ from pytest_memalert.errors import ConfigurationError, describe_exception
 from pytest_memalert.model import AlertRule, LeakVerdict, Measurement, PerformanceAlert
 from pytest_memalert.plugin.attempt import STOPPED, Attempt
 from pytest_memalert.plugin.bench import Bench, set_up_bench
-from pytest_memalert.plugin.facts import FACTS, USAGE_ERROR, encode_facts
+from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, encode_facts
 from pytest_memalert.plugin.markers import limits_of, read_markers
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
@@ -59,6 +59,7 @@ class Worker:
         self._attempt: Attempt | None = None
         self._repeating = False
         self.owned = False
+        self.left_out = False
         self._hears_by_hooks = False
         self._owners: list[Any] | None = None
         self._names_components = False
@@ -79,9 +80,12 @@ class Worker:
 
     # ------------------------------------------------------------ collection
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Read every marker; refuse the session if any of them is wrong."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
+        """See whether tests are taken out; read every marker, refuse the session if any of them is wrong."""
+        collected = len(items)
+        yield
+        self.left_out = len(items) < collected
         try:
             self._limit_rules.extend(read_markers(items))
         except ConfigurationError as wrong:
@@ -194,7 +198,9 @@ class Worker:
             self._bench.fixtures.end_teardown(fixturedef)
 
     def pytest_sessionfinish(self) -> None:
-        """Stop what was started."""
+        """Stop what was started; tell the controller, where that is another process."""
+        if self._is_remote:
+            self._config.workeroutput[LEFT_OUT] = self.left_out  # type: ignore[attr-defined]
         if self._bench is not None:
             self._bench.sampler.close()
         if self._started_tracing:

@@ -20,7 +20,7 @@ from pytest_memalert.reports.words import (
     speaking_alerts,
     subject,
 )
-from pytest_memalert.units import format_duration, format_size
+from pytest_memalert.units import counted, format_duration, format_size
 
 __all__ = ["COMMENT_BYTES", "MARK", "SMALLEST_BYTES", "code", "prose", "render", "table"]
 
@@ -174,7 +174,7 @@ def _survivors(alert: PerformanceAlert) -> Iterator[str]:
             row += f"; held by {_steps(survivor.held_by)}"
         yield row
     if (more := len(alert.survivors) - _SURVIVORS_TOLD) > 0:
-        yield f"and {more:,} more {'kind' if more == 1 else 'kinds'} of objects"
+        yield f"and {counted(more, 'more kind')} of objects"
 
 
 def _steps(steps: Sequence[str]) -> str:

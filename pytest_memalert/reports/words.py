@@ -16,7 +16,7 @@ from pytest_memalert.model import (
     PerformanceAlert,
     Run,
 )
-from pytest_memalert.units import format_duration, format_quantity, format_size
+from pytest_memalert.units import counted, format_duration, format_quantity, format_size
 
 __all__ = [
     "closing_text",
@@ -102,7 +102,7 @@ def closing_text(run: Run, *, with_name: bool) -> str:
     ``with_name`` says which test the peak was in, by its function alone, as the suspects are told that were
     left unchecked; ``-v`` lists whole node ids.
     """
-    parts = [f"{len(run.tests):,} {'test' if len(run.tests) == 1 else 'tests'} measured"]
+    parts = [f"{counted(len(run.tests), 'test')} measured"]
     peaks = [
         (peak, measurement.nodeid)
         for measurement in run.tests
@@ -113,12 +113,12 @@ def closing_text(run: Run, *, with_name: bool) -> str:
         named = f" ({escape_controls(function_name(nodeid))})" if with_name else ""
         parts.append(f"resident peak {format_size(peak)}{named}")
     if run.reruns:
-        parts.append(f"{run.reruns:,} {'re-run' if run.reruns == 1 else 're-runs'}")
+        parts.append(counted(run.reruns, "re-run"))
     left_out = [test for test in run.tests if test.leak.status == "unchecked" and test.leak.reason]
     if left_out:
         named = ", ".join(escape_controls(function_name(test.nodeid)) for test in left_out)
         told = f" ({named})" if len(left_out) <= _UNCHECKED_NAMED else ""
-        parts.append(f"{len(left_out):,} {'suspect' if len(left_out) == 1 else 'suspects'} unchecked{told}")
+        parts.append(f"{counted(len(left_out), 'suspect')} unchecked{told}")
     if brief := sum(test.leak.brief for test in run.tests):
         parts.append(f"{brief:,} checked briefly")
     if run.tests:
@@ -135,7 +135,7 @@ def gate_counts(gate: GateResult) -> list[str]:
 
     others = (("new", gate.new), ("missing", gate.missing), ("not compared", gate.uncompared))
     return [
-        f"{gate.compared:,} {'test' if gate.compared == 1 else 'tests'}",
+        counted(gate.compared, "test"),
         f"{tests('regression'):,} worse",
         f"{tests('improvement'):,} better",
         *(f"{len(nodeids):,} {word}" for word, nodeids in others if nodeids),

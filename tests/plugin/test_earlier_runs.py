@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from pytest_memalert.history import SESSION
+from pytest_memalert.comparisons import SESSION
 from tests import histories
 from tests.conftest import Inner
 

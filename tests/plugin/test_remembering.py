@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import utc_now
-from pytest_memalert.history import SESSION, read_history
+from pytest_memalert.comparisons import SESSION
+from pytest_memalert.history import read_history
 
 if TYPE_CHECKING:
     from tests.conftest import Inner
@@ -88,6 +89,76 @@ def test_alert_is_not_resolved_by_a_session_that_left_its_test_out(serial: Inner
     serial.write(FAT.format(size=40))
     serial.run()
     assert "note: resolved" not in serial.run("-k", "slim").stdout.str()
+
+
+LARGE = FAT.format(size=40)
+OTHERS = "".join(f"def test_{n}(): pass\n" for n in range(9))
+
+
+def states(inner: Inner) -> list[str]:
+    """Return whether the alerts remembered are open or resolved."""
+    with read_history(inner.pytester.path / DEFAULT) as history:
+        return ["open" if life.resolved_at is None else "resolved" for life in history.lives()]
+
+
+@pytest.mark.parametrize("gone", ["test", "file"])
+def test_alert_of_a_test_that_is_deleted_is_resolved(inner: Inner, gone: str) -> None:
+    inner.write(LARGE, test_b=OTHERS)
+    inner.run()
+    assert states(inner) == ["open"]
+    if gone == "file":
+        (inner.pytester.path / "test_a.py").unlink()
+    else:
+        inner.write(LARGE.replace("def test_fat", "def fat"))
+    result = inner.run()
+    result.stdout.fnmatch_lines(["note: resolved: test_a.py::test_fat: peak*"])
+    assert states(inner) == ["resolved"]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "arguments"),
+    [
+        ("", ["--deselect=test_a.py::test_fat"]),
+        ("", ["--ignore=test_a.py"]),
+        ("", ["test_b.py", "test_a.py::test_slim"]),
+        ("def pytest_collection_modifyitems(items): items[:] = items[1:]", []),
+        ("collect_ignore = ['test_a.py']", []),
+    ],
+)
+def test_alert_of_a_test_that_is_left_out_stays_open(
+    inner: Inner, left_out: str, arguments: list[str]
+) -> None:
+    inner.write(LARGE, test_b=OTHERS)
+    inner.run()
+    inner.pytester.makeconftest(left_out)
+    inner.run(*arguments)
+    assert states(inner) == ["open"]
+
+
+@pytest.mark.parametrize(
+    ("found", "replacement"),
+    [
+        ("def test_slim", "assert False\n\n    def test_slim"),
+        ("def test_slim", "pytest.skip(allow_module_level=True)\n\n    def test_slim"),
+        ("@pytest", "@pytest.mark.skip\n    @pytest"),
+        ("def test_fat", "def test_renamed"),
+    ],
+    ids=["collection fails", "module skipped", "skipped", "renamed"],
+)
+def test_alert_of_a_test_that_may_exist_stays_open(inner: Inner, found: str, replacement: str) -> None:
+    inner.write(LARGE, test_b=OTHERS)
+    inner.run()
+    inner.write(LARGE.replace(found, replacement))
+    inner.run("--continue-on-collection-errors")
+    assert states(inner) == (["open", "open"] if "renamed" in replacement else ["open"])
+
+
+def test_alert_of_a_deleted_test_stays_open_where_the_session_ended_early(inner: Inner) -> None:
+    inner.write(LARGE, test_b=OTHERS)
+    inner.run()
+    inner.write(LARGE.replace("def test_fat", "def fat"), test_b=OTHERS.replace("8(): pass", "8(): assert 0"))
+    inner.run("-x")
+    assert states(inner) == ["open"]
 
 
 def test_history_of_a_path_of_ones_own(serial: Inner) -> None:

@@ -33,6 +33,12 @@ BEFORE = """
 """
 
 
+FIXTURE = """
+    @pytest.fixture(scope="module", autouse=True)
+    def kept():
+        return bytearray(2**20)
+"""
+
 # Runs in this process are no sessions of their own: what it holds changes from one to the next.
 OFF = "\n".join(
     ("[tool.memalert.gate]", *(f'{key} = "off"' for key in ("session_peak", "session_rss", "session_heap")))
@@ -685,6 +691,31 @@ def test_entries_of_a_file_that_is_left_out_are_kept(inner: Inner) -> None:
     assert "test_other" in names(inner)
     (inner.pytester.path / "test_b.py").unlink()
     inner.run("--memalert-save").stdout.fnmatch_lines(["dropped from it, *: test_b.py::test_other"])
+
+
+def test_entries_of_tests_that_a_conftest_drops_without_a_word_are_kept(inner: Inner) -> None:
+    """It deselects them without pytest_deselected; the gate misses none of them either."""
+    inner.write(BEFORE)
+    inner.run("--memalert-save")
+    inner.pytester.makeconftest(
+        "def pytest_collection_modifyitems(items):"
+        " items[:] = [item for item in items if item.name != 'test_peak']"
+    )
+    inner.run("--memalert-save").stdout.no_fnmatch_line("*dropped from it*")
+    assert names(inner) == ["test_objects", "test_peak", "test_small"]
+    done = inner.run("--memalert-gate")
+    done.stdout.fnmatch_lines([f"gate: 2 tests compared with {NAME}, 0 worse, 0 better"])
+
+
+def test_way_to_distribute_alone_distributes_nothing(serial: Inner) -> None:
+    """With --dist in addopts and no -n, this process ran the tests: its session is saved and compared."""
+    serial.write(BEFORE.replace("KEPT = []", FIXTURE))
+    serial.run_apart("--dist=loadfile", "--memalert-save")
+    wholes = ["collection", "fixture kept in test_a.py", "session"]
+    assert [nodeid for nodeid in saved(serial) if "::" not in nodeid] == wholes
+    serial.write(BEFORE.replace("test_small", "test_renamed"))
+    done = serial.run_apart("--dist=loadfile", "--memalert-gate")
+    done.stdout.fnmatch_lines(["in the baseline, but not collected: test_a.py::test_small"])
 
 
 def test_saving_the_whole_suite_drops_and_names_tests_that_are_gone(inner: Inner) -> None:
