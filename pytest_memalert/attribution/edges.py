@@ -125,5 +125,5 @@ def _function_edge(holder: object, path: list[object]) -> tuple[str, int]:
         return f"default of {key_of(child, path[2])}", 2
     if len(path) > 2 and type(child) is dict and instance_dict(function) is child:
         return f".{key_of(child, path[2])}", 2
-    name = attribute_of(function, child)
-    return f".{name}" if name else MADE_OF, 1
+    attribute = attribute_of(function, child)
+    return f".{attribute}" if attribute else MADE_OF, 1
