@@ -102,8 +102,11 @@ def test_a_missing_decref_beside_a_ring_buffer_that_fills_is_not_clean() -> None
     assert find_leaks(handle).status in ("unclear", "leaking")
 
 
-def test_one_object_that_nobody_holds_does_not_speak_against_the_bound_of_the_others() -> None:
+def test_one_object_that_nobody_holds_does_not_speak_against_the_bound_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A server's thread is about to drop it: a ring buffer beside was told as a leak."""
+    monkeypatch.setattr("pytest_memalert.attribution.survivors._SLOW_RUN_S", 0.0)  # few runs
     recent: deque[object] = deque(maxlen=50_000)
     for phase in range(4):  # whichever of four runs it is that leaves it
         number = itertools.count(phase)
