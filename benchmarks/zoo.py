@@ -292,7 +292,7 @@ def _work(file: str, result: str, names: Sequence[str]) -> None:
     import time
     import warnings
 
-    from pytest_memalert.hunting import hunt
+    from pytest_memalert.hunting.hunt import hunt
 
     warnings.simplefilter("ignore")
     here = str(Path(__file__).resolve().parent)

@@ -20,7 +20,7 @@ from pytest_memalert.errors import (
 if TYPE_CHECKING:
     from pytest_memalert.alerts import AlertManager
     from pytest_memalert.channels import AlertChannel
-    from pytest_memalert.finding import assert_no_leaks, find_leaks
+    from pytest_memalert.hunting.finding import assert_no_leaks, find_leaks
     from pytest_memalert.measuring import MemoryReport, measure
     from pytest_memalert.model import (
         AlertCategory,
@@ -71,8 +71,8 @@ _LATE = {
     "AlertChannel": "channels",
     "AlertManager": "alerts",
     "MemoryReport": "measuring",
-    "assert_no_leaks": "finding",
-    "find_leaks": "finding",
+    "assert_no_leaks": "hunting.finding",
+    "find_leaks": "hunting.finding",
     "measure": "measuring",
     **dict.fromkeys(
         (

@@ -41,6 +41,7 @@ __all__ = [
     "Run",
     "Sample",
     "SeriesPoint",
+    "Signal",
     "SignalGrowth",
     "Survivor",
     "make_id",
@@ -109,6 +110,9 @@ ComparisonStatus = Literal["regression", "improvement", "within"]
 LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
 #: Which tests are run again: none, those whose first run stands out, every one.
 LeakChecks = Literal["off", "suspects", "all"]
+#: What is read of an operation from run to run. "lists" has the bytes in use of the lists and buffers that
+#: were seen to grow.
+Signal = Literal["blocks", "descriptors", "threads", "heap", "resident", "mapped", "lists"]
 
 # ----------------------------------------------------------------- measured
 

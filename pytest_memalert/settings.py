@@ -23,7 +23,7 @@ from pytest_memalert.records import record
 from pytest_memalert.units import parse_duration, parse_quantity, parse_ratio, parse_size
 
 if TYPE_CHECKING:
-    from pytest_memalert.allowances import Allowances
+    from pytest_memalert.gate.allowances import Allowances
     from pytest_memalert.routes import Notify
 
 __all__ = ["Budget", "LeakChecks", "Settings", "read_pyproject", "read_settings", "read_toml"]
@@ -105,7 +105,7 @@ def read_settings(
     allowances: Allowances | None = None
     wrong_allowances: list[str] = []
     if isinstance(table.get("gate"), Mapping):  # else it is the option of this name
-        from pytest_memalert.allowances import read_allowances
+        from pytest_memalert.gate.allowances import read_allowances
 
         allowances, wrong_allowances = read_allowances(
             table.pop("gate"), place=f"{pyproject_name}: tool.memalert.gate"
@@ -260,7 +260,7 @@ def _read_baseline_path(value: object, option: Option) -> Path | None:
     """Return the path of a baseline; True means the one by default."""
     if value is None or value is False:
         return None
-    from pytest_memalert.baseline import DEFAULT_NAME
+    from pytest_memalert.gate.baseline import DEFAULT_NAME
 
     if value is True:
         return Path(DEFAULT_NAME)

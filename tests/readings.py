@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pytest_memalert.leak_readings import Reading, Signal
+from pytest_memalert.leaks.readings import Reading
+from pytest_memalert.model import Signal
 
 Levels = dict[Signal, float]
 QUICK_S = 0.0002

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_memalert.allowances import (
+from pytest_memalert.gate.allowances import (
     ALLOWANCE_KEYS,
     ALLOWANCES,
     Allowance,

@@ -28,8 +28,6 @@ NOUNS = frozenset(
         "escaping",
         "files",
         "json_fields",
-        "leak_readings",
-        "hunt_rows",
         "comparisons",
         "digest",
         "targets",
@@ -40,22 +38,11 @@ DECIDERS = frozenset(
     {
         "acknowledgments",
         "anomalies",
-        "leak_dismissal",
-        "leak_noise",
-        "leak_policy",
-        "leak_shapes",
-        "leak_sizes",
-        "leak_words",
         "leaks",
         "limits",
         "lives",
         "measurement",
-        "allowances",
-        "baseline",
-        "fragments",
         "gate",
-        "regressions",
-        "renaming",
         "trends",
         "rules",
         "notify",
@@ -63,14 +50,10 @@ DECIDERS = frozenset(
         "changes",
         "routes",
         "settings",
-        "suspicion",
-        "turns",
     }
 )
 EDGES = frozenset({"commit", "probes", "attribution", "history", "reports", "channels"})
-DOORS = frozenset(
-    {"plugin", "cli", "alerts", "measuring", "hunting", "traced_runs", "other_threads", "finding", "delivery"}
-)
+DOORS = frozenset({"plugin", "cli", "alerts", "measuring", "hunting", "delivery"})
 
 #: The modules that may import pytest's internals: to run an item, and to run it again.
 INTERNALS = frozenset({"plugin.pytest_internals", "plugin.rerun"})

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.baseline import (
+from pytest_memalert.errors import MemalertError
+from pytest_memalert.gate.baseline import (
     IMPORTED,
     SETUP_METRICS,
     TEST_METRICS,
@@ -24,7 +25,6 @@ from pytest_memalert.baseline import (
     summarise,
     update_baseline,
 )
-from pytest_memalert.errors import MemalertError
 from pytest_memalert.model import Environment
 
 KEY = "cpython-3.12-linux-x86_64"

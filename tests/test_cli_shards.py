@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.baseline import Baseline, Entry, Figure, read_baseline, render_baseline
 from pytest_memalert.changes import find_changes
 from pytest_memalert.cli.report import FORMATS
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.gate.baseline import Baseline, Entry, Figure, read_baseline, render_baseline
 from pytest_memalert.model import AlertSeverity, LeakVerdict, Overhead, Run
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.shards import join

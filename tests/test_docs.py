@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_memalert.allowances import ALLOWANCE_KEYS
 from pytest_memalert.cli import main
+from pytest_memalert.gate.allowances import ALLOWANCE_KEYS
 from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS, RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.options import OPTIONS, Option

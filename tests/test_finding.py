@@ -24,8 +24,8 @@ import pytest
 from pytest_memalert import LeakAnalysis, MemalertWarning, assert_no_leaks, find_leaks
 from pytest_memalert.attribution import explanation
 from pytest_memalert.attribution.native import NativeGrowth
-from pytest_memalert.finding import Explained, investigate
-from pytest_memalert.leak_policy import Policy
+from pytest_memalert.hunting.finding import Explained, investigate
+from pytest_memalert.leaks.policy import Policy
 
 KEPT: list[object] = []
 OTHERS: list[object] = []
@@ -187,7 +187,7 @@ def test_generators_left_open_in_the_loop_are_closed() -> None:
 
 def test_an_assertion_that_can_say_nothing_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would pass wherever blocks aren't counted."""
-    monkeypatch.setattr("pytest_memalert.hunting.refusal", lambda: "Python doesn't count blocks here")
+    monkeypatch.setattr("pytest_memalert.hunting.hunt.refusal", lambda: "Python doesn't count blocks here")
     with pytest.warns(MemalertWarning, match="keep_order leaks is unclear: Python doesn't count blocks"):
         assert_no_leaks(keep_order)
 

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.allowances import ALLOWANCES, Allowance, widen_for_order
-from pytest_memalert.baseline import Baseline, Entry, Figure
 from pytest_memalert.comparisons import is_fixture, name_fixture
-from pytest_memalert.fragments import gives_back, without_fragments
-from pytest_memalert.gate import (
+from pytest_memalert.gate.allowances import ALLOWANCES, Allowance, widen_for_order
+from pytest_memalert.gate.baseline import Baseline, Entry, Figure
+from pytest_memalert.gate.comparing import (
     allowances_of,
     allowed,
     compare,
@@ -28,6 +27,9 @@ from pytest_memalert.gate import (
     settle,
     why_unlike,
 )
+from pytest_memalert.gate.fragments import gives_back, without_fragments
+from pytest_memalert.gate.regressions import judge
+from pytest_memalert.gate.renaming import match_renamed
 from pytest_memalert.model import (
     AlertSeverity,
     Comparison,
@@ -37,8 +39,6 @@ from pytest_memalert.model import (
     Measurement,
     SignalGrowth,
 )
-from pytest_memalert.regressions import judge
-from pytest_memalert.renaming import match_renamed
 from tests.makers import MIB, make_test
 
 KIB = 2**10

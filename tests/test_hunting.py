@@ -1,4 +1,4 @@
-"""hunting.py: real operations, hunted in this process."""
+"""hunting/hunt.py: real operations, hunted in this process."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from typing import Protocol
 
 import pytest
 
-from pytest_memalert.hunt_rows import Rows
-from pytest_memalert.hunting import Excuse, hunt
-from pytest_memalert.leak_noise import follows_objects
-from pytest_memalert.leak_policy import Policy
-from pytest_memalert.leak_readings import SIGNALS, Reading, Signal
-from pytest_memalert.model import LeakAnalysis
-from pytest_memalert.other_threads import OtherThreads
+from pytest_memalert.hunting.hunt import Excuse, hunt
+from pytest_memalert.hunting.other_threads import OtherThreads
+from pytest_memalert.hunting.rows import Rows
+from pytest_memalert.leaks.noise import follows_objects
+from pytest_memalert.leaks.policy import Policy
+from pytest_memalert.leaks.readings import SIGNALS, Reading
+from pytest_memalert.model import LeakAnalysis, Signal
 from pytest_memalert.probes.exact import ExactReader, live_traces
 
 pytestmark = pytest.mark.skipif(sys.implementation.name != "cpython", reason="blocks are CPython's")
@@ -625,8 +625,8 @@ def test_no_place_of_a_row_is_an_integer_that_others_share() -> None:
 def test_readings_are_exact_to_the_block() -> None:
     """A float of our own was a block more in one of 300 readings of Python 3.13."""
     script = """
-from pytest_memalert.hunting import hunt
-from pytest_memalert.leak_policy import Policy
+from pytest_memalert.hunting.hunt import hunt
+from pytest_memalert.leaks.policy import Policy
 kept = []
 policy = Policy(shape_runs=300, shape_s=0.0)
 for _ in range(40):

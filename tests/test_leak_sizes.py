@@ -1,4 +1,4 @@
-"""leak_sizes.py: from scripted readings and traces to the growth and the bytes per run."""
+"""leaks/sizes.py: from scripted readings and traces to the growth and the bytes per run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_memalert.leak_readings import Reading
-from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of, growth_per_run, traced_growth
+from pytest_memalert.leaks.readings import Reading
+from pytest_memalert.leaks.sizes import TracedGrowth, bytes_per_run, growth_of, growth_per_run, traced_growth
 from tests.readings import accumulate, script
 
 

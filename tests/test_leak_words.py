@@ -1,9 +1,9 @@
-"""leak_words.py: the growth of a leak, as an alert says it."""
+"""leaks/words.py: the growth of a leak, as an alert says it."""
 
 from __future__ import annotations
 
-from pytest_memalert.leak_sizes import growth_of
-from pytest_memalert.leak_words import describe_growth
+from pytest_memalert.leaks.sizes import growth_of
+from pytest_memalert.leaks.words import describe_growth
 from pytest_memalert.model import SignalGrowth
 from tests.readings import script
 

@@ -1,4 +1,4 @@
-"""leaks.py: from scripted readings to one more run or a verdict."""
+"""leaks/verdict.py: from scripted readings to one more run or a verdict."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_memalert.leak_noise import surviving
-from pytest_memalert.leak_policy import Policy, Step
-from pytest_memalert.leak_readings import Reading, Signal
-from pytest_memalert.leaks import next_step
+from pytest_memalert.leaks.noise import surviving
+from pytest_memalert.leaks.policy import Policy, Step
+from pytest_memalert.leaks.readings import Reading
+from pytest_memalert.leaks.verdict import next_step
+from pytest_memalert.model import Signal
 from tests.readings import QUICK_S, Levels, accumulate, script
 
 SLOW_S = 2.0

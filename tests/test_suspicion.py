@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_memalert.suspicion import Floor
+from pytest_memalert.leaks.suspicion import Floor
 
 QUIET = {"blocks_growth": 150.0, "heap_growth_bytes": 1000.0, "rss_growth_bytes": 0.0}
 

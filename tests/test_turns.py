@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.settings import Budget
-from pytest_memalert.turns import (
+from pytest_memalert.leaks.turns import (
     NO_TURNS,
     Turn,
     Turns,
@@ -16,6 +15,7 @@ from pytest_memalert.turns import (
     source_of,
     update,
 )
+from pytest_memalert.settings import Budget
 
 
 def taken(session: int, *, cost_s: float = 1.0, source: str = "v1") -> Turn:

@@ -54,8 +54,7 @@ from pytest_memalert.attribution.packages import (
     package_of_module,
 )
 from pytest_memalert.attribution.survivors import watch
-from pytest_memalert.leak_readings import Signal
-from pytest_memalert.model import Survivor
+from pytest_memalert.model import Signal, Survivor
 from pytest_memalert.records import record
 
 __all__ = ["Explanation", "explain"]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from pytest_memalert.baseline import Baseline
 from pytest_memalert.changes import CHANGE_METRICS, Change, Changes, Figures, find_changes, run_figures
 from pytest_memalert.cli.console import Unreadable, echo_note, output_option, read_any, write_output
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
+from pytest_memalert.gate.baseline import Baseline
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import Run
 from pytest_memalert.reports import markdown

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import click
 
-from pytest_memalert.baseline import Baseline, merge_baselines, read_baseline, split_conflict
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.files import explain_unwritable, replace_text
+from pytest_memalert.gate.baseline import Baseline, merge_baselines, read_baseline, split_conflict
 from pytest_memalert.model import Run
 from pytest_memalert.reports import terminal
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import click
 
-from pytest_memalert.allowances import ALLOWANCES, Allowances, read_allowances
-from pytest_memalert.baseline import DEFAULT_NAME, Baseline
 from pytest_memalert.cli.console import (
     ALERTS,
     FINE,
@@ -24,9 +22,11 @@ from pytest_memalert.cli.console import (
 from pytest_memalert.cli.project import find_configuration
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.gate import compare
+from pytest_memalert.gate.allowances import ALLOWANCES, Allowances, read_allowances
+from pytest_memalert.gate.baseline import DEFAULT_NAME, Baseline
+from pytest_memalert.gate.comparing import compare
+from pytest_memalert.gate.regressions import judge
 from pytest_memalert.model import AlertCategory, GateResult, Run, make_id
-from pytest_memalert.regressions import judge
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports import terminal
 from pytest_memalert.settings import read_pyproject

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from pytest_memalert.baseline import Baseline, merge_baselines, render_baseline
 from pytest_memalert.cli.console import Unreadable, echo_note, output_option, read_any, write_output
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.gate.baseline import Baseline, merge_baselines, render_baseline
 from pytest_memalert.model import Run
 from pytest_memalert.reports import json as json_report
 from pytest_memalert.reports.words import counts_text

@@ -185,8 +185,8 @@ class Controller:
         if no_summary := append_summary(run, os.environ):
             self._warn(no_summary)
         if self._checked:
+            from pytest_memalert.leaks.turns import update
             from pytest_memalert.plugin.turn_cache import read_turns, write_turns
-            from pytest_memalert.turns import update
 
             write_turns(self._config, update(read_turns(self._config), self._checked))
 

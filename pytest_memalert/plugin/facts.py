@@ -23,7 +23,7 @@ from pytest_memalert.model import Comparison, FixtureGrowth, Measurement, Note, 
 from pytest_memalert.records import record
 
 if TYPE_CHECKING:
-    from pytest_memalert.baseline import Entry
+    from pytest_memalert.gate.baseline import Entry
 
 __all__ = [
     "FACTS",
@@ -139,7 +139,7 @@ def _encode_entry(entry: Entry) -> dict[str, object]:
 
 def _decode_entry(entry: Mapping[str, Any]) -> Entry:
     """Return what was measured for the baseline, from such a dict."""
-    from pytest_memalert.baseline import Entry, Figure
+    from pytest_memalert.gate.baseline import Entry, Figure
 
     return Entry(
         figures={

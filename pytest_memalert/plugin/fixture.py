@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_memalert.finding import assert_no_leaks, find_leaks
+from pytest_memalert.hunting.finding import assert_no_leaks, find_leaks
 from pytest_memalert.measuring import MemoryReport, measure
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule, LeakAnalysis, PerformanceAlert

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_memalert.allowances import Allowance, widen_for_children, widen_for_marker
-from pytest_memalert.baseline import Entry, summarise
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.comparisons import tell
-from pytest_memalert.fragments import gives_back, without_fragments
-from pytest_memalert.gate import (
+from pytest_memalert.gate.allowances import Allowance, widen_for_children, widen_for_marker
+from pytest_memalert.gate.baseline import Entry, summarise
+from pytest_memalert.gate.comparing import (
     allowances_of,
     compare_figure,
     decide_peaks,
@@ -23,6 +22,9 @@ from pytest_memalert.gate import (
     retains_less,
     settle,
 )
+from pytest_memalert.gate.fragments import gives_back, without_fragments
+from pytest_memalert.gate.regressions import judge
+from pytest_memalert.gate.renaming import match_renamed
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert, make_id
@@ -31,8 +33,6 @@ from pytest_memalert.plugin.repeating import Again, Repeater
 from pytest_memalert.plugin.rerun import can_rerun
 from pytest_memalert.probes.memory import child_page_faults
 from pytest_memalert.records import record
-from pytest_memalert.regressions import judge
-from pytest_memalert.renaming import match_renamed
 
 __all__ = ["Finding", "Gate"]
 

@@ -43,7 +43,7 @@ from pytest_memalert.rules import (
 from pytest_memalert.units import format_beside, format_size
 
 if TYPE_CHECKING:
-    from pytest_memalert.baseline import Entry
+    from pytest_memalert.gate.baseline import Entry
     from pytest_memalert.plugin.gating import Finding, Gate
     from pytest_memalert.plugin.past import PastOfTests
     from pytest_memalert.plugin.repeating import Repeater

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from pytest_memalert.allowances import widen_for_new_tests, widen_for_order
-from pytest_memalert.baseline import (
+from pytest_memalert.clock import utc_now
+from pytest_memalert.comparisons import COLLECTION, SESSION, is_fixture, is_whole, tell
+from pytest_memalert.files import locked, replace_text
+from pytest_memalert.gate.allowances import widen_for_new_tests, widen_for_order
+from pytest_memalert.gate.baseline import (
     COMPILED,
     IMPORTED,
     WHOLE_METRICS,
@@ -19,17 +22,21 @@ from pytest_memalert.baseline import (
     summarise,
     update_baseline,
 )
-from pytest_memalert.clock import utc_now
-from pytest_memalert.comparisons import COLLECTION, SESSION, is_fixture, is_whole, tell
-from pytest_memalert.files import locked, replace_text
-from pytest_memalert.gate import compare, compare_whole, is_unsteady, keep_written, settle, why_unlike
+from pytest_memalert.gate.comparing import (
+    compare,
+    compare_whole,
+    is_unsteady,
+    keep_written,
+    settle,
+    why_unlike,
+)
+from pytest_memalert.gate.regressions import judge
 from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert, make_id
 from pytest_memalert.plugin.facts import WHOLE, Facts
 from pytest_memalert.plugin.gate_given import GateGiven, read_saved
 from pytest_memalert.plugin.remembering import find_gone
 from pytest_memalert.plugin.whole import least_of_each
 from pytest_memalert.records import record
-from pytest_memalert.regressions import judge
 
 __all__ = ["Keeper", "Saved"]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import Stopwatch
+from pytest_memalert.leaks.suspicion import Floor
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.plugin.purses import Purses
 from pytest_memalert.settings import LeakChecks
-from pytest_memalert.suspicion import Floor
 
 if TYPE_CHECKING:
-    from pytest_memalert.finding import Explained
-    from pytest_memalert.leak_policy import Policy
+    from pytest_memalert.hunting.finding import Explained
+    from pytest_memalert.leaks.policy import Policy
 
 __all__ = ["LeakCheck"]
 
@@ -126,7 +126,7 @@ class LeakCheck:
         budget_s: float | None,
     ) -> tuple[LeakAnalysis, int]:
         from pytest_memalert.attribution.eviction import running
-        from pytest_memalert.finding import investigate
+        from pytest_memalert.hunting.finding import investigate
         from pytest_memalert.plugin.rerun import Rerunner
 
         with Rerunner(item) as rerunner, running(getattr(item, "function", None)):
@@ -154,7 +154,7 @@ class LeakCheck:
     @staticmethod
     def _policy(*, asked_for: bool, pursuing: bool, looking: bool) -> Policy:
         """Return how thoroughly a test is checked."""
-        from pytest_memalert.leak_policy import Policy
+        from pytest_memalert.leaks.policy import Policy
 
         if asked_for:
             return Policy() if looking else Policy(quick_s=0.0, brief=True, looks_at_lists=False)
@@ -181,7 +181,7 @@ def _load_engine() -> Explained:
     gc.disable()
     try:
         import pytest_memalert.plugin.rerun  # noqa: F401
-        from pytest_memalert.finding import Explained
+        from pytest_memalert.hunting.finding import Explained
 
         return Explained()
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_memalert.suspicion import QUICK_S
+from pytest_memalert.leaks.suspicion import QUICK_S
 
 __all__ = ["Purses"]
 

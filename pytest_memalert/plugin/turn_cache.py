@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_memalert.turns import NO_TURNS, Turns, decode_turns, encode_turns
+from pytest_memalert.leaks.turns import NO_TURNS, Turns, decode_turns, encode_turns
 
 __all__ = ["read_turns", "write_turns"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pytest_memalert.baseline import ALLOCATED, COMPILED, IMPORTED
 from pytest_memalert.clock import utc_now
 from pytest_memalert.collector import collect_all
 from pytest_memalert.comparisons import COLLECTION, SESSION
+from pytest_memalert.gate.baseline import ALLOCATED, COMPILED, IMPORTED
 from pytest_memalert.measurement import Deduction
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
@@ -55,7 +55,7 @@ class WholeProcess:
 
     def __init__(self, config: pytest.Config) -> None:
         # Imported now: whether a suspect needs it later must not make a difference to the session.
-        import pytest_memalert.finding
+        import pytest_memalert.hunting.finding
         import pytest_memalert.plugin.gating  # noqa: F401
 
         # Else the peak of a test depends on what was freed before it, in this run or that.

@@ -113,8 +113,8 @@ class Worker:
 
     def _choose_turns(self, items: Sequence[pytest.Item]) -> None:
         """Choose the tests whose turn it is, where the budget isn't for all."""
+        from pytest_memalert.leaks.turns import choose, source_of
         from pytest_memalert.plugin.turn_cache import read_turns
-        from pytest_memalert.turns import choose, source_of
 
         budget = self._given.settings.budget
         assert budget is not None

@@ -105,7 +105,7 @@ class ExactReader:
     def read(self, row: array[float], at: int, *, counts: bool = True, dear: bool = True) -> None:
         """Write a value for each of ``SIGNALS`` into ``row`` from ``at`` on; NaN where not read.
 
-        ``SIGNALS`` are those of ``leak_readings``. ``counts`` asks for descriptors and threads, 30 us
+        ``SIGNALS`` are those of ``leaks.readings``. ``counts`` asks for descriptors and threads, 30 us
         together; ``dear`` for the heap even where that costs milliseconds. Allocates nothing that stays.
         """
         row[at] = sys.getallocatedblocks()

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from pytest_memalert.attribution.composition import Composition, Kinds, compose
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.hunting import Excuse, Known, Operation, hunt
-from pytest_memalert.leak_policy import Policy
-from pytest_memalert.leak_readings import SMALL_BLOCK_BYTES, Signal
-from pytest_memalert.model import LeakAnalysis, Survivor
+from pytest_memalert.hunting.hunt import Excuse, Known, Operation, hunt
+from pytest_memalert.leaks.policy import Policy
+from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
+from pytest_memalert.model import LeakAnalysis, Signal, Survivor
 from pytest_memalert.records import record
 from pytest_memalert.units import format_size
 

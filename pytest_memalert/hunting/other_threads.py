@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from time import sleep
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.hunt_rows import differences, new_levels
-from pytest_memalert.leak_readings import Signal, stands_out
+from pytest_memalert.hunting.rows import differences, new_levels
+from pytest_memalert.leaks.readings import stands_out
+from pytest_memalert.model import Signal
 from pytest_memalert.probes.exact import ExactReader
 
 __all__ = ["OtherThreads", "read_least"]

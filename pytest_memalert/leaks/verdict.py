@@ -9,8 +9,8 @@ had ever been:
 - records to the end, the last third of the runs growing as fast as the one before: a leak;
 - anything else: run again, until the budget ends ("unclear").
 
-What a signal did is in ``leak_shapes``, what growth is none in ``leak_noise``, which suspects leave too
-little to pursue in ``leak_dismissal``. Their numbers were chosen with ``benchmarks/zoo.py``, which repeats
+What a signal did is in ``shapes``, what growth is none in ``noise``, which suspects leave too
+little to pursue in ``dismissal``. Their numbers were chosen with ``benchmarks/zoo.py``, which repeats
 the experiment.
 """
 
@@ -18,19 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_memalert.leak_dismissal import dismiss_briefly, dismiss_weak, may_hide
-from pytest_memalert.leak_noise import CACHED_CHUNKS, is_heap_noise
-from pytest_memalert.leak_policy import SLOW_RUN_S, Policy, Step
-from pytest_memalert.leak_readings import (
-    EXACT_SIGNALS,
-    NOISY_SIGNALS,
-    Reading,
-    Signal,
-    is_in_every_run,
-    points_of,
-)
-from pytest_memalert.leak_shapes import TOLERANCE, Shape, shapes_of
-from pytest_memalert.leak_words import noun
+from pytest_memalert.leaks.dismissal import dismiss_briefly, dismiss_weak, may_hide
+from pytest_memalert.leaks.noise import CACHED_CHUNKS, is_heap_noise
+from pytest_memalert.leaks.policy import SLOW_RUN_S, Policy, Step
+from pytest_memalert.leaks.readings import EXACT_SIGNALS, NOISY_SIGNALS, Reading, is_in_every_run, points_of
+from pytest_memalert.leaks.shapes import TOLERANCE, Shape, shapes_of
+from pytest_memalert.leaks.words import noun
+from pytest_memalert.model import Signal
 
 __all__ = ["next_step"]
 

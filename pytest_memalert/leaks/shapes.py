@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 
-from pytest_memalert.leak_readings import (
+from pytest_memalert.leaks.readings import (
     EXACT_SIGNALS,
     NOISY_SIGNALS,
     Reading,
-    Signal,
     point_at,
     points_of,
     rate,
     single_increments,
 )
+from pytest_memalert.model import Signal
 from pytest_memalert.records import record
 
 __all__ = ["TOLERANCE", "Shape", "shapes_of"]

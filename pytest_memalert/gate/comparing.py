@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from pytest_memalert.allowances import ALLOWANCES, UNTRACED_PEAK, Allowance, Allowances
-from pytest_memalert.baseline import (
+from pytest_memalert.comparisons import is_whole
+from pytest_memalert.gate.allowances import ALLOWANCES, UNTRACED_PEAK, Allowance, Allowances
+from pytest_memalert.gate.baseline import (
     COMPILED,
     IMPORTED,
     SETUP_METRICS,
@@ -18,8 +19,7 @@ from pytest_memalert.baseline import (
     Entry,
     Figure,
 )
-from pytest_memalert.comparisons import is_whole
-from pytest_memalert.fragments import LARGEST_BLOCK_BYTES, without_session_fragments
+from pytest_memalert.gate.fragments import LARGEST_BLOCK_BYTES, without_session_fragments
 from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import (
     Comparison,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pytest_memalert.leak_readings import Signal
+from pytest_memalert.model import Signal
 from pytest_memalert.records import record
 
 __all__ = ["SLOW_RUN_S", "Policy", "Step"]

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from pytest_memalert.leak_readings import (
-    SMALL_BLOCK_BYTES,
-    Reading,
-    Signal,
-    point_at,
-    rate,
-    single_increments,
-)
+from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES, Reading, point_at, rate, single_increments
+from pytest_memalert.model import Signal
 
 __all__ = ["CACHED_CHUNKS", "follows_objects", "is_creep", "is_heap_noise", "surviving"]
 

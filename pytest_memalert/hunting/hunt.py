@@ -13,18 +13,18 @@ from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
-from pytest_memalert.hunt_rows import WIDTH, Rows, differences
-from pytest_memalert.leak_noise import follows_objects, is_creep, surviving
-from pytest_memalert.leak_policy import Policy, Step
-from pytest_memalert.leak_readings import SIGNALS, Signal, points_of, rises, single_increments, stands_out
-from pytest_memalert.leak_sizes import TracedGrowth, bytes_per_run, growth_of
-from pytest_memalert.leak_words import describe_growth
-from pytest_memalert.leaks import next_step
-from pytest_memalert.model import LeakAnalysis
-from pytest_memalert.other_threads import OtherThreads, read_least
+from pytest_memalert.hunting.other_threads import OtherThreads, read_least
+from pytest_memalert.hunting.rows import WIDTH, Rows, differences
+from pytest_memalert.hunting.traced_runs import run_traced, stops_tracing
+from pytest_memalert.leaks.noise import follows_objects, is_creep, surviving
+from pytest_memalert.leaks.policy import Policy, Step
+from pytest_memalert.leaks.readings import SIGNALS, points_of, rises, single_increments, stands_out
+from pytest_memalert.leaks.sizes import TracedGrowth, bytes_per_run, growth_of
+from pytest_memalert.leaks.verdict import next_step
+from pytest_memalert.leaks.words import describe_growth
+from pytest_memalert.model import LeakAnalysis, Signal
 from pytest_memalert.probes.exact import ExactReader, refusal
 from pytest_memalert.records import record
-from pytest_memalert.traced_runs import run_traced, stops_tracing
 
 __all__ = ["Excuse", "Known", "hunt"]
 

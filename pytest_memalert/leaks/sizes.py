@@ -10,17 +10,16 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 
-from pytest_memalert.leak_readings import (
+from pytest_memalert.leaks.readings import (
     NOISY_SIGNALS,
     Reading,
-    Signal,
     is_in_every_run,
     point_at,
     points_of,
     rate,
     single_increments,
 )
-from pytest_memalert.model import SignalGrowth
+from pytest_memalert.model import Signal, SignalGrowth
 from pytest_memalert.records import record
 
 __all__ = [

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from pytest_memalert.leak_policy import SLOW_RUN_S, Policy, Step
-from pytest_memalert.leak_readings import (
+from pytest_memalert.leaks.policy import SLOW_RUN_S, Policy, Step
+from pytest_memalert.leaks.readings import (
     EXACT_SIGNALS,
     NOISY_SIGNALS,
     Reading,
-    Signal,
     points_of,
     rate,
     single_increments,
 )
-from pytest_memalert.leak_shapes import TOLERANCE
+from pytest_memalert.leaks.shapes import TOLERANCE
+from pytest_memalert.model import Signal
 
 __all__ = ["dismiss_briefly", "dismiss_weak", "may_hide"]
 

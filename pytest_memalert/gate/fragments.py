@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pytest_memalert.allowances import ALLOWANCES
-from pytest_memalert.baseline import ALLOCATED, Entry
+from pytest_memalert.gate.allowances import ALLOWANCES
+from pytest_memalert.gate.baseline import ALLOCATED, Entry
 
 __all__ = ["LARGEST_BLOCK_BYTES", "gives_back", "without_fragments", "without_session_fragments"]
 

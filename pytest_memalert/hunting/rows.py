@@ -9,7 +9,8 @@ from __future__ import annotations
 from array import array
 from statistics import median
 
-from pytest_memalert.leak_readings import SIGNALS, Reading, Signal
+from pytest_memalert.leaks.readings import SIGNALS, Reading
+from pytest_memalert.model import Signal
 
 __all__ = ["WIDTH", "Rows", "differences", "new_levels"]
 

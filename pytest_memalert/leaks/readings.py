@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import isnan
-from typing import Literal
 
+from pytest_memalert.model import Signal
 from pytest_memalert.records import record
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "SIGNALS",
     "SMALL_BLOCK_BYTES",
     "Reading",
-    "Signal",
     "is_in_every_run",
     "point_at",
     "points_of",
@@ -28,12 +27,9 @@ __all__ = [
     "stands_out",
 ]
 
-Signal = Literal["blocks", "descriptors", "threads", "heap", "resident", "mapped", "lists"]
-
 #: All of them, in the order in which they are read.
 SIGNALS: tuple[Signal, ...] = ("blocks", "heap", "resident", "mapped", "descriptors", "threads", "lists")
-#: Signals that count things: one more is one more. "lists" has the bytes in use of the lists and buffers that
-#: were seen to grow.
+#: Signals that count things: one more is one more.
 EXACT_SIGNALS: tuple[Signal, ...] = ("blocks", "descriptors", "threads", "lists")
 #: Signals in bytes, which oscillate by themselves.
 NOISY_SIGNALS: tuple[Signal, ...] = ("heap", "resident", "mapped")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import ceil
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.leak_sizes import TracedGrowth, traced_growth
+from pytest_memalert.leaks.sizes import TracedGrowth, traced_growth
 from pytest_memalert.probes.exact import ExactReader, live_traces
 
 __all__ = ["run_traced", "stops_tracing"]
