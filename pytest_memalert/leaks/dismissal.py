@@ -26,7 +26,7 @@ _PLAIN_BYTES = 40_000
 _NOISE_BLOCKS = 2
 # Growth of fewer blocks per run is none.
 _ANY_BLOCKS = 0.5
-_NOT_PURSUED = "less than is pursued in a suspect; --memalert-leaks=all decides"
+_NOT_PURSUED = "less than is pursued in a suspect; --memalert-leaks=all looks further"
 # A block of pymalloc's is 16 to 512 bytes; those of the real leaks of the zoo have this middle.
 _TYPICAL_BLOCK_BYTES = 96
 

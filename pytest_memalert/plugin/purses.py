@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_memalert.leaks.suspicion import QUICK_S
+from pytest_memalert.units import format_duration
 
 __all__ = ["Purses"]
 
@@ -75,7 +76,10 @@ class Purses:
     def why_unchecked(self, values: Mapping[str, float]) -> str | None:
         """Return why there is no time to check a suspect, or None."""
         if not self.can_clear(values):
-            return "running it again would take too much of the suite's time"
+            spent_s = self._purse_to_clear(values).spent_s
+            if spent_s == 0.0:
+                return "running it again would take too much of the suite's time"
+            return f"clearing others took {format_duration(spent_s)}, all that there is for it"
         doubt, finding = self._doubt[_is_large(values)], self._finding[_is_large(values)]
         if not doubt.affords(0.0, tests_s=self.tests_s):
             return f"suspects that grew for a while took {doubt.spent_s:.0f} s"
