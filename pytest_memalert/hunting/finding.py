@@ -40,6 +40,9 @@ _SAME = 0.1
 # The threads in which a search is under way. Another one meanwhile, begun by what the first runs, would take
 # thousands of runs for each of its runs, and what it leaves behind, as traces, be the outer one's finding.
 _searching: set[int] = set()
+_IN_EVERY_RUN = 0.9
+#: The share of what each run makes that must stay, for it to be what leaks.
+_TURNED_OVER = 0.25
 _WITHIN = "it was called once, while another search for leaks was under way"
 
 
@@ -192,6 +195,8 @@ def investigate(
         if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
             reason = "what remains was made, or is kept, by pytest or a plugin, not by the test"
             return Excuse(status="clean" if explanation.is_whole else "unclear", reason=reason)
+        if _are_turned_over(explanation, blocks):
+            return Excuse(status="unclear", reason="nearly as much of it is let go of as is made anew")
         if explanation.let_go and _can_speak_for(lost):
             return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
         if explanation.bounded:
@@ -304,6 +309,15 @@ def _scaled(explanation: Explanation, blocks: float | None) -> tuple[Survivor, .
         replace(kind, count=max(1, round(times * kind.count)), size_bytes=round(times * kind.size_bytes))
         for kind in explanation.survivors
     )
+
+
+def _are_turned_over(explanation: Explanation, blocks: float) -> bool:
+    """Return whether each run leaves many more objects than there are more of in the end.
+
+    Those that it leaves replace others, as what is kept for 50 ms does: they don't explain the growth.
+    """
+    made = sum(kind.count for kind in explanation.survivors)
+    return explanation.confidence >= _IN_EVERY_RUN and 0 < blocks < _TURNED_OVER * made
 
 
 def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -> bool:
