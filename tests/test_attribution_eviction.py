@@ -967,6 +967,20 @@ NOT_KEPT_SMALL = {
         def remove(key):
             KEPT.remove(key)
         """,
+    "who is done is removed for some other reason": """
+        KEPT, DONE = {}, []
+        def put(key, retries=0):
+            KEPT[key] = [key]
+            if retries > 3:
+                del KEPT[DONE.pop()]
+        """,
+    "a parameter is divided": """
+        KEPT = {}
+        def put(key, calls=4):
+            KEPT[key] = [key]
+            if calls % 2 == 1:
+                KEPT.clear()
+        """,
     "one of several tests cleans up": """
         KEPT = []
         def put(key):

@@ -9,7 +9,7 @@ from itertools import pairwise
 from types import FunctionType
 
 from pytest_memalert.attribution.groups import Group
-from pytest_memalert.attribution.objects import is_frame_of, is_made_in_python, type_name
+from pytest_memalert.attribution.objects import is_frame_of, is_heap_type, type_name
 from pytest_memalert.attribution.sites import (
     OWN_DIRECTORY,
     Frame,
@@ -114,7 +114,7 @@ class Census:
 def kind_of(obj: object) -> int:
     """Return a number for the type of an object: by name, where each run may have made one of its own."""
     kind = type(obj)
-    return hash(type_name(kind)) if is_made_in_python(kind) else id(kind)
+    return hash(type_name(kind)) if is_heap_type(kind) else id(kind)
 
 
 def count_unfrozen(census: Census, by_key: Mapping[int, list[object]], runs: int) -> None:

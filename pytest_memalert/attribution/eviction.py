@@ -9,9 +9,10 @@ what a function does to it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from fnmatch import fnmatchcase
 from types import CodeType
 
 from pytest_memalert.attribution.packages import is_stdlib
@@ -28,16 +29,20 @@ _MOST_FUNCTIONS = 2000
 _MOST_FUNCTIONS_OF_ONE = 200
 
 
-#: The code of the test that is run, or of whatever function is.
-_test: ContextVar[CodeType | None] = ContextVar("_test", default=None)
+#: The code of the test that is run, or of whatever function is, and what the functions of tests are called.
+_test: ContextVar[tuple[CodeType | None, Collection[str]]] = ContextVar("_test", default=(None, ("test",)))
 
 
 @contextmanager
-def running(function: object) -> Iterator[None]:
-    """Let what a test itself does with containers count, while it is run and explained."""
-    with suppress(ValueError):  # one that wraps itself
-        function = inspect.unwrap(function)  # type: ignore[arg-type]
-    before = _test.set(getattr(function, "__code__", None))
+def running(function: object, *, tests: Collection[str] = ("test",)) -> Iterator[None]:
+    """Let what a test itself does with containers count, while it is run and explained.
+
+    ``tests`` are the names of tests: how they begin, or patterns, as in pytest's ``python_functions``.
+    """
+    code = None
+    with suppress(Exception):  # one that wraps itself, or whatever an odd object does
+        code = getattr(inspect.unwrap(function), "__code__", None)  # type: ignore[arg-type]
+    before = _test.set((code, (*tests, "test")))
     try:
         yield
     finally:
@@ -106,13 +111,11 @@ def _read(place: Place) -> Iterator[Eviction]:
 
 def _may_run(function: Function) -> bool:
     """Return whether a function may be one of those that run: what one test removes is none of another's."""
-    if not function.node.name.startswith("test"):
+    name = function.node.name
+    test, tests = _test.get()
+    if not any(name.startswith(each) or fnmatchcase(name, each) for each in tests):
         return True
-    test = _test.get()
-    return test is not None and (test.co_name, test.co_firstlineno) == (
-        function.node.name,
-        function.first_line,
-    )
+    return test is not None and (test.co_name, test.co_firstlineno) == (name, function.first_line)
 
 
 def _judge(habits: Habits, name: str) -> Eviction | None:

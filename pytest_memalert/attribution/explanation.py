@@ -25,9 +25,9 @@ from pytest_memalert.attribution.advice import Finding
 from pytest_memalert.attribution.bounds import Bound
 from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
 from pytest_memalert.attribution.group_holders import (
-    are_in_parameters,
     holders_of,
     is_in_full_cache,
+    is_parameter,
     is_users,
     is_weak,
     owner_of,
@@ -103,7 +103,8 @@ class Explanation:
     frames active then. ``framework`` says that everything was allocated within pytest, pluggy or their
     plugins, and that no variable of the user's holds it: those survivors are in ``framework_survivors``, and
     raise nothing. ``bounded`` is set where every survivor is held by something that evicts, and that is not
-    yet full. ``is_whole`` says that these survivors are all that a run leaves, as far as is seen: none was
+    yet full. ``in_parameter`` says that all of it is kept by a value that the test is parametrised with.
+    ``is_whole`` says that these survivors are all that a run leaves, as far as is seen: none was
     left out as being part of others, and what was traced is theirs. ``let_go`` says that nothing but this
     search holds the survivors: what did so has let go of them since. ``keepers`` are what was there before
     and holds the survivors, by identity, with the length of each: by them is the leak recognised.
@@ -120,6 +121,7 @@ class Explanation:
     grown_at: tuple[str, ...] = ()
     framework: bool = False
     bounded: Bound | None = None
+    in_parameter: bool = False
     is_whole: bool = True
     let_go: bool = False
     keepers: Mapping[int, int] = field(default_factory=dict)
@@ -203,9 +205,11 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         if group.framework and _is_reused(group, found.get(id(group))):
             group.framework, group.frames = False, ()
     framework = [group for group in groups if group.framework and not is_users(found.get(id(group)))]
-    if are_in_parameters(holders):
-        framework = groups
     users = [group for group in groups if group not in framework]
+    by_parameter = [group for group in heads if is_parameter(found.get(id(group)))]
+    others = [group for group in heads if group not in by_parameter and group in users]
+    # What the other heads don't account for is part of these.
+    users = others if by_parameter and others else users
     # What a full cache has taken in, it has let go of as much for.
     users = [group for group in users if not is_in_full_cache(found.get(id(group)))] or users
     weak = {id(group) for group in groups if is_weak(group, found.get(id(group)))}
@@ -241,6 +245,7 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         component=sites.component_of(leading[0].frames) if leading else "",
         framework=bool(framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
+        in_parameter=bool(by_parameter) and not others,
         is_whole=is_whole,
         let_go=bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading),
         keepers={h.keeper[0]: h.keeper[1] for h in leading_holders if h is not None and h.keeper is not None},

@@ -6,7 +6,7 @@ Those of single objects are searched in ``holders``.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
 from weakref import ReferenceType
@@ -19,9 +19,9 @@ from pytest_memalert.attribution.objects import is_kind, items_of, referents_of
 from pytest_memalert.attribution.packages import origin_of_name
 
 __all__ = [
-    "are_in_parameters",
     "holders_of",
     "is_in_full_cache",
+    "is_parameter",
     "is_users",
     "is_weak",
     "owner_of",
@@ -30,6 +30,9 @@ __all__ = [
 
 #: The kinds of roots, those that a reader can do most about first.
 _ROOTS = ("module", "class", "fixture", "context", "thread", "function", "frame", "pytest", "object", "none")
+
+#: Where pytest keeps the values that tests are parametrised with.
+_PARAMETERS = frozenset({"CallSpec", "CallSpec2", "Mark", "ParameterSet"})
 
 #: So many full caches are passed over.
 _FULL_CACHES = 3
@@ -185,13 +188,13 @@ def is_weak(group: Group, holder: Holder | None) -> bool:
     )
 
 
-def are_in_parameters(holders: Iterable[Holder | None]) -> bool:
-    """Return whether what is held is kept by the values that a test is parametrised with.
-
-    One that changes such a value does so once in a session, and in each of its repetitions.
-    """
-    known = [holder for holder in holders if holder is not None and holder.root not in ("none", "object")]
-    return bool(known) and all(each.root == "pytest" and "CallSpec" in each.root_name for each in known)
+def is_parameter(holder: Holder | None) -> bool:
+    """Return whether something is kept by a value that a test, or its fixture, is parametrised with."""
+    if holder is None:
+        return False
+    if holder.root == "fixture":
+        return holder.variable == "params"
+    return holder.root == "pytest" and holder.root_name.rpartition(".")[2] in _PARAMETERS
 
 
 def is_users(holder: Holder | None) -> bool:

@@ -32,8 +32,8 @@ __all__ = [
     "function_name",
     "instance_dict",
     "is_exactly",
+    "is_heap_type",
     "is_kind",
-    "is_made_in_python",
     "items_of",
     "key_text",
     "length",
@@ -82,8 +82,8 @@ def type_name(kind: type) -> str:
     return text if module in ("builtins", "") else f"{module}.{text}"
 
 
-def is_made_in_python(kind: type) -> bool:
-    """Return whether a type was made by a class statement, or the like, and not when a module was loaded."""
+def is_heap_type(kind: type) -> bool:
+    """Return whether a type may be made anew at any time, as by a class statement: it is not static in C."""
     return bool(_FLAGS_OF_TYPE(kind) & _HEAP_TYPE)
 
 

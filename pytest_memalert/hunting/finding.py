@@ -193,8 +193,11 @@ def investigate(
             if keeps and (left_behind := composition or compose(run)[0]):
                 known.by_composition.setdefault(left_behind, []).append(_to_recognise(explanation, blocks))
         if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
-            reason = "what remains was made, or is kept, by pytest or a plugin, not by the test"
+            reason = "what remains was made by pytest or a plugin, not by the test"
             return Excuse(status="clean" if explanation.is_whole else "unclear", reason=reason)
+        if explanation.in_parameter and _can_speak_for(lost):
+            reason = "a value that it is parametrised with keeps it, which a session uses once"
+            return Excuse(status="unclear", reason=reason)
         if _are_turned_over(explanation, blocks):
             return Excuse(status="unclear", reason="nearly as much of it is let go of as is made anew")
         if explanation.let_go and _can_speak_for(lost):

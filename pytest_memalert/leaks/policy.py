@@ -17,19 +17,17 @@ SLOW_RUN_S = 0.005
 class Policy:
     """Say how much evidence to gather, and what it may cost.
 
-    A hunt is flat no sooner than after ``quick_s`` of runs; where it is ``brief``, two runs that
-    leave nothing on top of what those before them left are enough. ``follows_creep`` asks to go on
-    while the heap rises by less than its noise. A leak must grow for
-    ``leak_runs`` runs at least, and for ``shape_runs`` where ``budget_s`` and
-    ``most_growth_bytes`` allow it: 1,300 is beyond ``re``'s cache of 512 and the
-    customary ring buffer of 1,000; with fewer than ``filled_runs``, a cache that is seen to fill excuses
-    growth. ``shape_s`` is spent even when those took less. A test too
-    slow for ``leak_runs`` in the budget may have ``slow_runs``, within ``slow_budget_s``; one
-    that it would cut short of ``wide_runs``, beyond the caches of 128 and 256 that ``typing``
-    and others keep, may have those within ``wide_budget_s``. No more than ``most_left`` descriptors, or
-    threads, are left open: other tests need some as well. Growth of less than ``weak_blocks``
-    and ``weak_bytes`` per run isn't pursued. ``looks_at_lists`` asks for those that become longer, though
-    nothing else grows.
+    A hunt is flat no sooner than after ``quick_s`` of runs; where it is ``brief``, two runs that leave
+    nothing on top of what those before them left are enough, and one of a slow suspect. ``follows_creep``
+    asks to go on while the heap rises by less than its noise. A leak must grow for ``leak_runs`` runs at
+    least, and for ``shape_runs`` where ``budget_s`` and ``most_growth_bytes`` allow it: 1,300 is beyond
+    ``re``'s cache of 512 and the customary ring buffer of 1,000; with fewer than ``filled_runs``, a cache
+    that is seen to fill excuses growth. ``shape_s`` is spent even when those took less. A test too slow
+    for ``leak_runs`` in the budget may have ``slow_runs``, within ``slow_budget_s``; one that it would
+    cut short of ``wide_runs``, beyond the caches of 128 and 256 that ``typing`` and others keep, may have
+    those within ``wide_budget_s``. No more than ``most_left`` descriptors, or threads, are left open:
+    other tests need some as well. Growth of less than ``weak_blocks`` and ``weak_bytes`` per run isn't
+    pursued. ``looks_at_lists`` asks for those that become longer, though nothing else grows.
     """
 
     quick_s: float = 0.02

@@ -129,7 +129,8 @@ class LeakCheck:
         from pytest_memalert.hunting.finding import investigate
         from pytest_memalert.plugin.rerun import Rerunner
 
-        with Rerunner(item) as rerunner, running(getattr(item, "function", None)):
+        function, names = getattr(item, "function", None), item.config.getini("python_functions")
+        with Rerunner(item) as rerunner, running(function, tests=names):
 
             def run() -> str | None:
                 return rerunner.run().objection

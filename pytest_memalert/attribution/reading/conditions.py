@@ -296,10 +296,19 @@ class Conditions(ast.NodeVisitor, ABC):
         """Return whether something other than the length is divided, as ``calls % 500``."""
         if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mod):
             return False
-        if isinstance(node.left, ast.Constant):  # a text, in which something is put
-            return False
         each = self._number(node.right)
-        return each is not None and each > 1 and self._offset(node.left) is None
+        return each is not None and each > 1 and self._offset(node.left) is None and self._counts(node.left)
+
+    def _counts(self, node: ast.expr) -> bool:
+        """Return whether an expression outlasts a call: a global, an attribute, ``next(number)``."""
+        value = self._expanded(node)
+        if isinstance(value, ast.Call):
+            return path_of(value.func) == ("next",)
+        path = path_of(value)
+        if path is None:
+            return False
+        is_own = self.function.scope_of(path[0]) is self.function
+        return not is_own or (len(path) > 1 and path[0] == self._place.instance(self.function))
 
     def _asks_elements(self, expression: ast.expr) -> bool:
         """Return whether an expression calls a method of an element, as ``entry.expired()``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 
 from pytest_memalert.attribution.reading.conditions import Conditions, Reading, bound, operand_of_minus
-from pytest_memalert.attribution.reading.naming import path_of
+from pytest_memalert.attribution.reading.naming import Path, path_of
 from pytest_memalert.attribution.reading.source import pairs_of
 
 __all__ = ["Habits", "Reading"]
@@ -23,7 +23,8 @@ _ORDERED = frozenset(
 )
 _LARGEST = frozenset({"nlargest", "nsmallest"})
 # What gives one of several: with a limit, one is let go of for each that is added.
-_PICKING = frozenset({"heappop", "max", "min", "next", "pop", "popleft"})
+_FIRST = frozenset({"max", "min", "next"})
+_TAKING = frozenset({"heappop", "pop", "popleft"})
 _CLOCKS = frozenset({"monotonic", "monotonic_ns", "now", "perf_counter", "time", "time_ns", "utcnow"})
 # What may put more into a new one: ``[*kept, one]``, ``kept + [one]``.
 _JOINING = ast.List | ast.Dict | ast.Set | ast.Tuple | ast.Add | ast.BitOr
@@ -123,9 +124,21 @@ class Habits(Conditions, ast.NodeVisitor):
         """Leave its methods out as well."""
 
     def _picks(self, key: ast.expr) -> bool:
-        """Return whether a key is taken from elsewhere, as the oldest is: not the one that was looked up."""
+        """Return whether a key is the oldest, say: by the container's order, or that of another one.
+
+        The function adds to that, too. It is no key that was looked up, nor one that comes from elsewhere.
+        """
         taken = self._expanded(key)
-        return isinstance(taken, ast.Call) and (path_of(taken.func) or ("",))[-1] in _PICKING
+        if not isinstance(taken, ast.Call):
+            return False
+        *owner, name = path_of(taken.func) or ("",)
+        if name in _FIRST:
+            return any(map(self._mentions, taken.args))
+        beside = tuple(owner) or (path_of(taken.args[0]) if taken.args else None)
+        if name not in _TAKING or not beside:
+            return False
+        calls = (each for each in ast.walk(self.function.node) if isinstance(each, ast.Call))
+        return any(beside == _added_to(each) for each in calls)
 
     def _add(self) -> None:
         self.adds = True
@@ -225,3 +238,11 @@ class Habits(Conditions, ast.NodeVisitor):
             given={name: self._number(value) for name, value in arguments.items()},
             paths=frozenset((name,) for name, value in arguments.items() if self._is(value)),
         )
+
+
+def _added_to(call: ast.Call) -> Path | None:
+    """Return what a call may add to: whose method it is, or the list that heapq is given."""
+    path = path_of(call.func) or ("",)
+    if path[-1] in _ORDERED and call.args:
+        return path_of(call.args[0])
+    return path[:-1] if path[-1] in _ADDING else None
