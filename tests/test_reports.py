@@ -165,7 +165,7 @@ def test_alert_tells_severity_category_test_message_evidence_and_what_to_do() ->
 def test_alert_that_stands_in_full_further_up_is_told_in_short() -> None:
     failing, warning = make_alert(), make_alert(severity=AlertSeverity.WARNING, nodeids=("t.py::test_b",))
     run = make_run(alerts=(failing, warning))
-    told = [line.text for line in render(run, verbosity=0, width=100, told_of_failures=True)]
+    told = [line.text for line in render(run, verbosity=0, width=100, shown_as_failed=failing.nodeids)]
     assert told[: told.index("")] == [
         "CRITICAL memory_growth  tests/test_a.py::test_load",
         "  test_load grew by 12 MiB, limit 1 MiB",
@@ -173,6 +173,8 @@ def test_alert_that_stands_in_full_further_up_is_told_in_short() -> None:
         f"  alert {failing.fingerprint}",
     ]
     assert "  It grew again in 3 of 3 re-runs." in told[told.index("") :]
+    elsewhere = render(run, verbosity=0, width=100, shown_as_failed={"t.py::test_b"})
+    assert sum(line.text == "  It grew again in 3 of 3 re-runs." for line in elsewhere) == 2
 
 
 def test_quiet_run_tells_a_test_with_its_parameters_where_its_folders_have_no_room() -> None:

@@ -211,8 +211,9 @@ class Controller:
             say(escape_controls(text))
         width = terminalreporter._tw.fullwidth
         verbosity = terminalreporter.verbosity
-        told = self._config.getoption("tbstyle", "auto") != "no"
-        lines = terminal.render(run, verbosity=verbosity, width=width, told_of_failures=told)
+        lines = terminal.render(
+            run, verbosity=verbosity, width=width, shown_as_failed=self._shown_as_failed(terminalreporter)
+        )
         if len(lines) > 1:
             told = any(alert.inhibited_by is None for alert in run.alerts)
             terminalreporter.write_sep("=", "memory alerts" if told else "memory")
@@ -225,6 +226,13 @@ class Controller:
 
             for command in github.render(run).splitlines():
                 terminalreporter.write_line(command)
+
+    def _shown_as_failed(self, terminalreporter: pytest.TerminalReporter) -> set[str]:
+        """Return the tests that have a section among the failures."""
+        if self._config.getoption("tbstyle", "auto") == "no":
+            return set()
+        reports = (*terminalreporter.stats.get("failed", ()), *terminalreporter.stats.get("error", ()))
+        return {report.nodeid for report in reports}
 
     def _gather(self, nodeid: str, facts: Facts) -> None:
         if facts.measurement is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
 
 from pytest_memalert.comparisons import is_whole
@@ -65,12 +65,12 @@ class Line:
     markup: Mapping[str, bool] = field(default_factory=dict)
 
 
-def render(run: Run, *, verbosity: int, width: int, told_of_failures: bool = False) -> list[Line]:
+def render(run: Run, *, verbosity: int, width: int, shown_as_failed: Collection[str] = ()) -> list[Line]:
     """Return the summary of ``run``, none of its lines wider than ``width`` columns unless a word is.
 
     Below zero, ``verbosity`` leaves one line for each alert; from one on, it adds the
-    largest growths and peaks, the fixtures and every note. With ``told_of_failures``, an alert that failed
-    its test stands in full further up: here it is said what it is, and what to do.
+    largest growths and peaks, the fixtures and every note. An alert that failed one of the tests
+    ``shown_as_failed`` stands in full further up: here it is said what it is, and what to do.
     """
     width = max(width, NARROWEST_COLUMNS)
     speaking = speaking_alerts(run)
@@ -78,8 +78,8 @@ def render(run: Run, *, verbosity: int, width: int, told_of_failures: bool = Fal
         return list(_brief_lines(speaking, width))
     lines: list[Line] = []
     for alert in speaking[:_ALERTS_SHOWN]:
-        in_short = told_of_failures and run.fails(alert) and not any(map(is_whole, alert.nodeids))
-        lines += _alert_lines(alert, width, in_short=in_short)
+        is_shown = run.fails(alert) and any(nodeid in shown_as_failed for nodeid in alert.nodeids)
+        lines += _alert_lines(alert, width, in_short=is_shown)
         lines.append(Line(text=""))
     if len(speaking) > _ALERTS_SHOWN:
         lines += _wrapped(f"and {len(speaking) - _ALERTS_SHOWN} more: {_ALL}", width)
