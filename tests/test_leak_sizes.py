@@ -79,6 +79,13 @@ def test_native_memory_is_added_to_the_objects() -> None:
     assert bytes_per_run(readings, ("blocks", "heap"), traced) == 1368
 
 
+def test_much_that_is_lost_in_one_of_eight_runs_is_counted_beside_little_in_each() -> None:
+    """It was taken for a container that makes room."""
+    readings = script(lambda n: {"blocks": 2.0 * n, "heap": 800_000.0 * (n // 8)}, runs=64)
+    traced = TracedGrowth(small_bytes=64.0, large_bytes=0.0, large_count=0.0, traces=1.0)
+    assert bytes_per_run(readings, ("blocks", "heap"), traced) == pytest.approx(100_064, rel=0.1)
+
+
 def test_memory_that_is_taken_by_the_page_counts_by_its_mean() -> None:
     """As SQLite's: the usual run takes 1 KiB, every fourth has to take a page."""
     levels = accumulate([1024.0, 1024.0, 1024.0, 5120.0] * 50)

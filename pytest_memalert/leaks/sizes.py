@@ -34,6 +34,7 @@ __all__ = [
 _LEAST_NATIVE_BYTES = 64.0
 # A container makes room in one run of twenty, and ever more rarely; what takes whole pages, in one of two.
 _LUMPY_SHARE = 0.15
+_MOST_BESIDE, _ROOM_BYTES = 4.0, 4096.0
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -183,14 +184,19 @@ def bytes_per_run(
 
 
 def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, since_run: int) -> float:
-    """Return the heap's growth per run, without the rare steps of containers that make room."""
+    """Return the heap's growth per run, without the rare steps of containers that make room.
+
+    These are little, spread over all the runs; what is more is lost in some of them.
+    """
     steps = single_increments(points)
+    mean = growth_per_run([point for point in points if point[0] >= since_run])
     if in_every_run and len(steps) >= 4:
         typical = median(steps)
         large = sum(step > 1.5 * typical + _LEAST_NATIVE_BYTES for step in steps)
-        if large < _LUMPY_SHARE * len(steps):
+        is_room = mean <= _MOST_BESIDE * typical + _ROOM_BYTES
+        if large < _LUMPY_SHARE * len(steps) and is_room:
             return typical
-    return growth_per_run([point for point in points if point[0] >= since_run])
+    return mean
 
 
 def _median_increment(points: Sequence[tuple[int, float]]) -> float:
