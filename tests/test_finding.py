@@ -21,10 +21,11 @@ from typing import Any
 
 import pytest
 
-from pytest_memalert import LeakAnalysis, MemalertWarning, assert_no_leaks, find_leaks
+from pytest_memalert import LeakAnalysis, MemalertWarning, Survivor, assert_no_leaks, find_leaks
 from pytest_memalert.attribution import explanation
+from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.native import NativeGrowth
-from pytest_memalert.hunting.finding import Explained, investigate
+from pytest_memalert.hunting.finding import Explained, _are_turned_over, investigate
 from pytest_memalert.leaks.policy import Policy
 
 KEPT: list[object] = []
@@ -219,6 +220,17 @@ def test_objects_frozen_by_the_user_stay_frozen_while_a_leak_is_explained() -> N
         assert gc.get_freeze_count() == pytest.approx(frozen, abs=50)
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "confidence", "expected"), [(0.07, 1.0, True), (1.5, 1.0, False), (0.07, 0.3, False)]
+)
+def test_what_replaces_others_does_not_explain_growth_of_little(
+    blocks: float, confidence: float, expected: bool
+) -> None:
+    """A cache of 50 ms that gets longer as the runs get quicker: two objects of each run were blamed."""
+    survivor = Survivor(type="tuple", count=2, size_bytes=112)
+    assert _are_turned_over(Explanation(survivors=(survivor,), confidence=confidence), blocks) == expected
 
 
 def test_a_bounded_container_is_no_leak() -> None:
