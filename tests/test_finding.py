@@ -233,6 +233,23 @@ def test_what_replaces_others_does_not_explain_growth_of_little(
     assert _are_turned_over(Explanation(survivors=(survivor,), confidence=confidence), blocks) == expected
 
 
+def test_what_a_bounded_container_passes_on_is_a_leak() -> None:
+    """It has been filled and emptied many times: what grows is where its entries go."""
+    batch: deque[object] = deque(maxlen=50)
+    archive: list[object] = []
+
+    def handle() -> None:
+        batch.append([])
+        if len(batch) == 49:
+            archive.append(list(batch))
+            batch.clear()
+
+    analysis = find_leaks(handle)
+    assert analysis.status == "leaking"
+    (advice,) = analysis.recommendations
+    assert advice.endswith("and yet it stays: look for where it goes from there")
+
+
 def test_a_bounded_container_is_no_leak() -> None:
     assert find_leaks(keep_latest).status == "clean"
 

@@ -23,6 +23,7 @@ from pytest_memalert.records import record
 from pytest_memalert.units import format_size
 
 if TYPE_CHECKING:
+    from pytest_memalert.attribution.bounds import Bound
     from pytest_memalert.attribution.explanation import Explanation
 
 __all__ = ["Explained", "assert_no_leaks", "describe_analysis", "find_leaks", "investigate"]
@@ -43,6 +44,8 @@ _searching: set[int] = set()
 _IN_EVERY_RUN = 0.9
 #: The share of what each run makes that must stay, for it to be what leaks.
 _TURNED_OVER = 0.25
+#: A container that evicts may have been emptied before, or hold half as much again.
+_TIMES_FILLED = 2
 _WITHIN = "it was called once, while another search for leaks was under way"
 
 
@@ -171,12 +174,12 @@ def investigate(
         explanation = next((each for each in alike if _is_kept_alike(each, keepers)), None)
         return explanation is not None
 
-    def bounded(lost: Mapping[Signal, float], few_runs: bool) -> Excuse | None:
+    def bounded(lost: Mapping[Signal, float], seen_runs: int) -> Excuse | None:
         nonlocal explanation
         from pytest_memalert.attribution.bounds import filling_cache
 
         blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
-        if explanation is None and few_runs:
+        if explanation is None and seen_runs < (policy or Policy()).filled_runs:
             # Before the explanation, which traces: a slow run may take 25 times as long then.
             bound = filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
             if bound is not None:
@@ -202,7 +205,11 @@ def investigate(
             return Excuse(status="unclear", reason="nearly as much of it is let go of as is made anew")
         if explanation.let_go and _can_speak_for(lost):
             return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
-        if explanation.bounded:
+        if explanation.bounded and _is_passed_on(explanation.bounded, blocks, seen_runs):
+            told = f"what holds it lets go of it ({explanation.bounded.text}), and yet it stays"
+            advice = (f"{told}: look for where it goes from there",)
+            explanation = replace(explanation, recommendations=advice)
+        elif explanation.bounded:
             # Plain values within entries of lru_cache() are no survivors: it is asked what they take.
             if not _accounts_for(explanation.survivors, lost) and not (
                 _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
@@ -321,6 +328,11 @@ def _are_turned_over(explanation: Explanation, blocks: float) -> bool:
     """
     made = sum(kind.count for kind in explanation.survivors)
     return explanation.confidence >= _IN_EVERY_RUN and 0 < blocks < _TURNED_OVER * made
+
+
+def _is_passed_on(bound: Bound, blocks: float, runs: int) -> bool:
+    """Return whether what is below a bound has been filled more than once: then it isn't what grows."""
+    return bound.limit is not None and min(1.0, blocks) * runs > _TIMES_FILLED * bound.limit
 
 
 def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -> bool:

@@ -40,9 +40,9 @@ Operation = Callable[[], "str | None"]
 #: Takes what one run left behind, in types, and how many blocks, and how to learn what keeps it; returns
 #: what is known of such a leak.
 Recognise = Callable[[Kinds, int, float, Callable[[], Mapping[int, int]]], "Known | None"]
-#: Says why growth of so much per run, by signal, seen in so few runs or many, is no leak after all, or may be
-#: none; None where it is one.
-Bounded = Callable[[Mapping[Signal, float], bool], "Excuse | None"]
+#: Says why growth of so much per run, by signal, seen in so many runs, is no leak after all, or may be none;
+#: None where it is one.
+Bounded = Callable[[Mapping[Signal, float], int], "Excuse | None"]
 
 # Descriptors and threads are counted after each of so many runs, later after each batch.
 _COUNTED_RUNS = 64
@@ -273,7 +273,7 @@ class _Hunt:
         if is_little and not self._met_before and stops_tracing(self._run):
             return self._dismiss("unclear", reason=_TRACES)
         with self._reader.thawed():
-            excuse = None if bounded is None else bounded(lost, self._runs < self._policy.filled_runs)
+            excuse = None if bounded is None else bounded(lost, self._runs)
         if excuse is not None:
             return self._dismiss(excuse.status, reason=excuse.reason)
         traced = self._trace() if "blocks" in signals else None
