@@ -31,8 +31,12 @@ def describe_growth(growth: Sequence[SignalGrowth]) -> str:
 
 
 def is_in_each_run(message: str) -> bool:
-    """Return whether the message of a leak's alert says that each single run added as much."""
-    return re.search(r" in each of [\d,]+ runs$", message, re.MULTILINE) is not None
+    """Return whether a leak's alert says that each single run added as much of what a brief check looks at.
+
+    That is all but lists.
+    """
+    pattern = r"(?:blocks?|descriptors?|threads?|heap)\b.* in each of [\d,]+ runs$"
+    return re.search(pattern, message, re.MULTILINE) is not None
 
 
 def noun(signal: str, *, one: bool = False) -> str:
