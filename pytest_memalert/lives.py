@@ -174,9 +174,9 @@ def _were_looked_at(
     if not is_whole:
         gone = frozenset()
     concerned = [tests.get(nodeid) for nodeid in life.alert.nodeids if nodeid not in gone]
-    for old in gone.intersection(life.alert.nodeids):
+    if old := gone.intersection(life.alert.nodeids):
         came = since(life.fingerprint)
-        concerned += [test for test in run.tests if _may_be(test, old, came)]
+        concerned += [test for test in run.tests if any(_may_be(test, each, came) for each in old)]
     return all(test is not None and _shows(life, test, run, leaks) for test in concerned)
 
 

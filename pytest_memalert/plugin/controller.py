@@ -204,7 +204,7 @@ class Controller:
         ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if not ended_well or self._was_left or session.shouldstop or session.shouldfail:
             return False
-        # These leave out while pytest collects: --lf, tests of a file.
+        # What is left out while pytest collects is never deselected: by --lf even tests of a file.
         option = self._config.option
         chosen = any(getattr(option, name, None) for name in ("lf", "ignore_glob", "pyargs"))
         chosen |= any("::" in str(argument) for argument in self._config.args)
