@@ -7,12 +7,13 @@ test showed that doesn't exist any more is resolved by a whole session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from pytest_memalert.comparisons import SESSION
 from pytest_memalert.comparisons import is_whole as is_of_whole
+from pytest_memalert.leaks.words import is_in_each_run
 from pytest_memalert.model import (
     AlertCategory,
     AlertLife,
@@ -40,13 +41,15 @@ def evolve(
     at: datetime,
     is_whole: bool = True,
     gone: frozenset[str] = frozenset(),
+    since: Callable[[str], Collection[str]] = lambda fingerprint: (),
 ) -> tuple[AlertLife, ...]:
     """Return every life that ``run`` changes: begun, continued, reopened or resolved.
 
     ``rules`` are those of the settings, ``leaks`` is how closely tests were looked at, ``at`` when the
     run ended. ``is_whole`` says that no part of the suite was left out: else nothing about the session
-    as a whole is known to be gone. ``gone`` are tests that don't exist any more. An inhibited alert neither
-    begins a life nor ends one.
+    as a whole is known to be gone. ``gone`` are tests that don't exist any more, ``since`` returns those that
+    came since an alert, by its fingerprint, was last seen. An inhibited alert neither begins a life nor ends
+    one.
     """
     spoken = _loudest(run.alerts)
     lives = [_see(previous.get(known), alert, leaks=leaks, at=at) for known, alert in spoken.items()]
@@ -58,7 +61,7 @@ def evolve(
         if known not in there
         and life.resolved_at is None
         and _is_asked_for(life.alert, run, rules)
-        and _were_looked_at(life, run, tests, leaks=leaks, is_whole=is_whole, gone=gone)
+        and _were_looked_at(life, run, tests, leaks=leaks, is_whole=is_whole, gone=gone, since=since)
         and not (gone.intersection(life.alert.nodeids) and _came_since(life, run, previous))
     ]
     return tuple(lives)
@@ -161,6 +164,7 @@ def _were_looked_at(
     leaks: LeakChecks,
     is_whole: bool,
     gone: frozenset[str],
+    since: Callable[[str], Collection[str]],
 ) -> bool:
     """Return whether the tests of an alert that there are ran, in a way in which it would have shown."""
     if life.alert.category is AlertCategory.MEMORY_REGRESSION and any(map(is_of_whole, life.alert.nodeids)):
@@ -170,8 +174,9 @@ def _were_looked_at(
     if not is_whole:
         gone = frozenset()
     concerned = [tests.get(nodeid) for nodeid in life.alert.nodeids if nodeid not in gone]
-    for old in gone.intersection(life.alert.nodeids):
-        concerned += [test for test in run.tests if _may_be(test, old)]
+    if old := gone.intersection(life.alert.nodeids):
+        came = since(life.fingerprint)
+        concerned += [test for test in run.tests if any(_may_be(test, each, came) for each in old)]
     return all(test is not None and _shows(life, test, run, leaks) for test in concerned)
 
 
@@ -179,12 +184,15 @@ def _is_session(nodeid: str) -> bool:
     return nodeid == SESSION or nodeid.startswith(f"{SESSION} of ")
 
 
-def _may_be(test: Measurement, old: str) -> bool:
-    """Return whether a test may be one that is gone, under a new name or in another file."""
+def _may_be(test: Measurement, old: str, came: Collection[str]) -> bool:
+    """Return whether a test may be one that is gone, under a new name or in another file.
+
+    ``came`` are the tests that came since the alert of the old one was last seen.
+    """
     file, _, name = old.partition("::")
     # What is expected to fail always is, and was before.
     return test.outcome != "xfailed" and (
-        test.nodeid.startswith(f"{file}::") or test.nodeid.endswith(f"::{name}")
+        test.nodeid in came or test.nodeid.startswith(f"{file}::") or test.nodeid.endswith(f"::{name}")
     )
 
 
@@ -207,7 +215,9 @@ def _shows(life: AlertLife, test: Measurement, run: Run, leaks: LeakChecks) -> b
         return True
     if test.leak.status == "clean":
         # A suspect is dismissed by little, which a leak that takes every test to be checked may be.
-        dismissed = test.leak.brief or (test.leak.reason and leaks == "suspects")
+        # Two runs are enough for what each run leaves.
+        missed = test.leak.brief and not is_in_each_run(life.alert.message)
+        dismissed = missed or (test.leak.reason and leaks == "suspects")
         return not (dismissed and life.leaks == "all")
     # Not a suspect: enough for a leak that had made it one. With a reason, the check was left out.
     return (

@@ -274,6 +274,29 @@ def test_history_of_the_project_around_is_neither_listed_nor_cleared(
     assert "there is no history" in said("clear", "--yes", status=2)
 
 
+@pytest.mark.parametrize("sign", ["pyproject.toml", "memalert.lock.json"])
+def test_history_is_that_of_the_configuration_in_force(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, sign: str
+) -> None:
+    """As for pytest, what is nearer and configures nothing doesn't count; nor does what is beyond .git."""
+    (folder / "pytest.ini").write_text("[pytest]\nmemalert_history = kept/h.db\n", encoding="utf-8")
+    remember(PEAK, path="kept/h.db")
+    inner = folder / "inner"
+    inner.mkdir()
+    (inner / sign).write_text("", encoding="utf-8")
+    monkeypatch.chdir(inner)
+    assert listed() == [PEAK.fingerprint]
+    (inner / ".git").mkdir()
+    assert "there is no history" in said("history", status=2)
+
+
+def test_empty_table_of_pytest_is_not_in_force(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("[tool.pytest]\n", encoding="utf-8")
+    (folder / "tox.ini").write_text("[pytest]\nmemalert_history = kept/h.db\n", encoding="utf-8")
+    remember(PEAK, path="kept/h.db")
+    assert listed() == [PEAK.fingerprint]
+
+
 @pytest.mark.parametrize(("name", "text"), [("tox.ini", "[tox]\n"), ("setup.cfg", "[metadata]\n")])
 def test_ini_file_that_says_nothing_of_pytest_begins_no_project(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str

@@ -160,6 +160,14 @@ def test_alert_of_a_renamed_test_is_not_resolved_while_one_of_its_rule_that_came
     assert lives["f1"].resolved_at is not None
 
 
+def test_alert_of_a_test_that_is_gone_is_resolved_where_what_came_since_ran_through() -> None:
+    """It may have another name, in another class and file."""
+    lives = go_on({}, make_run(make_leak()))
+    unclear = make_run(tests=(make_test(OTHER, leak=LeakVerdict(status="unclear")),))
+    assert go_on(lives, unclear, gone=GONE, since=lambda fingerprint: {OTHER}) == lives
+    assert go_on(lives, unclear, gone=GONE)["f1"].resolved_at == NOON
+
+
 @pytest.mark.parametrize(
     "rules",
     [
@@ -234,6 +242,9 @@ def test_leak_found_by_a_long_look_is_not_resolved_by_a_brief_one() -> None:
     brief = make_run(tests=(make_test(leak=LeakVerdict(status="clean", brief=True)),))
     lives = go_on({}, make_run(make_leak()), leaks="all")
     assert go_on(lives, brief, leaks="all") == lives
+    in_each_run = make_leak(message=f"{NODEID}: leaks 107 B per run\n+2 blocks in each of 1,304 runs")
+    lives = go_on({}, make_run(in_each_run), leaks="all")
+    assert go_on(lives, brief, leaks="all")["f1"].resolved_at == NOON
     lives = go_on({}, make_run(make_leak()))
     assert go_on(lives, brief, leaks="all")["f1"].resolved_at == NOON
 

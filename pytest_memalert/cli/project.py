@@ -47,7 +47,7 @@ _CONFIGURATIONS = {
 }
 #: Those that are in force without a table, too: they are for pytest alone.
 _FOR_PYTEST = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
-#: What makes a directory the project's besides; nothing of a project lies outside its repository.
+#: What makes a directory the project's where none configures pytest.
 _SIGNS = (".memalert", FILE_NAME, "memalert.lock.json", "pyproject.toml", ".git")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -65,12 +65,19 @@ def history_option(command: _F) -> _F:
 
 
 def _find_project() -> Path:
-    """Return the nearest directory upwards that is a project's, the current one where none is."""
+    """Return the nearest directory upwards that configures pytest, else that has another sign of a project.
+
+    The current one where there is none. Nothing of a project lies outside its repository.
+    """
     here = Path().resolve()
+    folders = []
     for folder in (here, *here.parents):
-        if any((folder / sign).exists() for sign in _SIGNS) or _configuration_of_pytest(folder):
-            return folder
-    return here
+        folders.append(folder)
+        if (folder / ".git").exists():
+            break
+    configured = (folder for folder in folders if _configuration_of_pytest(folder))
+    marked = (folder for folder in folders if any((folder / sign).exists() for sign in _SIGNS))
+    return next(configured, None) or next(marked, here)
 
 
 def find_configuration(given: Path | None) -> Path | None:
@@ -134,7 +141,7 @@ def _read_table(path: Path, section: str) -> Mapping[str, object] | None:
         found = read_toml(path)
         for key in section.split("."):
             found = found[key]
-        return {**found, **found.get("ini_options", {})}
+        return {**found, **found.get("ini_options", {})} if found else None  # as pytest has it
     except (OSError, UnicodeDecodeError, configparser.Error, ConfigurationError):
         return {}  # it may well have one; pytest tells what is wrong with it
     except (LookupError, TypeError, AttributeError):

@@ -66,10 +66,14 @@ class Keep:
 
 @record(frozen=True, slots=True, kw_only=True)
 class Past:
-    """Hold what was remembered before a run: lives by fingerprint, and the most tests of any run."""
+    """Hold what was remembered before a run: lives by fingerprint, and the most tests of any run.
+
+    ``tests_until`` returns the tests that there were until an alert, by its fingerprint, was last raised.
+    """
 
     lives: Mapping[str, AlertLife]
     most_tests: int = 0
+    tests_until: Callable[[str], frozenset[str]] = lambda fingerprint: frozenset()
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -126,7 +130,11 @@ class History:
         All in one transaction, which another session waits for. Prunes what isn't to be kept.
         """
         with self._transaction():
-            past = Past(lives={life.fingerprint: life for life in self.lives()}, most_tests=self.most_tests())
+            past = Past(
+                lives={life.fingerprint: life for life in self.lives()},
+                most_tests=self.most_tests(),
+                tests_until=self._tests_until,
+            )
             changed = tuple(evolve(past))
             number = self._insert_run(run, session, leaks)
             self._connection.executemany(
@@ -320,6 +328,16 @@ class History:
         return tuple((runs[run_id], alert_of(alert)) for run_id, alert in rows)
 
     # ---------------------------------------------------------------- the steps
+
+    def _tests_until(self, fingerprint: str) -> frozenset[str]:
+        """Return the tests that were measured until an alert was last raised, as far as is remembered."""
+        # Tests are numbered as they are first measured.
+        rows = self._connection.execute(
+            "SELECT nodeid FROM tests WHERE id <= (SELECT max(test) FROM figures WHERE run <= "
+            "(SELECT max(run) FROM alerts WHERE fingerprint = ?))",
+            (plain(fingerprint),),
+        )
+        return frozenset(nodeid for (nodeid,) in rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -78,6 +78,7 @@ class Controller:
         self._was_left = False
         self._unmeasured: set[str] = set()
         self._left_out = False
+        self._collection_failed = False
         self._keeper: Keeper | None = None
         self._saved: Saved | None = None
         self._baseline_failed = False
@@ -121,8 +122,8 @@ class Controller:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Take note of what was not collected."""
-        self._left_out |= report.failed
-        if self._keeper is not None and not report.passed:
+        self._collection_failed |= report.failed
+        if self._keeper is not None and report.skipped:
             self._keeper.note_collection(report)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -193,12 +194,21 @@ class Controller:
     def _find_unmeasured(self, session: pytest.Session) -> Collection[str] | None:
         """Return the tests that exist and weren't measured; None where that isn't known of all."""
         worker = self._config.pluginmanager.get_plugin("memalert-worker")
-        if self._left_out or worker is None or worker.left_out or session.shouldstop or session.shouldfail:
-            return None
-        ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if not ended_well or any("::" in str(argument) for argument in self._config.args):
+        if self._left_out or worker is None or worker.left_out or not self._ran_whole(session):
             return None
         return self._unmeasured
+
+    def _ran_whole(self, session: pytest.Session) -> bool:
+        """Return whether each test of what was asked for, unless deselected, came to its end."""
+        # pytest.exit() chooses the status itself.
+        ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if not ended_well or self._was_left or session.shouldstop or session.shouldfail:
+            return False
+        # What is left out while pytest collects is never deselected: by --lf even tests of a file.
+        option = self._config.option
+        chosen = any(getattr(option, name, None) for name in ("lf", "ignore_glob", "pyargs"))
+        chosen |= any("::" in str(argument) for argument in self._config.args)
+        return not chosen and not self._collection_failed
 
     def _summarize(self, terminalreporter: pytest.TerminalReporter, run: Run) -> None:
         """Write the lines of the summary."""
@@ -215,8 +225,8 @@ class Controller:
             run, verbosity=verbosity, width=width, shown_as_failed=self._shown_as_failed(terminalreporter)
         )
         if len(lines) > 1:
-            told = any(alert.inhibited_by is None for alert in run.alerts)
-            terminalreporter.write_sep("=", "memory alerts" if told else "memory")
+            has_alerts = any(alert.inhibited_by is None for alert in run.alerts)
+            terminalreporter.write_sep("=", "memory alerts" if has_alerts else "memory")
         for line in lines:
             say(line.text, **line.markup)
         for text in self._news:
@@ -295,7 +305,7 @@ class Controller:
         if worker is not None and not keeper.is_distributed:
             keeper.note_process({WHOLE: worker.sum_up()})
         if not given.saves:
-            gate, alerts = keeper.hold(session, tests)
+            gate, alerts = keeper.hold(tests, ran_whole=self._ran_whole(session))
             self._notes += keeper.notes
             if keeper.unjudged:
                 self._baseline_failed = True
@@ -304,7 +314,7 @@ class Controller:
                 tell_trouble(self._config, f"{trouble}; the gate is not passed")
             return gate, accept_known(self._given, let_others_modify(self._config, alerts), {})
         try:
-            self._saved = keeper.save(session)
+            self._saved = keeper.save(ran_whole=self._ran_whole(session))
         except (OSError, MemalertError) as problem:
             self._baseline_failed = True
             trouble = f"memalert could not save the baseline: {problem}"

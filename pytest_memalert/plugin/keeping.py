@@ -85,7 +85,6 @@ class Keeper:
         self._failed: set[str] = set()
         self._skipped: set[str] = set()
         self._uncollected: set[str] = set()
-        self._collection_failed = False
         self._wholes: list[dict[str, Any]] = []
         self._missing_wholes = False
         self._deselected: set[str] = set()
@@ -115,9 +114,8 @@ class Keeper:
             self._failed.add(nodeid)
 
     def note_collection(self, report: pytest.CollectReport) -> None:
-        """Take note of what was not collected: the tests in it may well exist."""
-        self._uncollected.update({report.nodeid} if report.skipped else ())
-        self._collection_failed |= report.failed
+        """Take note of what was skipped as a whole: the tests in it may well exist."""
+        self._uncollected.add(report.nodeid)
 
     def note_process(self, output: Mapping[str, Any]) -> None:
         """Take in what an xdist worker says of its process; empty of one that said nothing (it crashed)."""
@@ -141,11 +139,14 @@ class Keeper:
     # ----------------------------------------------------------- held against it
 
     def hold(
-        self, session: pytest.Session, tests: Sequence[Measurement]
+        self, tests: Sequence[Measurement], *, ran_whole: bool
     ) -> tuple[GateResult, tuple[PerformanceAlert, ...]]:
-        """Return how the session compares with the baseline, and the alerts that no test has raised."""
+        """Return how the session compares with the baseline, and the alerts that no test has raised.
+
+        ``ran_whole`` says that each test of what was asked for, unless deselected, came to its end.
+        """
         given = self._given
-        partial = not self._is_whole(session)
+        partial = not (ran_whole and self._has_all(self._known()))
         skipped = {nodeid for nodeid in self._known() if self._is_uncollected(nodeid)}
         result = compare(
             tests,
@@ -198,7 +199,7 @@ class Keeper:
 
     # ------------------------------------------------------------------ saving
 
-    def save(self, session: pytest.Session) -> Saved:
+    def save(self, *, ran_whole: bool) -> Saved:
         """Write what was measured; raise OSError or MemalertError where that can't be done."""
         given = self._given
         path = given.path
@@ -209,7 +210,7 @@ class Keeper:
             known = found.environments.get(given.key, {})
             tests = {nodeid for nodeid in known if not is_whole(nodeid)}
             collected = {*self._measured, *self._skipped, *self._deselected}
-            whole = self._is_whole(session, known=tests)
+            whole = ran_whole and self._has_all(tests)
             missing = {nodeid for nodeid in tests - collected if whole and not self._is_uncollected(nodeid)}
             gone = find_gone(missing, collected, self._config.rootpath)
             new = {*self._entries} - tests
@@ -253,20 +254,11 @@ class Keeper:
         parents = [*self._uncollected, *self._folders(self._config.getoption("ignore") or ())]
         return _is_below(nodeid, parents)
 
-    def _is_whole(self, session: pytest.Session, *, known: Iterable[str] | None = None) -> bool:
-        """Return whether each test that the baseline knows would have been collected, did it exist."""
-        ended_well = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if not ended_well or session.shouldstop or session.shouldfail:
-            return False
-        if self._collection_failed or self._missing_wholes or not self._wholes:
-            return False
-        option = self._config.option
-        if any(getattr(option, name, None) for name in ("lf", "ignore_glob", "pyargs")):
-            return False
-        if any("::" in str(argument) for argument in self._config.args):
+    def _has_all(self, tests: Iterable[str]) -> bool:
+        """Return whether these tests were asked for, none was deselected, and no process is missing."""
+        if self._missing_wholes or not self._wholes:
             return False
         folders = self._folders(self._config.args)
-        tests = self._known() if known is None else known
         return all(_is_below(nodeid, folders) and nodeid not in self._deselected for nodeid in tests)
 
     def _folders(self, paths: Iterable[str]) -> list[str]:

@@ -53,6 +53,10 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
     probes = tuple(probe for probes in probe_lists for probe in probes or ())
     metrics = dict(METRICS)
     for probe in probes:
+        name: object = probe.name
+        if not isinstance(name, str) or not name:
+            problems.append(f"pytest_memalert_probes: {name!r} is no name; write a text in quotes")
+            continue
         problems += _problems_of(probe, metrics)
         metrics[probe.name] = Metric(
             name=probe.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,13 +48,15 @@ def remember(
     settings, at = given.settings, utc_now()
 
     def gone_since(past: Past) -> frozenset[str]:
+        """Return the tests of open alerts that don't exist any more, as far as that is sure."""
         open_lives = [life for life in past.lives.values() if life.resolved_at is None]
         # Without "::" it stands for the session, and for no test.
         named = {nodeid for life in open_lives for nodeid in life.alert.nodeids if "::" in nodeid}
         if others is None or not named:
             return frozenset()
         collected = {*others, *(test.nodeid for test in run.tests)}
-        return find_gone(named - collected, collected, config.rootpath)
+        gone = find_gone(named - collected, collected, config.rootpath)
+        return frozenset(nodeid for nodeid in gone if not _may_be_off(nodeid, collected, config.rootpath))
 
     def lives_after(past: Past) -> Iterable[AlertLife]:
         return evolve(
@@ -64,6 +67,7 @@ def remember(
             at=at,
             is_whole=len(run.tests) >= WHOLE_SHARE * past.most_tests,
             gone=gone_since(past),
+            since=lambda known: {test.nodeid for test in run.tests} - past.tests_until(known),
         )
 
     if path is not None and (run.tests or run.alerts):
@@ -95,18 +99,34 @@ def find_gone(missing: Collection[str], collected: Collection[str], rootpath: Pa
     """Return which tests that were not collected don't exist any more.
 
     Of a file that is there and of which nothing was collected they may: a conftest.py or an option leaves it
-    out, or it was skipped.
+    out, or it was skipped. So may a doctest where no doctest of its file was collected.
     """
-    files = {_file_of(nodeid) for nodeid in collected} if missing else set()
+    parts = {_part_of(nodeid) for nodeid in collected} if missing else set()
     return frozenset(
         nodeid
         for nodeid in missing
-        if _file_of(nodeid) in files or not (rootpath / _file_of(nodeid)).exists()
+        if _part_of(nodeid) in parts or not (rootpath / _part_of(nodeid)[0]).exists()
     )
 
 
-def _file_of(nodeid: str) -> str:
-    return nodeid.partition("::")[0]
+def _part_of(nodeid: str) -> tuple[str, bool]:
+    """Return the file of a test, and whether it is one of the doctests, whose names have dots."""
+    file, _, name = nodeid.partition("::")
+    return file, "." in name.partition("[")[0]
+
+
+def _may_be_off(nodeid: str, collected: Collection[str], rootpath: Path) -> bool:
+    """Return whether the function of a test that wasn't collected is there: an option may bring it back."""
+    function = nodeid.partition("[")[0]
+    if any(other.partition("[")[0] == function for other in collected):
+        return True  # with other parameters
+    try:
+        text = (rootpath / _part_of(nodeid)[0]).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return re.search(rf"\b{re.escape(re.split('::|[.]', function)[-1])}\b", text) is not None
 
 
 def note_idle(config: pytest.Config, given: Given, run: Run) -> Run:

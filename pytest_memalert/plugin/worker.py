@@ -308,7 +308,15 @@ class Worker:
 
     def conclude_for_others(self, attempt: Attempt, call: pytest.CallInfo[None]) -> None:
         """Conclude an attempt that another plugin runs, before the report of its teardown is made."""
-        ended = self._conclude(attempt, torn_down_well=call.excinfo is None)
+        try:
+            ended = self._conclude(attempt, torn_down_well=call.excinfo is None)
+        except BaseException:  # an interrupt in a re-run: nobody else will log what is known
+            attempt.reports["teardown"] = last = pytest.TestReport.from_item_and_call(attempt.item, call)
+            self.tell(attempt, last)
+            for report in attempt.reports.values():
+                if report is last or not attempt.call_logged:
+                    attempt.item.ihook.pytest_runtest_logreport(report=report)
+            raise
         if ended is not None and ended.excinfo is not None and call.excinfo is None:
             call.excinfo = ended.excinfo
 

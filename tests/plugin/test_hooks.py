@@ -159,6 +159,8 @@ def test_exception_that_cannot_be_shown_breaks_nothing(inner: Inner) -> None:
     ("probe", "told"),
     [
         ("name='rss_bytes', unit='bytes'", "a metric named 'rss_bytes' exists already; choose another name"),
+        ("name=3, unit='count'", "3 is no name; write a text in quotes"),
+        ("name='', unit='count'", "'' is no name; write a text in quotes"),
         ("name='leak', unit='count'", "'leak' is a key of the report; * such as 'probed_leak'"),
         ("name='cache', unit='counts'", "unit of 'cache': 'counts' is not one of *; did you mean 'count'?"),
         ("name='cache', unit='count', kind='height'", "kind of 'cache': 'height' is not one of 'growth', *"),

@@ -51,6 +51,25 @@ def test_alert_under_rerunfailures_fails_the_session(serial: Inner) -> None:
     assert serial.report()["totals"]["tests"] == 1
 
 
+def test_interrupt_in_a_rerun_keeps_the_figures_under_rerunfailures(serial: Inner) -> None:
+    """It runs the test, and would log its reports only after all of it."""
+    pytest.importorskip("pytest_rerunfailures")
+    serial.write(
+        """
+        RUNS = []
+
+        def test_interrupted():
+            RUNS.append(1)
+            if len(RUNS) == 5:
+                raise KeyboardInterrupt
+        """
+    )
+    done = serial.run_apart("-p", "rerunfailures", "--reruns=1", leaks="all")
+    done.assert_outcomes(passed=1)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    assert serial.tests()["test_interrupted"]["leak"]["reason"] == "its check did not come to an end"
+
+
 def test_rerunfailures_without_reruns_leaves_one_failed_test(serial: Inner) -> None:
     """It is installed, and does nothing."""
     pytest.importorskip("pytest_rerunfailures")

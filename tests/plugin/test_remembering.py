@@ -153,6 +153,74 @@ def test_alert_of_a_test_that_may_exist_stays_open(inner: Inner, found: str, rep
     assert states(inner) == (["open", "open"] if "renamed" in replacement else ["open"])
 
 
+PARAMETERS = """
+    def pytest_addoption(parser):
+        parser.addoption("--sizes", default="small")
+
+    def pytest_generate_tests(metafunc):
+        if "size" in metafunc.fixturenames:
+            metafunc.parametrize("size", metafunc.config.getoption("sizes").split(","))
+"""
+LIMITED = """
+    import pytest
+
+    pytestmark = pytest.mark.memalert(peak="1 MiB")
+
+    def test_some():
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("def test_size(size): bytearray(40 * 2**20 if size == 'large' else 1)", ["--sizes=small,large"]),
+        ("def helper():\n        '>>> size = len(bytearray(40 * 2**20))'", ["--doctest-modules"]),
+    ],
+)
+def test_alert_of_what_an_option_turned_on_stays_open_without_it(
+    serial: Inner, source: str, options: list[str]
+) -> None:
+    """Of parameters, or of a doctest: it is still there."""
+    serial.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "most"
+        metric = "peak_bytes"
+        threshold = "20 MiB"
+        """
+    )
+    serial.pytester.makeconftest(PARAMETERS)
+    serial.write(f"{LIMITED}\n    {source}", test_b=OTHERS)
+    serial.run(*options)
+    assert states(serial) == ["open"]
+    serial.run()
+    assert states(serial) == ["open"]
+
+
+def test_alert_of_a_test_that_did_not_fail_last_stays_open(inner: Inner) -> None:
+    """With --lf pytest leaves tests out while it collects."""
+    inner.write(LARGE + "".join(f"\n    def test_{n}(): assert 0" for n in range(9)))
+    inner.run("--memalert-fail-on=never")
+    inner.write(LARGE.replace("test_fat", "fat") + "".join(f"\n    def test_{n}(): pass" for n in range(9)))
+    inner.run("--lf", "--memalert-fail-on=never")
+    assert states(inner) == ["open"]
+
+
+def test_alert_of_a_test_that_may_have_moved_under_a_new_name_stays_open(inner: Inner) -> None:
+    """A test that came since, in any file, and failed may be it: also in the session after."""
+    inner.write(LARGE, test_b=OTHERS)
+    inner.run()
+    (inner.pytester.path / "test_a.py").unlink()
+    inner.pytester.makepyfile(test_c="def test_moved(): assert 0")
+    for _ in range(2):
+        inner.run()
+        assert states(inner) == ["open"]
+    inner.pytester.makepyfile(test_c="def test_moved(): assert 1")
+    inner.run()
+    assert states(inner) == ["resolved"]
+
+
 def test_alert_of_a_deleted_test_stays_open_where_the_session_ended_early(inner: Inner) -> None:
     inner.write(LARGE, test_b=OTHERS)
     inner.run()

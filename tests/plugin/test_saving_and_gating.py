@@ -693,6 +693,25 @@ def test_entries_of_a_file_that_is_left_out_are_kept(inner: Inner) -> None:
     inner.run("--memalert-save").stdout.fnmatch_lines(["dropped from it, *: test_b.py::test_other"])
 
 
+def test_entries_of_tests_that_an_ended_session_did_not_reach_are_kept(serial: Inner) -> None:
+    """pytest.exit() may end a session with the status of one whose tests failed."""
+    serial.write(BEFORE)
+    serial.run("--memalert-save")
+    serial.pytester.makeconftest(
+        "import pytest\ndef pytest_runtest_setup(item):\n"
+        "    if item.name == 'test_small': pytest.exit('the server is down', returncode=1)"
+    )
+    serial.run("--memalert-save").stdout.no_fnmatch_line("*dropped from it*")
+    assert names(serial) == ["test_objects", "test_peak", "test_small"]
+
+
+def test_entries_of_doctests_are_kept_where_none_were_collected(serial: Inner) -> None:
+    serial.write(f"{BEFORE}\n    def helper():\n        '>>> size = 1'")
+    serial.run("--doctest-modules", "--memalert-save")
+    serial.run("--memalert-save").stdout.no_fnmatch_line("*dropped from it*")
+    assert "test_a.helper" in names(serial)
+
+
 def test_entries_of_tests_that_a_conftest_drops_without_a_word_are_kept(inner: Inner) -> None:
     """It deselects them without pytest_deselected; the gate misses none of them either."""
     inner.write(BEFORE)
