@@ -19,7 +19,7 @@ from kill_history import KEEP_ALL, make_run
 
 from pytest_memalert.history import write_history
 from pytest_memalert.lives import evolve
-from pytest_memalert.rules import values_of_worst
+from pytest_memalert.measurement import values_of_worst
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,7 +32,8 @@ from pytest_memalert.model import (
 from pytest_memalert.notify import find_due
 from pytest_memalert.records import record
 from pytest_memalert.routes import Notify
-from pytest_memalert.rules import LEAK_METRICS, Breach, find_breaches, inhibit, make_alert, rules_for_test
+from pytest_memalert.rules import LEAK_METRICS, Breach, find_breaches, make_alert, rules_for_test
+from pytest_memalert.speaking import inhibit
 
 if TYPE_CHECKING:
     from pytest_memalert.measuring import MemoryReport

@@ -24,7 +24,8 @@ from pytest_memalert.model import (
     PerformanceAlert,
     Run,
 )
-from pytest_memalert.rules import is_worse, matches
+from pytest_memalert.rules import matches
+from pytest_memalert.speaking import is_worse
 from pytest_memalert.units import counted
 
 __all__ = ["evolve", "note_resolved"]

@@ -1,10 +1,13 @@
-"""What a test took, computed from the samples around it."""
+"""What a test took, computed from the samples around it; and a session, from all its tests."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from operator import methodcaller
 
+from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Measurement, Sample
 from pytest_memalert.records import record
 
@@ -17,6 +20,8 @@ __all__ = [
     "discount",
     "fold",
     "measure_test",
+    "session_values",
+    "values_of_worst",
 ]
 
 
@@ -169,3 +174,47 @@ def fold(first: Deduction, second: Deduction) -> Deduction:
         blocks=first.blocks + second.blocks,
         duration_s=first.duration_s + second.duration_s,
     )
+
+
+def session_values(tests: Sequence[Measurement], metrics: Mapping[str, Metric] = METRICS) -> dict[str, float]:
+    """Return a process' metrics over the series of all its tests, in the order they ran.
+
+    ``Metric.session`` says how each is made. The two rates are made from the sums.
+    """
+    values: dict[str, float] = {}
+    all_values = [test.values for test in tests]
+    # In the order in which the metrics first come up. No loop of ours goes over the values of each test, of
+    # which there may be 60,000.
+    for name in dict.fromkeys(chain.from_iterable(all_values)):
+        metric = metrics.get(name)
+        if metric is None:
+            continue
+        series = list(map(methodcaller("get", name), all_values))
+        if None in series:
+            series = [value for value in series if value is not None]
+        if metric.session == "last":
+            values[name] = series[-1]
+        elif metric.session == "sum":
+            values[name] = sum(series)
+        else:
+            values[name] = max(series) if metric.session == "largest" else min(series)
+    if values.get("duration_s"):
+        values["growth_rate_bytes_per_s"] = values.get("growth_bytes", 0.0) / values["duration_s"]
+    if values.get("rss_peak_bytes"):
+        values["efficiency_ratio"] = values["rss_bytes"] / values["rss_peak_bytes"]
+    return values
+
+
+def values_of_worst(
+    tests: Sequence[Measurement], metrics: Mapping[str, Metric] = METRICS
+) -> dict[str, float]:
+    """Return the values of a session: each that of the process that is worst off, where there are several."""
+    processes: dict[str, list[Measurement]] = {}
+    for test in tests:
+        processes.setdefault(test.worker, []).append(test)
+    values: dict[str, float] = {}
+    for series in processes.values():
+        for name, value in session_values(series, metrics).items():
+            worst = min if metrics[name].session == "smallest" else max
+            values[name] = worst(value, values.get(name, value))
+    return values

@@ -6,16 +6,13 @@ Everything here is pure: values in, alerts out.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import chain
-from operator import methodcaller
 
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.metrics import METRICS, RETAINED, Metric
+from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
-    AlertCategory,
     AlertCondition,
     AlertRule,
     LeakVerdict,
@@ -37,19 +34,11 @@ __all__ = [
     "find_gaps",
     "find_idle_rules",
     "fingerprint",
-    "group_alike",
-    "group_leaks",
     "group_notes",
-    "inhibit",
-    "is_worse",
     "make_alert",
     "matches",
     "mildest",
-    "mute",
     "rules_for_test",
-    "session_values",
-    "set_free",
-    "values_of_worst",
 ]
 
 #: Metrics that are the state of the process rather than of the test: a rule on them fires
@@ -384,140 +373,6 @@ def fingerprint(rule: AlertRule, subject: str) -> str:
 
     text = "\0".join((rule.name, rule.metric, subject))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12]
-
-
-def inhibit(alerts: Sequence[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
-    """Return the alerts of one test, each inhibited that another one of them makes needless.
-
-    The highest severity of a rule pair speaks, and the highest of the alerts about one leak, of equal ones
-    the last; a leak speaks for the growth it causes, against a baseline as well, unless that growth is the
-    more severe.
-    """
-    return tuple(
-        replace(alert, inhibited_by=by)
-        if alert.inhibited_by is None and (by := _speaker(alert, alerts))
-        else alert
-        for alert in alerts
-    )
-
-
-def _speaker(alert: PerformanceAlert, alerts: Sequence[PerformanceAlert]) -> str | None:
-    """Return what speaks for ``alert``, if anything does."""
-    leak, growth = AlertCategory.MEMORY_LEAK, AlertCategory.MEMORY_GROWTH
-    regression = AlertCategory.MEMORY_REGRESSION
-    for other in alerts:
-        if other.inhibited_by is not None or other.severity < alert.severity:
-            continue
-        if other.fingerprint == alert.fingerprint and other.severity > alert.severity:
-            return f"{other.severity.value} of the same rule"
-        # Of two that are as severe the last speaks: it is of the rule that somebody wrote.
-        outranks = other.severity > alert.severity or alerts.index(other) > alerts.index(alert)
-        if other.category is leak and alert.category is leak and outranks:
-            return f"rule {other.rule}, of the same leak"
-        grows = alert.category is growth or (alert.category is regression and alert.metric in RETAINED)
-        if other.category is leak and grows:
-            return f"rule {other.rule}: the growth is the leak's"
-    return None
-
-
-def set_free(alerts: Sequence[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
-    """Return the alerts of one test, where nobody is told of a leak with the regressions it spoke for.
-
-    It was acknowledged meanwhile, or dropped.
-    """
-    leak, regression = AlertCategory.MEMORY_LEAK, AlertCategory.MEMORY_REGRESSION
-    if any(alert.category is leak and alert.speaks for alert in alerts):
-        return tuple(alerts)
-    return tuple(replace(a, inhibited_by=None) if a.category is regression else a for a in alerts)
-
-
-def mute(alerts: Iterable[PerformanceAlert], *, reason: str) -> tuple[PerformanceAlert, ...]:
-    """Return the alerts, all inhibited for ``reason``."""
-    return tuple(replace(alert, inhibited_by=reason) for alert in alerts)
-
-
-def group_leaks(alerts: Iterable[PerformanceAlert]) -> tuple[PerformanceAlert, ...]:
-    """Return the alerts with those of one leak as one; alerts of other kinds stay as they are.
-
-    Where a leak is acknowledged in some tests and has outgrown that in others, the latter speak for
-    themselves.
-    """
-
-    def key(alert: PerformanceAlert) -> tuple[object, ...] | None:
-        if alert.category is not AlertCategory.MEMORY_LEAK:
-            return None
-        return alert.fingerprint, alert.severity, alert.inhibited_by, alert.acknowledged is not None
-
-    return group_alike(alerts, key)
-
-
-def group_alike(
-    alerts: Iterable[PerformanceAlert], key: Callable[[PerformanceAlert], tuple[object, ...] | None]
-) -> tuple[PerformanceAlert, ...]:
-    """Return the alerts with those of one ``key`` as one, which lists every test that they list.
-
-    The one that observed the worst speaks for all, and its test is the first; one without a key stays.
-    """
-    grouped: dict[object, PerformanceAlert] = {}
-    for number, alert in enumerate(alerts):
-        known = key(alert) or number
-        other = grouped.setdefault(known, alert)
-        if other is not alert:
-            speaker = alert if is_worse(alert, than=other.observed) else other
-            nodeids = dict.fromkeys((*speaker.nodeids, *other.nodeids, *alert.nodeids))
-            grouped[known] = replace(speaker, nodeids=tuple(nodeids))
-    return tuple(grouped.values())
-
-
-def is_worse(alert: PerformanceAlert, *, than: float) -> bool:
-    """Return whether what was observed is worse than a value: lower, where the rule forbids low values."""
-    if alert.condition in (AlertCondition.GREATER_THAN, AlertCondition.LESS_THAN):
-        return alert.condition.holds(alert.observed, than)
-    return False
-
-
-def session_values(tests: Sequence[Measurement], metrics: Mapping[str, Metric] = METRICS) -> dict[str, float]:
-    """Return a process' metrics over the series of all its tests, in the order they ran.
-
-    ``Metric.session`` says how each is made. The two rates are made from the sums.
-    """
-    values: dict[str, float] = {}
-    all_values = [test.values for test in tests]
-    # In the order in which the metrics first come up. No loop of ours goes over the values of each test, of
-    # which there may be 60,000.
-    for name in dict.fromkeys(chain.from_iterable(all_values)):
-        metric = metrics.get(name)
-        if metric is None:
-            continue
-        series = list(map(methodcaller("get", name), all_values))
-        if None in series:
-            series = [value for value in series if value is not None]
-        if metric.session == "last":
-            values[name] = series[-1]
-        elif metric.session == "sum":
-            values[name] = sum(series)
-        else:
-            values[name] = max(series) if metric.session == "largest" else min(series)
-    if values.get("duration_s"):
-        values["growth_rate_bytes_per_s"] = values.get("growth_bytes", 0.0) / values["duration_s"]
-    if values.get("rss_peak_bytes"):
-        values["efficiency_ratio"] = values["rss_bytes"] / values["rss_peak_bytes"]
-    return values
-
-
-def values_of_worst(
-    tests: Sequence[Measurement], metrics: Mapping[str, Metric] = METRICS
-) -> dict[str, float]:
-    """Return the values of a session: each that of the process that is worst off, where there are several."""
-    processes: dict[str, list[Measurement]] = {}
-    for test in tests:
-        processes.setdefault(test.worker, []).append(test)
-    values: dict[str, float] = {}
-    for series in processes.values():
-        for name, value in session_values(series, metrics).items():
-            worst = min if metrics[name].session == "smallest" else max
-            values[name] = worst(value, values.get(name, value))
-    return values
 
 
 def tell_crossing(growers: Sequence[Measurement]) -> str:

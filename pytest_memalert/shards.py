@@ -20,7 +20,7 @@ from pytest_memalert.model import (
     Run,
 )
 from pytest_memalert.records import record
-from pytest_memalert.rules import group_alike
+from pytest_memalert.speaking import group_alike
 
 __all__ = ["join"]
 

@@ -49,6 +49,7 @@ DECIDERS = frozenset(
         "shards",
         "changes",
         "routes",
+        "speaking",
         "settings",
     }
 )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memalert.limits import DEFAULT_RULES, parse_marker
+from pytest_memalert.measurement import session_values, values_of_worst
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -27,17 +28,13 @@ from pytest_memalert.rules import (
     find_breaches,
     find_gaps,
     fingerprint,
-    group_leaks,
-    inhibit,
     make_alert,
     matches,
     mildest,
-    mute,
     rules_for_test,
-    session_values,
     tell_crossing,
-    values_of_worst,
 )
+from pytest_memalert.speaking import group_leaks, inhibit, mute
 
 MIB = 2**20
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)

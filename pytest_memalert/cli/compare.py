@@ -13,11 +13,11 @@ from pytest_memalert.cli.console import Unreadable, echo_note, output_option, re
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.gate.baseline import Baseline
+from pytest_memalert.measurement import values_of_worst
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import Run
 from pytest_memalert.reports import markdown
 from pytest_memalert.reports.words import cut
-from pytest_memalert.rules import values_of_worst
 from pytest_memalert.units import counted, format_quantity
 
 __all__ = ["compare"]

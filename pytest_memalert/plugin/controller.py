@@ -15,6 +15,7 @@ from pytest_memalert.comparisons import SESSION
 from pytest_memalert.errors import MemalertError, describe_exception
 from pytest_memalert.escaping import disarm, escape_controls, is_on_github
 from pytest_memalert.lives import note_resolved
+from pytest_memalert.measurement import session_values, values_of_worst
 from pytest_memalert.model import (
     AlertLife,
     AlertRule,
@@ -35,15 +36,8 @@ from pytest_memalert.plugin.reporting import append_summary, history_path, locat
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, tell_trouble
 from pytest_memalert.plugin.trending import note_trends
 from pytest_memalert.reports import terminal
-from pytest_memalert.rules import (
-    find_breaches,
-    group_leaks,
-    group_notes,
-    inhibit,
-    make_alert,
-    session_values,
-    values_of_worst,
-)
+from pytest_memalert.rules import find_breaches, group_notes, make_alert
+from pytest_memalert.speaking import group_leaks, inhibit
 from pytest_memalert.units import counted
 
 if TYPE_CHECKING:

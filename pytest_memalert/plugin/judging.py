@@ -35,11 +35,10 @@ from pytest_memalert.rules import (
     Screen,
     find_breaches,
     find_gaps,
-    inhibit,
     make_alert,
-    mute,
     rules_for_test,
 )
+from pytest_memalert.speaking import inhibit, mute
 from pytest_memalert.units import format_beside, format_size
 
 if TYPE_CHECKING:

@@ -38,7 +38,8 @@ from pytest_memalert.plugin.telling import (
     warn_of,
 )
 from pytest_memalert.probes.peak import PeakWindows
-from pytest_memalert.rules import rules_for_test, set_free
+from pytest_memalert.rules import rules_for_test
+from pytest_memalert.speaking import set_free
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.whole import WholeProcess
