@@ -65,9 +65,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"memalert: {wrong}") from None
     worker = None
     if not config.getoption("setuponly", False):
+        from pytest_memalert.plugin.collected import Collected
         from pytest_memalert.plugin.worker import Worker
 
-        worker = Worker(config, given)
+        collected = Collected(config, given.settings)
+        worker = Worker(config, given, collected)
+        config.pluginmanager.register(collected, "memalert-collected")
         config.pluginmanager.register(worker, "memalert-worker")
     if not hasattr(config, "workerinput"):
         from pytest_memalert.plugin.controller import Controller

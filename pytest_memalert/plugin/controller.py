@@ -187,8 +187,8 @@ class Controller:
 
     def _find_unmeasured(self, session: pytest.Session) -> Collection[str] | None:
         """Return the tests that exist and weren't measured; None where that isn't known of all."""
-        worker = self._config.pluginmanager.get_plugin("memalert-worker")
-        if self._left_out or worker is None or worker.left_out or not self._ran_whole(session):
+        collected = self._config.pluginmanager.get_plugin("memalert-collected")
+        if self._left_out or collected is None or collected.left_out or not self._ran_whole(session):
             return None
         return self._unmeasured
 

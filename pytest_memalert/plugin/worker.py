@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _thread import _count as count_threads
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,13 @@ import pytest
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all
-from pytest_memalert.errors import ConfigurationError, describe_exception
+from pytest_memalert.errors import describe_exception
 from pytest_memalert.model import AlertRule, LeakVerdict, Measurement, PerformanceAlert
 from pytest_memalert.plugin.attempt import STOPPED, Attempt
 from pytest_memalert.plugin.bench import Bench, set_up_bench
-from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, encode_facts
-from pytest_memalert.plugin.markers import limits_of, read_markers
+from pytest_memalert.plugin.collected import Collected
+from pytest_memalert.plugin.facts import FACTS, encode_facts
+from pytest_memalert.plugin.markers import limits_of
 from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
@@ -50,9 +51,10 @@ __all__ = ["Worker"]
 class Worker:
     """The hooks around each test, in the process that runs it."""
 
-    def __init__(self, config: pytest.Config, given: Given) -> None:
+    def __init__(self, config: pytest.Config, given: Given, collected: Collected) -> None:
         self._config = config
         self._given = given
+        self._collected = collected
         workerinput = getattr(config, "workerinput", None)
         self._name = workerinput["workerid"] if workerinput else "main"
         self._is_remote = bool(workerinput)
@@ -60,15 +62,11 @@ class Worker:
         self._attempt: Attempt | None = None
         self._repeating = False
         self.owned = False
-        self.left_out = False
         self._hears_by_hooks = False
         self._owners: list[Any] | None = None
         self._names_components = False
         self._junit = bool(config.getoption("xmlpath", None))
-        self._limit_rules: list[AlertRule] = []
         self._asked_for: set[str] = set()
-        self._sources: dict[str, str] = {}
-        self._turns: frozenset[str] | None = None
         self._started_tracing = False
         self._told_trouble: set[str] = set()
         self._whole: WholeProcess | None = None
@@ -79,28 +77,10 @@ class Worker:
             config.pluginmanager.register(self._whole, "memalert-whole")
         self.alerts: list[PerformanceAlert] = []
 
-    # ------------------------------------------------------------ collection
+    # ------------------------------------------------------------- protocol
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
-        """See whether tests are taken out; read every marker, refuse the session if any of them is wrong."""
-        collected = len(items)
-        yield
-        self.left_out = len(items) < collected
-        try:
-            self._limit_rules.extend(read_markers(items))
-        except ConfigurationError as wrong:
-            text = "memalert: " + "\n".join(wrong.problems)
-        else:
-            return
-        if not self._is_remote:
-            raise pytest.UsageError(text)
-        # Raised in an xdist worker, it would reach the user as the traceback of an internal error.
-        self._config.workeroutput[USAGE_ERROR] = text  # type: ignore[attr-defined]
-        items.clear()
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """See who runs items, and choose those whose turn it is to be checked for leaks."""
+    def pytest_collection_finish(self) -> None:
+        """See who runs items."""
         # Others that run items themselves tell us of it by the hooks alone; so does pytest where it
         # shows fixtures while it sets them up.
         self._hears_by_hooks = bool(self._other_owners() or self._config.getoption("setupshow", False))
@@ -108,23 +88,6 @@ class Worker:
             from pytest_memalert.plugin.phases import Phases
 
             self._config.pluginmanager.register(Phases(self), "memalert-phases")
-        settings = self._given.settings
-        if settings.leaks == "all" and settings.budget is not None:
-            self._choose_turns(session.items)
-
-    def _choose_turns(self, items: Sequence[pytest.Item]) -> None:
-        """Choose the tests whose turn it is, where the budget isn't for all."""
-        from pytest_memalert.leaks.turns import choose, source_of
-        from pytest_memalert.plugin.turn_cache import read_turns
-
-        budget = self._given.settings.budget
-        assert budget is not None
-        for item in items:
-            function = getattr(item, "function", None)
-            self._sources[item.nodeid] = source_of([getattr(function, "__code__", None)])
-        self._turns = choose(self._sources, read_turns(self._config), budget)
-
-    # ------------------------------------------------------------- protocol
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
@@ -199,9 +162,7 @@ class Worker:
             self._bench.fixtures.end_teardown(fixturedef)
 
     def pytest_sessionfinish(self) -> None:
-        """Stop what was started; tell the controller, where that is another process."""
-        if self._is_remote:
-            self._config.workeroutput[LEFT_OUT] = self.left_out  # type: ignore[attr-defined]
+        """Stop what was started."""
         if self._bench is not None:
             self._bench.sampler.close()
         if self._started_tracing:
@@ -329,7 +290,7 @@ class Worker:
             if self._bench is not None:
                 facts.fixtures = self._bench.fixtures.take_news()
             if facts.reruns:
-                facts.source = self._sources.get(attempt.item.nodeid)
+                facts.source = self._collected.sources.get(attempt.item.nodeid)
             # Who runs the item in our stead may do so in a process of its own (pytest-forked).
             stays_here = self.owned and not self._is_remote
             setattr(report, FACTS, facts if stays_here else encode_facts(facts))
@@ -344,7 +305,7 @@ class Worker:
     def _start(self) -> Bench:
         """Set up the bench, when the first test begins."""
         settings = self._given.settings
-        in_force = [rule for rule in (*settings.rules, *self._limit_rules) if rule.enabled]
+        in_force = [rule for rule in (*settings.rules, *self._collected.limit_rules) if rule.enabled]
         self._asked_for = {rule.metric for rule in in_force if rule.origin != "default"}
         self._names_components = bool(self._config.hook.pytest_memalert_component.get_hookimpls())
         if settings.trace:
@@ -360,7 +321,7 @@ class Worker:
             in_force,
             worker=self._name,
             whole=self._whole,
-            turns=self._turns,
+            turns=self._collected.turns,
             report_trouble=self._report_trouble,
             warn=self._warn,
         )
