@@ -443,6 +443,20 @@ def test_live_traces_count_allocations_by_line_and_size(kept: list[object]) -> N
     assert counts[777 + sys.getsizeof(b"")] == 5
 
 
+@pytest.mark.parametrize(("size_bytes", "status"), [(200, "unclear"), (4096, "leaking")])
+def test_little_native_growth_beside_other_threads_is_unclear(size_bytes: int, status: str) -> None:
+    """Each of a server's threads has an arena of malloc's, in which gaps come and go."""
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        analysis = hunted(lambda: ctypes.pythonapi.PyMem_RawMalloc(size_bytes), policy=Policy())
+    finally:
+        done.set()
+        other.join()
+    assert analysis.status == status
+
+
 def test_size_of_a_leak_of_several_objects_in_few_runs_is_known(kept: list[object]) -> None:
     """Each line shows in every seventh run, though there are two blocks for seven runs."""
     number = itertools.count()

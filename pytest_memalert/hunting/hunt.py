@@ -59,6 +59,9 @@ _THREADS_END = "the threads that it leaves running end by themselves later"
 _TRACES = "it uses tracemalloc, which loses memory itself each time that it is stopped"
 # 500 bytes for each stop on 3.11 (benchmarks/tracemalloc_stops.py): a test may stop it fifty times.
 _LOST_BY_TRACING_BYTES = 32 * 1024
+# A server's thread, or one that it starts for each request, has an arena of malloc's own, which fills slowly.
+_LOST_TO_THREADS_BYTES = 1024
+_ARENAS = "so little of malloc's heap may be what other threads' arenas keep"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
 _FOLLOWS = "resident memory follows objects that come and go over many runs"
@@ -268,10 +271,11 @@ class _Hunt:
             return self._dismiss("clean", reason=_CREEPS)
         if follows_objects(lost, self._rows.readings(), runs=runs):
             return self._dismiss("unclear", reason=_FOLLOWS)
-        counts_nothing = "heap" in signals and not set(signals) & set(EXACT_SIGNALS)
-        is_little = counts_nothing and lost["heap"] < _LOST_BY_TRACING_BYTES
-        if is_little and not self._met_before and stops_tracing(self._run):
-            return self._dismiss("unclear", reason=_TRACES)
+        if "heap" in signals and not set(signals) & set(EXACT_SIGNALS) and not self._met_before:
+            if lost["heap"] < _LOST_BY_TRACING_BYTES and stops_tracing(self._run):
+                return self._dismiss("unclear", reason=_TRACES)
+            if lost["heap"] < _LOST_TO_THREADS_BYTES and self._others.are_there:
+                return self._dismiss("unclear", reason=_ARENAS)
         with self._reader.thawed():
             excuse = None if bounded is None else bounded(lost, self._runs)
         if excuse is not None:

@@ -33,6 +33,11 @@ class OtherThreads:
     def __init__(self) -> None:
         self._before = frozenset(sys._current_frames())
 
+    @property
+    def are_there(self) -> bool:
+        """Return whether there were others before the runs."""
+        return len(self._before) > 1
+
     def end_by_themselves(self) -> bool:
         """Return whether most of the threads that the runs left end by themselves, being given time."""
         left = sys._current_frames().keys() - self._before
@@ -47,7 +52,7 @@ class OtherThreads:
         self, reader: ExactReader, seen: Mapping[Signal, float], *, runs: int, run_s: float
     ) -> bool:
         """Return whether others leave behind, without a run, as much as was ``seen`` in so many ``runs``."""
-        if len(self._before) == 1:
+        if not self.are_there:
             return False
         idle_s = min(max(_IDLE_RUNS * run_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
         start, end = new_levels(), new_levels()
