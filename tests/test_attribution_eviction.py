@@ -384,6 +384,26 @@ KEPT_SMALL = {
         """,
         Eviction(function="kept.put", by="size", limit=None),
     ),
+    "who is done goes, for some other reason": (
+        """
+        KEPT, DONE = {}, []
+        def put(key, retries=0):
+            KEPT[key] = [key]
+            if retries > 3:
+                del KEPT[DONE.pop()]
+        """,
+        Eviction(function="kept.put", by=None, limit=None),
+    ),
+    "a parameter is divided": (
+        """
+        KEPT = {}
+        def put(key, calls=4):
+            KEPT[key] = [key]
+            if calls % 2 == 1:
+                KEPT.clear()
+        """,
+        Eviction(function="kept.put", by=None, limit=None),
+    ),
     "one that is too old is replaced": (
         """
         import time
@@ -966,20 +986,6 @@ NOT_KEPT_SMALL = {
             KEPT.append([key])
         def remove(key):
             KEPT.remove(key)
-        """,
-    "who is done is removed for some other reason": """
-        KEPT, DONE = {}, []
-        def put(key, retries=0):
-            KEPT[key] = [key]
-            if retries > 3:
-                del KEPT[DONE.pop()]
-        """,
-    "a parameter is divided": """
-        KEPT = {}
-        def put(key, calls=4):
-            KEPT[key] = [key]
-            if calls % 2 == 1:
-                KEPT.clear()
         """,
     "one of several tests cleans up": """
         KEPT = []
