@@ -117,7 +117,7 @@ def _news_of(life: AlertLife, seen: Collection[str], pace: Notify, now: datetime
     if life.resolved_at is not None:
         # Only what was told of is missed; and it is told once that it is gone.
         return "resolved" if told_at is not None and told_at < life.resolved_at else None
-    if life.fingerprint not in seen or alert.acknowledged is not None or alert.inhibited_by is not None:
+    if life.fingerprint not in seen or not alert.speaks:
         return None
     if told_at is None:
         return "new"
@@ -149,8 +149,6 @@ def _is_worse(alert: PerformanceAlert, before: float, worse_by: float) -> bool:
 
 def _speaks_for(alert: PerformanceAlert, other: PerformanceAlert) -> bool:
     """Return whether ``alert`` rather than ``other`` stands for their common fingerprint."""
-    silent = alert.acknowledged is not None or alert.inhibited_by is not None
-    other_silent = other.acknowledged is not None or other.inhibited_by is not None
-    if silent != other_silent:
-        return other_silent
+    if alert.speaks != other.speaks:
+        return alert.speaks
     return alert.severity > other.severity

@@ -108,8 +108,7 @@ def join(runs: Sequence[tuple[str, Run]]) -> Joined:
 
 def _kind_of_alert(alert: PerformanceAlert) -> tuple[object, ...]:
     """Return what the alerts have in common that become one; a muted one never speaks for one that isn't."""
-    is_muted = alert.acknowledged is not None or alert.inhibited_by is not None
-    return alert.fingerprint, alert.severity, is_muted
+    return alert.fingerprint, alert.severity, alert.speaks
 
 
 # ------------------------------------------------------------------- refusals

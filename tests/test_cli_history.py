@@ -61,6 +61,14 @@ LEAK = replace(
 )
 
 
+def go_into(inner: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> Path:
+    """Return a new directory that has one file, and is the current one now."""
+    inner.mkdir()
+    (inner / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(inner)
+    return inner
+
+
 def remember(
     *alerts: PerformanceAlert,
     days_ago: float = 0.0,
@@ -266,10 +274,7 @@ def test_history_of_the_project_around_is_neither_listed_nor_cleared(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
     remember(PEAK)
-    inner = folder / "inner"
-    inner.mkdir()
-    (inner / name).write_text(text, encoding="utf-8")
-    monkeypatch.chdir(inner)
+    go_into(folder / "inner", monkeypatch, name, text)
     assert "there is no history" in said("history", status=2)
     assert "there is no history" in said("clear", "--yes", status=2)
 
@@ -281,10 +286,7 @@ def test_history_is_that_of_the_configuration_in_force(
     """As for pytest, what is nearer and configures nothing doesn't count; nor does what is beyond .git."""
     (folder / "pytest.ini").write_text("[pytest]\nmemalert_history = kept/h.db\n", encoding="utf-8")
     remember(PEAK, path="kept/h.db")
-    inner = folder / "inner"
-    inner.mkdir()
-    (inner / sign).write_text("", encoding="utf-8")
-    monkeypatch.chdir(inner)
+    inner = go_into(folder / "inner", monkeypatch, sign, "")
     assert listed() == [PEAK.fingerprint]
     (inner / ".git").mkdir()
     assert "there is no history" in said("history", status=2)
@@ -302,10 +304,7 @@ def test_ini_file_that_says_nothing_of_pytest_begins_no_project(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
     remember(PEAK)
-    inner = folder / "inner"
-    inner.mkdir()
-    (inner / name).write_text(text, encoding="utf-8")
-    monkeypatch.chdir(inner)
+    go_into(folder / "inner", monkeypatch, name, text)
     assert listed() == [PEAK.fingerprint]
 
 

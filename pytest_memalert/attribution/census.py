@@ -146,7 +146,8 @@ def growth_by_type(
     kinds: dict[int, int] = {}
     for obj in found:
         if is_traced(obj):
-            kinds[kind_of(obj)] = kinds.get(kind_of(obj), 0) + 1
+            kind = kind_of(obj)
+            kinds[kind] = kinds.get(kind, 0) + 1
     return {
         key: (max(len(objects) / runs, 1 / runs), 0.5)
         for key, objects in by_key.items()

@@ -14,10 +14,9 @@ from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.gate.baseline import Baseline
 from pytest_memalert.measurement import values_of_worst
-from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import Run
 from pytest_memalert.reports import markdown
-from pytest_memalert.reports.words import cut
+from pytest_memalert.reports.words import cut, label_of
 from pytest_memalert.units import counted, format_quantity
 
 __all__ = ["compare"]
@@ -138,7 +137,10 @@ def _text(found: Mapping[str, Changes], limit: int) -> str:
 def _lines(key: str, changes: Changes, limit: int) -> Iterator[str]:
     yield f"{escape_controls(key)}: {_headline(changes)}"
     shown = changes.changes[: limit or None]
-    rows = [(_change(each), _figure(each, each.old), _figure(each, each.new), _label(each)) for each in shown]
+    rows = [
+        (_change(each), _figure(each, each.old), _figure(each, each.new), label_of(each.metric))
+        for each in shown
+    ]
     if rows:
         rows.insert(0, ("change", "old", "new", "metric"))
         sizes = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -164,7 +166,7 @@ def _markdown(found: Mapping[str, Changes], limit: int) -> str:
     for key, changes in found.items():
         shown = changes.changes[: limit or None]
         rows = [
-            f"| {markdown.code(cut(each.nodeid, _NAME_LENGTH))} | {markdown.prose(_label(each))} "
+            f"| {markdown.code(cut(each.nodeid, _NAME_LENGTH))} | {markdown.prose(label_of(each.metric))} "
             f"| {_figure(each, each.old)} | {_figure(each, each.new)} | {_change(each)} |\n"
             for each in shown
         ]
@@ -221,11 +223,6 @@ def _headline(changes: Changes) -> str:
         f"{len(changes.removed):,} removed",
     ]
     return ", ".join(parts)
-
-
-def _label(change: Change) -> str:
-    metric = METRICS.get(change.metric)
-    return change.metric if metric is None else metric.label
 
 
 def _figure(change: Change, value: float) -> str:

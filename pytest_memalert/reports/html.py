@@ -136,7 +136,7 @@ def _alert(alert: PerformanceAlert, run: Run) -> dict[str, Any]:
         "location": alert.location,
         "headline": cut(headline(alert), 2 * _NAME_LENGTH),
         "evidence": [line for line in alert.message.split("\n")[1:] if line.strip()],
-        "metric": metric.label if metric is not None else alert.metric,
+        "metric": label_of(alert.metric),
         "observed": _quantity(alert.observed, unit),
         "limit": f"{alert.condition.value} {_quantity(alert.limit, unit)}",
         "rule": alert.rule,

@@ -20,7 +20,7 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.records import record
 from pytest_memalert.reports.words import closing_text, counts_text, function_name, headline, speaking_alerts
-from pytest_memalert.units import format_size
+from pytest_memalert.units import counted, format_size
 
 __all__ = ["Line", "render", "render_alert"]
 
@@ -179,7 +179,7 @@ def _body(alert: PerformanceAlert, *, without: str = "", in_short: bool = False)
     for survivor in survivors[:_SURVIVORS_SHOWN]:
         yield from _survivor_rows(survivor)
     if (more := len(survivors) - _SURVIVORS_SHOWN) > 0:
-        yield f"and {more} more {'kind' if more == 1 else 'kinds'} of objects"
+        yield f"and {counted(more, 'more kind')} of objects"
     for recommendation in alert.recommendations:
         first, *others = recommendation.split("\n")
         yield f"-> {escape_controls(first)}"
