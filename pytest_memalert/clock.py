@@ -6,17 +6,30 @@ module later changes nothing here.
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timezone
 from time import perf_counter as elapsed_s
 from time import process_time as cpu_time_s
 from time import time as _epoch_s
 
-__all__ = ["Stopwatch", "cpu_time_s", "elapsed_s", "utc_now"]
+__all__ = ["Stopwatch", "cpu_time_s", "elapsed_s", "thread_cpu_time_s", "utc_now"]
+
+# Not on macOS and Windows.
+_clock_of_thread = getattr(time, "pthread_getcpuclockid", None)
+_read_clock = getattr(time, "clock_gettime", None)
 
 
 def utc_now() -> datetime:
     """Return the current time, in UTC."""
     return datetime.fromtimestamp(_epoch_s(), timezone.utc)
+
+
+def thread_cpu_time_s(ident: int) -> float | None:
+    """Return the processor time that a living thread of Python's took so far; None where nothing tells it."""
+    if _clock_of_thread is None or _read_clock is None:
+        return None
+    seconds: float = _read_clock(_clock_of_thread(ident))
+    return seconds
 
 
 class Stopwatch:

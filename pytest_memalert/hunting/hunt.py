@@ -274,7 +274,7 @@ class _Hunt:
         if "heap" in signals and not set(signals) & set(EXACT_SIGNALS) and not self._met_before:
             if lost["heap"] < _LOST_BY_TRACING_BYTES and stops_tracing(self._run):
                 return self._dismiss("unclear", reason=_TRACES)
-            if lost["heap"] < _LOST_TO_THREADS_BYTES and self._others.are_there:
+            if lost["heap"] < _LOST_TO_THREADS_BYTES and self._others.are_at_work(self._runs):
                 return self._dismiss("unclear", reason=_ARENAS)
         with self._reader.thawed():
             excuse = None if bounded is None else bounded(lost, self._runs)

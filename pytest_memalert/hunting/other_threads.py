@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from _thread import _count as count_threads
+from _thread import get_ident
 from array import array
 from collections.abc import Mapping
 from time import sleep
 
-from pytest_memalert.clock import elapsed_s
+from pytest_memalert.clock import elapsed_s, thread_cpu_time_s
 from pytest_memalert.hunting.rows import differences, new_levels
 from pytest_memalert.leaks.readings import stands_out
 from pytest_memalert.model import Signal
@@ -23,6 +24,8 @@ _SHORTEST_IDLE_S, _LONGEST_IDLE_S = 0.05, 1.0
 _IDLE_RUNS = 5
 # How often the process is read where other threads are at work, and how long they are given in between.
 _CROWDED_READINGS, _MOMENT_S = 8, 0.0005
+# A thread that takes less than this per run only waits. To answer a request takes ten times as long.
+_AT_WORK_S = 10e-6
 # What tells whether they leave things behind, too.
 _TOLD: tuple[Signal, ...] = ("blocks", "heap")
 
@@ -32,11 +35,21 @@ class OtherThreads:
 
     def __init__(self) -> None:
         self._before = frozenset(sys._current_frames())
+        # Each of them is alive: a thread has no frame any more before it ends.
+        self._used_s = {ident: thread_cpu_time_s(ident) for ident in self._before}
 
     @property
     def are_there(self) -> bool:
         """Return whether there were others before the runs."""
         return len(self._before) > 1
+
+    def are_at_work(self, runs: int) -> bool:
+        """Return whether one that was there before did something in so many runs, or may have."""
+        for ident in self._before & sys._current_frames().keys() - {get_ident()}:
+            now_s, before_s = thread_cpu_time_s(ident), self._used_s[ident]
+            if now_s is None or before_s is None or now_s - before_s >= runs * _AT_WORK_S:
+                return True
+        return False
 
     def end_by_themselves(self) -> bool:
         """Return whether most of the threads that the runs left end by themselves, being given time."""
