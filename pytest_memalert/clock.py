@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timezone
+from time import monotonic as monotonic_s
 from time import perf_counter as elapsed_s
 from time import process_time as cpu_time_s
 from time import time as _epoch_s
 
-__all__ = ["Stopwatch", "cpu_time_s", "elapsed_s", "thread_cpu_time_s", "utc_now"]
+__all__ = ["Stopwatch", "cpu_time_s", "elapsed_s", "monotonic_s", "thread_cpu_time_s", "utc_now"]
 
 # Not on macOS and Windows.
 _clock_of_thread = getattr(time, "pthread_getcpuclockid", None)

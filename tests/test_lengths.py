@@ -23,6 +23,7 @@ STREAM = io.StringIO()
 RING: list[None] = []
 BATCH: list[None] = []
 FIRST: list[None] = []
+CUT = bytearray()
 
 
 class Journal:
@@ -60,6 +61,12 @@ def send_in_batches() -> None:
     BATCH.append(None)
     if len(BATCH) >= 4000:
         BATCH.clear()
+
+
+def cut_its_bytes() -> None:
+    CUT.extend(b"b" * 300)
+    if len(CUT) > 500_000:
+        del CUT[:-500_000]
 
 
 def fill_once() -> None:
@@ -109,7 +116,14 @@ def test_what_is_added_to_a_list_of_the_interpreter_is_told_with_how_to_undo_it(
 
 @pytest.mark.parametrize(
     "operation",
-    [keep_to_fifty, send_in_batches, fill_once, write_and_empty, lambda: JOURNAL.add("constant")],
+    [
+        keep_to_fifty,
+        send_in_batches,
+        fill_once,
+        cut_its_bytes,
+        write_and_empty,
+        lambda: JOURNAL.add("constant"),
+    ],
 )
 def test_a_list_that_is_kept_short_is_no_leak(operation: Callable[[], None]) -> None:
     # Where the heap was seen to grow for it, the verdict is unclear.

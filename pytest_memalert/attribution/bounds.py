@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import (
@@ -38,6 +39,7 @@ from pytest_memalert.attribution.objects import (
 )
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import flat_size
+from pytest_memalert.clock import monotonic_s
 from pytest_memalert.collector import can_freeze, clear_caches, collect, frozen
 from pytest_memalert.records import record
 
@@ -58,6 +60,8 @@ _BOUND_NAME = re.compile(r"(^|_)(max_?(size|len|length|entries|items)|capacity)$
 _LARGEST_BOUND = 1_000_000
 #: Such a class may let go only when it holds half as much again, and then of many at once.
 _SLACK = 1.5
+#: A timer that is due by then is no leak.
+_SOON_S = 60.0
 
 _RUNS = 2
 #: The share of the survivors that a container must lead to, to be what keeps them.
@@ -230,6 +234,8 @@ def kept_small(container: object, *, surely: bool = False) -> Bound | None:
 
     ``surely`` asks for what bounds it: a length, be it known or not, or the age or size of its elements.
     """
+    if _are_timers(container):
+        return Bound(way="timers of asyncio's, which it drops in bulk or which are soon over")
     found = find_eviction(container)
     if found is None or (surely and found.by is None):
         return None
@@ -240,6 +246,20 @@ def kept_small(container: object, *, surely: bool = False) -> Bound | None:
     if count is None or count > found.limit + 1:
         return None
     return Bound(count=count, limit=found.limit, way=f"by {found.function}")
+
+
+def _are_timers(container: object) -> bool:
+    """Return whether a container is what an event loop has scheduled, all of it cancelled or soon due.
+
+    asyncio drops those that are cancelled once they are half of all.
+    """
+    events = sys.modules.get("asyncio.events")
+    if events is None or type(container) is not list or not container:
+        return False
+    kind, until_s = events.TimerHandle, monotonic_s() + _SOON_S
+    return all(
+        type(timer) is kind and (kind.cancelled(timer) or kind.when(timer) <= until_s) for timer in container
+    )
 
 
 def _bounded(container: object) -> Bound | None:
