@@ -25,7 +25,8 @@ from typing import Protocol
 import pytest
 
 from pytest_memalert.clock import thread_cpu_time_s
-from pytest_memalert.hunting.hunt import Excuse, hunt
+from pytest_memalert.hunting.excuses import Excuse
+from pytest_memalert.hunting.hunt import hunt
 from pytest_memalert.hunting.other_threads import OtherThreads
 from pytest_memalert.hunting.rows import Rows
 from pytest_memalert.leaks.noise import follows_objects

@@ -13,13 +13,13 @@ from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
+from pytest_memalert.hunting.excuses import Excuse, excuse_of_heap, excuse_of_resident
 from pytest_memalert.hunting.other_threads import OtherThreads, read_least
 from pytest_memalert.hunting.rows import WIDTH, Rows, differences
-from pytest_memalert.hunting.traced_runs import run_traced, stops_tracing
-from pytest_memalert.leaks.noise import follows_objects, is_creep, surviving
+from pytest_memalert.hunting.traced_runs import run_traced
+from pytest_memalert.leaks.noise import surviving
 from pytest_memalert.leaks.policy import Policy, Step
 from pytest_memalert.leaks.readings import (
-    EXACT_SIGNALS,
     SIGNALS,
     points_of,
     rises,
@@ -33,7 +33,7 @@ from pytest_memalert.model import LeakAnalysis, Signal
 from pytest_memalert.probes.exact import ExactReader, refusal
 from pytest_memalert.records import record
 
-__all__ = ["Excuse", "Known", "hunt"]
+__all__ = ["Known", "hunt"]
 
 #: Runs the operation once; returns None, or why this run is no evidence.
 Operation = Callable[[], "str | None"]
@@ -56,15 +56,7 @@ _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
 _LEFT_PER_RUN = 0.5
 _THREADS_END = "the threads that it leaves running end by themselves later"
-_TRACES = "it uses tracemalloc, which loses memory itself each time that it is stopped"
-# 500 bytes for each stop on 3.11 (benchmarks/tracemalloc_stops.py): a test may stop it fifty times.
-_LOST_BY_TRACING_BYTES = 32 * 1024
-# A server's thread, or one that it starts for each request, has an arena of malloc's own, which fills slowly.
-_LOST_TO_THREADS_BYTES = 1024
-_ARENAS = "so little of malloc's heap may be what other threads' arenas keep"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
-_CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
-_FOLLOWS = "resident memory follows objects that come and go over many runs"
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -73,14 +65,6 @@ class Known:
 
     bytes_per_run: float | None = None
     harmless: str | None = None
-
-
-@record(frozen=True, slots=True, kw_only=True)
-class Excuse:
-    """Say why growth is no leak ("clean"), or may be none ("unclear")."""
-
-    status: Literal["clean", "unclear"] = "clean"
-    reason: str
 
 
 def hunt(
@@ -267,17 +251,13 @@ class _Hunt:
         if not signals:
             return self._conclude_died(proven)
         lost = self._per_run(signals)
-        if is_creep(lost, blocks=seen.get("blocks", 0.0) / max(1, runs)):
-            return self._dismiss("clean", reason=_CREEPS)
-        if follows_objects(lost, self._rows.readings(), runs=runs):
-            return self._dismiss("unclear", reason=_FOLLOWS)
-        if "heap" in signals and not set(signals) & set(EXACT_SIGNALS) and not self._met_before:
-            if lost["heap"] < _LOST_BY_TRACING_BYTES and stops_tracing(self._run):
-                return self._dismiss("unclear", reason=_TRACES)
-            if lost["heap"] < _LOST_TO_THREADS_BYTES and self._others.are_at_work(self._runs):
-                return self._dismiss("unclear", reason=_ARENAS)
-        with self._reader.thawed():
-            excuse = None if bounded is None else bounded(lost, self._runs)
+        blocks = seen.get("blocks", 0.0) / max(1, runs)
+        excuse = excuse_of_resident(lost, self._rows.readings(), blocks=blocks, runs=runs)
+        if excuse is None and not self._met_before:
+            excuse = excuse_of_heap(lost, run=self._run, runs=self._runs, others=self._others)
+        if excuse is None and bounded is not None:
+            with self._reader.thawed():
+                excuse = bounded(lost, self._runs)
         if excuse is not None:
             return self._dismiss(excuse.status, reason=excuse.reason)
         traced = self._trace() if "blocks" in signals else None
