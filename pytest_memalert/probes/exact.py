@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from time import sleep
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.collector import can_freeze, clear_caches, collect, freeze, thaw
+from pytest_memalert.collector import can_freeze, clear_caches, collect, collect_if_due, freeze, thaw
 from pytest_memalert.probes.memory import open_heap_reader
 from pytest_memalert.probes.procfs import STATM
 
@@ -73,7 +73,9 @@ class ExactReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.thaw()
+        if self.freezing:
+            self.thaw()
+            collect_if_due()
 
     def freeze(self) -> None:
         """Set aside everything alive now, garbage included."""

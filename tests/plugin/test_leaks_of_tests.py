@@ -654,6 +654,35 @@ def test_thread_that_ends_late_does_not_hide_one_that_the_next_test_leaves(seria
     assert serial.tests()["test_left"]["leak"]["status"] == "leaking"
 
 
+def test_what_died_old_does_not_pile_up_where_every_test_is_checked(serial: Inner) -> None:
+    """Each collection of what isn't frozen put off the one of everything: it never came."""
+    serial.write(
+        """
+        import gc
+        import weakref
+
+        import pytest
+
+        class Node:
+            pass
+
+        ALIVE = weakref.WeakSet()
+
+        @pytest.mark.parametrize("number", range(60))
+        def test_ring(number):
+            nodes = [Node() for _ in range(2000)]
+            for node in nodes:
+                node.ring = nodes
+            ALIVE.add(nodes[0])
+            gc.collect(1)
+
+        def test_last():
+            assert len(ALIVE) < 30
+        """
+    )
+    serial.run_apart("-p", "no:randomly", leaks="all").assert_outcomes(passed=61)
+
+
 def test_budget_gives_every_test_its_turn_over_several_sessions(serial: Inner) -> None:
     """Never checked goes first; what was checked is remembered in pytest's cache."""
     serial.write(
