@@ -446,6 +446,38 @@ def test_live_traces_count_allocations_by_line_and_size(kept: list[object]) -> N
     assert counts[777 + sys.getsizeof(b"")] == 5
 
 
+@on_linux
+@pytest.mark.parametrize(
+    ("place", "status", "told"),
+    [
+        ("reserved", "leaking", "resident memory"),
+        ("shared", "clean", "of files"),
+        ("handed out", "unclear", "touched for the first time"),
+    ],
+)
+def test_what_is_touched_in_each_run_is_a_leak_where_nobody_handed_it_out(
+    place: str, status: str, told: str
+) -> None:
+    """An allocator of its own reserves a large piece, and uses more and more of it."""
+    step_bytes, room_bytes = 256 * 1024, 512 * 2**20
+    flags = mmap.MAP_SHARED if place == "shared" else mmap.MAP_PRIVATE
+    room = mmap.mmap(-1, room_bytes, flags=flags | mmap.MAP_ANONYMOUS)
+    allocate, free = ctypes.pythonapi.PyMem_RawMalloc, ctypes.pythonapi.PyMem_RawFree
+    allocate.restype, free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    handed_out = allocate(ctypes.c_size_t(4 * room_bytes)) if place == "handed out" else None
+    used = itertools.count(0, step_bytes)
+
+    def touch() -> None:
+        start = next(used)
+        room[start : start + step_bytes] = bytes(step_bytes)
+
+    analysis = hunted(touch)
+    room.close()
+    free(handed_out)
+    assert analysis.status == status
+    assert told in (analysis.reason or "")
+
+
 @pytest.mark.parametrize(
     ("asked", "size_bytes", "status"),
     [(True, 200, "unclear"), (True, 4096, "leaking"), (False, 200, "leaking")],

@@ -266,6 +266,27 @@ def test_resident_memory_alone_accuses_nobody() -> None:
 # ------------------------------------------------------------------ unclear
 
 
+@pytest.mark.parametrize("size_bytes", [8_018_000.0, 131_072.0])
+def test_resident_memory_that_grows_in_each_run_by_much_is_a_leak(size_bytes: float) -> None:
+    """mimalloc, which pyarrow has, reserves its room long before: nothing is mapped for 8 MB more."""
+    step, runs = follow(
+        lambda n: {"blocks": 0.0, "heap": 48.0 * (n % 7), "resident": n * size_bytes, "mapped": 0.0}
+    )
+    assert (step.action, step.signals) == ("leaking", ("resident",))
+    assert runs >= 16
+
+
+def test_resident_memory_that_the_heap_accounts_for_is_told_by_the_heap() -> None:
+    step, _ = follow(lambda n: {"blocks": 0.0, "heap": n * 1e6, "resident": n * 1e6, "mapped": 0.0})
+    assert (step.action, step.signals) == ("leaking", ("heap",))
+
+
+def test_resident_memory_that_grows_for_a_while_is_no_leak() -> None:
+    """An allocator of its own, until it has as much as the operation takes at once."""
+    step, _ = follow(lambda n: {"blocks": 0.0, "heap": 0.0, "resident": min(n, 12) * 2e6, "mapped": 0.0})
+    assert step.action == "clean"
+
+
 def test_growth_cut_short_by_the_budget_is_unclear() -> None:
     step, runs = follow(
         blocks(lambda n: n), run_s=1.0, policy=Policy(budget_s=3.0, wide_budget_s=3.0, slow_budget_s=3.0)

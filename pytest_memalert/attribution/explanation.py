@@ -182,10 +182,13 @@ def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: 
     explanation = _from_objects(seen, root)
     del seen
     found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
-    is_told = not with_buffers or found_bytes >= _MOST * lost.get("heap", 0.0)
+    heap_bytes = lost.get("heap", 0.0)
+    lost_bytes = max(heap_bytes, lost.get("resident", 0.0), lost.get("mapped", 0.0))
+    is_told = not with_buffers or found_bytes >= _MOST * lost_bytes
     if (explanation.confidence >= _SURE and is_told) or explanation.framework:
         return explanation
-    growth = measure_native_growth(run, runs=_RUNS)
+    bypasses_heap = bool(lost) and heap_bytes < _MOST * lost_bytes
+    growth = measure_native_growth(run, runs=_RUNS, resident=bypasses_heap)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
     return _from_heap(growth, explanation, lost, root)

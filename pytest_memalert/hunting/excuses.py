@@ -10,12 +10,16 @@ from pytest_memalert.hunting.traced_runs import stops_tracing
 from pytest_memalert.leaks.noise import follows_objects, is_creep
 from pytest_memalert.leaks.readings import Reading
 from pytest_memalert.model import Signal
+from pytest_memalert.probes.memory import open_heap_reader, open_rss_reader
 from pytest_memalert.records import record
 
 __all__ = ["Excuse", "excuse_of_heap", "excuse_of_resident"]
 
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
 _FOLLOWS = "resident memory follows objects that come and go over many runs"
+_TOUCHES_FILES = "what it makes resident is of files, which the kernel takes back"
+_TOUCHES_HEAP = "what malloc handed out before may be touched for the first time"
+_RUNS = 3
 _TRACES = "it uses tracemalloc, which loses memory itself each time that it is stopped"
 # 500 bytes for each stop on 3.11 (benchmarks/tracemalloc_stops.py): a test may stop it fifty times.
 _LOST_BY_TRACING_BYTES = 32 * 1024
@@ -33,15 +37,48 @@ class Excuse:
 
 
 def excuse_of_resident(
-    lost: Mapping[Signal, float], readings: Sequence[Reading], *, blocks: float, runs: int
+    lost: Mapping[Signal, float],
+    readings: Sequence[Reading],
+    *,
+    blocks: float,
+    runs: int,
+    run: Callable[[], str | None],
 ) -> Excuse | None:
     """Return why what each of so many runs adds to resident memory alone is no leak, or may be none.
 
-    ``blocks`` is how many blocks more there are after each run.
+    ``blocks`` is how many blocks more there are after each run. ``run`` may be called a few times more.
     """
     if is_creep(lost, blocks=blocks):
         return Excuse(reason=_CREEPS)
-    return Excuse(status="unclear", reason=_FOLLOWS) if follows_objects(lost, readings, runs=runs) else None
+    if follows_objects(lost, readings, runs=runs):
+        return Excuse(status="unclear", reason=_FOLLOWS)
+    if {*lost} != {"resident"}:
+        return None
+    if _touches_files(run, lost["resident"]):
+        return Excuse(reason=_TOUCHES_FILES)
+    heap_bytes, rss_bytes = (open_heap_reader() or _unknown)(), open_rss_reader()()
+    is_untouched = heap_bytes is not None and rss_bytes is not None and heap_bytes > rss_bytes
+    return Excuse(status="unclear", reason=_TOUCHES_HEAP) if is_untouched else None
+
+
+def _touches_files(run: Callable[[], str | None], rss_bytes: float) -> bool:
+    """Return whether most of what a run makes resident is of files, or shared with other processes."""
+    before = _shared_bytes()
+    for _ in range(_RUNS):
+        if run() is not None:
+            return False
+    return _shared_bytes() - before >= _RUNS * rss_bytes / 2
+
+
+def _shared_bytes() -> int:
+    """Return how much of the resident memory is of files, or shared; 0 where the kernel doesn't tell."""
+    import psutil
+
+    return int(getattr(psutil.Process().memory_info(), "shared", 0))
+
+
+def _unknown() -> None:
+    return None
 
 
 def excuse_of_heap(

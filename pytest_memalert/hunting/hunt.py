@@ -252,7 +252,7 @@ class _Hunt:
             return self._conclude_died(proven)
         lost = self._per_run(signals)
         blocks = seen.get("blocks", 0.0) / max(1, runs)
-        excuse = excuse_of_resident(lost, self._rows.readings(), blocks=blocks, runs=runs)
+        excuse = excuse_of_resident(lost, self._rows.readings(), blocks=blocks, runs=runs, run=self._run)
         if excuse is None and not self._met_before:
             excuse = excuse_of_heap(lost, run=self._run, runs=self._runs, others=self._others)
         if excuse is None and bounded is not None:

@@ -24,6 +24,8 @@ __all__ = ["dismiss_briefly", "dismiss_weak", "may_hide"]
 _PLAIN_BYTES = 40_000
 # So many blocks are left by a run now and then: the interpreter's, a log record's.
 _NOISE_BLOCKS = 2
+# An allocator that has reserved its room before maps nothing for what it hands out.
+_MUCH_TOUCHED_BYTES = 2**20
 # Growth of fewer blocks per run is none.
 _ANY_BLOCKS = 0.5
 _NOT_PURSUED = "less than is pursued in a suspect; --memalert-leaks=all looks further"
@@ -116,14 +118,16 @@ def _leave(left: tuple[float, float], seen: str, *, is_noise: bool) -> Step:
 def _steps(before: Reading, after: Reading) -> dict[Signal, float]:
     """Return by how much a run moved each signal; what it mapped and touched, under "mapped" alone.
 
-    What bypasses malloc is mapped and touched; either alone is the allocator's.
+    What bypasses malloc is mapped and touched; either alone is the allocator's, unless very much is touched.
     """
     steps: dict[Signal, float] = {
         signal: after.levels[signal] - before.levels[signal]
         for signal in (*EXACT_SIGNALS, *NOISY_SIGNALS)
         if signal in after.levels and signal in before.levels
     }
-    steps["mapped"] = min(steps.pop("resident", 0.0), steps.get("mapped", 0.0))
+    resident = steps.pop("resident", 0.0)
+    is_much = resident - max(0.0, steps.get("heap", 0.0)) >= _MUCH_TOUCHED_BYTES
+    steps["mapped"] = resident if is_much else min(resident, steps.get("mapped", 0.0))
     return steps
 
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES, Reading, point_at, rate, single_increments
+from pytest_memalert.leaks.readings import (
+    SMALL_BLOCK_BYTES,
+    Reading,
+    point_at,
+    rate,
+    single_increments,
+)
 from pytest_memalert.model import Signal
 
-__all__ = ["CACHED_CHUNKS", "follows_objects", "is_creep", "is_heap_noise", "surviving"]
+__all__ = [
+    "CACHED_CHUNKS",
+    "follows_objects",
+    "is_creep",
+    "is_heap_noise",
+    "surviving",
+    "takes_unseen",
+]
 
 #: glibc keeps so many free chunks of a size in the thread's own cache, and moves as many to it at a time.
 CACHED_CHUNKS = 7
@@ -23,6 +36,9 @@ _SPORADIC_PACE_BYTES = 256
 _RISING_SHARE = 0.3
 # Whatever bypasses malloc and Python's own allocator takes whole pages.
 _PAGE_BYTES = 4096
+# What a run makes resident is noise below this, as where pools of an arena are touched.
+_UNSEEN_BYTES, _BLOCK_BYTES = 64 * 1024, 512
+_IN_MOST = 0.9
 # What came and went must account for this share of what is resident.
 _HALF = 0.5
 
@@ -41,6 +57,23 @@ def surviving(
 def is_creep(lost: Mapping[Signal, float], *, blocks: float) -> bool:
     """Return whether resident memory alone grows, by less than a page per run, where blocks came and went."""
     return {*lost} <= {"resident", "mapped"} and max(lost.values()) < _PAGE_BYTES and blocks >= 1
+
+
+def takes_unseen(readings: Sequence[Reading]) -> bool:
+    """Return whether nine of ten runs make plainly more resident than heap and blocks account for.
+
+    An allocator that has reserved its room before, as mimalloc has a gigabyte, maps nothing for it. The first
+    run may do what it likes.
+    """
+    steps = [
+        after.levels["resident"]
+        - before.levels["resident"]
+        - max(0.0, after.levels.get("heap", 0.0) - before.levels.get("heap", 0.0))
+        - _BLOCK_BYTES * max(0.0, after.levels["blocks"] - before.levels["blocks"])
+        for before, after in pairwise(readings[1:])
+        if after.runs == before.runs + 1 and "resident" in before.levels and "resident" in after.levels
+    ]
+    return bool(steps) and sum(step >= _UNSEEN_BYTES for step in steps) >= _IN_MOST * len(steps)
 
 
 def follows_objects(lost: Mapping[Signal, float], readings: Sequence[Reading], *, runs: int) -> bool:

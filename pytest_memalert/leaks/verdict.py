@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_memalert.leaks.dismissal import dismiss_briefly, dismiss_weak, may_hide
-from pytest_memalert.leaks.noise import CACHED_CHUNKS, is_heap_noise
+from pytest_memalert.leaks.noise import CACHED_CHUNKS, is_heap_noise, takes_unseen
 from pytest_memalert.leaks.policy import SLOW_RUN_S, Policy, Step
 from pytest_memalert.leaks.readings import EXACT_SIGNALS, NOISY_SIGNALS, Reading, is_in_every_run, points_of
 from pytest_memalert.leaks.shapes import TOLERANCE, Shape, shapes_of
@@ -55,6 +55,8 @@ _WEAK_KNOWN_AFTER = 4
 # Runs after which the noise of a suspect is no reason to go on.
 _NOISY_RUNS = 64
 _IRREGULAR = 3
+# Where resident memory alone grows, in so many runs at least: an allocator of its own takes some to settle.
+_RESIDENT_RUNS = 16
 _CHANCE_EVENTS = 150
 
 
@@ -70,11 +72,13 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         if dismissed is not None:
             return dismissed
     shapes = shapes_of(readings, run_s)
-    moving = _moving(shapes, run_s, patient=policy.follows_creep)
+    unseen = takes_unseen(readings)
+    moving = _moving(shapes, run_s, patient=policy.follows_creep, unseen=unseen)
+    leak_runs = max(policy.leak_runs, _RESIDENT_RUNS) if unseen else policy.leak_runs
     least = 1 if run_s >= _LONG_RUN_S else 2
     if policy.quick_s > 0 and run_s < _UNHURRIED_RUN_S:
         least = _QUICK_RUNS if run_s < SLOW_RUN_S else CACHED_CHUNKS + 2
-    ended = _end(last, run_s, policy)
+    ended = _end(last, run_s, policy, leak_runs=leak_runs)
     if not ended and runs < _NOISY_RUNS and may_hide(readings, policy):
         return _run_more(last, run_s, policy, suspected=False)
     if not moving:
@@ -87,7 +91,7 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     leaking = tuple(
         signal
         for signal in moving
-        if runs >= policy.leak_runs
+        if runs >= leak_runs
         and shapes[signal].records >= min(_LEAST_RECORDS[signal], policy.leak_runs * 3 // 2)
         and shapes[signal].is_steady
         # What fades goes on fading: pages and chunks of a heap fill up over hundreds of runs. A cache
@@ -112,7 +116,9 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     return _run_more(last, run_s, policy, suspected=suspected)
 
 
-def _moving(shapes: Mapping[Signal, Shape], run_s: float, *, patient: bool) -> tuple[Signal, ...]:
+def _moving(
+    shapes: Mapping[Signal, Shape], run_s: float, *, patient: bool, unseen: bool
+) -> tuple[Signal, ...]:
     """Return the signals that may still be growing."""
     moving = [
         signal
@@ -121,21 +127,25 @@ def _moving(shapes: Mapping[Signal, Shape], run_s: float, *, patient: bool) -> t
     ]
     # What bypasses malloc is mapped, then touched. Resident memory alone grows while pages that
     # were mapped long ago are used, mappings alone when an arena is reserved: neither goes on.
-    # And what blocks or heap show needs no other witness.
+    # And what blocks or heap show needs no other witness. Only what each run takes unseen has none.
     if {"resident", "mapped"} <= set(moving):
         return tuple(moving)
-    return tuple(signal for signal in moving if signal not in ("resident", "mapped"))
+    return tuple(
+        signal
+        for signal in moving
+        if signal not in ("resident", "mapped") or (signal == "resident" and unseen)
+    )
 
 
 def _may_creep(shape: Shape, run_s: float) -> bool:
     return shape.creeping and shape.runs < _CREEP_RUNS and run_s < _UNHURRIED_RUN_S
 
 
-def _end(last: Reading, run_s: float, policy: Policy) -> str | None:
+def _end(last: Reading, run_s: float, policy: Policy, *, leak_runs: int) -> str | None:
     """Return why there can be no further runs, or None."""
     grown = max(last.levels.get("heap", 0.0), last.levels.get("resident", 0.0))
     if grown >= policy.most_growth_bytes and (
-        last.runs >= policy.leak_runs or grown >= _HARD_GROWTH * policy.most_growth_bytes
+        last.runs >= leak_runs or grown >= _HARD_GROWTH * policy.most_growth_bytes
     ):
         return f"they had taken {grown / 2**20:,.0f} MiB"
     left = max(last.levels.get("descriptors", 0.0), last.levels.get("threads", 0.0))
@@ -160,7 +170,7 @@ def _give_up(
     growing = [
         signal
         for signal in moving
-        if (signal in EXACT_SIGNALS or signal == "heap")
+        if (signal in EXACT_SIGNALS or signal == "heap" or "mapped" not in moving)
         and shapes[signal].growth > 8 * TOLERANCE.get(signal, 0.0)
         and (not shapes[signal].has_slowed_down or (signal in EXACT_SIGNALS and shapes[signal].is_steady))
     ]

@@ -77,7 +77,7 @@ class Purses:
         """Return why there is no time to check a suspect, or None."""
         if not self.can_clear(values):
             spent_s = self._purse_to_clear(values).spent_s
-            if spent_s == 0.0:
+            if spent_s < values["duration_s"]:
                 return "running it again would take too much of the suite's time"
             return f"clearing others took {format_duration(spent_s)}, all that there is for it"
         doubt, finding = self._doubt[_is_large(values)], self._finding[_is_large(values)]
