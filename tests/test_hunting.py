@@ -446,6 +446,23 @@ def test_live_traces_count_allocations_by_line_and_size(kept: list[object]) -> N
     assert counts[777 + sys.getsizeof(b"")] == 5
 
 
+def test_threads_that_are_ending_hide_no_leak(kept: list[object]) -> None:
+    """As anyio's for what blocks: what they held was frozen with them, and "died in a full collection"."""
+
+    def work() -> None:
+        held: list[object] = [[] for _ in range(100)]
+        held.append(held)
+        time.sleep(0.0005)
+
+    def leaky() -> None:
+        kept.append(object())
+        threading.Thread(target=work).start()
+
+    analysis = hunted(leaky)
+    assert analysis.status == "leaking"
+    assert analysis.blocks_per_run == pytest.approx(1, rel=0.05)
+
+
 @on_linux
 @pytest.mark.parametrize(
     ("place", "status", "told"),

@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 import tracemalloc
+from _thread import _count as count_threads
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ _listdir, _sleep = os.listdir, sleep
 _DEAR_S = 0.0003
 # How long threads that were told to end may take to be gone, over a whole hunt.
 _THREAD_GRACE_S = 0.1
+# How long each reading waits for threads of Python's that are ending, and how often it looks.
+_ENDING_S, _POLL_S = 0.005, 0.0001
 
 _STATM = STATM if sys.platform == "linux" else None
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if _STATM is not None else 1
@@ -63,6 +66,8 @@ class ExactReader:
         self._page_bytes = _PAGE_BYTES
         self._grace_s = _THREAD_GRACE_S
         self._most_threads = _count_entries("/proc/self/task")
+        self._usual_threads = count_threads()
+        self._ending_s = _THREAD_GRACE_S
 
     def __enter__(self) -> ExactReader:
         if self._statm is not None:
@@ -97,7 +102,9 @@ class ExactReader:
             self.freeze()
 
     def settle(self) -> None:
-        """Collect what died and empty the interpreter's caches."""
+        """Collect what died and empty the interpreter's caches, once threads that are ending have ended."""
+        if count_threads() > self._usual_threads:
+            self._await_threads()
         # A finalizer may bring things back to life, or release others.
         for _ in range(3):
             if not collect():
@@ -128,6 +135,15 @@ class ExactReader:
         if counts:
             row[at + 4] = _count_entries("/proc/self/fd")
             row[at + 5] = self._count_threads()
+
+    def _await_threads(self) -> None:
+        """Let threads end that a run has told to: what they hold would count, or be frozen with them."""
+        began_s = elapsed_s()
+        until_s = began_s + min(_ENDING_S, self._ending_s)
+        while count_threads() > self._usual_threads and elapsed_s() < until_s:
+            _sleep(_POLL_S)
+        self._usual_threads = max(count_threads(), self._usual_threads)
+        self._ending_s -= elapsed_s() - began_s
 
     def _count_threads(self) -> float:
         threads = _count_entries("/proc/self/task")
