@@ -275,7 +275,8 @@ class Survivor:
         if self.type == "bytes":
             return f"{self.count:,} bytes {'object' if self.count == 1 else 'objects'}"
         part, of, whole = self.type.partition(" of ")
-        return f"{self.count:,} {part}{'s' if of and self.count != 1 else ''}{of}{whole}"
+        has_plural = of or " " in part  # "element of list", "untracked object"; a type's name has none
+        return f"{self.count:,} {part}{'s' if has_plural and self.count != 1 else ''}{of}{whole}"
 
 
 @record(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import contextlib
 import ctypes
 import gc
 import itertools
@@ -23,6 +24,7 @@ import pytest
 
 from pytest_memalert import LeakAnalysis, MemalertWarning, Survivor, assert_no_leaks, find_leaks
 from pytest_memalert.attribution import explanation
+from pytest_memalert.attribution.descriptors import open_descriptors
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.native import NativeGrowth
 from pytest_memalert.hunting.finding import Explained, _are_turned_over, investigate
@@ -93,6 +95,22 @@ def test_a_function_that_keeps_an_object_leaks_it_in_each_call() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells what descriptors lead to")
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is known what they lead to")
+def test_descriptors_that_lead_elsewhere_are_of_another_leak() -> None:
+    """A pipe and a file were one alert, with what the first of them leads to."""
+    before = open_descriptors()
+    try:
+        signatures = {
+            find_leaks(each, runs=12).signature
+            for each in (lambda: os.open(os.devnull, os.O_RDONLY), lambda: os.pipe())
+        }
+    finally:
+        for number in open_descriptors() - before:
+            with contextlib.suppress(OSError):
+                os.close(number)
+    assert signatures == {"descriptors left open to null", "descriptors left open to pipe"}
+
+
 def test_a_lost_descriptor_is_told_to_be_closed_with_what_it_leads_to(tmp_path: Path) -> None:
     file = tmp_path / "left open"
     file.touch()

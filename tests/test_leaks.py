@@ -287,6 +287,12 @@ def test_resident_memory_that_grows_for_a_while_is_no_leak() -> None:
     assert step.action == "clean"
 
 
+def test_a_block_in_a_hundred_runs_is_no_leak() -> None:
+    """Small numbers that are replaced by larger ones, in a list of 200 of them."""
+    step, _ = follow(blocks(lambda n: n // 100))
+    assert step.action != "leaking"
+
+
 def test_growth_cut_short_by_the_budget_is_unclear() -> None:
     step, runs = follow(
         blocks(lambda n: n), run_s=1.0, policy=Policy(budget_s=3.0, wide_budget_s=3.0, slow_budget_s=3.0)

@@ -6,6 +6,7 @@ import io
 import logging
 import sys
 from array import array
+from collections import deque
 from collections.abc import Callable
 
 import pytest
@@ -24,6 +25,8 @@ RING: list[None] = []
 BATCH: list[None] = []
 FIRST: list[None] = []
 CUT = bytearray()
+CAPPED = io.StringIO()
+CALLS: deque[None] = deque()
 
 
 class Journal:
@@ -69,6 +72,13 @@ def cut_its_bytes() -> None:
         del CUT[:-500_000]
 
 
+def cap_its_stream() -> None:
+    CAPPED.write("request 1 was handled in 12 ms\n")
+    if CAPPED.tell() > 64_000:
+        CAPPED.seek(0)
+        CAPPED.truncate()
+
+
 def fill_once() -> None:
     if len(FIRST) < 40:
         FIRST.append(None)
@@ -85,12 +95,13 @@ def write_and_empty() -> None:
     [
         (lambda: NAMES.append("constant"), 8, "1 element of list", "NAMES"),
         (lambda: HANDLERS.extend([handler, handler]), 16, "2 elements of list", "HANDLERS"),
+        (lambda: CALLS.append(None), 8, "1 element of collections.deque", "CALLS"),
         (lambda: TEXT.write("t" * 100), 100, "100 bytes of _io.StringIO", "TEXT"),
         (lambda: BYTES.write(b"b" * 100), 100, "100 bytes of _io.BytesIO", "BYTES"),
         (lambda: BUFFER.extend(b"b" * 100), 100, "100 bytes of bytearray", "BUFFER"),
         (lambda: NUMBERS.append(7), 8, "8 bytes of array.array", "NUMBERS"),
     ],
-    ids=["a constant", "functions", "StringIO", "BytesIO", "bytearray", "array"],
+    ids=["a constant", "functions", "deque", "StringIO", "BytesIO", "bytearray", "array"],
 )
 def test_what_becomes_longer_without_anything_new_is_a_leak(
     operation: Callable[[], object], size_bytes: float, survivor: str, holder: str
@@ -121,6 +132,7 @@ def test_what_is_added_to_a_list_of_the_interpreter_is_told_with_how_to_undo_it(
         send_in_batches,
         fill_once,
         cut_its_bytes,
+        cap_its_stream,
         write_and_empty,
         lambda: JOURNAL.add("constant"),
     ],

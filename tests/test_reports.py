@@ -442,7 +442,13 @@ def test_number_that_is_not_finite_is_null_in_the_json_report() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "count", "told"),
-    [("bytes", 1, "1 bytes object"), ("bytes", 1200, "1,200 bytes objects"), ("dict", 3, "3 dict")],
+    [
+        ("bytes", 1, "1 bytes object"),
+        ("bytes", 1200, "1,200 bytes objects"),
+        ("dict", 3, "3 dict"),
+        ("untracked object", 1, "1 untracked object"),
+        ("untracked object", 3, "3 untracked objects"),
+    ],
 )
 def test_objects_are_not_told_as_sizes(kind: str, count: int, told: str) -> None:
     """ "1 bytes, 1 MiB" reads as a contradiction."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import io
 import re
 import sys
 from collections import deque
@@ -60,6 +61,7 @@ _BOUND_NAME = re.compile(r"(^|_)(max_?(size|len|length|entries|items)|capacity)$
 _LARGEST_BOUND = 1_000_000
 #: Such a class may let go only when it holds half as much again, and then of many at once.
 _SLACK = 1.5
+_STREAMS = (io.BytesIO, io.StringIO)
 #: A timer that is due by then is no leak.
 _SOON_S = 60.0
 
@@ -241,11 +243,21 @@ def kept_small(container: object, *, surely: bool = False) -> Bound | None:
         return None
     if found.limit is None:
         return Bound(way=f"{found.function} removes from it{f' by {found.by}' if found.by else ', too'}")
-    count = length(container)
+    count = _extent(container)
     # The code lets go at the limit, or adds one and lets go: what is longer isn't kept by it.
     if count is None or count > found.limit + 1:
         return None
     return Bound(count=count, limit=found.limit, way=f"by {found.function}")
+
+
+def _extent(container: object) -> int | None:
+    """Return how many elements a container has, or how much was written to a stream."""
+    if not is_exactly(container, _STREAMS):
+        return length(container)
+    try:
+        return container.tell()  # type: ignore[attr-defined, no-any-return]
+    except ValueError:  # closed
+        return None
 
 
 def _are_timers(container: object) -> bool:

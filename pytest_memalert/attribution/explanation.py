@@ -159,13 +159,16 @@ def _with_system_advice(
     """Return the explanation with advice for lost descriptors and threads that no known holder explains."""
     if explanation.framework or any(s.held_by[:1] not in _NO_HOLDERS for s in explanation.survivors):
         return explanation
+    targets = targets_of(opened) if "descriptors" in lost else ()
     advised = advice.recommend_for_system(
-        descriptors="descriptors" in lost, threads="threads" in lost, targets=targets_of(opened)
+        descriptors="descriptors" in lost, threads="threads" in lost, targets=targets
     )
     # Memory beside them is the thread's own, or the buffer of a file.
     known = explanation.recommendations if explanation.survivors or not advised else ()
     left = " and ".join(signal for signal in ("descriptors", "threads") if signal in lost)
-    signature = explanation.signature or (f"{left} left open" if left else None)
+    # What they lead to tells one leak from another, but for the folder, which may be a test's own.
+    leads_to = "".join(f" to {_COUNTER.sub('#', Path(target).name)}" for target in sorted(targets))
+    signature = explanation.signature or (f"{left} left open{leads_to}" if left else None)
     return replace(explanation, recommendations=(*advised, *known), signature=signature)
 
 

@@ -72,7 +72,7 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
         container = heads[index].container
         if holder is not None and container is not None:
             if holder.root == "none" and (stream := _stream_of(heads[index], seen)) is not None:
-                holder = search.find([stream])[0] or holder
+                holder, container = search.find([stream])[0] or holder, stream
             bounded = holder.bounded or bounded_holder(container) or search.kept_small(container)
             holders[index] = replace(holder, bounded=bounded)
         elif holder is not None and holder.bounded is not None:

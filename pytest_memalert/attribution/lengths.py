@@ -10,6 +10,7 @@ import gc
 import io
 import sys
 from array import array
+from collections import deque
 from collections.abc import Callable
 
 from pytest_memalert.attribution.bounds import bounded_holder, is_bound_of, kept_small
@@ -24,6 +25,7 @@ _MOST_BLOCKS = 5_000_000
 POINTER_BYTES = 8
 # The exact types: a derived one may measure itself by code of its own.
 _TRACKED_BUFFERS = (array, io.BytesIO, io.StringIO)
+_ROWS = (list, deque)
 BUFFERS = (bytearray, *_TRACKED_BUFFERS)
 _RUNS = 3
 # To ask what keeps one short takes tens of milliseconds.
@@ -59,7 +61,7 @@ class Lengths:
 def used_bytes(obj: object) -> int:
     """Return how many bytes of a list or buffer are in use: without the room that it has beyond; else 0."""
     kind = type(obj)
-    if kind is list or kind is bytearray or kind is array:
+    if kind is list or kind is deque or kind is bytearray or kind is array:
         return len(obj) * _unit_bytes(obj)  # type: ignore[arg-type]
     if kind is io.BytesIO or kind is io.StringIO:
         try:
@@ -74,7 +76,7 @@ def buffers(*, untracked: bool) -> list[object]:
 
     Such a one is found as an attribute, a variable or an element.
     """
-    found = {id(obj): obj for obj in _tracked() if type(obj) is not list}
+    found = {id(obj): obj for obj in _tracked() if type(obj) not in _ROWS}
     if untracked:
         for obj in gc.get_objects():
             if type(obj) is not tuple:
@@ -83,12 +85,14 @@ def buffers(*, untracked: bool) -> list[object]:
 
 
 def growing_buffers(run: Callable[[], str | None]) -> list[object]:
-    """Return the buffers that a few runs make longer."""
+    """Return the buffers that a few runs make longer, and that nothing keeps short."""
     known = [(obj, used_bytes(obj)) for obj in buffers(untracked=True)]
     for _ in range(_RUNS):
         if attempt(run) is not None:
             return []
-    return [obj for obj, used in known if used_bytes(obj) >= used + _RUNS]
+    grown = [obj for obj, used in known if used_bytes(obj) >= used + _RUNS]
+    known.clear()
+    return [obj for obj in grown[:_MOST_GROWN] if not _is_kept_short(obj, grown)]
 
 
 def _tracked() -> list[object]:
@@ -97,13 +101,13 @@ def _tracked() -> list[object]:
     return [
         obj
         for obj in gc.get_objects()
-        if (kind := type(obj)) is list or kind is one or kind is two or kind is three
+        if (kind := type(obj)) is list or kind is deque or kind is one or kind is two or kind is three
     ]
 
 
 def _unit_bytes(obj: object) -> int:
     kind = type(obj)
-    if kind is list:
+    if kind is list or kind is deque:
         return POINTER_BYTES
     return obj.itemsize if kind is array else 1  # type: ignore[attr-defined]
 

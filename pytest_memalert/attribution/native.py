@@ -12,7 +12,6 @@ from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, useful
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import collect, frozen
-from pytest_memalert.probes.memory import open_rss_reader
 from pytest_memalert.records import record
 
 __all__ = ["NativeGrowth", "measure_native_growth"]
@@ -48,7 +47,7 @@ def measure_native_growth(
     Of several places, the one is taken whose growth is nearest to it. ``resident`` memory is measured where
     what grows isn't malloc's.
     """
-    read = open_rss_reader() if resident else _open_reader()
+    read = _open_resident_reader() if resident else _open_heap_reader()
     readings: list[int] = [0] * (runs + 1)
     reason = None
     done = 0
@@ -58,7 +57,7 @@ def measure_native_growth(
             if reason is not None:
                 break
             collect()
-            readings[index] = (read() or 0) if read is not None else 0
+            readings[index] = read() if read is not None else 0
             done = index
     if done < 1:
         return NativeGrowth(bytes_per_run=None, reason=reason)
@@ -76,7 +75,14 @@ def measure_native_growth(
     )
 
 
-def _open_reader() -> Callable[[], int] | None:
+def _open_resident_reader() -> Callable[[], int]:
+    import psutil
+
+    memory_info = psutil.Process().memory_info
+    return lambda: int(memory_info().rss)
+
+
+def _open_heap_reader() -> Callable[[], int] | None:
     try:
         import psutil
 
@@ -93,7 +99,7 @@ def _open_reader() -> Callable[[], int] | None:
 
 
 def _profile(
-    run: Callable[[], str | None], read: Callable[[], int | None], bytes_per_run: float
+    run: Callable[[], str | None], read: Callable[[], int], bytes_per_run: float
 ) -> tuple[tuple[Frame, ...], str | None, str | None]:
     """Read the heap at every call and return; return the stack with the growth, and the C function.
 
@@ -107,10 +113,10 @@ def _profile(
     functions: dict[_Place, Counter[tuple[str | None, str | None]]] = {}
     # The functions in C that are running, each with the frame that called it.
     running: list[tuple[FrameType, object]] = []
-    last, runs, watch = [read() or 0], 0, Stopwatch()
+    last, runs, watch = [read()], 0, Stopwatch()
 
     def observe(frame: FrameType, event: str, arg: object) -> None:
-        growth = (read() or 0) - last[0]
+        growth = read() - last[0]
         if growth:
             active = frame.f_back if event == "call" and frame.f_back is not None else frame
             key = (active.f_code.co_filename, active.f_lineno)
@@ -123,7 +129,7 @@ def _profile(
             running.append((frame, arg))
         elif event in ("c_return", "c_exception") and running:
             running.pop()
-        last[0] = read() or 0
+        last[0] = read()
 
     try:
         sys.setprofile(observe)

@@ -327,7 +327,8 @@ def _are_turned_over(explanation: Explanation, blocks: float) -> bool:
 
     Those that it leaves replace others, as what is kept for 50 ms does: they don't explain the growth.
     """
-    made = sum(kind.count for kind in explanation.survivors)
+    # What a container got longer by takes a block now and then.
+    made = sum(kind.count for kind in explanation.survivors if " of " not in kind.type)
     return explanation.confidence >= _IN_EVERY_RUN and 0 < blocks < _TURNED_OVER * made
 
 

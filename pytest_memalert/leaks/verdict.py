@@ -55,6 +55,8 @@ _WEAK_KNOWN_AFTER = 4
 # Runs after which the noise of a suspect is no reason to go on.
 _NOISY_RUNS = 64
 _IRREGULAR = 3
+# What comes up once in more than fifty runs is chance: small numbers that were replaced by larger ones.
+_FEWEST_PER_RUN = 0.02
 # Where resident memory alone grows, in so many runs at least: an allocator of its own takes some to settle.
 _RESIDENT_RUNS = 16
 _CHANCE_EVENTS = 150
@@ -94,6 +96,7 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         if runs >= leak_runs
         and shapes[signal].records >= min(_LEAST_RECORDS[signal], policy.leak_runs * 3 // 2)
         and shapes[signal].is_steady
+        and (signal not in EXACT_SIGNALS or shapes[signal].late_rate >= _FEWEST_PER_RUN)
         # What fades goes on fading: pages and chunks of a heap fill up over hundreds of runs. A cache
         # that filled first may hide a leak, or go on to fill slowly: only many runs tell.
         and not (shapes[signal].has_slowed_down and (signal in NOISY_SIGNALS or runs < policy.shape_runs))

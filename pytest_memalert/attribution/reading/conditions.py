@@ -20,6 +20,8 @@ from pytest_memalert.records import record
 
 __all__ = ["Bound", "Conditions", "Reading", "bound", "names_in", "operand_of_minus"]
 
+#: Methods that give all of a container, or of a stream.
+_ALL_OF_IT = frozenset({"getvalue", "items", "keys", "values"})
 _ORDERING = ast.Lt | ast.LtE | ast.Gt | ast.GtE
 
 
@@ -372,9 +374,11 @@ class Conditions(ast.NodeVisitor, ABC):
         if isinstance(node, ast.Call) and path_of(node.func) == ("len",) and len(node.args) == 1:
             counted = node.args[0]
             if isinstance(counted, ast.Call) and isinstance(counted.func, ast.Attribute):
-                counted = counted.func.value if counted.func.attr in ("keys", "values", "items") else counted
+                counted = counted.func.value if counted.func.attr in _ALL_OF_IT else counted
             if self._is(counted):
                 return 0
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "tell":
+            return 0 if self._is(node.func.value) else None  # a stream's
         with self._returned(node) as returned:
             return None if returned is None else returned[0]._offset(returned[1])
 

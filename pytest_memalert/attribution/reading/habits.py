@@ -14,9 +14,21 @@ from pytest_memalert.attribution.reading.source import pairs_of
 __all__ = ["Habits", "Reading"]
 
 _ADDING = frozenset(
-    {"__setitem__", "add", "append", "appendleft", "extend", "insert", "push", "setdefault", "update"}
+    {
+        "__setitem__",
+        "add",
+        "append",
+        "appendleft",
+        "extend",
+        "insert",
+        "push",
+        "setdefault",
+        "update",
+        "write",
+    }
 )
-_REMOVING = frozenset({"__delitem__", "clear", "discard", "pop", "popitem", "popleft", "remove"})
+_REMOVING = frozenset({"__delitem__", "clear", "discard", "pop", "popitem", "popleft", "remove", "truncate"})
+_EMPTYING = frozenset({"clear", "truncate"})
 # Functions of heapq and bisect, which take the list as an argument.
 _ORDERED = frozenset(
     {"heappop", "heappush", "heappushpop", "heapreplace", "insort", "insort_left", "insort_right"}
@@ -58,7 +70,7 @@ class Habits(Conditions, ast.NodeVisitor):
             if called in _ADDING:
                 self._add()
             elif called in _REMOVING:
-                self._remove(all_of_them=called == "clear" or any(map(self._picks, node.args)))
+                self._remove(all_of_them=called in _EMPTYING or any(map(self._picks, node.args)))
         elif name in _ORDERED and node.args and self._is(node.args[0]):
             if name != "heappop":
                 self._add()
