@@ -37,6 +37,13 @@ def test_a_container_of_an_installed_package_names_package_and_version() -> None
     assert "upgrade lib" in text
 
 
+def test_a_timer_is_to_be_cancelled_whatever_fixture_has_the_loop() -> None:
+    bases = frozenset({"asyncio.events.TimerHandle", "asyncio.events.Handle"})
+    holder = Holder(root="fixture", root_name="_module_scoped_runner")
+    text = only(Finding(type="asyncio.events.TimerHandle", bases=bases, holder=holder))
+    assert text.startswith("cancel() the timer")
+
+
 def test_a_fixture_of_wider_scope_is_named() -> None:
     text = only(Finding(type="list", holder=Holder(root="fixture", root_name="database")))
     assert "the fixture `database` outlives the test" in text
