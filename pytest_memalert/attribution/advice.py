@@ -129,7 +129,7 @@ def _for_one(finding: Finding) -> Iterable[str]:
     elif types & _GENERATORS:
         yield f"close() the generator or await the coroutine that is kept{_at(finding)}"
     if "asyncio.events.TimerHandle" in finding.bases:
-        yield f"cancel() the timer that is set by call_later() or call_at() before the test ends{_at(finding)}"
+        yield f"cancel() the timer that call_later() or call_at() sets before the test ends{_at(finding)}"
         return
     if holder is not None and holder.root == "class" and holder.root_name == _STARTED_PATCHES:
         yield f"call stop() on the patch that is started, or mock.patch.stopall(), in teardown{_at(finding)}"
