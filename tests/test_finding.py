@@ -268,6 +268,38 @@ def test_what_a_bounded_container_passes_on_is_a_leak() -> None:
     assert advice.endswith("and yet it stays: look for where it goes from there")
 
 
+WINDOW: deque[object] = deque(maxlen=50)
+SPILLED: list[object] = []
+UNDO: list[object] = []
+REDO: list[object] = []
+
+
+class Event:
+    """What is kept for a while, and then somewhere else."""
+
+
+def spill() -> None:
+    if len(WINDOW) == WINDOW.maxlen:
+        SPILLED.append(WINDOW[0])
+    WINDOW.append(Event())
+
+
+def undo() -> None:
+    UNDO.append(Event())
+    if len(UNDO) > 100:
+        REDO.append(UNDO.pop(0))
+
+
+@pytest.mark.parametrize(("operation", "holder"), [(spill, "SPILLED"), (undo, "REDO")])
+def test_what_a_full_container_drops_is_held_by_the_one_that_gets_longer(
+    operation: Callable[[], None], holder: str
+) -> None:
+    """The newest are still in the full one: it was told, or that nothing in Python holds them."""
+    analysis = find_leaks(operation)
+    assert analysis.status == "leaking"
+    assert any(holder in hop for hop in analysis.survivors[0].held_by)
+
+
 def test_a_bounded_container_is_no_leak() -> None:
     assert find_leaks(keep_latest).status == "clean"
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from weakref import ReferenceType
 
 from pytest_memalert.attribution.bounds import bounded_holder
+from pytest_memalert.attribution.containers import newest
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
 from pytest_memalert.attribution.holders import Holder, HolderSearch
@@ -82,8 +83,25 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
     if not any(holder is not None and holder.root != "pytest" and not holder.full_by for holder in holders):
         for index, holder in enumerate(holders):
             if holder is not None and holder.full_by and heads[index].objects:
-                holders[index] = _beyond_full(heads[index].objects[0], holder, search)
+                obj = heads[index].objects[0]
+                beyond = _beyond_full(obj, holder, search)
+                is_unknown = beyond.root == "none" or beyond.full_by
+                holders[index] = (_passed_on_to(type(obj), seen, search) if is_unknown else None) or beyond
     return holders
+
+
+def _passed_on_to(kind: type, seen: Watch, search: HolderSearch) -> Holder | None:
+    """Return what holds the older ones of a type: a container that gets longer by what a full one drops.
+
+    The newest are in the full one still.
+    """
+    for container, per_run in seen.grown:
+        for element in newest(container, max(1, round(per_run))):
+            if type(element) is kind:
+                found = search.find([element])[0]
+                if found is not None and found.root != "none" and not found.full_by:
+                    return found
+    return None
 
 
 def _beyond_full(obj: object, holder: Holder, search: HolderSearch) -> Holder:

@@ -119,6 +119,14 @@ class _Root:
     local: str | None = None
 
 
+def _is_full(holder: object) -> bool:
+    """Return whether a cache, or a deque, lets go of one for each that it takes in."""
+    if type(holder) is LRU_WRAPPER:
+        info = LRU_WRAPPER.cache_info(holder)
+        return info.maxsize is not None and info.currsize >= info.maxsize
+    return is_kind(holder, deque) and length(holder) == deque.maxlen.__get__(holder)
+
+
 class HolderSearch:
     """Find the holder paths of several survivors in one search.
 
@@ -397,11 +405,10 @@ class HolderSearch:
             holder = path[place]
             if bounded is None and (bounded := self._bound_of(holder, path)) is not None:
                 bounded_by = frozenset((id(holder),))
-            if type(holder) is LRU_WRAPPER:
-                info = LRU_WRAPPER.cache_info(holder)
-                is_full = info.maxsize is not None and info.currsize >= info.maxsize
-                if is_full and not self._any_grows(path[place + 1 : -1]):
-                    full_by = frozenset((id(holder), *map(id, referents_of(holder))))
+            if _is_full(holder) and not self._any_grows(path[place + 1 : -1]):
+                # What lru_cache() keeps is held by a dict as well.
+                kept_in = referents_of(holder) if type(holder) is LRU_WRAPPER else ()
+                full_by = frozenset((id(holder), *map(id, kept_in)))
         # What is full, and gets no longer, has let go of as much as it took in.
         if bounded is not None and bounded.is_reached and not self._any_grows(path[:-1]):
             return None, frozenset(), bounded_by
