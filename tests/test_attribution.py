@@ -37,6 +37,7 @@ from pytest_memalert.attribution.bounds import Bound, bounded_holder, filling_ca
 from pytest_memalert.attribution.explanation import Explanation, explain
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, HolderSearch
 from pytest_memalert.attribution.objects import referents_of
+from pytest_memalert.attribution.packages import compiled_package_of_file
 
 KEEP: list[Any] = []
 ITEMS: dict[Any, Any] = {}
@@ -355,6 +356,18 @@ def test_what_the_interpreter_keeps_in_a_list_of_its_own_is_no_missing_decref() 
     assert found.survivors[0].held_by[0] == "C code, without a Python referrer"
     assert re.match(r"list of \d+, grows by 1 a run", found.survivors[0].held_by[1])
     assert "C code keeps it in a list: undo in teardown what is registered" in found.recommendations[0]
+
+
+def test_compiled_code_beside_a_package_is_that_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``_yaml`` is beside ``yaml``: no package was named, and whom to report it to was left open."""
+    beside = ModuleType("_fastlib")
+    beside.__file__ = "/env/site-packages/_fastlib.cpython-311-x86_64-linux-gnu.so"
+    place = "/env/site-packages/fastlib/__init__.py"
+    assert compiled_package_of_file(place) is None
+    monkeypatch.setitem(sys.modules, "_fastlib", beside)
+    package = compiled_package_of_file(place)
+    assert package is not None
+    assert package.name == "fastlib"
 
 
 def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:

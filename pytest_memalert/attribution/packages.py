@@ -70,9 +70,13 @@ def package_of_extension(name: str) -> Package | None:
 
 
 def compiled_package_of_file(filename: str) -> Package | None:
-    """Return the installed package of a file, if modules of it that are loaded are compiled."""
+    """Return the installed package of a file, if modules of it that are loaded are compiled.
+
+    They may be in the package, or beside it, as ``_yaml`` is.
+    """
     top = sites.component_of(((filename, 0),))
-    parts = [m for name, m in tuple(sys.modules.items()) if name == top or name.startswith(f"{top}.")]
+    names = {top, f"_{top}"}
+    parts = [module for name, module in tuple(sys.modules.items()) if name.partition(".")[0] in names]
     compiled = any(_is_compiled(module_dict(m).get("__file__")) for m in parts if is_kind(m, ModuleType))
     return package_of_file(filename) if compiled else None
 
