@@ -276,6 +276,16 @@ def test_resident_memory_that_grows_in_each_run_by_much_is_a_leak(size_bytes: fl
     assert runs >= 16
 
 
+@pytest.mark.parametrize(("size_bytes", "run_s"), [(8e6, QUICK_S), (8e6, 0.1), (30e6, QUICK_S)])
+def test_much_that_is_mapped_and_touched_in_each_run_is_a_leak(size_bytes: float, run_s: float) -> None:
+    """It was clean: 64 MiB were reached before there was evidence enough of resident memory."""
+    step, _ = follow(
+        lambda n: {"blocks": 0.0, "heap": 0.0, "resident": n * size_bytes, "mapped": n * size_bytes},
+        run_s=run_s,
+    )
+    assert (step.action, set(step.signals)) == ("leaking", {"resident", "mapped"})
+
+
 def test_resident_memory_that_the_heap_accounts_for_is_told_by_the_heap() -> None:
     step, _ = follow(lambda n: {"blocks": 0.0, "heap": n * 1e6, "resident": n * 1e6, "mapped": 0.0})
     assert (step.action, step.signals) == ("leaking", ("heap",))

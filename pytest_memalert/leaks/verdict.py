@@ -76,11 +76,11 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     shapes = shapes_of(readings, run_s)
     unseen = takes_unseen(readings)
     moving = _moving(shapes, run_s, patient=policy.follows_creep, unseen=unseen)
-    leak_runs = max(policy.leak_runs, _RESIDENT_RUNS) if unseen else policy.leak_runs
+    resident_runs = max(policy.leak_runs, _RESIDENT_RUNS if "mapped" not in moving else 0)
     least = 1 if run_s >= _LONG_RUN_S else 2
     if policy.quick_s > 0 and run_s < _UNHURRIED_RUN_S:
         least = _QUICK_RUNS if run_s < SLOW_RUN_S else CACHED_CHUNKS + 2
-    ended = _end(last, run_s, policy, leak_runs=leak_runs)
+    ended = _end(last, run_s, policy, leak_runs=_RESIDENT_RUNS if unseen else policy.leak_runs)
     if not ended and runs < _NOISY_RUNS and may_hide(readings, policy):
         return _run_more(last, run_s, policy, suspected=False)
     if not moving:
@@ -89,12 +89,13 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         return _run_more(last, run_s, policy, suspected=False)
     if runs >= _WEAK_KNOWN_AFTER and (weak := dismiss_weak(readings, moving, policy)):
         return weak
+    most = policy.leak_runs * 3 // 2
     is_regular = is_in_every_run(points_of(readings, "blocks"))
     leaking = tuple(
         signal
         for signal in moving
-        if runs >= leak_runs
-        and shapes[signal].records >= min(_LEAST_RECORDS[signal], policy.leak_runs * 3 // 2)
+        if runs >= (resident_runs if signal == "resident" else policy.leak_runs)
+        and shapes[signal].records >= (policy.leak_runs if unseen else min(_LEAST_RECORDS[signal], most))
         and shapes[signal].is_steady
         and (signal not in EXACT_SIGNALS or shapes[signal].late_rate >= _FEWEST_PER_RUN)
         # What fades goes on fading: pages and chunks of a heap fill up over hundreds of runs. A cache
@@ -109,10 +110,10 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     is_known = is_regular or "heap" in leaking or events >= _CHANCE_EVENTS or not policy.shape_s
     if leaking and (ended or (is_known and runs >= policy.shape_runs and last.elapsed_s >= shape_s)):
         if leaking == ("heap",) and is_heap_noise(points_of(readings, "heap")):
-            return _give_up(shapes, moving, runs, "so little may be an allocator's", policy)
+            return _give_up(shapes, moving, runs, "so little may be an allocator's", policy, unseen)
         return Step(action="leaking", signals=leaking, suspected=True)
     if ended:
-        return _give_up(shapes, moving, runs, ended, policy)
+        return _give_up(shapes, moving, runs, ended, policy, unseen)
     # The proof begins with full collections of the whole heap: not for what won't be pursued.
     is_weak_known = runs >= _WEAK_KNOWN_AFTER or not policy.weak_bytes
     suspected = is_weak_known and any(shapes[signal].records >= 3 for signal in moving)
@@ -167,13 +168,18 @@ def _end(last: Reading, run_s: float, policy: Policy, *, leak_runs: int) -> str 
 
 
 def _give_up(
-    shapes: Mapping[Signal, Shape], moving: tuple[Signal, ...], runs: int, ended: str, policy: Policy
+    shapes: Mapping[Signal, Shape],
+    moving: tuple[Signal, ...],
+    runs: int,
+    ended: str,
+    policy: Policy,
+    unseen: bool,
 ) -> Step:
     """Return the verdict where the evidence ends before it suffices."""
     growing = [
         signal
         for signal in moving
-        if (signal in EXACT_SIGNALS or signal == "heap" or "mapped" not in moving)
+        if (signal in EXACT_SIGNALS or signal == "heap" or unseen)
         and shapes[signal].growth > 8 * TOLERANCE.get(signal, 0.0)
         and (not shapes[signal].has_slowed_down or (signal in EXACT_SIGNALS and shapes[signal].is_steady))
     ]
