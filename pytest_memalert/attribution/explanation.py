@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding
-from pytest_memalert.attribution.bounds import Bound, bounded_holder
+from pytest_memalert.attribution.bounds import Bound
 from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
 from pytest_memalert.attribution.group_holders import (
     holders_of,
@@ -326,8 +326,7 @@ def _without_objects(
                 confidence=1.0,
             )
             groups.append(group)
-            bounded = holder.bounded or bounded_holder(container) or search.kept_small(container)
-            paths[id(group)] = replace(holder, bounded=bounded)
+            paths[id(group)] = search.with_bound(holder, container)
         return _survivors(groups, paths), groups, paths
     kept = steady[:_SHOWN_SURVIVORS]
     unheld = Holder(root="none", root_name=UNTRACKED, hops=(UNTRACKED,), identity="none")

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from types import ModuleType
 from weakref import ReferenceType
 
-from pytest_memalert.attribution.bounds import bounded_holder
 from pytest_memalert.attribution.containers import newest
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
@@ -74,8 +72,7 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
         if holder is not None and container is not None:
             if holder.root == "none" and (stream := _stream_of(heads[index], seen)) is not None:
                 holder, container = search.find([stream])[0] or holder, stream
-            bounded = holder.bounded or bounded_holder(container) or search.kept_small(container)
-            holders[index] = replace(holder, bounded=bounded)
+            holders[index] = search.with_bound(holder, container)
         elif holder is not None and holder.bounded is not None:
             other = search.find([heads[index].objects[0]], without=holder.bounded_by)[0]
             if other is not None and other.bounded is None and other.root not in ("none", "object"):
@@ -83,10 +80,7 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
     if not any(holder is not None and holder.root != "pytest" and not holder.full_by for holder in holders):
         for index, holder in enumerate(holders):
             if holder is not None and holder.full_by and heads[index].objects:
-                obj = heads[index].objects[0]
-                beyond = _beyond_full(obj, holder, search)
-                is_unknown = beyond.root == "none" or beyond.full_by
-                holders[index] = (_passed_on_to(type(obj), seen, search) if is_unknown else None) or beyond
+                holders[index] = _beyond_full(heads[index].objects[0], holder, search, seen)
     return holders
 
 
@@ -95,17 +89,26 @@ def _passed_on_to(kind: type, seen: Watch, search: HolderSearch) -> Holder | Non
 
     The newest are in the full one still.
     """
-    for container, per_run in seen.grown:
-        for element in newest(container, max(1, round(per_run))):
-            if type(element) is kind:
-                found = search.find([element])[0]
-                if found is not None and found.root != "none" and not found.full_by:
-                    return found
-    return None
+    elements = (
+        element
+        for container, per_run in seen.grown
+        for element in newest(container, max(1, round(per_run)))
+        if type(element) is kind
+    )
+    found = (search.find([element])[0] for element in elements)
+    return next((holder for holder in found if holder is not None and _keeps_on(holder)), None)
 
 
-def _beyond_full(obj: object, holder: Holder, search: HolderSearch) -> Holder:
-    """Return what holds an object besides caches that are full, as re has two; the first if unknown."""
+def _keeps_on(holder: Holder) -> bool:
+    """Return whether something is known to hold, and doesn't let go of one for each that it takes in."""
+    return holder.root != "none" and not holder.full_by
+
+
+def _beyond_full(obj: object, holder: Holder, search: HolderSearch, seen: Watch) -> Holder:
+    """Return what holds an object besides caches that are full, as re has two, or takes over from them.
+
+    The first if that is unknown.
+    """
     without: frozenset[int] = frozenset()
     found: Holder | None = holder
     for _ in range(_FULL_CACHES):
@@ -113,7 +116,8 @@ def _beyond_full(obj: object, holder: Holder, search: HolderSearch) -> Holder:
             break
         without |= found.full_by
         found = search.find([obj], without=without)[0]
-    return found or holder
+    beyond = found or holder
+    return beyond if _keeps_on(beyond) else _passed_on_to(type(obj), seen, search) or beyond
 
 
 def _stream_of(group: Group, seen: Watch) -> object:

@@ -14,6 +14,7 @@ import gc
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import (
     CellType,
     FrameType,
@@ -427,6 +428,11 @@ class HolderSearch:
         if id(holder) not in self._growth and (growing or holder is not last):
             return None
         return self.kept_small(holder)
+
+    def with_bound(self, holder: Holder, container: object) -> Holder:
+        """Return the holder of a container, with the bound of either: its own isn't looked for on the way."""
+        bounded = holder.bounded or bounded_holder(container) or self.kept_small(container)
+        return replace(holder, bounded=bounded)
 
     def kept_small(self, container: object) -> Bound | None:
         """Return what surely bounds a container that takes in survivors; it reads a source file, once."""

@@ -25,7 +25,6 @@ _MOST_BLOCKS = 5_000_000
 POINTER_BYTES = 8
 # The exact types: a derived one may measure itself by code of its own.
 _TRACKED_BUFFERS = (array, io.BytesIO, io.StringIO)
-_ROWS = (list, deque)
 BUFFERS = (bytearray, *_TRACKED_BUFFERS)
 _RUNS = 3
 # To ask what keeps one short takes tens of milliseconds.
@@ -76,7 +75,7 @@ def buffers(*, untracked: bool) -> list[object]:
 
     Such a one is found as an attribute, a variable or an element.
     """
-    found = {id(obj): obj for obj in _tracked() if type(obj) not in _ROWS}
+    found = {id(obj): obj for obj in _tracked() if type(obj) not in (list, deque)}
     if untracked:
         for obj in gc.get_objects():
             if type(obj) is not tuple:

@@ -56,9 +56,7 @@ def excuse_of_resident(
         return None
     if _touches_files(run, lost["resident"]):
         return Excuse(reason=_TOUCHES_FILES)
-    heap_bytes, rss_bytes = (open_heap_reader() or _unknown)(), open_rss_reader()()
-    is_untouched = heap_bytes is not None and rss_bytes is not None and heap_bytes > rss_bytes
-    return Excuse(status="unclear", reason=_TOUCHES_HEAP) if is_untouched else None
+    return Excuse(status="unclear", reason=_TOUCHES_HEAP) if _has_untouched_heap() else None
 
 
 def _touches_files(run: Callable[[], str | None], rss_bytes: float) -> bool:
@@ -77,8 +75,12 @@ def _shared_bytes() -> int:
     return int(getattr(psutil.Process().memory_info(), "shared", 0))
 
 
-def _unknown() -> None:
-    return None
+def _has_untouched_heap() -> bool:
+    """Return whether malloc has handed out more than is resident at all, as far as that is known."""
+    read_heap = open_heap_reader()
+    heap_bytes = None if read_heap is None else read_heap()
+    rss_bytes = open_rss_reader()()
+    return heap_bytes is not None and rss_bytes is not None and heap_bytes > rss_bytes
 
 
 def excuse_of_heap(

@@ -19,13 +19,7 @@ from pytest_memalert.hunting.rows import WIDTH, Rows, differences
 from pytest_memalert.hunting.traced_runs import run_traced
 from pytest_memalert.leaks.noise import surviving
 from pytest_memalert.leaks.policy import Policy, Step
-from pytest_memalert.leaks.readings import (
-    SIGNALS,
-    points_of,
-    rises,
-    single_increments,
-    stands_out,
-)
+from pytest_memalert.leaks.readings import SIGNALS, points_of, rises, single_increments, stands_out
 from pytest_memalert.leaks.sizes import TracedGrowth, bytes_per_run, growth_of
 from pytest_memalert.leaks.verdict import next_step
 from pytest_memalert.leaks.words import describe_growth

@@ -38,11 +38,6 @@ class OtherThreads:
         # Each of them is alive: a thread has no frame any more before it ends.
         self._used_s = {ident: thread_cpu_time_s(ident) for ident in self._before}
 
-    @property
-    def are_there(self) -> bool:
-        """Return whether there were others before the runs."""
-        return len(self._before) > 1
-
     def are_at_work(self, runs: int) -> bool:
         """Return whether one that was there before did something in so many runs, or may have."""
         for ident in self._before & sys._current_frames().keys() - {get_ident()}:
@@ -65,7 +60,7 @@ class OtherThreads:
         self, reader: ExactReader, seen: Mapping[Signal, float], *, runs: int, run_s: float
     ) -> bool:
         """Return whether others leave behind, without a run, as much as was ``seen`` in so many ``runs``."""
-        if not self.are_there:
+        if len(self._before) == 1:
             return False
         idle_s = min(max(_IDLE_RUNS * run_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
         start, end = new_levels(), new_levels()

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from pytest_memalert.leaks.readings import (
-    SMALL_BLOCK_BYTES,
-    Reading,
-    point_at,
-    rate,
-    single_increments,
-)
+from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES, Reading, point_at, rate, single_increments
 from pytest_memalert.model import Signal
 
 __all__ = [

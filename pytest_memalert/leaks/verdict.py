@@ -74,13 +74,14 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         if dismissed is not None:
             return dismissed
     shapes = shapes_of(readings, run_s)
-    unseen = takes_unseen(readings)
+    resident = shapes.get("resident")
+    unseen = resident is not None and not resident.is_flat and takes_unseen(readings)
     moving = _moving(shapes, run_s, patient=policy.follows_creep, unseen=unseen)
-    resident_runs = max(policy.leak_runs, _RESIDENT_RUNS if "mapped" not in moving else 0)
+    resident_runs = max(policy.leak_runs, _RESIDENT_RUNS)
     least = 1 if run_s >= _LONG_RUN_S else 2
     if policy.quick_s > 0 and run_s < _UNHURRIED_RUN_S:
         least = _QUICK_RUNS if run_s < SLOW_RUN_S else CACHED_CHUNKS + 2
-    ended = _end(last, run_s, policy, leak_runs=_RESIDENT_RUNS if unseen else policy.leak_runs)
+    ended = _end(last, run_s, policy, leak_runs=resident_runs if unseen else policy.leak_runs)
     if not ended and runs < _NOISY_RUNS and may_hide(readings, policy):
         return _run_more(last, run_s, policy, suspected=False)
     if not moving:
@@ -89,13 +90,14 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         return _run_more(last, run_s, policy, suspected=False)
     if runs >= _WEAK_KNOWN_AFTER and (weak := dismiss_weak(readings, moving, policy)):
         return weak
-    most = policy.leak_runs * 3 // 2
+    is_alone = "mapped" not in moving
+    most_records = policy.leak_runs if unseen else policy.leak_runs * 3 // 2
     is_regular = is_in_every_run(points_of(readings, "blocks"))
     leaking = tuple(
         signal
         for signal in moving
-        if runs >= (resident_runs if signal == "resident" else policy.leak_runs)
-        and shapes[signal].records >= (policy.leak_runs if unseen else min(_LEAST_RECORDS[signal], most))
+        if runs >= (resident_runs if signal == "resident" and is_alone else policy.leak_runs)
+        and shapes[signal].records >= min(_LEAST_RECORDS[signal], most_records)
         and shapes[signal].is_steady
         and (signal not in EXACT_SIGNALS or shapes[signal].late_rate >= _FEWEST_PER_RUN)
         # What fades goes on fading: pages and chunks of a heap fill up over hundreds of runs. A cache
