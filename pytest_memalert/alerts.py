@@ -32,7 +32,14 @@ from pytest_memalert.model import (
 from pytest_memalert.notify import find_due
 from pytest_memalert.records import record
 from pytest_memalert.routes import Notify
-from pytest_memalert.rules import LEAK_METRICS, Breach, find_breaches, make_alert, rules_for_test
+from pytest_memalert.rules import (
+    LEAK_METRICS,
+    Breach,
+    find_breaches,
+    judge_leak,
+    make_alert,
+    rules_for_test,
+)
 from pytest_memalert.speaking import inhibit
 
 if TYPE_CHECKING:
@@ -208,32 +215,9 @@ class AlertManager:
         }
         with self._lock:
             rules = rules_for_test(self._rules.values(), (), nodeid=name, component=component)
-            breaches = list(find_breaches(rules, values))
-        if not breaches and not analysis.bytes_per_run:
-            # Leaked descriptors and threads take none of the process' bytes, and are leaks all the same.
-            breaches = [
-                Breach(rule=rule, observed=0.0)
-                for rule in rules
-                if rule.metric == "leak_bytes_per_run" and rule.threshold == 0
-            ]
-        evidence = [analysis.reason] if analysis.reason else []
-        evidence += [f"grown at {place}" for place in analysis.grown_at[:1]]
         measurement = replace(_measurement(name, component, values), leak=analysis.verdict)
         return self._raise(
-            make_alert(
-                # What is known of this leak says more than what a default rule says of any.
-                replace(breach, rule=replace(breach.rule, recommendations=()))
-                if analysis.recommendations and breach.rule.origin == "default"
-                else breach,
-                id=make_id(),
-                measurement=measurement,
-                raised_at=self._clock(),
-                evidence=evidence,
-                recommendations=analysis.recommendations,
-                survivors=analysis.survivors,
-                signature=analysis.signature,
-            )
-            for breach in breaches
+            judge_leak(analysis, rules, measurement=measurement, raised_at=self._clock(), make_id=make_id)
         )
 
     # -------------------------------------------------------------- the alerts

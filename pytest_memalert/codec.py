@@ -47,6 +47,7 @@ from pytest_memalert.model import (
     Overhead,
     PerformanceAlert,
     Run,
+    SignalGrowth,
     Survivor,
 )
 
@@ -223,6 +224,27 @@ def decode_fixture(entry: object) -> FixtureGrowth:
 # ------------------------------------------------------------------- judged
 
 
+def _encode_growth(growth: SignalGrowth) -> dict[str, object]:
+    """Return the growth of a signal as a dict."""
+    return {
+        "signal": growth.signal,
+        "per_run": growth.per_run,
+        "runs": growth.runs,
+        "every_run": growth.every_run,
+    }
+
+
+def _decode_growth(entry: object) -> SignalGrowth:
+    """Return the growth of such a dict; raises MemalertError."""
+    known = read_object(entry)
+    return SignalGrowth(
+        signal=read_text(known, "signal"),
+        per_run=read_number(known, "per_run"),
+        runs=read_whole(known, "runs"),
+        every_run=known.get("every_run") is True,
+    )
+
+
 def _encode_survivor(survivor: Survivor) -> dict[str, object]:
     """Return a survivor as a dict."""
     return {
@@ -266,6 +288,7 @@ def encode_alert(alert: PerformanceAlert) -> dict[str, object]:
         "acknowledged": alert.acknowledged,
         "inhibited_by": alert.inhibited_by,
         "location": alert.location,
+        "growth": [_encode_growth(growth) for growth in alert.growth],
         "survivors": [_encode_survivor(survivor) for survivor in alert.survivors],
     }
 
@@ -288,6 +311,7 @@ def decode_alert(entry: object) -> PerformanceAlert:
         condition=read_member(known, "condition", AlertCondition),
         message=read_text(known, "message"),
         recommendations=read_texts(known, "recommendations"),
+        growth=read_each(known, "growth", _decode_growth),
         survivors=read_each(known, "survivors", _decode_survivor),
         raised_at=read_time(known, "raised_at"),
         acknowledged=read_text_or_none(known, "acknowledged"),

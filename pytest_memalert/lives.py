@@ -13,7 +13,6 @@ from datetime import datetime
 
 from pytest_memalert.comparisons import SESSION
 from pytest_memalert.comparisons import is_whole as is_of_whole
-from pytest_memalert.leaks.words import is_in_each_run
 from pytest_memalert.model import (
     AlertCategory,
     AlertLife,
@@ -23,6 +22,7 @@ from pytest_memalert.model import (
     Note,
     PerformanceAlert,
     Run,
+    Signal,
 )
 from pytest_memalert.rules import matches
 from pytest_memalert.speaking import is_worse
@@ -31,6 +31,8 @@ from pytest_memalert.units import counted
 __all__ = ["evolve", "note_resolved"]
 
 _CLOSENESS: Mapping[LeakChecks, int] = {"off": 0, "suspects": 1, "all": 2}
+# What a brief check of a run or two looks at.
+_BRIEFLY_SEEN: frozenset[Signal] = frozenset({"blocks", "descriptors", "threads", "heap"})
 
 
 def evolve(
@@ -217,7 +219,9 @@ def _shows(life: AlertLife, test: Measurement, run: Run, leaks: LeakChecks) -> b
     if test.leak.status == "clean":
         # A suspect is dismissed by little, which a leak that takes every test to be checked may be.
         # Two runs are enough for what each run leaves.
-        missed = test.leak.brief and not is_in_each_run(life.alert.message)
+        missed = test.leak.brief and not any(
+            growth.every_run and growth.signal in _BRIEFLY_SEEN for growth in life.alert.growth
+        )
         dismissed = missed or (test.leak.reason and leaks == "suspects")
         return not (dismissed and life.leaks == "all")
     # Not a suspect: enough for a leak that had made it one. With a reason, the check was left out.

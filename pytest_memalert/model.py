@@ -341,6 +341,7 @@ class PerformanceAlert:
 
     ``observed`` and ``limit`` are in the base unit of ``metric``. ``inhibited_by``
     names what keeps the alert from speaking (a higher severity, the test's own failure).
+    ``growth`` is the evidence of a leak, signal by signal, ``survivors`` what each run leaves behind.
     ``location`` is where its first test is defined, ``file:line`` from the top of the repository.
     """
 
@@ -357,6 +358,7 @@ class PerformanceAlert:
     condition: AlertCondition
     message: str
     recommendations: tuple[str, ...] = ()
+    growth: tuple[SignalGrowth, ...] = ()
     survivors: tuple[Survivor, ...] = ()
     raised_at: datetime
     acknowledged: str | None = None

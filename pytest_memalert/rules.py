@@ -6,19 +6,22 @@ Everything here is pure: values in, alerts out.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from pytest_memalert.escaping import escape_controls
+from pytest_memalert.limits import general_advice
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
     AlertCondition,
     AlertRule,
+    LeakAnalysis,
     LeakVerdict,
     Measurement,
     Note,
     PerformanceAlert,
+    SignalGrowth,
     Survivor,
 )
 from pytest_memalert.records import record
@@ -35,6 +38,7 @@ __all__ = [
     "find_idle_rules",
     "fingerprint",
     "group_notes",
+    "judge_leak",
     "make_alert",
     "matches",
     "mildest",
@@ -270,6 +274,7 @@ def make_alert(
     raised_at: datetime,
     evidence: Sequence[str] = (),
     recommendations: Sequence[str] = (),
+    growth: Sequence[SignalGrowth] = (),
     survivors: Sequence[Survivor] = (),
     signature: str | None = None,
     metrics: Mapping[str, Metric] = METRICS,
@@ -303,9 +308,57 @@ def make_alert(
         # The headline of a leak that takes no bytes is its evidence.
         message="\n".join((headline, *(each for each in evidence if not headline.endswith(each)))),
         recommendations=(*recommendations, *rule.recommendations),
+        growth=tuple(growth),
         survivors=tuple(survivors),
         raised_at=raised_at,
     )
+
+
+def judge_leak(
+    analysis: LeakAnalysis,
+    rules: Sequence[AlertRule],
+    *,
+    measurement: Measurement,
+    raised_at: datetime,
+    make_id: Callable[[], str],
+    metrics: Mapping[str, Metric] = METRICS,
+) -> tuple[PerformanceAlert, ...]:
+    """Return the alerts that rules on the metrics of leaks raise for a confirmed one.
+
+    ``measurement`` has the leak's figures among its values, and its verdict.
+    """
+    asked = [rule for rule in rules if rule.metric in LEAK_METRICS]
+    breaches = list(find_breaches(asked, measurement.values))
+    if not breaches and not analysis.bytes_per_run:
+        # Leaked descriptors and threads take none of the process' bytes, and are leaks all the same.
+        breaches = [
+            Breach(rule=rule, observed=0.0)
+            for rule in asked
+            if rule.metric == "leak_bytes_per_run" and rule.threshold == 0
+        ]
+    evidence = [analysis.reason] if analysis.reason else []
+    evidence += [f"grown at {place}" for place in analysis.grown_at[:1]]
+    alerts = []
+    for breach in breaches:
+        rule = breach.rule
+        if analysis.recommendations and rule.recommendations == general_advice(rule.category):
+            # What is known of this leak says more than what is said of any.
+            rule = replace(rule, recommendations=())
+        alerts.append(
+            make_alert(
+                replace(breach, rule=rule),
+                id=make_id(),
+                measurement=measurement,
+                raised_at=raised_at,
+                evidence=evidence,
+                recommendations=analysis.recommendations,
+                growth=analysis.growth,
+                survivors=analysis.survivors,
+                signature=analysis.signature,
+                metrics=metrics,
+            )
+        )
+    return tuple(alerts)
 
 
 def describe(breach: Breach, subject: str, *, metrics: Mapping[str, Metric] = METRICS) -> str:

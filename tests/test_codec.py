@@ -23,6 +23,7 @@ from pytest_memalert.model import (
     Overhead,
     PerformanceAlert,
     Run,
+    SignalGrowth,
     Survivor,
 )
 from tests import makers
@@ -57,6 +58,7 @@ MEASUREMENTS = st.builds(
 )
 FIXTURES = st.builds(FixtureGrowth, name=TEXT, scope=TEXT, location=TEXT, worker=TEXT, nodeid=TEXT)
 SURVIVORS = st.builds(Survivor, type=TEXT, allocated_at=TEXTS, held_by=TEXTS)
+GROWTHS = st.builds(SignalGrowth, signal=TEXT, per_run=NUMBER)
 ALERTS = st.builds(
     PerformanceAlert,
     nodeids=TEXTS,
@@ -64,6 +66,7 @@ ALERTS = st.builds(
     limit=NUMBER,
     message=TEXT,
     recommendations=TEXTS,
+    growth=st.lists(GROWTHS, max_size=2).map(tuple),
     survivors=st.lists(SURVIVORS, max_size=2).map(tuple),
     raised_at=TIME,
     acknowledged=st.none() | TEXT,

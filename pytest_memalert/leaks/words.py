@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
 from pytest_memalert.model import SignalGrowth
 from pytest_memalert.units import format_mean
 
-__all__ = ["describe_growth", "is_in_each_run", "noun"]
+__all__ = ["describe_growth", "noun"]
 
 
 def describe_growth(growth: Sequence[SignalGrowth]) -> str:
@@ -28,15 +27,6 @@ def describe_growth(growth: Sequence[SignalGrowth]) -> str:
         when = "in the last run"
     listed = ", ".join(parts[:-1])
     return f"{f'{listed} and ' if listed else ''}{parts[-1]} {when}"
-
-
-def is_in_each_run(message: str) -> bool:
-    """Return whether a leak's alert says that each single run added as much of what a brief check looks at.
-
-    That is all but lists.
-    """
-    pattern = r"(?:blocks?|descriptors?|threads?|heap)\b.* in each of [\d,]+ runs$"
-    return re.search(pattern, message, re.MULTILINE) is not None
 
 
 def noun(signal: str, *, one: bool = False) -> str:

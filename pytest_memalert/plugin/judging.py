@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
-from pytest_memalert.limits import MarkerLimits, general_advice
+from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.model import (
     AlertCondition,
@@ -35,6 +35,7 @@ from pytest_memalert.rules import (
     Screen,
     find_breaches,
     find_gaps,
+    judge_leak,
     make_alert,
     rules_for_test,
 )
@@ -189,7 +190,7 @@ class Judge:
             repeatable = [breach for breach in breaches if self._is_repeatable(breach)]
             alerts = inhibit(
                 [
-                    *self._alerts_of_leak(case, breaches),
+                    *self._alerts_of_leak(case),
                     *self._alerts_of_state(case, breaches),
                     *(
                         self._alert_repeated(case, breach)
@@ -254,43 +255,25 @@ class Judge:
             }
         case.measurement = replace(case.measurement, values=values, leak=analysis.verdict)
 
-    def _alerts_of_leak(self, case: Case, breaches: Sequence[Breach]) -> list[PerformanceAlert]:
+    def _alerts_of_leak(self, case: Case) -> list[PerformanceAlert]:
         analysis = case.leak
         if analysis is None or analysis.status != "leaking":
             return []
-        found = [breach for breach in breaches if breach.rule.metric in LEAK_METRICS]
-        if not found and not analysis.bytes_per_run:
-            # Leaked descriptors and threads take none of the process' bytes, and are leaks all the same.
-            found = [
-                Breach(rule=rule, observed=0.0)
-                for rule in case.rules
-                if rule.metric == "leak_bytes_per_run" and rule.threshold == 0
-            ]
-        evidence = [analysis.reason] if analysis.reason else []
-        evidence += [f"grown at {place}" for place in analysis.grown_at[:1]]
         nodeid = case.measurement.nodeid
         accepted = self._gate.why_accepted(nodeid, analysis) if self._gate is not None else None
-        alerts = []
-        for breach in found:
-            is_default = breach.rule.origin == "default"
-            is_general = breach.rule.recommendations == general_advice(breach.rule.category)
-            if analysis.recommendations and is_general:
-                # What is known of this leak says more than what is said of any.
-                breach = replace(breach, rule=replace(breach.rule, recommendations=()))
-            alert = make_alert(
-                breach,
-                id=make_id(),
+        # A limit that somebody wrote holds whatever the baseline says.
+        written = {(rule.name, rule.severity) for rule in case.rules if rule.origin != "default"}
+        return [
+            alert if (alert.rule, alert.severity) in written else replace(alert, acknowledged=accepted)
+            for alert in judge_leak(
+                analysis,
+                case.rules,
                 measurement=case.measurement,
                 raised_at=utc_now(),
-                evidence=evidence,
-                recommendations=analysis.recommendations,
-                survivors=analysis.survivors,
-                signature=analysis.signature,
+                make_id=make_id,
                 metrics=self._given.metrics,
             )
-            # A limit that somebody wrote holds whatever the baseline says.
-            alerts.append(replace(alert, acknowledged=accepted) if is_default else alert)
-        return alerts
+        ]
 
     # ------------------------------------------------------------ which rules
 
