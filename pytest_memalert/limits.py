@@ -201,13 +201,14 @@ class MarkerLimits:
 
 
 def read_rules(
-    tables: object, *, place: str, metrics: Mapping[str, Metric] = METRICS
+    tables: object, *, place: str, metrics: Mapping[str, Metric] = METRICS, skip: Collection[int] = ()
 ) -> tuple[tuple[AlertRule, ...], list[str]]:
     """Return the rules in force, disabled ones included, and everything wrong with ``tables``.
 
     ``tables`` is what a file has under ``rules``, and ``place`` says where that is. A table changes
     the default rule of its name and severity, or adds a rule. Without severity it speaks of every
     default of its name; with one that no default of the name has, it adds that severity to them.
+    Those numbered in ``skip`` are left out.
     """
     metrics = {**METRICS, **metrics}
     rules = {(rule.name, rule.severity): rule for rule in DEFAULT_RULES}
@@ -217,6 +218,8 @@ def read_rules(
     problems: list[str] = []
     written: dict[tuple[str, AlertSeverity], int] = {}
     for index, table in enumerate(tables):
+        if index in skip:
+            continue
         found, wrong = _read_table(table, f"{place}[{index}]", metrics)
         for rule in found:
             key = (rule.name, rule.severity)

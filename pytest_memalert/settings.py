@@ -87,6 +87,7 @@ def read_settings(
     ini_name: str,
     command_line: Mapping[str, object],
     metrics: Mapping[str, Metric] = METRICS,
+    skip_rules: Collection[int] = (),
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[str]]:
     """Return the settings, and every problem there is: what is wrong is as if it weren't written.
@@ -95,12 +96,15 @@ def read_settings(
 
     ``pyproject`` is the parsed ``[tool.memalert]`` table; ``ini`` has ini keys; ``command_line`` has
     options by name, None where one was not given; a blank ini value counts as not given either.
-    ``metrics`` has those that plugins add, too. With ``environ``, the environment, the addresses of
-    notifications are looked at, which may name variables.
+    ``metrics`` has those that plugins add, too; the rules numbered in ``skip_rules`` are left out. With
+    ``environ``, the environment, the addresses of notifications are looked at, which may name variables.
     """
     table = dict(pyproject or {})
     rules, wrong_rules = read_rules(
-        table.pop("rules", ()), place=f"{pyproject_name}: tool.memalert.rules", metrics=metrics
+        table.pop("rules", ()),
+        place=f"{pyproject_name}: tool.memalert.rules",
+        metrics=metrics,
+        skip=skip_rules,
     )
     allowances: Allowances | None = None
     wrong_allowances: list[str] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,20 +85,13 @@ def _settings_of(table: Mapping[str, object], name: str) -> tuple[Settings, list
     """
     written = table.get("rules")
     tables: list[Any] = written if isinstance(written, list) else []
-    kept = [index for index, rule in enumerate(tables) if not _is_on_an_added_metric(rule)]
-    aside = [rule for index, rule in enumerate(tables) if index not in kept]
-    read = {**table, "rules": [tables[index] for index in kept]} if aside else table
-
-    def numbered_as_written(text: str) -> str:
-        return re.sub(r"\brules\[(\d+)\]", lambda found: f"rules[{kept[int(found[1])]}]", text)
-
+    aside = {index: rule for index, rule in enumerate(tables) if _is_on_an_added_metric(rule)}
     settings, problems = read_settings(
-        pyproject=read, pyproject_name=name, ini={}, ini_name="", command_line={}
+        pyproject=table, pyproject_name=name, ini={}, ini_name="", command_line={}, skip_rules=aside
     )
     if problems:
-        raise ConfigurationError(map(numbered_as_written, problems))
-    in_force = tuple(replace(rule, origin=numbered_as_written(rule.origin)) for rule in settings.rules)
-    return replace(settings, rules=in_force), aside
+        raise ConfigurationError(problems)
+    return settings, list(aside.values())
 
 
 def _is_on_an_added_metric(table: object) -> bool:
