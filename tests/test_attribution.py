@@ -962,6 +962,35 @@ def test_a_large_value_that_refers_to_its_weak_key_is_told_before_small_things_h
     assert "ITEMS" in found.recommendations[0]
 
 
+def test_a_value_that_leads_to_its_weak_key_is_told_as_the_reason() -> None:
+    states: weakref.WeakKeyDictionary[object, list[Any]] = weakref.WeakKeyDictionary()
+    ITEMS["states"] = states
+
+    def leak() -> None:
+        key = Slotted()
+        states[key] = [[key]]
+
+    found = explained(leak)
+    assert "leads to its own key" in found.recommendations[0]
+    assert f"`{__name__}.ITEMS`" in found.recommendations[0]
+
+
+def test_what_the_last_run_replaced_is_no_survivor() -> None:
+    """There are as many each time, and more of them from one place: so it is where freed memory is reused."""
+    runs = itertools.count(1)
+    current: list[list[object]] = []
+
+    def leak() -> None:
+        there = next(runs)
+        current[:] = [[Slotted()] for _ in range(there)]
+        current.extend([Slotted()] for _ in range(100 - there))
+        KEEP.append({"kept": [1]})
+
+    found = explained(leak)
+    assert {survivor.type for survivor in found.survivors} == {"dict", "list"}
+    assert all("KEEP" in " ".join(survivor.held_by) for survivor in found.survivors)
+
+
 def test_a_bytearray_that_grows_is_told_by_its_name() -> None:
     """It grows in steps, of which the few runs of the explanation may see none."""
     data = bytearray()

@@ -148,6 +148,11 @@ def _for_one(finding: Finding) -> Iterable[str]:
 
 def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
     name = _where(holder)
+    if holder.keeps_weak_key:
+        yield (
+            f"an entry of a WeakKeyDictionary{f' in `{name}`' if name else ''} leads to its own key, so that it "
+            f"never goes: refer to the key by weakref.ref, or delete the entry{_at(finding)}"
+        )
     if holder.lru_cache is not None:
         yield _for_lru_cache(holder)
     elif holder.root == "none":

@@ -89,9 +89,6 @@ _MOST = 0.5
 # Types whose objects the interpreter keeps for reuse when they die.
 _REUSED = (tuple, list, dict, float)
 
-# What is so much larger than the rest is what leaks, whoever holds it.
-_MUCH_MORE = 8
-
 
 @record(frozen=True, slots=True, kw_only=True)
 class Explanation:
@@ -219,9 +216,6 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     # What a full cache has taken in, it has let go of as much for.
     users = [group for group in users if not is_in_full_cache(found.get(id(group)))] or users
     weak = {id(group) for group in groups if is_weak(group, found.get(id(group)))}
-    weak_bytes = sum(group.size_bytes for group in heads if id(group) in weak)
-    if weak_bytes > _MUCH_MORE * sum(group.size_bytes for group in heads if id(group) not in weak):
-        weak = set()  # a value of a WeakKeyDictionary that refers to its key is held by it for ever
     users.sort(key=lambda group: (id(group) in weak, group not in heads, -group.size_bytes))
     is_whole = _is_whole(seen, groups) and not weak
     named = users[:_NAMED_GROUPS]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from weakref import ReferenceType
 
@@ -36,9 +37,10 @@ _PARAMETERS = frozenset({"CallSpec", "CallSpec2", "Mark", "ParameterSet"})
 #: So many full caches are passed over.
 _FULL_CACHES = 3
 
-_WEAK_CONTAINERS = frozenset(
-    ("_weakrefset.WeakSet", "weakref.WeakKeyDictionary", "weakref.WeakValueDictionary")
-)
+_WEAK_KEYS = "weakref.WeakKeyDictionary"
+_WEAK_CONTAINERS = frozenset(("_weakrefset.WeakSet", _WEAK_KEYS, "weakref.WeakValueDictionary"))
+#: So many objects that a survivor leads to are looked at.
+_MOST_VISITED = 5000
 
 
 def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
@@ -81,7 +83,23 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
         for index, holder in enumerate(holders):
             if holder is not None and holder.full_by and heads[index].objects:
                 holders[index] = _beyond_full(heads[index].objects[0], holder, search, seen)
-    return holders
+    return [
+        replace(holder, keeps_weak_key=True)
+        if holder is not None and _keeps_weak_key(holder, seen)
+        else holder
+        for holder in holders
+    ]
+
+
+def _keeps_weak_key(holder: Holder, seen: Watch) -> bool:
+    """Return whether what a WeakKeyDictionary took in leads to its own key."""
+    if _WEAK_KEYS not in holder.types or holder.keeper is None:
+        return False
+    table = next((obj for obj, _ in seen.grown if id(obj) == holder.keeper[0]), None)
+    new = {id(obj) for obj in seen.new}
+    entries = items_of(table) if type(table) is dict else []
+    reference, value = next((entry for entry in reversed(entries) if id(entry[1]) in new), (None, None))
+    return type(reference) is ReferenceType and _leads_to([value], {id(reference())}, new)
 
 
 def _passed_on_to(kind: type, seen: Watch, search: HolderSearch) -> Holder | None:
@@ -149,17 +167,23 @@ def owner_of(
     if group.container is not None:
         return None
     for head in heads:
-        pending = _some(head)
-        visited: set[int] = set()
-        while pending and len(visited) < 5000:
-            current = pending.pop()
-            if id(current) in wanted:
-                return found.get(id(head))
-            if id(current) in visited or is_kind(current, (type, ModuleType)):
-                continue
-            visited.add(id(current))
-            pending.extend(child for child in referents_of(current) if id(child) in new)
+        if _leads_to(_some(head), wanted, new):
+            return found.get(id(head))
     return None
+
+
+def _leads_to(pending: list[object], wanted: set[int], new: set[int]) -> bool:
+    """Return whether any of some objects leads, by new ones, to one of those that are wanted."""
+    visited: set[int] = set()
+    while pending and len(visited) < _MOST_VISITED:
+        current = pending.pop()
+        if id(current) in wanted:
+            return True
+        if id(current) in visited or is_kind(current, (type, ModuleType)):
+            continue
+        visited.add(id(current))
+        pending.extend(child for child in referents_of(current) if id(child) in new)
+    return False
 
 
 def unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> list[Group]:
@@ -206,7 +230,7 @@ def is_in_full_cache(holder: Holder | None) -> bool:
 def is_weak(group: Group, holder: Holder | None) -> bool:
     """Return whether a group consists of weak references, or is held by a container of such."""
     return consists_of_references(group) or bool(
-        holder is not None and _WEAK_CONTAINERS.intersection(holder.types)
+        holder is not None and _WEAK_CONTAINERS.intersection(holder.types) and not holder.keeps_weak_key
     )
 
 

@@ -90,7 +90,8 @@ class Holder:
     was there before the runs, its identity and its length (0 if it has none); None where there is none.
     ``gets_names`` says that a module or class gets new names in each run, ``variable`` being one of them or
     not known. ``full_by`` has the identities of a holder that evicts and is full, and of its parts:
-    another one keeps what stays.
+    another one keeps what stays. ``keeps_weak_key`` says that what a WeakKeyDictionary has for a key
+    leads to that key, so that neither ever goes.
     ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.
     """
@@ -106,6 +107,7 @@ class Holder:
     gets_names: bool = False
     bounded: Bound | None = None
     full_by: frozenset[int] = frozenset()
+    keeps_weak_key: bool = False
     bounded_by: frozenset[int] = frozenset()
     lru_cache: str | None = None
     lru_cache_on_method: bool = False

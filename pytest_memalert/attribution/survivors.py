@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 
 from pytest_memalert.attribution.census import (
@@ -30,6 +31,7 @@ from pytest_memalert.attribution.groups import (
     lend_sites,
     without_accidents,
 )
+from pytest_memalert.attribution.held import held_from_outside
 from pytest_memalert.attribution.lengths import buffers, used_bytes
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sites import start_tracing
@@ -107,9 +109,29 @@ def watch(
         result.grown = grown_containers(lengths, new_ids, own, result.runs)
         lengths.clear()
         longer = [(obj, more / result.runs) for obj, before in used if (more := used_bytes(obj) - before) > 0]
+        _leave_out_last_results(run, result)
         find_untracked(run, result, new_ids)
         result.grown += longer
     return result
+
+
+def _leave_out_last_results(run: Callable[[], str | None], result: Watch) -> None:
+    """Leave out of the groups what the last run alone left: once more run, something else is in its place.
+
+    The number of what each run replaces stays the same, but at one place it may rise: memory that is reused
+    has no trace, or that of what was there before, and a leak beside it uses such memory up.
+    """
+    if attempt(run) is not None:
+        return
+    clear_caches()
+    collect()
+    in_groups = Counter(id(obj) for group in result.groups for obj in group.objects)
+    held = held_from_outside(result.new, in_groups)
+    kept = [[obj for obj in group.objects if id(obj) in held] for group in result.groups]
+    if any(kept):  # else all of it was let go: there is nothing better to tell of
+        for group, objects in zip(result.groups, kept, strict=True):
+            group.objects = objects
+        result.groups = [group for group in result.groups if group.objects]
 
 
 def _traced_run_s(run: Callable[[], str | None]) -> float:
