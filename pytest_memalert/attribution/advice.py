@@ -149,9 +149,10 @@ def _for_one(finding: Finding) -> Iterable[str]:
 def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
     name = _where(holder)
     if holder.keeps_weak_key:
+        where = f" in `{name}`" if name else ""
         yield (
-            f"an entry of a WeakKeyDictionary{f' in `{name}`' if name else ''} leads to its own key, so that it "
-            f"never goes: refer to the key by weakref.ref, or delete the entry{_at(finding)}"
+            f"an entry of a WeakKeyDictionary{where} leads to its own key, so that it never goes: refer to the "
+            f"key by weakref.ref, or delete the entry{_at(finding)}"
         )
     if holder.lru_cache is not None:
         yield _for_lru_cache(holder)
