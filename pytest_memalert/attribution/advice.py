@@ -151,8 +151,8 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
     if holder.keeps_weak_key:
         where = f" in `{name}`" if name else ""
         yield (
-            f"an entry of a WeakKeyDictionary{where} leads to its own key, so that it never goes: refer to the "
-            f"key by weakref.ref, or delete the entry{_at(finding)}"
+            f"an entry of a WeakKeyDictionary{where} leads to its own key, so that it never goes: "
+            f"refer to the key by weakref.ref, or delete the entry{_at(finding)}"
         )
     if holder.lru_cache is not None:
         yield _for_lru_cache(holder)

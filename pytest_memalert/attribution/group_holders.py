@@ -83,23 +83,19 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
         for index, holder in enumerate(holders):
             if holder is not None and holder.full_by and heads[index].objects:
                 holders[index] = _beyond_full(heads[index].objects[0], holder, search, seen)
-    return [
-        replace(holder, keeps_weak_key=True)
-        if holder is not None and _keeps_weak_key(holder, seen)
-        else holder
-        for holder in holders
-    ]
+    return [_with_weak_key(holder, seen) for holder in holders]
 
 
-def _keeps_weak_key(holder: Holder, seen: Watch) -> bool:
-    """Return whether what a WeakKeyDictionary took in leads to its own key."""
-    if _WEAK_KEYS not in holder.types or holder.keeper is None:
-        return False
+def _with_weak_key(holder: Holder | None, seen: Watch) -> Holder | None:
+    """Return the holder, saying whether what a WeakKeyDictionary took in leads to its own key."""
+    if holder is None or _WEAK_KEYS not in holder.types or holder.keeper is None:
+        return holder
     table = next((obj for obj, _ in seen.grown if id(obj) == holder.keeper[0]), None)
     new = {id(obj) for obj in seen.new}
     entries = items_of(table) if type(table) is dict else []
     reference, value = next((entry for entry in reversed(entries) if id(entry[1]) in new), (None, None))
-    return type(reference) is ReferenceType and _leads_to([value], {id(reference())}, new)
+    keeps = type(reference) is ReferenceType and _leads_to([value], {id(reference())}, new)
+    return replace(holder, keeps_weak_key=keeps)
 
 
 def _passed_on_to(kind: type, seen: Watch, search: HolderSearch) -> Holder | None:
