@@ -18,6 +18,7 @@ __all__ = [
     "freeze",
     "frozen",
     "thaw",
+    "thawed",
 ]
 
 collect, freeze, thaw = gc.collect, gc.freeze, gc.unfreeze
@@ -102,6 +103,23 @@ def frozen() -> Iterator[None]:
     finally:
         thaw()
         collect_if_due()
+
+
+@contextmanager
+def thawed() -> Iterator[None]:
+    """Make visible what the process has frozen, as ``gc.get_referrers`` doesn't look into that.
+
+    It is frozen again in the end, with what was made since: nobody can tell the two apart.
+    """
+    if can_freeze():
+        yield
+        return
+    thaw()
+    try:
+        yield
+    finally:
+        collect()
+        freeze()
 
 
 def _find_cache_clearer() -> Callable[[], object]:

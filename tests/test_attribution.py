@@ -975,6 +975,18 @@ def test_a_value_that_leads_to_its_weak_key_is_told_as_the_reason() -> None:
     assert f"`{__name__}.ITEMS`" in found.recommendations[0]
 
 
+def test_container_that_takes_in_objects_of_both_kinds_is_told_of_both() -> None:
+    """The collector doesn't track a bytearray: it was left out wherever a tracked object came with it."""
+
+    def leak() -> None:
+        KEEP.append(Slotted())
+        KEEP.append(bytearray(20_000))
+
+    found = explained(leak)
+    assert [survivor.type for survivor in found.survivors] == ["bytearray", f"{__name__}.Slotted"]
+    assert found.survivors[0].size_bytes == pytest.approx(20_000, rel=0.01)
+
+
 def test_what_the_last_run_replaced_is_no_survivor() -> None:
     """There are as many each time, and more of them from one place: so it is where freed memory is reused."""
     runs = itertools.count(1)

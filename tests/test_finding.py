@@ -227,7 +227,8 @@ def test_a_leak_of_a_class_that_has_no_hash_is_found() -> None:
     assert any("Odd" in survivor.type for survivor in analysis.survivors)
 
 
-def test_objects_frozen_by_the_user_stay_frozen_while_a_leak_is_explained() -> None:
+def test_leak_is_explained_where_the_user_has_frozen_what_holds_it() -> None:
+    """``gc.get_referrers`` doesn't look into what is frozen: a missing decref was blamed."""
     gc.collect()
     gc.freeze()
     try:
@@ -235,7 +236,8 @@ def test_objects_frozen_by_the_user_stay_frozen_while_a_leak_is_explained() -> N
         analysis = find_leaks(keep_order)
         assert analysis.status == "leaking"
         assert any("Order" in survivor.type for survivor in analysis.survivors)
-        assert gc.get_freeze_count() == pytest.approx(frozen, abs=50)
+        assert "KEPT" in " ".join(analysis.recommendations)
+        assert gc.get_freeze_count() >= frozen
     finally:
         gc.unfreeze()
 

@@ -41,7 +41,7 @@ from pytest_memalert.attribution.objects import (
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import flat_size
 from pytest_memalert.clock import monotonic_s
-from pytest_memalert.collector import can_freeze, clear_caches, collect, frozen
+from pytest_memalert.collector import clear_caches, collect, frozen, thawed
 from pytest_memalert.records import record
 
 __all__ = [
@@ -139,6 +139,7 @@ def is_bound_of(holder: object, containers: Iterable[object]) -> bool:
     )
 
 
+@thawed()
 def filling_cache(
     run: Callable[[], str | None], *, heap_bytes: float = 0.0, blocks: float = 0.0
 ) -> Bound | None:
@@ -149,8 +150,6 @@ def filling_cache(
     Others may hold the same objects: through weak references whose callbacks remove them, say, or in lists
     that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced.
     """
-    if not can_freeze():
-        return None
     lengths = container_lengths()
     dicts = [(obj, length(obj) or 0) for obj in untracked_dicts()]
     with frozen():

@@ -54,6 +54,7 @@ from pytest_memalert.attribution.packages import (
     package_of_module,
 )
 from pytest_memalert.attribution.survivors import watch
+from pytest_memalert.collector import thawed
 from pytest_memalert.model import Signal, Survivor
 from pytest_memalert.records import record
 
@@ -144,7 +145,8 @@ def explain(
     try:
         descriptors = open_descriptors()
         known = lost or {}
-        explanation = _explain(run, known, root)
+        with thawed():
+            explanation = _explain(run, known, root)
         return _with_system_advice(explanation, known, open_descriptors() - descriptors)
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")

@@ -37,10 +37,15 @@ def find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[in
 
     Takes runs of its own, and only if the tracked survivors leave something unexplained.
     """
-    candidates = [obj for obj, per_run in result.grown if _untracked_share(obj, new_ids, per_run) > 0]
     found_bytes = sum(group.size_bytes for group in result.groups)
     unexplained_bytes = result.traced_bytes_per_run - found_bytes
-    if result.frames < FRAMES and unexplained_bytes < _LITTLE * found_bytes:
+    lacks_some = unexplained_bytes > _LITTLE * found_bytes
+    candidates = [
+        obj
+        for obj, per_run in result.grown
+        if per_run > 0 and _took_in_untracked(obj, new_ids, per_run, beside_tracked=lacks_some)
+    ]
+    if result.frames < FRAMES and not lacks_some:
         return  # a run takes a second
     # A dict of numbers and text is itself not tracked: to be looked for among attributes and globals.
     wants_dicts = bool(result.hidden) and unexplained_bytes > found_bytes
@@ -86,14 +91,15 @@ def find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[in
             tracemalloc.stop()
 
 
-def _untracked_share(holder: object, new_ids: set[int], per_run: float) -> float:
-    """Return how much of a container's growth per run is not by tracked survivors."""
-    if per_run <= 0:
-        return 0.0
-    taken_in = newest(holder, round(per_run) + 1)
+def _took_in_untracked(holder: object, new_ids: set[int], per_run: float, *, beside_tracked: bool) -> bool:
+    """Return whether a container may have grown by more than tracked survivors.
+
+    Where it took in such, only if what is not tracked ``beside_tracked`` ones counts.
+    """
+    taken_in = list(newest(holder, round(per_run) + 1))
     if any(id(obj) in new_ids for obj in taken_in):
-        return 0.0
-    return per_run
+        return beside_tracked and not all(map(gc.is_tracked, taken_in))
+    return True
 
 
 def _untracked_groups(holder: object, added: int, runs: int, known: frozenset[int]) -> list[Group]:
