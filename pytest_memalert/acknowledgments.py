@@ -104,7 +104,7 @@ def most_accepted(accepted: float, metric: str, unit: Unit, *, condition: AlertC
     ``docs/concepts/history-and-acknowledgments.md`` has the measurement: what a leak leaves per run
     is exact; sizes of the process differ by pages; whatever has time in it differs by a factor.
     """
-    if metric in ("leak_bytes_per_run", "leak_blocks_per_run"):
+    if metric in ("leak_bytes_per_run", "leak_blocks_per_run", "leak_handles_per_run"):
         slack = 0.05 * accepted
     elif unit == "bytes":
         slack = max(0.1 * accepted, 256 * 1024)

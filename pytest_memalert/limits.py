@@ -61,7 +61,12 @@ _CATEGORIES: dict[AlertCategory, tuple[str, ...]] = {
         "threads_growth",
     ),
     AlertCategory.MEMORY_EFFICIENCY: ("efficiency_ratio",),
-    AlertCategory.MEMORY_LEAK: ("leak_bytes_per_run", "leak_blocks_per_run", "leak_rate_bytes_per_hour"),
+    AlertCategory.MEMORY_LEAK: (
+        "leak_bytes_per_run",
+        "leak_blocks_per_run",
+        "leak_handles_per_run",
+        "leak_rate_bytes_per_hour",
+    ),
     AlertCategory.CPU_USAGE: ("cpu_s",),
     AlertCategory.DISK_IO: ("disk_read_bytes", "disk_written_bytes"),
     AlertCategory.NETWORK_IO: ("net_sent_bytes", "net_received_bytes"),
@@ -154,9 +159,10 @@ def _condition_of(metric: str) -> AlertCondition:
 _WARNING, _CRITICAL = AlertSeverity.WARNING, AlertSeverity.CRITICAL
 
 #: The rules that are on unless a file says otherwise; a name that occurs twice is a rule pair.
-#: ``leak`` relies on every confirmed leak having bytes, whatever it consists of: the leak engine
-#: counts at least the bytes of the blocks or kernel objects that it saw survive.
+#: Descriptors and threads take none of the process' bytes: a leak of them has a rule of its own, which
+#: comes before ``leak``, so that this one speaks where memory goes with them.
 DEFAULT_RULES: tuple[AlertRule, ...] = (
+    _default("leak-handles", _WARNING, "leak_handles_per_run", 0),
     _default("leak", _WARNING, "leak_bytes_per_run", 0),
     _default("leak-rate", _CRITICAL, "leak_rate_bytes_per_hour", 50 * _MB),
     _default("growth-rate", _WARNING, "growth_rate_bytes_per_s", 1 * _MB, min_growth=1 * _MB),

@@ -198,6 +198,16 @@ _TABLE = (
         repeatable=False,
     ),
     Metric(
+        name="leak_handles_per_run",
+        label="leaked descriptors and threads per run",
+        unit="count",
+        formula="open descriptors and running threads that each further run leaves behind",
+        blind_spots="as leak_bytes_per_run",
+        cost="re-runs of suspect tests",
+        reading="leak",
+        repeatable=False,
+    ),
+    Metric(
         name="leak_rate_bytes_per_hour",
         label="leak rate",
         unit="bytes/hour",

@@ -321,6 +321,11 @@ class LeakAnalysis:
     brief: bool = False
 
     @property
+    def handles_per_run(self) -> float:
+        """Return how many descriptors and threads each run leaves open or running."""
+        return sum(each.per_run for each in self.growth if each.signal in ("descriptors", "threads"))
+
+    @property
     def verdict(self) -> LeakVerdict:
         """Return the part that a measurement carries."""
         return LeakVerdict(

@@ -49,7 +49,12 @@ __all__ = [
 #: when a test carries the process across the line, never for a test that found it crossed.
 _CARRIED = {"rss_bytes"}
 #: Metrics that a confirmed leak has.
-LEAK_METRICS = ("leak_bytes_per_run", "leak_blocks_per_run", "leak_rate_bytes_per_hour")
+LEAK_METRICS = (
+    "leak_bytes_per_run",
+    "leak_blocks_per_run",
+    "leak_handles_per_run",
+    "leak_rate_bytes_per_hour",
+)
 #: A limit set by hand speaks for these metrics too: who allows 5 MiB allows them at any pace.
 _COVERED_BY = {
     "growth_bytes": ("growth_rate_bytes_per_s", "leak_rate_bytes_per_hour"),
@@ -306,7 +311,9 @@ def make_alert(
         limit=rule.threshold,
         condition=rule.condition,
         # The headline of a leak that takes no bytes is its evidence.
-        message="\n".join((headline, *(each for each in evidence if not headline.endswith(each)))),
+        message="\n".join(
+            (headline, *(each for each in evidence if not headline.endswith(_without_signs(each))))
+        ),
         recommendations=(*recommendations, *rule.recommendations),
         growth=tuple(growth),
         survivors=tuple(survivors),
@@ -327,19 +334,10 @@ def judge_leak(
 
     ``measurement`` has the leak's figures among its values, and its verdict.
     """
-    asked = [rule for rule in rules if rule.metric in LEAK_METRICS]
-    breaches = list(find_breaches(asked, measurement.values))
-    if not breaches and not analysis.bytes_per_run:
-        # Leaked descriptors and threads take none of the process' bytes, and are leaks all the same.
-        breaches = [
-            Breach(rule=rule, observed=0.0)
-            for rule in asked
-            if rule.metric == "leak_bytes_per_run" and rule.threshold == 0
-        ]
     evidence = [analysis.reason] if analysis.reason else []
     evidence += [f"grown at {place}" for place in analysis.grown_at[:1]]
     alerts = []
-    for breach in breaches:
+    for breach in find_breaches((rule for rule in rules if rule.metric in LEAK_METRICS), measurement.values):
         rule = breach.rule
         if analysis.recommendations and rule.recommendations == general_advice(rule.category):
             # What is known of this leak says more than what is said of any.
@@ -390,9 +388,14 @@ def describe_leak(breach: Breach, subject: str, leak: LeakVerdict) -> str:
         amounts.append(format_size(leak.bytes_per_run, decimal=decimal))
     if leak.blocks_per_run:
         amounts.append(f"{format_mean(leak.blocks_per_run)} block{'s' if leak.blocks_per_run != 1 else ''}")
-    lost = f"{' in '.join(amounts)} per run" if amounts else leak.reason  # which says per run itself
+    lost = f"{' in '.join(amounts)} per run" if amounts else _without_signs(leak.reason or "")
     text = f"{subject}: leaks {lost}"
     return f"{text} (limit {format_limit(rule.threshold, unit)})" if tells_limit else text
+
+
+def _without_signs(growth: str) -> str:
+    """Return what "+1 open descriptor in each of 5 runs" says of a leak."""
+    return growth.replace("+", "")
 
 
 def _tell_pace(breach: Breach) -> tuple[str, ...]:

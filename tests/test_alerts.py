@@ -31,6 +31,7 @@ from pytest_memalert import (
 )
 from pytest_memalert.limits import DEFAULT_RULES
 from pytest_memalert.metrics import METRICS
+from pytest_memalert.model import SignalGrowth
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
 WARNING, CRITICAL = AlertSeverity.WARNING, AlertSeverity.CRITICAL
@@ -327,9 +328,26 @@ def test_what_is_not_proven_raises_nothing(status: Any) -> None:
 
 def test_leak_of_descriptors_alone_is_an_alert_too() -> None:
     """It takes no bytes of the process."""
-    fds = LeakAnalysis(status="leaking", reason="+1 descriptor in each of 5 runs", runs=5)
+    opened = SignalGrowth(signal="descriptors", per_run=1, runs=5, every_run=True)
+    reason = "+1 open descriptor in each of 5 runs"
+    fds = LeakAnalysis(status="leaking", reason=reason, runs=5, growth=(opened,))
     (alert,) = AlertManager().check_leaks(fds, name="connect")
-    assert alert.message == "connect: leaks +1 descriptor in each of 5 runs"
+    assert alert.message == "connect: leaks 1 open descriptor in each of 5 runs"
+    assert (alert.rule, alert.observed, alert.limit) == ("leak-handles", 1, 0)
+
+
+def test_limit_on_the_bytes_of_a_leak_allows_no_descriptor() -> None:
+    rule = a_rule("leak", metric="leak_bytes_per_run", threshold=1024, category=AlertCategory.MEMORY_LEAK)
+    opened = SignalGrowth(signal="descriptors", per_run=1, runs=5, every_run=True)
+    fds = LeakAnalysis(status="leaking", reason="+1 open descriptor in each of 5 runs", growth=(opened,))
+    (alert,) = AlertManager(rules=[*DEFAULT_RULES, rule]).check_leaks(fds)
+    assert alert.rule == "leak-handles"
+
+
+def test_one_alert_speaks_for_a_leak_of_memory_and_descriptors() -> None:
+    opened = SignalGrowth(signal="descriptors", per_run=1, runs=13, every_run=True)
+    alerts = AlertManager().check_leaks(replace(LEAKING, growth=(opened,)))
+    assert [(alert.rule, alert.inhibited_by) for alert in alerts if alert.speaks] == [("leak", None)]
 
 
 def test_custom_rule_of_a_leak_is_judged() -> None:

@@ -283,6 +283,7 @@ def test_default_rules_are_those_of_the_documentation() -> None:
         for rule in DEFAULT_RULES
     ]
     assert told == [
+        "leak-handles memory_leak warning: leak_handles_per_run > 0 (None)",
         "leak memory_leak warning: leak_bytes_per_run > 0 (None)",
         "leak-rate memory_leak critical: leak_rate_bytes_per_hour > 5e+07 (None)",
         "growth-rate memory_growth warning: growth_rate_bytes_per_s > 1e+06 (1000000)",

@@ -155,19 +155,25 @@ def explain(
 def _with_system_advice(
     explanation: Explanation, lost: Mapping[Signal, float], opened: frozenset[int]
 ) -> Explanation:
-    """Return the explanation with advice for lost descriptors and threads that no known holder explains."""
+    """Return the explanation with advice for lost descriptors and threads that no known holder explains.
+
+    A leak that takes such is another one than the same without: who accepted that hasn't accepted them.
+    """
+    left = " and ".join(signal for signal in ("descriptors", "threads") if signal in lost)
+    signature = explanation.signature
+    if signature is not None and left:
+        signature = f"{signature}; {left} left open"
     if explanation.framework or any(s.held_by[:1] not in _NO_HOLDERS for s in explanation.survivors):
-        return explanation
+        return replace(explanation, signature=signature)
     targets = targets_of(opened) if "descriptors" in lost else ()
     advised = advice.recommend_for_system(
         descriptors="descriptors" in lost, threads="threads" in lost, targets=targets
     )
     # Memory beside them is the thread's own, or the buffer of a file.
     known = explanation.recommendations if explanation.survivors or not advised else ()
-    left = " and ".join(signal for signal in ("descriptors", "threads") if signal in lost)
     # What they lead to tells one leak from another, but for the folder, which may be a test's own.
     leads_to = "".join(f" to {_COUNTER.sub('#', Path(target).name)}" for target in sorted(targets))
-    signature = explanation.signature or (f"{left} left open{leads_to}" if left else None)
+    signature = signature or (f"{left} left open{leads_to}" if left else None)
     return replace(explanation, recommendations=(*advised, *known), signature=signature)
 
 

@@ -251,6 +251,7 @@ class Judge:
                 **values,
                 "leak_bytes_per_run": analysis.bytes_per_run or 0.0,
                 "leak_blocks_per_run": analysis.blocks_per_run or 0.0,
+                "leak_handles_per_run": analysis.handles_per_run,
                 "leak_rate_bytes_per_hour": analysis.rate_bytes_per_hour or 0.0,
             }
         case.measurement = replace(case.measurement, values=values, leak=analysis.verdict)

@@ -129,7 +129,7 @@ def test_each_kind_of_leak_is_found(inner: Inner) -> None:
     size_bytes = inner.tests()["test_1_mib"]["leak"]["bytes_per_run"]
     assert size_bytes == pytest.approx(2**20, rel=0.01)
     (descriptor,) = [a for a in inner.report()["alerts"] if a["nodeids"][0].endswith("test_descriptor")]
-    told = r"test_a\.py::test_descriptor: leaks \+1 open descriptor (in each of|per run, over) [\d,]+ runs"
+    told = r"test_a\.py::test_descriptor: leaks 1 open descriptor (in each of|per run, over) [\d,]+ runs"
     assert re.fullmatch(told, descriptor["message"])
     assert inner.tests()["test_every_second_run"]["leak"]["blocks_per_run"] == pytest.approx(0.5, rel=0.1)
 
