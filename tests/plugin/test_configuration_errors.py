@@ -196,6 +196,33 @@ def test_directory_as_report_path_is_refused(inner: Inner) -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        *((option, "test_a.py") for option in ("json", "markdown", "gitlab", "html", "history")),
+        *(("json", name) for name in ("pyproject.toml", "new.cfg", "test_a.py::test_it")),
+    ],
+)
+def test_no_option_writes_what_is_written_by_hand(serial: Inner, option: str, name: str) -> None:
+    """What is to be run, put after an option that takes a path, was replaced by the report."""
+    serial.write(PASSING)
+    serial.configure()
+    done = serial.run(f"--memalert-{option}", name)
+    assert_refused(
+        serial,
+        done,
+        f"--memalert-{option}: '{name}' is the name of a source or configuration file, which is never "
+        f"overwritten; name another file, and put what is to be run before --memalert-{option}",
+    )
+    assert "def test_it" in (serial.pytester.path / "test_a.py").read_text(encoding="utf-8")
+
+
+def test_a_report_may_have_any_other_name(serial: Inner) -> None:
+    serial.write(PASSING)
+    assert serial.run("--memalert-json=report", "--memalert-markdown=out.py.txt").ret == 0
+    assert (serial.pytester.path / "report").read_text(encoding="utf-8").startswith("{")
+
+
+@pytest.mark.parametrize(
     ("options", "told"),
     [
         (
