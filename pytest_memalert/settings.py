@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.files import is_source
 from pytest_memalert.limits import (
     collecting,
     read_choice,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "LeakChecks", "Settings", "read_pyproject", "read_settings", "read_toml"]
 
 _LEAST_SHARE_S = 5.0
-# Files of these names are written by hand, and are none of what an option writes.
-_SOURCES = (".py", ".pyi", ".toml", ".cfg", ".ini", ".yaml", ".yml")
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -260,8 +259,8 @@ def _read_path(value: object, option: Option) -> Path | None:
     if isinstance(value, str) and "\0" in value:
         raise ValueError(f"{value!r} has a null character, which no path can have")
     path = Path(read_text(value))
-    # "pytest --memalert-json test_a.py" means the tests, and argparse takes them for the PATH.
-    if path.suffix.partition("::")[0].lower() in _SOURCES:
+    if is_source(path):
+        # "pytest --memalert-json test_a.py" means the tests, and argparse takes them for the PATH.
         raise ValueError(
             f"{str(value)!r} is the name of a source or configuration file, which is never overwritten; "
             f"name another file, and put what is to be run before {option.flag}"

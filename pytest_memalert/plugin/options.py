@@ -103,7 +103,6 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
     opened: tuple[Opened, ...] = ()
     terminal = io.StringIO()
     if not is_worker:
-        problems += report_problems(config, settings)
         if settings.notify is not None and settings.notify.routes:
             # Now, not at the end: whoever waits for a run shall not learn then that nothing can be sent.
             from pytest_memalert.delivery import open_routes
@@ -111,6 +110,7 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
             base = config.invocation_params.dir
             opened, unusable = open_routes(settings.notify, os.environ, base=base, terminal=terminal)
             problems.extend(problem for problem in unusable if problem not in problems)
+        problems += report_problems(config, settings, opened)
     acknowledgments: tuple[Acknowledgment, ...] = ()
     try:
         acknowledgments = _read_acknowledgments(config, metrics)
