@@ -33,6 +33,7 @@ __all__ = [
     "general_advice",
     "parse_marker",
     "read_choice",
+    "read_count",
     "read_flag",
     "read_rules",
     "read_text",
@@ -316,6 +317,13 @@ def read_text(value: object) -> str:
     return value
 
 
+def read_count(value: object, *, least: int = 1) -> int:
+    """Return ``value`` if it is a whole number of ``least`` or more; raises ValueError if not."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise ValueError(f"{value!r} is not a count of {least} or more; write a whole number such as 3")
+
+
 def _read_texts(value: object) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and all(isinstance(text, str) and text.strip() for text in value):
         return tuple(value)
@@ -344,12 +352,6 @@ def _read_threshold(value: object, metric: Metric) -> float | HistoryThreshold:
     if metric.unit == "ratio" and threshold > 1:
         raise ValueError(f"{value!r} is more than the whole; write a share such as 0.5 or '50 %'")
     return threshold
-
-
-def _read_count(value: object, least: int) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-        return value
-    raise ValueError(f"{value!r} is not a count of {least} or more; write a whole number such as 3")
 
 
 # ---------------------------------------------------------- a table of a file
@@ -494,7 +496,7 @@ def _read_marker_value(key: str, value: object) -> object:
         return read_choice(value, ("off", "all"))
     if key == "reason":
         return read_text(value)
-    return _read_count(value, least=1 if key == "runs" else 0)
+    return read_count(value, least=1 if key == "runs" else 0)
 
 
 def _marker_rule(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
-from pytest_memalert.limits import collecting, read_choice, read_text, refuse_unknown
+from pytest_memalert.limits import collecting, read_choice, read_count, read_text, refuse_unknown
 from pytest_memalert.model import AlertCategory, AlertSeverity, PerformanceAlert
 from pytest_memalert.records import record
 from pytest_memalert.rules import matches
@@ -126,17 +126,11 @@ def _read_limit(value: object) -> float:
     return limit_s
 
 
-def _read_count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise ValueError(f"{value!r} is not a count of 1 or more; write a whole number such as 12")
-
-
 _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
     "remind_every": ("remind_every_s", parse_duration),
     "worse_by": ("worse_by", parse_ratio),
-    "max_per_hour": ("max_per_hour", _read_count),
-    "max_shown": ("max_shown", _read_count),
+    "max_per_hour": ("max_per_hour", read_count),
+    "max_shown": ("max_shown", read_count),
     "timeout": ("timeout_s", _read_limit),
 }
 

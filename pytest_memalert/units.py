@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "format_quantity",
     "format_size",
     "is_decimal",
+    "listed",
     "parse_duration",
     "parse_quantity",
     "parse_ratio",
@@ -146,6 +148,13 @@ def format_mean(amount: float, *, signed: bool = False) -> str:
 def counted(number: int, noun: str) -> str:
     """Return how many of what: "1 test", "2,000 tests"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(shown: Iterable[str], total: int) -> str:
+    """Return the names that are shown, and how many there are besides: "a, b and 2,000 more"."""
+    names = list(shown)
+    more = total - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more > 0 else "")
 
 
 def format_duration(duration_s: float) -> str:

@@ -98,7 +98,7 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
     for line in table_lines(("run", "commit", "observed", "severity", ""), rows):
         click.echo(f"  {line}")
     if len(occurrences) > _RUNS_SHOWN:
-        click.echo(f"  and {len(occurrences) - _RUNS_SHOWN} more runs: --json lists them")
+        click.echo(f"  and {len(occurrences) - _RUNS_SHOWN:,} more runs: --json lists them")
     for nodeid, points in series.items():
         if points:
             click.echo(f"\n{life.alert.metric} of {escape_controls(nodeid)}")
