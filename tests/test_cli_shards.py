@@ -327,6 +327,16 @@ def test_baseline_is_not_taken_for_a_report() -> None:
     )
 
 
+def test_gate_names_with_v_what_it_cuts_short_without() -> None:
+    tests = [f"tests/test_n.py::test_{number}" for number in range(7)]
+    report = write("all.json", shard(1, A, *tests))
+    save("memalert.lock.json", a=10 * MIB)
+    told = " ".join(run("gate", report).output.split())
+    assert f"not in the baseline: {', '.join(tests[:5])} and 2 more (-v names them)" in told
+    told = " ".join(run("gate", report, "-v").output.split())
+    assert f"not in the baseline: {', '.join(tests)} gate: " in told
+
+
 def test_gate_reads_what_is_allowed_from_pyproject() -> None:
     report = write("all.json", shard(1, A, tests=(make_test(A, peak_bytes=40 * MIB),)))
     save("memalert.lock.json", a=10 * MIB)
