@@ -240,6 +240,14 @@ def _parse(text: str, place: str) -> dict[str, Any]:
     try:
         return dict(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
+        from pytest_memalert.gate.baseline import find_conflict  # where something is wrong, alone
+
+        if conflict := find_conflict(text):
+            how = (
+                "keep the entries that are meant, each whole, and delete the lines of the markers, or take "
+                f"one side with: git checkout --ours {place} (or --theirs)"
+            )
+            raise ConfigurationError([f"{place}, {conflict}; {how}"]) from error
         raise ConfigurationError([f"{place}: is not valid TOML: {error}"]) from error
 
 
@@ -326,7 +334,8 @@ def put_entry(
 ) -> str:
     """Return the text of a file with an entry added at its end, or in the place of the one it renews.
 
-    All else stays as it is, comments included. Raises ConfigurationError for a text that is no such file.
+    All else stays as it is, comments included. Raises ConfigurationError for a text that is no such file,
+    MemalertError for one that can't be edited here.
     """
     known = parse_acknowledgments(text, place, metrics)
     others = [each for each in known if each.fingerprint != entry.fingerprint]
@@ -346,7 +355,8 @@ def put_entry(
 def remove_entry(text: str, fingerprint: str, *, place: str, metrics: Mapping[str, Metric] = METRICS) -> str:
     """Return the text of a file without an entry; what stands between entries stays.
 
-    Raises ConfigurationError for a text that is no such file, MemalertError where the entry isn't in it.
+    Raises ConfigurationError for a text that is no such file, MemalertError where the entry isn't in it or
+    can't be edited here.
     """
     known = parse_acknowledgments(text, place, metrics)
     names = [each.fingerprint for each in known]
@@ -424,7 +434,7 @@ def _block(lines: Sequence[str], index: int) -> tuple[int, int]:
 def _expect(
     text: str, others: Sequence[Acknowledgment], added: str | None, place: str, metrics: Mapping[str, Metric]
 ) -> None:
-    """Raise ConfigurationError where editing the text did not give the entries that it should."""
+    """Raise MemalertError where editing the text did not give the entries that it should."""
     expected = {entry.fingerprint: replace(entry, origin="") for entry in others}
     try:
         found = {
@@ -435,5 +445,7 @@ def _expect(
         found = {}
     if (added is None or found.pop(added, None) is not None) and found == expected:
         return
-    problem = f"{place}: is written in a way that can't be edited here; edit it by hand"
-    raise ConfigurationError([problem])
+    raise MemalertError(
+        f"{place}: can't be edited by this command, which changes only entries that stand as [[{_TABLE}]] "
+        "above their keys; edit it by hand"
+    )

@@ -471,6 +471,13 @@ def test_unack_needs_no_history(folder: Path) -> None:
     assert (folder / "memalert.acks.toml").read_text(encoding="utf-8") == "# mine\n"
 
 
+def test_unack_calls_no_file_wrong_that_it_can_not_edit(folder: Path) -> None:
+    text = 'acknowledged = [{fingerprint = "f1", reason = "x", until = 2030-01-01}]\n'
+    (folder / "memalert.acks.toml").write_text(text, encoding="utf-8")
+    assert said("unack", "f1", status=2).startswith("Error: memalert.acks.toml: can't be edited by this")
+    assert (folder / "memalert.acks.toml").read_text(encoding="utf-8") == text
+
+
 # ---------------------------------------------------------------------- clear
 
 
