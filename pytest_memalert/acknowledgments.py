@@ -15,7 +15,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_memalert.errors import ConfigurationError, MemalertError
+from pytest_memalert.errors import ConfigurationError, MemalertError, WrongValueError, show_toml
 from pytest_memalert.limits import collecting, read_text, refuse_unknown
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertCondition, Note, PerformanceAlert, Run
@@ -201,7 +201,7 @@ def parse_acknowledgments(
     problems: list[str] = []
     found = document.pop("format", _FORMAT)
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        problems.append(f"{place}: format: {found!r} is not a format of this file; write {_FORMAT}")
+        problems.append(f"{place}: format: {show_toml(found)} is not a format of this file; write {_FORMAT}")
     elif found > _FORMAT:
         # Its other keys may mean what isn't known here.
         newer = f"{place}: format: {found} is newer than what this version reads (up to {_FORMAT})"
@@ -254,7 +254,9 @@ def _parse(text: str, place: str) -> dict[str, Any]:
 def _read_fingerprint(value: object) -> str:
     text = read_text(value)
     if re.search(r"\s", text):
-        raise ValueError(f"{value!r} is not a fingerprint; copy it from the alert, or from: memalert history")
+        raise WrongValueError(
+            value, "is not a fingerprint; copy it from the alert, or from: memalert history"
+        )
     return text
 
 
@@ -266,13 +268,13 @@ def _read_until(value: object) -> date:
     try:
         return date.fromisoformat(value if isinstance(value, str) else "")
     except ValueError:
-        raise ValueError(f"{value!r} is not a date; write it as 2027-01-31") from None
+        raise WrongValueError(value, "is not a date; write it as 2027-01-31") from None
 
 
 def _read_tests(value: object) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(text, str) and text.strip() for text in value):
         return tuple(value)
-    raise ValueError(f"{value!r} is not a list of node ids; write it as ['tests/test_a.py::test_b']")
+    raise WrongValueError(value, "is not a list of node ids; write it as ['tests/test_a.py::test_b']")
 
 
 _READERS: dict[str, Callable[[object], object]] = {
@@ -300,7 +302,7 @@ def _read_entry(
 ) -> Acknowledgment | None:
     """Return the entry of a table; None, with what is wrong added to ``problems``, where it is none."""
     if not isinstance(table, Mapping):
-        problems.append(f"{origin}: {table!r} is not a table; write [[{_TABLE}]] above each entry")
+        problems.append(f"{origin}: {show_toml(table)} is not a table; write [[{_TABLE}]] above each entry")
         return None
     before = len(problems)
     fields: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args
 
 from pytest_memalert.anomalies import is_of_history, parse_history_threshold, refuse_misuse
-from pytest_memalert.errors import ConfigurationError, nearest
+from pytest_memalert.errors import ConfigurationError, WrongValueError, nearest, show_toml
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
     AlertCategory,
@@ -215,7 +215,7 @@ def read_rules(
     rules = {(rule.name, rule.severity): rule for rule in DEFAULT_RULES}
     if not isinstance(tables, list | tuple):
         what = "is not a list of tables; write [[tool.memalert.rules]] above each rule"
-        return tuple(rules.values()), [f"{place}: {tables!r} {what}"]
+        return tuple(rules.values()), [f"{place}: {show_toml(tables)} {what}"]
     problems: list[str] = []
     written: dict[tuple[str, AlertSeverity], int] = {}
     for index, table in enumerate(tables):
@@ -254,7 +254,7 @@ def parse_marker(
             )
         for key, value in keywords.items():
             origin = f"{place}: memalert({key}=...)"
-            with collecting(problems, origin):
+            with collecting(problems, origin, show=repr):
                 values.setdefault(key, _read_marker_value(key, value))
                 origins.setdefault(key, origin)
     if problems:
@@ -277,10 +277,17 @@ def parse_marker(
 
 
 @contextmanager
-def collecting(problems: list[str], place: str) -> Iterator[None]:
-    """Add a ValueError of the block to ``problems``, headed by ``place``, so that reading goes on."""
+def collecting(
+    problems: list[str], place: str, *, show: Callable[[object], str] = show_toml
+) -> Iterator[None]:
+    """Add a ValueError of the block to ``problems``, headed by ``place``, so that reading goes on.
+
+    A value is told by ``show``: as a file has it, unless it was written in code.
+    """
     try:
         yield
+    except WrongValueError as error:
+        problems.append(f"{place}: {show(error.value)} {error.problem}")
     except ValueError as error:
         problems.append(f"{place}: {error}")
 
@@ -298,22 +305,22 @@ def read_choice(value: object, choices: Collection[str]) -> str:
         return value
     near = nearest(str(value).lower(), choices)
     hint = f"; did you mean {near!r}?" if near else ""
-    raise ValueError(f"{value!r} is not one of {', '.join(map(repr, choices))}{hint}")
+    raise WrongValueError(value, f"is not one of {', '.join(map(repr, choices))}{hint}")
 
 
 def read_flag(value: object) -> bool:
     """Return ``value`` if it is true or false; raises ValueError if not."""
     if isinstance(value, bool):
         return value
-    raise ValueError(f"{value!r} is neither true nor false; write it as true or false, without quotes")
+    raise WrongValueError(value, "is neither true nor false; write it as true or false, without quotes")
 
 
 def read_text(value: object) -> str:
     """Return ``value`` if it is text and not blank; raises ValueError if not."""
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a text; write one between quotes")
+        raise WrongValueError(value, "is not a text; write one between quotes")
     if not value.strip():
-        raise ValueError(f"{value!r} is empty; write a text")
+        raise WrongValueError(value, "is empty; write a text")
     return value
 
 
@@ -321,14 +328,14 @@ def read_count(value: object, *, least: int = 1) -> int:
     """Return ``value`` if it is a whole number of ``least`` or more; raises ValueError if not."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return value
-    raise ValueError(f"{value!r} is not a count of {least} or more; write a whole number such as 3")
+    raise WrongValueError(value, f"is not a count of {least} or more; write a whole number such as 3")
 
 
 def _read_texts(value: object) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and all(isinstance(text, str) and text.strip() for text in value):
         return tuple(value)
     example = [value] if isinstance(value, str) and value.strip() else ["...", "..."]
-    raise ValueError(f"{value!r} is not a list of texts; write it as {example!r}")
+    raise WrongValueError(value, f"is not a list of texts; write it as {example!r}")
 
 
 _Member = TypeVar("_Member", bound=enum.Enum)
@@ -350,7 +357,7 @@ def _read_threshold(value: object, metric: Metric) -> float | HistoryThreshold:
         return parse_history_threshold(value, metric.unit)
     threshold = parse_quantity(value, metric.unit)
     if metric.unit == "ratio" and threshold > 1:
-        raise ValueError(f"{value!r} is more than the whole; write a share such as 0.5 or '50 %'")
+        raise WrongValueError(value, "is more than the whole; write a share such as 0.5 or '50 %'")
     return threshold
 
 
@@ -384,7 +391,8 @@ def _read_table(
     severity tell, so that a second table for the same rule is still noticed.
     """
     if not isinstance(table, Mapping):
-        return (), [f"{place}: {table!r} is not a table; write [[tool.memalert.rules]] above each rule"]
+        what = "is not a table; write [[tool.memalert.rules]] above each rule"
+        return (), [f"{place}: {show_toml(table)} {what}"]
     fields: dict[str, Any] = {}
     problems = [f"{place}: {refuse_unknown('key', key, RULE_KEYS)}" for key in table if key not in RULE_KEYS]
     for key, read in _READERS.items():

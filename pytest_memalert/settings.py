@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.errors import ConfigurationError, WrongValueError, show_toml
 from pytest_memalert.files import is_source
 from pytest_memalert.limits import (
     collecting,
@@ -184,7 +184,9 @@ def read_pyproject(path: Path) -> dict[str, object]:
         place = f"{place}.{key}".lstrip(".")
         found = found.get(key, {}) if isinstance(found, dict) else {}
         if not isinstance(found, dict):
-            raise ConfigurationError([f"{path}: {place}: {found!r} is not a table; write [tool.memalert]"])
+            raise ConfigurationError(
+                [f"{path}: {place}: {show_toml(found)} is not a table; write [tool.memalert]"]
+            )
     return dict(found) if isinstance(found, dict) else {}
 
 
@@ -257,7 +259,7 @@ def _read_path(value: object, option: Option) -> Path | None:
     if isinstance(value, str) and not value.strip():
         raise ValueError("a file is missing; write its path")
     if isinstance(value, str) and "\0" in value:
-        raise ValueError(f"{value!r} has a null character, which no path can have")
+        raise WrongValueError(value, "has a null character, which no path can have")
     path = Path(read_text(value))
     if is_source(path):
         # "pytest --memalert-json test_a.py" means the tests, and argparse takes them for the PATH.
@@ -296,14 +298,14 @@ def _read_history(value: object, option: Option) -> Path | None:
 def _read_age(value: object, option: Option) -> float:
     age_s = parse_duration(value)
     if age_s <= 0:
-        raise ValueError(f"{value!r} keeps nothing; write it as {option.default!r}, or history = 'none'")
+        raise WrongValueError(value, f"keeps nothing; write it as {option.default!r}, or history = 'none'")
     return age_s
 
 
 def _read_runs(value: object, option: Option) -> int:
     count = int(parse_quantity(value, "count"))
     if count < 1:
-        raise ValueError(f"{value!r} keeps nothing; write a number of runs such as 500, or history = 'none'")
+        raise WrongValueError(value, "keeps nothing; write a number of runs such as 500, or history = 'none'")
     return count
 
 
@@ -314,7 +316,7 @@ def _read_size(value: object, option: Option) -> int:
 def _read_interval(value: object, option: Option) -> float:
     interval_s = parse_duration(value)
     if interval_s <= 0:
-        raise ValueError(f"{value!r} leaves no time between two readings; write it as {option.default!r}")
+        raise WrongValueError(value, f"leaves no time between two readings; write it as {option.default!r}")
     return interval_s
 
 
@@ -329,7 +331,7 @@ def _read_budget(value: object, option: Option) -> Budget | None:
             return Budget(seconds=parse_duration(value))
         except ValueError:
             pass
-    raise ValueError(f"{value!r} is neither a duration nor a share; write it as '30s' or '10%'")
+    raise WrongValueError(value, "is neither a duration nor a share; write it as '30s' or '10%'")
 
 
 def _read_urls(value: object, option: Option) -> tuple[str, ...] | None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
+from pytest_memalert.errors import WrongValueError
+
 __all__ = [
     "TIMED_UNITS",
     "UNIT_EXAMPLES",
@@ -229,7 +231,7 @@ def _split(value: object, unit: Unit) -> tuple[float, str]:
 
 
 def _refusal(value: object, unit: Unit) -> ValueError:
-    return ValueError(f"{value!r} is not {_NOUNS[unit]}; write it as {_suggestion(value, unit)}")
+    return WrongValueError(value, f"is not {_NOUNS[unit]}; write it as {_suggestion(value, unit)}")
 
 
 def _suggestion(value: object, unit: Unit) -> str:

@@ -137,9 +137,9 @@ def _problems_of(probe: Probe, metrics: Mapping[str, Metric]) -> list[str]:
     if probe.name in TAKEN_KEYS:
         other = f"probed_{probe.name}"
         problems.append(f"{probe.name!r} is a key of the report; choose another name, such as {other!r}")
-    with collecting(problems, f"unit of {probe.name!r}"):
+    with collecting(problems, f"unit of {probe.name!r}", show=repr):
         read_choice(probe.unit, get_args(Unit))
-    with collecting(problems, f"kind of {probe.name!r}"):
+    with collecting(problems, f"kind of {probe.name!r}", show=repr):
         read_choice(probe.kind, ("growth", "level"))
     return [f"pytest_memalert_probes: {problem}" for problem in problems]
 
