@@ -292,10 +292,15 @@ def collecting(
         problems.append(f"{place}: {error}")
 
 
-def refuse_unknown(noun: str, word: str, known: Collection[str]) -> ValueError:
-    """Return the error for a ``word`` that isn't known, naming the nearest that is."""
-    near = nearest(word, known, cutoff=0.5)
-    advice = f"did you mean {near!r}?" if near else f"write one of {', '.join(map(repr, known))}"
+def refuse_unknown(noun: str, word: str, known: Collection[str], *, prefix: str = "") -> ValueError:
+    """Return the error for a ``word`` that isn't known, naming the nearest that is.
+
+    The ``prefix`` that all of them have makes none the nearer.
+    """
+    own = [each.removeprefix(prefix) for each in known]
+    # "rss", of which "rss_bytes" is meant, is half of it.
+    near = nearest(word.removeprefix(prefix), own, cutoff=0.5 if noun == "metric" else 0.6)
+    advice = f"did you mean {prefix + near!r}?" if near else f"write one of {', '.join(map(repr, known))}"
     return ValueError(f"unknown {noun} {word!r}; {advice}")
 
 

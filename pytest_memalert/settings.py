@@ -131,7 +131,7 @@ def read_settings(
     names = [*(option.name for option in OPTIONS), "rules"]
     problems = [
         *_unknown_keys(table, f"{pyproject_name}: tool.memalert", names),
-        *_unknown_keys(ini, ini_name, [option.ini for option in OPTIONS]),
+        *_unknown_keys(ini, ini_name, [option.ini for option in OPTIONS], prefix="memalert_"),
     ]
     for layer in (
         _defaults(),
@@ -246,8 +246,12 @@ def _from_command_line(command_line: Mapping[str, object]) -> _Layer:
             yield option, value, option.flag
 
 
-def _unknown_keys(written: Iterable[str], place: str, known: Collection[str]) -> list[str]:
-    return [f"{place}: {refuse_unknown('key', key, known)}" for key in written if key not in known]
+def _unknown_keys(
+    written: Iterable[str], place: str, known: Collection[str], *, prefix: str = ""
+) -> list[str]:
+    return [
+        f"{place}: {refuse_unknown('key', key, known, prefix=prefix)}" for key in written if key not in known
+    ]
 
 
 # --------------------------------------------------------------------- values

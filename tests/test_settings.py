@@ -227,6 +227,11 @@ def test_a_wrong_ini_value_names_file_and_key() -> None:
     )
 
 
+def test_an_ini_key_is_like_another_by_more_than_the_prefix_of_all() -> None:
+    (line,) = problems_of({}, {"memalert_unknown": "x"})
+    assert line.startswith("pytest.ini: unknown key 'memalert_unknown'; write one of 'memalert_leaks', ")
+
+
 def test_a_wrong_argument_names_its_flag() -> None:
     (line,) = problems_of(command_line={"budget": "10"})
     assert line.startswith("--memalert-budget: '10' is neither")
