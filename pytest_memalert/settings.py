@@ -258,20 +258,24 @@ def _unknown_keys(
 
 
 def _read_path(value: object, option: Option) -> Path | None:
-    if value is None or isinstance(value, Path):
-        return value
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("a file is missing; write its path")
-    if isinstance(value, str) and "\0" in value:
-        raise WrongValueError(value, "has a null character, which no path can have")
-    path = Path(read_text(value))
-    if is_source(path):
+    path = _read_any_path(value)
+    if path is not None and is_source(path):
         # "pytest --memalert-json test_a.py" means the tests, and argparse takes them for the PATH.
         raise ValueError(
             f"{str(value)!r} is the name of a source or configuration file, which is never overwritten; "
             f"name another file, and put what is to be run before {option.flag}"
         )
     return path
+
+
+def _read_any_path(value: object) -> Path | None:
+    if value is None or isinstance(value, Path):
+        return value
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("a file is missing; write its path")
+    if isinstance(value, str) and "\0" in value:
+        raise WrongValueError(value, "has a null character, which no path can have")
+    return Path(read_text(value))
 
 
 def _read_baseline_path(value: object, option: Option) -> Path | None:
@@ -282,7 +286,7 @@ def _read_baseline_path(value: object, option: Option) -> Path | None:
 
     if value is True:
         return Path(DEFAULT_NAME)
-    path = _read_path(value, option)
+    path = _read_any_path(value)
     assert path is not None
     if path.suffix != ".json":
         # "pytest --memalert-save tests" means the tests, and argparse takes them for the PATH.
