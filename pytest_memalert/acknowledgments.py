@@ -15,7 +15,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_memalert.errors import ConfigurationError, MemalertError
+from pytest_memalert.errors import ConfigurationError, MemalertError, WrongValueError, show_toml
 from pytest_memalert.limits import collecting, read_text, refuse_unknown
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertCondition, Note, PerformanceAlert, Run
@@ -201,7 +201,7 @@ def parse_acknowledgments(
     problems: list[str] = []
     found = document.pop("format", _FORMAT)
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        problems.append(f"{place}: format: {found!r} is not a format of this file; write {_FORMAT}")
+        problems.append(f"{place}: format: {show_toml(found)} is not a format of this file; write {_FORMAT}")
     elif found > _FORMAT:
         # Its other keys may mean what isn't known here.
         newer = f"{place}: format: {found} is newer than what this version reads (up to {_FORMAT})"
@@ -240,13 +240,23 @@ def _parse(text: str, place: str) -> dict[str, Any]:
     try:
         return dict(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
+        from pytest_memalert.gate.baseline import find_conflict  # where something is wrong, alone
+
+        if conflict := find_conflict(text):
+            how = (
+                "keep the entries that are meant, each whole, and delete the lines of the markers, or take "
+                f"one side with: git checkout --ours {place} (or --theirs)"
+            )
+            raise ConfigurationError([f"{place}, {conflict}; {how}"]) from error
         raise ConfigurationError([f"{place}: is not valid TOML: {error}"]) from error
 
 
 def _read_fingerprint(value: object) -> str:
     text = read_text(value)
     if re.search(r"\s", text):
-        raise ValueError(f"{value!r} is not a fingerprint; copy it from the alert, or from: memalert history")
+        raise WrongValueError(
+            value, "is not a fingerprint; copy it from the alert, or from: memalert history"
+        )
     return text
 
 
@@ -258,13 +268,13 @@ def _read_until(value: object) -> date:
     try:
         return date.fromisoformat(value if isinstance(value, str) else "")
     except ValueError:
-        raise ValueError(f"{value!r} is not a date; write it as 2027-01-31") from None
+        raise WrongValueError(value, "is not a date; write it as 2027-01-31") from None
 
 
 def _read_tests(value: object) -> tuple[str, ...]:
     if isinstance(value, list) and all(isinstance(text, str) and text.strip() for text in value):
         return tuple(value)
-    raise ValueError(f"{value!r} is not a list of node ids; write it as ['tests/test_a.py::test_b']")
+    raise WrongValueError(value, "is not a list of node ids; write it as ['tests/test_a.py::test_b']")
 
 
 _READERS: dict[str, Callable[[object], object]] = {
@@ -292,7 +302,7 @@ def _read_entry(
 ) -> Acknowledgment | None:
     """Return the entry of a table; None, with what is wrong added to ``problems``, where it is none."""
     if not isinstance(table, Mapping):
-        problems.append(f"{origin}: {table!r} is not a table; write [[{_TABLE}]] above each entry")
+        problems.append(f"{origin}: {show_toml(table)} is not a table; write [[{_TABLE}]] above each entry")
         return None
     before = len(problems)
     fields: dict[str, Any] = {}
@@ -326,7 +336,8 @@ def put_entry(
 ) -> str:
     """Return the text of a file with an entry added at its end, or in the place of the one it renews.
 
-    All else stays as it is, comments included. Raises ConfigurationError for a text that is no such file.
+    All else stays as it is, comments included. Raises ConfigurationError for a text that is no such file,
+    MemalertError for one that can't be edited here.
     """
     known = parse_acknowledgments(text, place, metrics)
     others = [each for each in known if each.fingerprint != entry.fingerprint]
@@ -346,7 +357,8 @@ def put_entry(
 def remove_entry(text: str, fingerprint: str, *, place: str, metrics: Mapping[str, Metric] = METRICS) -> str:
     """Return the text of a file without an entry; what stands between entries stays.
 
-    Raises ConfigurationError for a text that is no such file, MemalertError where the entry isn't in it.
+    Raises ConfigurationError for a text that is no such file, MemalertError where the entry isn't in it or
+    can't be edited here.
     """
     known = parse_acknowledgments(text, place, metrics)
     names = [each.fingerprint for each in known]
@@ -424,7 +436,7 @@ def _block(lines: Sequence[str], index: int) -> tuple[int, int]:
 def _expect(
     text: str, others: Sequence[Acknowledgment], added: str | None, place: str, metrics: Mapping[str, Metric]
 ) -> None:
-    """Raise ConfigurationError where editing the text did not give the entries that it should."""
+    """Raise MemalertError where editing the text did not give the entries that it should."""
     expected = {entry.fingerprint: replace(entry, origin="") for entry in others}
     try:
         found = {
@@ -435,5 +447,7 @@ def _expect(
         found = {}
     if (added is None or found.pop(added, None) is not None) and found == expected:
         return
-    problem = f"{place}: is written in a way that can't be edited here; edit it by hand"
-    raise ConfigurationError([problem])
+    raise MemalertError(
+        f"{place}: can't be edited by this command, which changes only entries that stand as [[{_TABLE}]] "
+        "above their keys; edit it by hand"
+    )

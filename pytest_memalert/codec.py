@@ -522,6 +522,8 @@ def decode_run(document: object) -> Run:
             f"format: {found} is newer than what this version reads (up to {FORMAT}); "
             "upgrade with: pip install --upgrade pytest-memalert"
         )
+    if "run_id" not in document:
+        raise MemalertError("not a memalert report: it has no 'run_id'; write one with --memalert-json PATH")
     return Run(
         run_id=read_text(document, "run_id"),
         started_at=read_time(document, "started_at"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import date, time
 
 __all__ = [
     "ConfigurationError",
@@ -11,8 +12,10 @@ __all__ = [
     "MemalertError",
     "MemalertWarning",
     "MemoryAlertWarning",
+    "WrongValueError",
     "describe_exception",
     "nearest",
+    "show_toml",
 ]
 
 
@@ -29,6 +32,18 @@ class ConfigurationError(MemalertError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class WrongValueError(ValueError):
+    """Say what is wrong with a value that somebody wrote, and what to write instead.
+
+    The text begins with the value as code writes it; ``problem`` is the rest, to be shown otherwise.
+    """
+
+    def __init__(self, value: object, problem: str) -> None:
+        self.value = value
+        self.problem = problem
+        super().__init__(f"{value!r} {problem}")
 
 
 class DeliveryError(MemalertError):
@@ -61,6 +76,19 @@ def describe_exception(problem: BaseException) -> str:
     except Exception:
         first_line = "(its message can't be read)"
     return f"{type(problem).__name__}: {first_line}"
+
+
+def show_toml(value: object) -> str:
+    """Return a value as a TOML file has it: ``true``, ``2027-01-31``, ``{tests = ['a']}``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, date | time):
+        return str(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key} = {show_toml(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(show_toml, value))}]"
+    return repr(value)
 
 
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

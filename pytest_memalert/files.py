@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["explain_unwritable", "locked", "replace_text"]
+__all__ = ["explain_unwritable", "is_source", "locked", "replace_text"]
+
+_SOURCES = (".py", ".pyi", ".toml", ".cfg", ".ini", ".yaml", ".yml")
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -79,6 +81,11 @@ def explain_unwritable(path: Path, *, example: str = "memalert.json") -> str | N
             "name a file in a directory you can write to"
         )
     return None
+
+
+def is_source(path: Path) -> bool:
+    """Return whether a path is named like source or configuration, or is a node id in one."""
+    return path.suffix.partition("::")[0].lower() in _SOURCES
 
 
 def _mode(path: Path) -> int | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args
 
 from pytest_memalert.anomalies import is_of_history, parse_history_threshold, refuse_misuse
-from pytest_memalert.errors import ConfigurationError, nearest
+from pytest_memalert.errors import ConfigurationError, WrongValueError, nearest, show_toml
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
     AlertCategory,
@@ -33,6 +33,7 @@ __all__ = [
     "general_advice",
     "parse_marker",
     "read_choice",
+    "read_count",
     "read_flag",
     "read_rules",
     "read_text",
@@ -220,7 +221,7 @@ def read_rules(
     rules = {(rule.name, rule.severity): rule for rule in DEFAULT_RULES}
     if not isinstance(tables, list | tuple):
         what = "is not a list of tables; write [[tool.memalert.rules]] above each rule"
-        return tuple(rules.values()), [f"{place}: {tables!r} {what}"]
+        return tuple(rules.values()), [f"{place}: {show_toml(tables)} {what}"]
     problems: list[str] = []
     written: dict[tuple[str, AlertSeverity], int] = {}
     for index, table in enumerate(tables):
@@ -259,7 +260,7 @@ def parse_marker(
             )
         for key, value in keywords.items():
             origin = f"{place}: memalert({key}=...)"
-            with collecting(problems, origin):
+            with collecting(problems, origin, show=repr):
                 values.setdefault(key, _read_marker_value(key, value))
                 origins.setdefault(key, origin)
     if problems:
@@ -282,18 +283,30 @@ def parse_marker(
 
 
 @contextmanager
-def collecting(problems: list[str], place: str) -> Iterator[None]:
-    """Add a ValueError of the block to ``problems``, headed by ``place``, so that reading goes on."""
+def collecting(
+    problems: list[str], place: str, *, show: Callable[[object], str] = show_toml
+) -> Iterator[None]:
+    """Add a ValueError of the block to ``problems``, headed by ``place``, so that reading goes on.
+
+    A value is told by ``show``: as a file has it, unless it was written in code.
+    """
     try:
         yield
+    except WrongValueError as error:
+        problems.append(f"{place}: {show(error.value)} {error.problem}")
     except ValueError as error:
         problems.append(f"{place}: {error}")
 
 
-def refuse_unknown(noun: str, word: str, known: Collection[str]) -> ValueError:
-    """Return the error for a ``word`` that isn't known, naming the nearest that is."""
-    near = nearest(word, known, cutoff=0.5)
-    advice = f"did you mean {near!r}?" if near else f"write one of {', '.join(map(repr, known))}"
+def refuse_unknown(noun: str, word: str, known: Collection[str], *, prefix: str = "") -> ValueError:
+    """Return the error for a ``word`` that isn't known, naming the nearest that is.
+
+    The ``prefix`` that all of them have makes none the nearer.
+    """
+    own = [each.removeprefix(prefix) for each in known]
+    # "rss", of which "rss_bytes" is meant, is half of it.
+    near = nearest(word.removeprefix(prefix), own, cutoff=0.5 if noun == "metric" else 0.6)
+    advice = f"did you mean {prefix + near!r}?" if near else f"write one of {', '.join(map(repr, known))}"
     return ValueError(f"unknown {noun} {word!r}; {advice}")
 
 
@@ -303,30 +316,37 @@ def read_choice(value: object, choices: Collection[str]) -> str:
         return value
     near = nearest(str(value).lower(), choices)
     hint = f"; did you mean {near!r}?" if near else ""
-    raise ValueError(f"{value!r} is not one of {', '.join(map(repr, choices))}{hint}")
+    raise WrongValueError(value, f"is not one of {', '.join(map(repr, choices))}{hint}")
 
 
 def read_flag(value: object) -> bool:
     """Return ``value`` if it is true or false; raises ValueError if not."""
     if isinstance(value, bool):
         return value
-    raise ValueError(f"{value!r} is neither true nor false; write it as true or false, without quotes")
+    raise WrongValueError(value, "is neither true nor false; write it as true or false, without quotes")
 
 
 def read_text(value: object) -> str:
     """Return ``value`` if it is text and not blank; raises ValueError if not."""
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a text; write one between quotes")
+        raise WrongValueError(value, "is not a text; write one between quotes")
     if not value.strip():
-        raise ValueError(f"{value!r} is empty; write a text")
+        raise WrongValueError(value, "is empty; write a text")
     return value
+
+
+def read_count(value: object, *, least: int = 1) -> int:
+    """Return ``value`` if it is a whole number of ``least`` or more; raises ValueError if not."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise WrongValueError(value, f"is not a count of {least} or more; write a whole number such as 3")
 
 
 def _read_texts(value: object) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and all(isinstance(text, str) and text.strip() for text in value):
         return tuple(value)
     example = [value] if isinstance(value, str) and value.strip() else ["...", "..."]
-    raise ValueError(f"{value!r} is not a list of texts; write it as {example!r}")
+    raise WrongValueError(value, f"is not a list of texts; write it as {example!r}")
 
 
 _Member = TypeVar("_Member", bound=enum.Enum)
@@ -348,14 +368,8 @@ def _read_threshold(value: object, metric: Metric) -> float | HistoryThreshold:
         return parse_history_threshold(value, metric.unit)
     threshold = parse_quantity(value, metric.unit)
     if metric.unit == "ratio" and threshold > 1:
-        raise ValueError(f"{value!r} is more than the whole; write a share such as 0.5 or '50 %'")
+        raise WrongValueError(value, "is more than the whole; write a share such as 0.5 or '50 %'")
     return threshold
-
-
-def _read_count(value: object, least: int) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-        return value
-    raise ValueError(f"{value!r} is not a count of {least} or more; write a whole number such as 3")
 
 
 # ---------------------------------------------------------- a table of a file
@@ -388,7 +402,8 @@ def _read_table(
     severity tell, so that a second table for the same rule is still noticed.
     """
     if not isinstance(table, Mapping):
-        return (), [f"{place}: {table!r} is not a table; write [[tool.memalert.rules]] above each rule"]
+        what = "is not a table; write [[tool.memalert.rules]] above each rule"
+        return (), [f"{place}: {show_toml(table)} {what}"]
     fields: dict[str, Any] = {}
     problems = [f"{place}: {refuse_unknown('key', key, RULE_KEYS)}" for key in table if key not in RULE_KEYS]
     for key, read in _READERS.items():
@@ -500,7 +515,7 @@ def _read_marker_value(key: str, value: object) -> object:
         return read_choice(value, ("off", "all"))
     if key == "reason":
         return read_text(value)
-    return _read_count(value, least=1 if key == "runs" else 0)
+    return read_count(value, least=1 if key == "runs" else 0)
 
 
 def _marker_rule(

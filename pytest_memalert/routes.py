@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
-from pytest_memalert.limits import collecting, read_choice, read_text, refuse_unknown
+from pytest_memalert.errors import WrongValueError, show_toml
+from pytest_memalert.limits import collecting, read_choice, read_count, read_text, refuse_unknown
 from pytest_memalert.model import AlertCategory, AlertSeverity, PerformanceAlert
 from pytest_memalert.records import record
 from pytest_memalert.rules import matches
@@ -122,21 +123,15 @@ def with_urls(notify: Notify | None, urls: Sequence[str], origin: str) -> Notify
 def _read_limit(value: object) -> float:
     limit_s = parse_duration(value)
     if limit_s <= 0:
-        raise ValueError(f"{value!r} leaves no time to deliver anything; write it as '10 s'")
+        raise WrongValueError(value, "leaves no time to deliver anything; write it as '10 s'")
     return limit_s
-
-
-def _read_count(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return value
-    raise ValueError(f"{value!r} is not a count of 1 or more; write a whole number such as 12")
 
 
 _READERS: dict[str, tuple[str, Callable[[object], object]]] = {
     "remind_every": ("remind_every_s", parse_duration),
     "worse_by": ("worse_by", parse_ratio),
-    "max_per_hour": ("max_per_hour", _read_count),
-    "max_shown": ("max_shown", _read_count),
+    "max_per_hour": ("max_per_hour", read_count),
+    "max_shown": ("max_shown", read_count),
     "timeout": ("timeout_s", _read_limit),
 }
 
@@ -191,5 +186,5 @@ def _read_category(value: object) -> AlertCategory:
 
 def _read_list(value: object, read: Callable[[object], object]) -> Sequence[object]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"{value!r} is not a list; write it as {[value]!r}")
+        raise WrongValueError(value, f"is not a list; write it as {show_toml([value])}")
     return tuple(read(each) for each in value)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.errors import ConfigurationError, WrongValueError, show_toml
+from pytest_memalert.files import is_source
 from pytest_memalert.limits import (
     collecting,
     read_choice,
@@ -130,7 +131,7 @@ def read_settings(
     names = [*(option.name for option in OPTIONS), "rules"]
     problems = [
         *_unknown_keys(table, f"{pyproject_name}: tool.memalert", names),
-        *_unknown_keys(ini, ini_name, [option.ini for option in OPTIONS]),
+        *_unknown_keys(ini, ini_name, [option.ini for option in OPTIONS], prefix="memalert_"),
     ]
     for layer in (
         _defaults(),
@@ -183,7 +184,9 @@ def read_pyproject(path: Path) -> dict[str, object]:
         place = f"{place}.{key}".lstrip(".")
         found = found.get(key, {}) if isinstance(found, dict) else {}
         if not isinstance(found, dict):
-            raise ConfigurationError([f"{path}: {place}: {found!r} is not a table; write [tool.memalert]"])
+            raise ConfigurationError(
+                [f"{path}: {place}: {show_toml(found)} is not a table; write [tool.memalert]"]
+            )
     return dict(found) if isinstance(found, dict) else {}
 
 
@@ -243,20 +246,35 @@ def _from_command_line(command_line: Mapping[str, object]) -> _Layer:
             yield option, value, option.flag
 
 
-def _unknown_keys(written: Iterable[str], place: str, known: Collection[str]) -> list[str]:
-    return [f"{place}: {refuse_unknown('key', key, known)}" for key in written if key not in known]
+def _unknown_keys(
+    written: Iterable[str], place: str, known: Collection[str], *, prefix: str = ""
+) -> list[str]:
+    return [
+        f"{place}: {refuse_unknown('key', key, known, prefix=prefix)}" for key in written if key not in known
+    ]
 
 
 # --------------------------------------------------------------------- values
 
 
 def _read_path(value: object, option: Option) -> Path | None:
+    path = _read_any_path(value)
+    if path is not None and is_source(path):
+        # "pytest --memalert-json test_a.py" means the tests, and argparse takes them for the PATH.
+        raise ValueError(
+            f"{str(value)!r} is the name of a source or configuration file, which is never overwritten; "
+            f"name another file, and put what is to be run before {option.flag}"
+        )
+    return path
+
+
+def _read_any_path(value: object) -> Path | None:
     if value is None or isinstance(value, Path):
         return value
     if isinstance(value, str) and not value.strip():
         raise ValueError("a file is missing; write its path")
     if isinstance(value, str) and "\0" in value:
-        raise ValueError(f"{value!r} has a null character, which no path can have")
+        raise WrongValueError(value, "has a null character, which no path can have")
     return Path(read_text(value))
 
 
@@ -268,7 +286,7 @@ def _read_baseline_path(value: object, option: Option) -> Path | None:
 
     if value is True:
         return Path(DEFAULT_NAME)
-    path = _read_path(value, option)
+    path = _read_any_path(value)
     assert path is not None
     if path.suffix != ".json":
         # "pytest --memalert-save tests" means the tests, and argparse takes them for the PATH.
@@ -288,14 +306,14 @@ def _read_history(value: object, option: Option) -> Path | None:
 def _read_age(value: object, option: Option) -> float:
     age_s = parse_duration(value)
     if age_s <= 0:
-        raise ValueError(f"{value!r} keeps nothing; write it as {option.default!r}, or history = 'none'")
+        raise WrongValueError(value, f"keeps nothing; write it as {option.default!r}, or history = 'none'")
     return age_s
 
 
 def _read_runs(value: object, option: Option) -> int:
     count = int(parse_quantity(value, "count"))
     if count < 1:
-        raise ValueError(f"{value!r} keeps nothing; write a number of runs such as 500, or history = 'none'")
+        raise WrongValueError(value, "keeps nothing; write a number of runs such as 500, or history = 'none'")
     return count
 
 
@@ -306,7 +324,7 @@ def _read_size(value: object, option: Option) -> int:
 def _read_interval(value: object, option: Option) -> float:
     interval_s = parse_duration(value)
     if interval_s <= 0:
-        raise ValueError(f"{value!r} leaves no time between two readings; write it as {option.default!r}")
+        raise WrongValueError(value, f"leaves no time between two readings; write it as {option.default!r}")
     return interval_s
 
 
@@ -321,7 +339,7 @@ def _read_budget(value: object, option: Option) -> Budget | None:
             return Budget(seconds=parse_duration(value))
         except ValueError:
             pass
-    raise ValueError(f"{value!r} is neither a duration nor a share; write it as '30s' or '10%'")
+    raise WrongValueError(value, "is neither a duration nor a share; write it as '30s' or '10%'")
 
 
 def _read_urls(value: object, option: Option) -> tuple[str, ...] | None:

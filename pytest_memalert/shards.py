@@ -21,6 +21,7 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.records import record
 from pytest_memalert.speaking import group_alike
+from pytest_memalert.units import listed
 
 __all__ = ["join"]
 
@@ -256,6 +257,5 @@ def _join_gates(gates: Sequence[GateResult], runs: Sequence[Run]) -> GateResult 
 
 
 def _listed(nodeids: Sequence[str]) -> str:
-    named = ", ".join(escape_controls(nodeid)[:_NAME_LENGTH] for nodeid in nodeids[:_NAMED])
-    more = len(nodeids) - _NAMED
-    return f"{named} and {more:,} more" if more > 0 else named
+    named = (escape_controls(nodeid)[:_NAME_LENGTH] for nodeid in nodeids[:_NAMED])
+    return listed(named, len(nodeids))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import field
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pytest_memalert.errors import nearest
 from pytest_memalert.escaping import escape_controls
+from pytest_memalert.files import is_source
 from pytest_memalert.records import record
 
 __all__ = ["Target", "interpolate", "read_target", "redact"]
@@ -100,8 +102,11 @@ def read_target(written: str, environ: Mapping[str, str]) -> Target:
     if name in ("jsonl", "file"):
         # file:///tmp/a.jsonl has an empty host before its path.
         path = rest[2:] if rest.startswith("///") else rest
-        if not path or path.startswith("//"):
+        if not path or path.startswith("//") or "\0" in path:
             raise ValueError(f"{shown!r} names no file; write it as 'jsonl:alerts.jsonl'")
+        if is_source(Path(path)):
+            what = "is the name of a source or configuration file, to which nothing is added"
+            raise ValueError(f"{shown!r} {what}; write it as 'jsonl:alerts.jsonl'")
         return Target(kind="jsonl", address=path, shown=shown)
     if name == "logging":
         if not rest or rest.startswith("//"):

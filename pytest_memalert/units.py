@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Literal
+
+from pytest_memalert.errors import WrongValueError
 
 __all__ = [
     "TIMED_UNITS",
@@ -17,6 +20,7 @@ __all__ = [
     "format_quantity",
     "format_size",
     "is_decimal",
+    "listed",
     "parse_duration",
     "parse_quantity",
     "parse_ratio",
@@ -148,6 +152,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def listed(shown: Iterable[str], total: int) -> str:
+    """Return the names that are shown, and how many there are besides: "a, b and 2,000 more"."""
+    names = list(shown)
+    more = total - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more > 0 else "")
+
+
 def format_duration(duration_s: float) -> str:
     """Return a duration for people: ``"340 us"``, ``"12 ms"``, ``"1.5 s"``, ``"3 min 20 s"``."""
     if duration_s < 0:
@@ -220,7 +231,7 @@ def _split(value: object, unit: Unit) -> tuple[float, str]:
 
 
 def _refusal(value: object, unit: Unit) -> ValueError:
-    return ValueError(f"{value!r} is not {_NOUNS[unit]}; write it as {_suggestion(value, unit)}")
+    return WrongValueError(value, f"is not {_NOUNS[unit]}; write it as {_suggestion(value, unit)}")
 
 
 def _suggestion(value: object, unit: Unit) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -362,8 +363,24 @@ def test_entry_that_is_not_there_cannot_be_removed() -> None:
     ],
 )
 def test_file_written_in_a_way_that_cannot_be_edited_is_refused_and_not_mangled(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="edit it by hand"):
+    with pytest.raises(MemalertError, match="edit it by hand") as caught:
         put(text)
+    # Nothing is wrong with it.
+    assert not isinstance(caught.value, ConfigurationError)
+
+
+def test_conflict_that_a_merge_left_is_named_with_the_ways_out() -> None:
+    ours, theirs = (f'[[acknowledged]]\nfingerprint = "{side}"\n' for side in "ab")
+    text = f"format = 1\n<<<<<<< HEAD\n{ours}=======\n{theirs}>>>>>>> topic\n"
+    told = "memalert.acks.toml, line 2: a merge conflict is left (<<<<<<<); keep the entries that are meant"
+    with pytest.raises(ConfigurationError, match=re.escape(told)) as caught:
+        parse_acknowledgments(text, NAME)
+    assert str(caught.value).endswith("with: git checkout --ours memalert.acks.toml (or --theirs)")
+
+
+def test_marker_of_a_conflict_in_a_text_is_none() -> None:
+    text = '[[acknowledged]]\nfingerprint = "f"\nuntil = 2026-12-01\nreason = """\n<<<<<<< HEAD\n"""\n'
+    assert parse_acknowledgments(text, NAME)[0].reason == "<<<<<<< HEAD\n"
 
 
 texts = st.text(max_size=20).filter(str.strip)

@@ -85,8 +85,14 @@ def test_last_pattern_that_fits_wins_key_by_key() -> None:
         ({"peak": ["10 %", "5 %"]}, f"{PLACE}.peak: ['10 %', '5 %'] is not one share and one amount"),
         ({"blocks": "2 MiB"}, f"{PLACE}.blocks: '2 MiB' is not a count"),
         ({"tests": "x"}, f"{PLACE}.tests: 'x' is not a list of tables; write [[tool.memalert.gate.tests]]"),
+        ({"peak": [True, "1 MiB"]}, f"{PLACE}.peak: [true, '1 MiB'] is not one share and one amount"),
+        ({"growth": True}, f"{PLACE}.growth: true is not a size"),
+        ({"tests": [{"tests": True}]}, f"{PLACE}.tests[0].tests: true is not a list of patterns"),
         ({"tests": [1]}, f"{PLACE}.tests[0]: 1 is not a table"),
-        ({"tests": [{"peak": 1}]}, f"{PLACE}.tests[0].tests: None is not a list of patterns"),
+        (
+            {"tests": [{"peak": 1}]},
+            f"{PLACE}.tests[0]: tests is missing; say of which, as in tests = ['tests/io/*']",
+        ),
         ({"tests": [{"tests": ["a"], "session_peak": 1}]}, f"{PLACE}.tests[0]: unknown key 'session_peak'"),
     ],
 )

@@ -339,7 +339,16 @@ def test_show_tells_everything_of_an_alert_by_the_beginning_of_its_fingerprint()
         "  each run leaves 2 dict, 1.5 KiB\n    held by module app, ITEMS\n  -> read it in parts\n" in output
     )
     assert "in 2 runs; at its worst 1 GB/hour" in output
-    assert output.count(" 3f2c1e9a0b  1 GB/hour") == 4  # raised twice, and twice in the series
+    assert output.count(" 3f2c1e9a0b  1 GB/hour") == 2
+
+
+def test_show_has_the_series_where_it_tells_more_than_the_runs_that_raised_it() -> None:
+    remember(PEAK, days_ago=2)
+    assert f"peak_bytes of {LOAD}" not in said("show", "abc")
+    remember(days_ago=1, name="r2")
+    output = said("show", "abc")
+    assert f"peak_bytes of {LOAD}" in output
+    assert output.count(" 3f2c1e9a0b  8 MiB") == 3  # raised once, and twice in the series
 
 
 def test_show_as_json_has_occurrences_and_series() -> None:
@@ -351,7 +360,8 @@ def test_show_as_json_has_occurrences_and_series() -> None:
 
 
 def test_show_has_the_series_of_a_test_with_spaces_in_its_name() -> None:
-    remember(replace(PEAK, nodeids=(SPACED,)))
+    remember(replace(PEAK, nodeids=(SPACED,)), days_ago=1)
+    remember(name="r2")
     assert f"peak_bytes of {SPACED}" in said("show", "abc")
 
 
@@ -469,6 +479,13 @@ def test_unack_needs_no_history(folder: Path) -> None:
     )
     said("unack", "f1")
     assert (folder / "memalert.acks.toml").read_text(encoding="utf-8") == "# mine\n"
+
+
+def test_unack_calls_no_file_wrong_that_it_can_not_edit(folder: Path) -> None:
+    text = 'acknowledged = [{fingerprint = "f1", reason = "x", until = 2030-01-01}]\n'
+    (folder / "memalert.acks.toml").write_text(text, encoding="utf-8")
+    assert said("unack", "f1", status=2).startswith("Error: memalert.acks.toml: can't be edited by this")
+    assert (folder / "memalert.acks.toml").read_text(encoding="utf-8") == text
 
 
 # ---------------------------------------------------------------------- clear

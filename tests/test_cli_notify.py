@@ -153,7 +153,7 @@ def test_every_problem_of_the_configuration_is_listed_without_a_secret(runner: C
     missing = "'${MEMALERT_NOPE}' is not set in the environment; export MEMALERT_NOPE before the run"
     assert done.stderr.splitlines() == [
         "Error: the configuration is wrong:",
-        f"{place}.max_shown: 0 is not a count of 1 or more; write a whole number such as 12",
+        f"{place}.max_shown: 0 is not a count of 1 or more; write a whole number such as 3",
         f"{place}.urls[0]: {missing}",
         f"{place}.urls[1]: '...' is not an address; write one such as {examples}",
     ]

@@ -252,6 +252,32 @@ def test_merge_resolves_what_git_left_in_a_baseline() -> None:
     assert Path("memalert.lock.json").read_text().splitlines() == theirs
 
 
+@pytest.mark.parametrize(
+    "text", ["", '{"format": 1,', '{"format": 1}', "[]", "\x00", '{\n"format": 1,\n"enviro']
+)
+def test_merge_of_a_broken_baseline_says_how_to_get_it_back(text: str) -> None:
+    """As pytest says it where the name tells a baseline; else it might be a report."""
+    Path("memalert.lock.json").write_text(text)
+    result = run("merge", "memalert.lock.json")
+    assert result.exit_code == 2
+    assert "memalert.lock.json" in result.output
+    assert "delete it" in result.output
+    assert "with: pytest --memalert --memalert-save\n" in result.output
+    Path("memalert.lock.json").rename("base.json")
+    result = run("merge", "base.json")
+    assert result.exit_code == 2
+    assert "'base.json' is neither the report of a run nor a baseline, or only the beginning" in result.output
+    assert "--memalert-json=PATH (a report) or --memalert-save=PATH (a baseline)" in result.output
+
+
+def test_merge_of_a_broken_report_says_how_to_write_it() -> None:
+    Path("cut.json").write_text(json_report.render(shard(1, A))[:-5])
+    result = run("merge", "cut.json")
+    assert result.exit_code == 2
+    assert "'cut.json' is not JSON: " in result.output
+    assert "; write a report with: pytest --memalert --memalert-json=memalert.json" in result.output
+
+
 def test_output_that_can_not_be_written_is_wrong_usage(folder: Path) -> None:
     result = run("merge", write("a.json", shard(1, A)), "-o", folder)
     assert result.exit_code == 2
@@ -325,6 +351,16 @@ def test_baseline_is_not_taken_for_a_report() -> None:
     assert (
         "'memalert.lock.json' is a baseline, not the report of a run; write a report with:" in result.output
     )
+
+
+def test_gate_names_with_v_what_it_cuts_short_without() -> None:
+    tests = [f"tests/test_n.py::test_{number}" for number in range(7)]
+    report = write("all.json", shard(1, A, *tests))
+    save("memalert.lock.json", a=10 * MIB)
+    told = " ".join(run("gate", report).output.split())
+    assert f"not in the baseline: {', '.join(tests[:5])} and 2 more (-v names them)" in told
+    told = " ".join(run("gate", report, "-v").output.split())
+    assert f"not in the baseline: {', '.join(tests)} gate: " in told
 
 
 def test_gate_reads_what_is_allowed_from_pyproject() -> None:

@@ -311,7 +311,7 @@ def test_newer_format_is_refused_with_what_to_do() -> None:
         codec.decode_run(encoded_run(format=2))
 
 
-@pytest.mark.parametrize("document", [None, [], "text", {}, {"tests": []}])
+@pytest.mark.parametrize("document", [None, [], "text", {}, {"tests": []}, {"format": 1}])
 def test_what_is_no_report_is_called_that(document: object) -> None:
     with pytest.raises(MemalertError, match=r"not a memalert report"):
         codec.decode_run(document)

@@ -41,6 +41,12 @@ def command_blocks(text: str) -> dict[str, str]:
     return dict(blocks)
 
 
+def local_links(page: Path) -> list[str]:
+    """Return where the links of a page lead that are none to the web."""
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
+    return [target for target in targets if "://" not in target]
+
+
 def test_generated_pages_say_what_the_code_says() -> None:
     """The tables of options, metrics and rules are never edited by hand."""
     command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
@@ -117,9 +123,14 @@ def test_every_command_in_the_documentation_is_a_valid_one(page: Path) -> None:
 @each_page
 def test_every_link_leads_to_a_file_that_exists(page: Path) -> None:
     """Links to the web are not looked at: the tests need no network."""
-    targets = re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8"))
-    local = [target for target in targets if "://" not in target]
-    assert [target for target in local if not (page.parent / target).exists()] == []
+    assert [target for target in local_links(page) if not (page.parent / target).exists()] == []
+
+
+def test_no_link_leads_out_of_the_pages() -> None:
+    """It leads nowhere once they are built."""
+    docs = ROOT / "docs"
+    links = [(page, target) for page in docs.rglob("*.md") for target in local_links(page)]
+    assert [each for each in links if docs not in (each[0].parent / each[1]).resolve().parents] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:

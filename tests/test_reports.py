@@ -15,6 +15,7 @@ from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
     AlertSeverity,
     FixtureGrowth,
+    GateResult,
     Measurement,
     Note,
     Overhead,
@@ -249,6 +250,15 @@ def test_alert_of_many_tests_lists_the_first_five() -> None:
         "    test_4",
         "    and 593 more",
     ]
+
+
+def test_many_are_counted_with_a_separator_wherever_they_are() -> None:
+    many = tuple(f"test_{n}" for n in range(2_000))
+    gate = GateResult(path="memalert.lock.json", environment="here", new=many)
+    texts = shown(make_run(alerts=(make_alert(nodeids=many),), gate=gate))
+    assert "    and 1,995 more" in texts
+    names = ", ".join(many[:5])
+    assert f"not in the baseline: {names} and 1,995 more (-v names them)" in texts
 
 
 def test_alert_of_the_session_blames_no_test() -> None:

@@ -81,7 +81,7 @@ def test_every_problem_of_the_table_is_listed_at_once() -> None:
         f"{PLACE}: unknown key 'url'; did you mean 'urls'?",
         f"{PLACE}.remind_every: 'soon' is not a duration; write it as '1.5 s' or 1.5",
         f"{PLACE}.worse_by: 'a lot' is not a share; write it as 0.5 or '50 %'",
-        f"{PLACE}.max_per_hour: 0 is not a count of 1 or more; write a whole number such as 12",
+        f"{PLACE}.max_per_hour: 0 is not a count of 1 or more; write a whole number such as 3",
         f"{PLACE}.timeout: '0 s' leaves no time to deliver anything; write it as '10 s'",
         f"{PLACE}.urls: what is written is not a list of addresses; write it as ['${{SLACK_URL}}']",
         f"{PLACE}.routes[0]: a channel is missing; write channel = '${{SLACK_URL}}'",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -196,7 +197,9 @@ def test_a_wrong_value_is_told_even_where_a_later_layer_wins() -> None:
         ({"fail-on": "never"}, "unknown key 'fail-on'; did you mean 'fail_on'?"),
         ({"xyzzy": 1}, "unknown key 'xyzzy'; write one of 'leaks', 'budget', "),
         ({"trace": "yes"}, "'yes' is neither true nor false; write it as true or false"),
-        ({"leaks": False}, "False is not one of 'off', 'suspects', 'all'"),
+        ({"leaks": False}, "false is not one of 'off', 'suspects', 'all'"),
+        ({"sample_interval": True}, "true is not a duration"),
+        ({"leaks": [{"a": True, "b": date(2027, 1, 31)}]}, "[{a = true, b = 2027-01-31}] is not one of"),
         ({"json": 3}, "3 is not a text"),
         ({"json": ""}, "a file is missing; write its path"),
         ({"budget": 30}, "30 is neither a duration nor a share; write it as '30s' or '10%'"),
@@ -222,6 +225,11 @@ def test_a_wrong_ini_value_names_file_and_key() -> None:
         "pytest.ini: unknown key 'memalert_failon'; did you mean 'memalert_fail_on'?",
         "pytest.ini: memalert_leaks: 'some' is not one of 'off', 'suspects', 'all'",
     )
+
+
+def test_an_ini_key_is_like_another_by_more_than_the_prefix_of_all() -> None:
+    (line,) = problems_of({}, {"memalert_unknown": "x"})
+    assert line.startswith("pytest.ini: unknown key 'memalert_unknown'; write one of 'memalert_leaks', ")
 
 
 def test_a_wrong_argument_names_its_flag() -> None:
@@ -505,7 +513,7 @@ def test_a_file_without_the_table_says_nothing(tmp_path: Path, text: str) -> Non
         (b"[tool.memalert]\nleaks = all\n", r"is not valid TOML: .*line 2"),
         (b"a = 1\nb = '\xff'\n", r"is not UTF-8 text \(at line 2\); save it as UTF-8"),
         (b"tool = 3\n", r"tool: 3 is not a table; write \[tool\.memalert\]"),
-        (b"[tool]\nmemalert = true\n", r"tool\.memalert: True is not a table; write \[tool\.memalert\]"),
+        (b"[tool]\nmemalert = true\n", r"tool\.memalert: true is not a table; write \[tool\.memalert\]"),
     ],
 )
 def test_a_file_that_means_nothing_is_refused_by_path_and_line(

@@ -16,6 +16,7 @@ from pytest_memalert.units import (
     format_limit,
     format_quantity,
     format_size,
+    listed,
     parse_duration,
     parse_quantity,
     parse_ratio,
@@ -205,3 +206,11 @@ def test_a_large_count_is_written_without_an_exponent() -> None:
 
 def test_a_number_of_things_is_written_with_its_noun() -> None:
     assert [counted(number, "test") for number in (0, 1, 2_000)] == ["0 tests", "1 test", "2,000 tests"]
+
+
+@pytest.mark.parametrize(
+    ("names", "total", "text"),
+    [([], 0, ""), (["a", "b"], 2, "a, b"), (["a", "b"], 2_002, "a, b and 2,000 more")],
+)
+def test_names_that_find_no_room_are_counted(names: list[str], total: int, text: str) -> None:
+    assert listed(names, total) == text

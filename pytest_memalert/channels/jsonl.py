@@ -22,10 +22,10 @@ _LINES_FORMAT = 1
 
 
 class JsonLinesChannel:
-    """Append messages to a file; several processes may write the same one."""
+    """Append messages to the file ``path``; several processes may write the same one."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self.name = f"jsonl:{path}"
 
     def send(self, alert: PerformanceAlert) -> None:
@@ -36,8 +36,8 @@ class JsonLinesChannel:
         """Append a line for each message, all by one write: no reader or writer sees half a line."""
         lines = "".join(f"{json.dumps(_entry(message, digest))}\n" for message in digest.messages)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            _append(self._path, lines.encode("ascii"))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _append(self.path, lines.encode("ascii"))
         except OSError as problem:
             raise DeliveryError(problem.strerror or type(problem).__name__) from None
 

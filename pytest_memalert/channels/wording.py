@@ -25,7 +25,7 @@ def body(digest: Digest) -> str:
     """Return all that a digest says, a paragraph for each message."""
     parts = ["\n".join(message_lines(message)) for message in digest.messages]
     if digest.more:
-        parts.append(f"and {digest.more} more")
+        parts.append(f"and {digest.more:,} more")
     return "\n\n".join(parts)
 
 
@@ -63,7 +63,7 @@ def message_lines(message: Message) -> Iterator[str]:
     if len(alert.nodeids) > 1:
         shown = ", ".join(escape_controls(nodeid) for nodeid in alert.nodeids[:_TESTS_SHOWN])
         more = len(alert.nodeids) - _TESTS_SHOWN
-        yield f"  in {shown}{f' and {more} more' if more > 0 else ''}"
+        yield f"  in {shown}{f' and {more:,} more' if more > 0 else ''}"
     for survivor in alert.survivors[:_SURVIVORS_SHOWN]:
         where = f", allocated at {escape_controls(survivor.allocated_at[0])}" if survivor.allocated_at else ""
         yield f"  each run leaves {escape_controls(survivor.told)}{where}"

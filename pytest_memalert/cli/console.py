@@ -15,7 +15,13 @@ from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.files import explain_unwritable, replace_text
-from pytest_memalert.gate.baseline import Baseline, merge_baselines, read_baseline, split_conflict
+from pytest_memalert.gate.baseline import (
+    DEFAULT_NAME,
+    Baseline,
+    merge_baselines,
+    read_baseline,
+    split_conflict,
+)
 from pytest_memalert.model import Run
 from pytest_memalert.reports import terminal
 
@@ -64,20 +70,27 @@ def read_any(path: Path, *, resolve: bool = False) -> Run | Baseline:
 
     With ``resolve`` a baseline in which a merge left its conflict markers is read as both sides, joined.
     """
-    content, shown = _read_bytes(path, advice="name a JSON report or a memalert.lock.json"), _shown(path)
+    content, shown = _read_bytes(path, advice=f"name a JSON report or a {DEFAULT_NAME}"), _shown(path)
+    text = content.decode("utf-8", "replace")  # a report may be in any of JSON's encodings
     try:
-        text = content.decode("utf-8")
         if resolve:
             sides = split_conflict(text)
             if sides[0] != sides[1]:
                 return merge_baselines([read_baseline(side, shown) for side in sides])
         if _is_baseline(text):
             return read_baseline(text, shown)
+        try:
+            return _decode_run(content, shown)
+        except Unreadable:
+            if '"run_id"' in text:
+                raise
+            if path.name == DEFAULT_NAME:
+                return read_baseline(text, shown)
+            what = "is neither the report of a run nor a baseline, or only the beginning of one"
+            how = "restore it, or write it anew with: pytest --memalert --memalert-json=PATH (a report)"
+            raise Unreadable(f"{shown} {what}; {how} or --memalert-save=PATH (a baseline)") from None
     except MemalertError as problem:
         raise Unreadable(str(problem)) from None
-    except UnicodeDecodeError:
-        pass  # a report may be in any of JSON's encodings
-    return _decode_run(content, shown)
 
 
 def _is_baseline(text: str) -> bool:
@@ -95,7 +108,7 @@ def _decode_run(content: bytes, shown: str) -> Run:
     except MemalertError as problem:
         raise Unreadable(f"{shown}: {problem}") from None
     except ValueError as problem:  # neither text nor JSON
-        raise Unreadable(f"{shown} is not JSON: {problem}") from None
+        raise Unreadable(f"{shown} is not JSON: {problem}; {_HOW_TO_WRITE}") from None
 
 
 def _read_bytes(path: Path, *, advice: str) -> bytes:

@@ -66,6 +66,7 @@ __all__ = ["gate"]
     help='Write the judged report as JSON to this file; with "-" to standard output, and the text to '
     "standard error.",
 )
+@click.option("-v", "--verbose", count=True, help="Tell all alerts, tests and notes, and largest peaks, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Tell one line for each alert.")
 @click.pass_context
 def gate(
@@ -75,6 +76,7 @@ def gate(
     strict: bool,
     config: Path | None,
     output: Path | None,
+    verbose: int,
     quiet: bool,
 ) -> None:
     """Hold the JSON report PATH against the baseline, and print what got worse.
@@ -103,7 +105,7 @@ def gate(
     if output is not None:
         write_output(json_report.render(judged), output)
     to_error = str(output) == "-"
-    for line in terminal.render(judged, verbosity=-1 if quiet else 0, width=width()):
+    for line in terminal.render(judged, verbosity=-1 if quiet else verbose, width=width()):
         if to_error:
             echo_note(line.text)
         else:

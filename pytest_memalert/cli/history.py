@@ -28,7 +28,7 @@ from pytest_memalert.history import RememberedRun, read_history
 from pytest_memalert.metrics import format_value
 from pytest_memalert.model import AlertCategory, AlertLife, AlertSeverity, PerformanceAlert
 from pytest_memalert.rules import matches
-from pytest_memalert.units import format_duration
+from pytest_memalert.units import format_duration, listed
 
 __all__ = ["HISTORY_FORMAT", "history", "observed_text", "state_of"]
 
@@ -230,8 +230,7 @@ def _print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _tests_text(nodeids: Sequence[str]) -> str:
-    first = nodeids[0] if nodeids else SESSION
-    return f"{first} and {len(nodeids) - 1} more" if len(nodeids) > 1 else first
+    return listed(nodeids[:1], len(nodeids)) or SESSION
 
 
 def _minute(moment: datetime) -> str:

@@ -123,7 +123,7 @@ def _print_plan(dispatches: Iterable[Dispatch], opened: Iterable[Opened], *, ver
             for line in message_lines(message) if verbose else (headline(message),):
                 echo_wrapped(f"  {line}")
         if dispatch.digest.more:
-            click.echo(f"  and {dispatch.digest.more} more")
+            click.echo(f"  and {dispatch.digest.more:,} more")
 
 
 def _made_up() -> PerformanceAlert:

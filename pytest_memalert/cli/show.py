@@ -40,8 +40,8 @@ _RUNS_SHOWN = 20
 def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
     """Print all that is remembered of the alert FINGERPRINT, or of the only one that begins so.
 
-    What it says, what survived and what holds it; when it was seen; whether it is acknowledged; and what
-    its metric was in each run that is remembered.
+    What it says, what survived and what holds it; when it was seen; whether it is acknowledged; and, where
+    that tells more, what its metric was in each run that is remembered.
 
     Exit status: 0 fine, 2 there is no such alert, or the history can't be read.
     """
@@ -98,9 +98,11 @@ def show(fingerprint: str, as_json: bool, history_path: Path | None) -> None:
     for line in table_lines(("run", "commit", "observed", "severity", ""), rows):
         click.echo(f"  {line}")
     if len(occurrences) > _RUNS_SHOWN:
-        click.echo(f"  and {len(occurrences) - _RUNS_SHOWN} more runs: --json lists them")
+        click.echo(f"  and {len(occurrences) - _RUNS_SHOWN:,} more runs: --json lists them")
+    told = {(run.run_id, alert.observed) for run, alert in occurrences}
     for nodeid, points in series.items():
-        if points:
+        # Runs that raised it are told above: of a leak, which only they have values of, that is all.
+        if any((point.run_id, point.value) not in told for point in points):
             click.echo(f"\n{life.alert.metric} of {escape_controls(nodeid)}")
             values = (
                 (

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
 from pytest_memalert.comparisons import unit_of
+from pytest_memalert.errors import WrongValueError, show_toml
 from pytest_memalert.limits import MarkerLimits, collecting, refuse_unknown
 from pytest_memalert.metrics import PEAKS
 from pytest_memalert.records import record
@@ -173,13 +174,13 @@ def _with_room(allowances: Allowances, room: Mapping[str, float]) -> dict[str, A
 def read_allowances(table: object, *, place: str) -> tuple[Allowances, list[str]]:
     """Return the allowances that ``[tool.memalert.gate]`` sets, and everything wrong with it."""
     if not isinstance(table, Mapping):
-        return ALLOWANCES, [f"{place}: {table!r} is not a table; write [tool.memalert.gate]"]
+        return ALLOWANCES, [f"{place}: {show_toml(table)} is not a table; write [tool.memalert.gate]"]
     problems: list[str] = []
     by_tests = []
     layers = table.get("tests", ())
     if not isinstance(layers, Sequence) or isinstance(layers, str):
         problems.append(
-            f"{place}.tests: {layers!r} is not a list of tables; write [[tool.memalert.gate.tests]]"
+            f"{place}.tests: {show_toml(layers)} is not a list of tables; write [[tool.memalert.gate.tests]]"
         )
         layers = ()
     whole = {key: value for key, value in table.items() if key != "tests"}
@@ -187,13 +188,16 @@ def read_allowances(table: object, *, place: str) -> tuple[Allowances, list[str]
     for index, layer in enumerate(layers):
         where = f"{place}.tests[{index}]"
         if not isinstance(layer, Mapping):
-            problems.append(f"{where}: {layer!r} is not a table; write [[tool.memalert.gate.tests]]")
+            what = "is not a table; write [[tool.memalert.gate.tests]]"
+            problems.append(f"{where}: {show_toml(layer)} {what}")
             continue
         patterns = layer.get("tests")
-        if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) for p in patterns):
-            problems.append(
-                f"{where}.tests: {patterns!r} is not a list of patterns; write tests = ['tests/io/*']"
-            )
+        if "tests" not in layer:
+            problems.append(f"{where}: tests is missing; say of which, as in tests = ['tests/io/*']")
+            patterns = []
+        elif not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) for p in patterns):
+            what = "is not a list of patterns; write tests = ['tests/io/*']"
+            problems.append(f"{where}.tests: {show_toml(patterns)} {what}")
             patterns = []
         known = [key for key in ALLOWANCE_KEYS if key not in _SESSION_KEYS]
         own = {key: value for key, value in layer.items() if key != "tests"}
@@ -231,7 +235,7 @@ def _read_allowance(value: object, metric: str) -> Allowance:
         shares = [each for each in value if _is_share(each)]
         amounts = [each for each in value if not _is_share(each)]
         if len(shares) > 1 or len(amounts) > 1:
-            raise ValueError(f"{value!r} is not one share and one amount; write {_example(unit)}")
+            raise WrongValueError(value, f"is not one share and one amount; write {_example(unit)}")
         return Allowance(
             share=parse_ratio(shares[0]) if shares else 0.0,
             floor=parse_quantity(amounts[0], unit) if amounts else 0.0,

@@ -29,6 +29,7 @@ __all__ = [
     "Baseline",
     "Entry",
     "Figure",
+    "find_conflict",
     "merge_baselines",
     "read_baseline",
     "render_baseline",
@@ -192,13 +193,12 @@ def read_baseline(text: str, name: str) -> Baseline:
     Raises MemalertError, with the line and what to do, for anything that is not a whole baseline of
     a known format.
     """
-    for number, line in enumerate(text.splitlines(), start=1):
-        if _CONFLICT.match(line):
-            raise MemalertError(
-                f"{name}, line {number}: a merge conflict is left ({line[:7]}); "
-                f"resolve it with: memalert merge {name} -o {name} (takes the larger figure of both sides), "
-                "or restore the file and save again with: pytest --memalert --memalert-save"
-            )
+    if conflict := find_conflict(text):
+        raise MemalertError(
+            f"{name}, {conflict}; "
+            f"resolve it with: memalert merge {name} -o {name} (takes the larger figure of both sides), "
+            "or restore the file and save again with: pytest --memalert --memalert-save"
+        )
     try:
         document = json.loads(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
@@ -211,6 +211,14 @@ def read_baseline(text: str, name: str) -> Baseline:
     except RecursionError:
         raise MemalertError(f"{name}: not a baseline: nested too deeply; {_restore(name)}") from None
     return _decode(document, _Place(name=name, text=text))
+
+
+def find_conflict(text: str) -> str | None:
+    """Return the line of the first merge conflict marker that is left in a text, and that it is one."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if _CONFLICT.match(line):
+            return f"line {number}: a merge conflict is left ({line[:7]})"
+    return None
 
 
 def split_conflict(text: str) -> tuple[str, str]:

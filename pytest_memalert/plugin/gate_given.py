@@ -14,7 +14,7 @@ from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.records import record
 from pytest_memalert.settings import Settings
 
-__all__ = ["GateGiven", "read_gate_given", "read_saved"]
+__all__ = ["GateGiven", "locate_baseline", "read_gate_given", "read_saved"]
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -39,10 +39,8 @@ def read_gate_given(config: pytest.Config, settings: Settings) -> GateGiven:
     Whoever saves isn't judged meanwhile: with both options, the session saves.
     """
     option = "gate" if settings.save is None else "save"
-    chosen = settings.save or settings.gate
-    assert chosen is not None
     origin = settings.origins[option]
-    path = _locate(config, chosen, typed=origin.startswith("--"))
+    path = locate_baseline(config, settings)
     name = _shown(path, config.invocation_params.dir)
     key = this_environment(traced=settings.trace).key
     if path.is_dir():
@@ -76,6 +74,19 @@ def read_gate_given(config: pytest.Config, settings: Settings) -> GateGiven:
     )
 
 
+def locate_baseline(config: pytest.Config, settings: Settings) -> Path:
+    """Return the file of the baseline; where none is saved or held against, the one by default.
+
+    What was typed is relative to where, all else to the configuration file.
+    """
+    chosen = settings.save or settings.gate or Path(DEFAULT_NAME)
+    typed = settings.origins["gate" if settings.save is None else "save"].startswith("--")
+    if typed and chosen != Path(DEFAULT_NAME):
+        return config.invocation_params.dir / chosen
+    folder = config.inipath.parent if config.inipath is not None else config.rootpath
+    return folder / chosen
+
+
 def read_saved(path: Path, name: str) -> Baseline | None:
     """Return the baseline in a file; None where there is no file. Raises MemalertError."""
     try:
@@ -90,14 +101,6 @@ def read_saved(path: Path, name: str) -> Baseline | None:
             f"{name}, line {line}: is not UTF-8 text; restore the file from version control or delete it "
             "and save again with: pytest --memalert --memalert-save"
         ) from None
-
-
-def _locate(config: pytest.Config, chosen: Path, *, typed: bool) -> Path:
-    """Return the whole path: what was typed is relative to where, all else to the configuration file."""
-    if typed and chosen != Path(DEFAULT_NAME):
-        return config.invocation_params.dir / chosen
-    folder = config.inipath.parent if config.inipath is not None else config.rootpath
-    return folder / chosen
 
 
 def _shown(path: Path, folder: Path) -> str:

@@ -37,6 +37,7 @@ from pytest_memalert.plugin.gate_given import GateGiven, read_saved
 from pytest_memalert.plugin.remembering import find_gone
 from pytest_memalert.plugin.whole import least_of_each
 from pytest_memalert.records import record
+from pytest_memalert.units import listed
 
 __all__ = ["Keeper", "Saved"]
 
@@ -297,9 +298,7 @@ class Keeper:
 
 
 def _name(nodeids: Sequence[str]) -> str:
-    """Return the first of them, and how many there are besides."""
-    more = f" and {len(nodeids) - _NAMED} more" if len(nodeids) > _NAMED else ""
-    return f"{', '.join(nodeids[:_NAMED])}{more}"
+    return listed(nodeids[:_NAMED], len(nodeids))
 
 
 def _is_below(nodeid: str, folders: Sequence[str]) -> bool:

@@ -103,7 +103,6 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
     opened: tuple[Opened, ...] = ()
     terminal = io.StringIO()
     if not is_worker:
-        problems += report_problems(config, settings)
         if settings.notify is not None and settings.notify.routes:
             # Now, not at the end: whoever waits for a run shall not learn then that nothing can be sent.
             from pytest_memalert.delivery import open_routes
@@ -111,6 +110,7 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
             base = config.invocation_params.dir
             opened, unusable = open_routes(settings.notify, os.environ, base=base, terminal=terminal)
             problems.extend(problem for problem in unusable if problem not in problems)
+        problems += report_problems(config, settings, opened)
     acknowledgments: tuple[Acknowledgment, ...] = ()
     try:
         acknowledgments = _read_acknowledgments(config, metrics)
@@ -137,9 +137,9 @@ def _problems_of(probe: Probe, metrics: Mapping[str, Metric]) -> list[str]:
     if probe.name in TAKEN_KEYS:
         other = f"probed_{probe.name}"
         problems.append(f"{probe.name!r} is a key of the report; choose another name, such as {other!r}")
-    with collecting(problems, f"unit of {probe.name!r}"):
+    with collecting(problems, f"unit of {probe.name!r}", show=repr):
         read_choice(probe.unit, get_args(Unit))
-    with collecting(problems, f"kind of {probe.name!r}"):
+    with collecting(problems, f"kind of {probe.name!r}", show=repr):
         read_choice(probe.kind, ("growth", "level"))
     return [f"pytest_memalert_probes: {problem}" for problem in problems]
 

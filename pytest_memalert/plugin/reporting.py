@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from pytest_memalert.errors import describe_exception
 from pytest_memalert.files import explain_unwritable, replace_text
 from pytest_memalert.model import Run
 from pytest_memalert.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_memalert.delivery import Opened
 
 __all__ = [
     "SUMMARY_BYTES",
@@ -26,20 +30,26 @@ __all__ = [
 SUMMARY_BYTES = 2**20 - 2**14
 
 
-def report_problems(config: pytest.Config, settings: Settings) -> list[str]:
-    """Return why reports or a history that were asked for can't be written, each with where that was."""
-    problems = []
-    taken: dict[Path, str] = {}
-    if xmlpath := config.getoption("xmlpath", None):
-        taken[(config.invocation_params.dir / xmlpath).resolve()] = "--junitxml"
+def report_problems(config: pytest.Config, settings: Settings, opened: Sequence[Opened]) -> list[str]:
+    """Return why what was asked for can't be written, each with where that was.
+
+    That is reports, a history, or ``opened`` channels that write to a file which is already another's.
+    """
+    problems: list[str] = []
+    taken = _taken(config, settings, problems)
     for name, path in _paths(settings).items():
         target = config.invocation_params.dir / path
         if problem := explain_unwritable(target, example=_EXAMPLES[name]):
             problems.append(f"{settings.origins[name]}: {problem}")
-        first = taken.setdefault(target.resolve(), settings.origins[name])
-        if first != settings.origins[name] and (target.is_file() or not target.exists()):  # not /dev/null
-            problem = f"{str(path)!r} is {first}'s file; name another one"
-            problems.append(f"{settings.origins[name]}: {problem}")
+        _take(target, str(path), settings.origins[name], taken, problems)
+    if opened:
+        # Imported here, as a baseline's modules below: most sessions need nothing of it, and start sooner.
+        from pytest_memalert.channels.jsonl import JsonLinesChannel
+
+        for each in opened:
+            if isinstance(each.channel, JsonLinesChannel):
+                # Several of them may share a file: each only appends to it.
+                _take(each.channel.path, each.shown, each.route.origin, dict(taken), problems)
     history = history_path(config, settings)
     if history is not None and history.is_dir():
         example = history / "history.sqlite3"
@@ -113,6 +123,32 @@ def _repository_top(folder: Path) -> Path:
     """Return the closest folder from here up that a repository is in; this folder where none is."""
     # A file is there instead of a folder in a worktree or a submodule.
     return next((each for each in (folder, *folder.parents) if (each / ".git").exists()), folder)
+
+
+def _taken(config: pytest.Config, settings: Settings, problems: list[str]) -> dict[Path, str]:
+    """Return the files besides reports, each with whose it is; ``problems`` takes those of two."""
+    taken: dict[Path, str] = {}
+    if xmlpath := config.getoption("xmlpath", None):
+        _take(config.invocation_params.dir / xmlpath, xmlpath, "--junitxml", taken, problems)
+    saved = settings.save or settings.gate
+    if saved or _paths(settings):
+        from pytest_memalert.plugin.gate_given import locate_baseline
+
+        option = "gate" if settings.save is None else "save"
+        origin = settings.origins[option] if saved else "the baseline"
+        _take(locate_baseline(config, settings), str(saved), origin, taken, problems)
+    if (history := history_path(config, settings)) is not None:
+        origin = settings.origins["history"]
+        origin = "the history" if origin == "default" else origin
+        _take(history, str(settings.history), origin, taken, problems)
+    return taken
+
+
+def _take(path: Path, shown: str, origin: str, taken: dict[Path, str], problems: list[str]) -> None:
+    """Add a file to those that are taken, or to ``problems`` that it is taken already."""
+    first = taken.setdefault(Path(os.path.realpath(path)), origin)
+    if first != origin and (path.is_file() or not path.exists()):  # not /dev/null
+        problems.append(f"{origin}: {shown!r} is the file of {first}; name another one")
 
 
 # What each report is called in a message about a directory that was named instead.

@@ -77,7 +77,7 @@ def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[Per
     text = disarm("\n\n".join(map(render_alert, alerts)))
     first = headline(alerts[0])
     if len(alerts) > 1:
-        first += f" (and {len(alerts) - 1} more)"
+        first += f" (and {len(alerts) - 1:,} more)"
     fail_report(report, item, headline=first, text=text)
 
 

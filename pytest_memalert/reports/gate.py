@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pytest_memalert.comparisons import tell
 from pytest_memalert.model import GateResult
 from pytest_memalert.reports.words import gate_counts
+from pytest_memalert.units import listed
 
 __all__ = ["render"]
 
@@ -26,7 +27,7 @@ def render(gate: GateResult, *, verbosity: int = 0) -> Iterator[str]:
     for comparison in better[:named]:
         yield f"better than the baseline: {comparison.nodeid}: {tell(comparison)}"
     if better:
-        more = f"and {len(better) - named} more; " if len(better) > named else ""
+        more = f"and {len(better) - named:,} more; " if len(better) > named else ""
         yield f"  {more}keep it, so that it can't get lost again: pytest --memalert --memalert-save"
     for old, new in gate.renamed:
         yield f"renamed: {old} is now {new}"
@@ -39,5 +40,5 @@ def render(gate: GateResult, *, verbosity: int = 0) -> Iterator[str]:
 def _names(title: str, nodeids: Sequence[str], verbosity: int) -> Iterator[str]:
     shown = nodeids if verbosity >= 1 else nodeids[:_NAMED]
     if shown:
-        more = f" and {len(nodeids) - len(shown)} more (-v names them)" if len(nodeids) > len(shown) else ""
-        yield f"{title}: {', '.join(shown)}{more}"
+        how = " (-v names them)" if len(nodeids) > len(shown) else ""
+        yield f"{title}: {listed(shown, len(nodeids))}{how}"

@@ -20,7 +20,7 @@ from pytest_memalert.reports.words import (
     speaking_alerts,
     subject,
 )
-from pytest_memalert.units import counted, format_duration, format_size
+from pytest_memalert.units import counted, format_duration, format_size, listed
 
 __all__ = ["COMMENT_BYTES", "MARK", "SMALLEST_BYTES", "code", "prose", "render", "table"]
 
@@ -127,8 +127,7 @@ def _severity(alert: PerformanceAlert, run: Run) -> str:
 def _subject(alert: PerformanceAlert) -> str:
     if not alert.nodeids:
         return subject(alert)
-    more = f" and {len(alert.nodeids) - 1:,} more" if len(alert.nodeids) > 1 else ""
-    return code(_shown(alert.nodeids[0], _NAME_LENGTH)) + more
+    return listed([code(_shown(alert.nodeids[0], _NAME_LENGTH))], len(alert.nodeids))
 
 
 def _detail_part(alerts: Sequence[PerformanceAlert]) -> _Part:
@@ -159,9 +158,8 @@ def _evidence(alert: PerformanceAlert) -> Iterator[str]:
         if row.strip():
             yield prose(_shown(row.strip(), _TEXT_LENGTH))
     if len(alert.nodeids) > 1:
-        named = [code(_shown(nodeid, _NAME_LENGTH)) for nodeid in alert.nodeids[:_TESTS_NAMED]]
-        more = len(alert.nodeids) - len(named)
-        yield ", ".join(named) + (f" and {more:,} more" if more else "")
+        named = (code(_shown(nodeid, _NAME_LENGTH)) for nodeid in alert.nodeids[:_TESTS_NAMED])
+        yield listed(named, len(alert.nodeids))
 
 
 def _survivors(alert: PerformanceAlert) -> Iterator[str]:

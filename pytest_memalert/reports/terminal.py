@@ -82,7 +82,7 @@ def render(run: Run, *, verbosity: int, width: int, shown_as_failed: Collection[
         lines += _alert_lines(alert, width, in_short=is_shown)
         lines.append(Line(text=""))
     if len(speaking) > _ALERTS_SHOWN:
-        lines += _wrapped(f"and {len(speaking) - _ALERTS_SHOWN} more: {_ALL}", width)
+        lines += _wrapped(f"and {len(speaking) - _ALERTS_SHOWN:,} more: {_ALL}", width)
     if verbosity >= 1:
         lines += _acknowledged_lines(run.alerts, width)
         lines += _table_lines(run.tests, width)
@@ -132,7 +132,7 @@ def _brief_lines(alerts: list[PerformanceAlert], width: int) -> Iterator[Line]:
                 )
         yield Line(text=_cut(text, width), markup=_COLOURS[alert.severity])
     if len(alerts) > _ALERTS_SHOWN:
-        yield from _wrapped(f"and {len(alerts) - _ALERTS_SHOWN} more: {_ALL}", width)
+        yield from _wrapped(f"and {len(alerts) - _ALERTS_SHOWN:,} more: {_ALL}", width)
 
 
 def _acknowledged_lines(alerts: Iterable[PerformanceAlert], width: int) -> Iterator[Line]:
@@ -145,7 +145,7 @@ def _acknowledged_lines(alerts: Iterable[PerformanceAlert], width: int) -> Itera
         told = escape_controls(alert.acknowledged or "")
         yield from _wrapped(f"    {told}, alert {escape_controls(alert.fingerprint)}", width)
     if len(acknowledged) > _ALERTS_SHOWN:
-        yield from _wrapped(f"  and {len(acknowledged) - _ALERTS_SHOWN} more: {_ALL}", width)
+        yield from _wrapped(f"  and {len(acknowledged) - _ALERTS_SHOWN:,} more: {_ALL}", width)
 
 
 def _alert_lines(alert: PerformanceAlert, width: int, *, in_short: bool) -> Iterator[Line]:
@@ -174,7 +174,7 @@ def _body(alert: PerformanceAlert, *, without: str = "", in_short: bool = False)
         for nodeid in alert.nodeids[:_TESTS_SHOWN]:
             yield f"  {escape_controls(nodeid)}"
         if len(alert.nodeids) > _TESTS_SHOWN:
-            yield f"  and {len(alert.nodeids) - _TESTS_SHOWN} more"
+            yield f"  and {len(alert.nodeids) - _TESTS_SHOWN:,} more"
     survivors = () if in_short else alert.survivors
     for survivor in survivors[:_SURVIVORS_SHOWN]:
         yield from _survivor_rows(survivor)
@@ -235,7 +235,7 @@ def _unsure_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:
         nodeid, reason = escape_controls(test.nodeid), escape_controls(test.leak.reason or "")
         yield from _wrapped(f"  {nodeid}: {test.leak.status}: {reason}", width)
     if len(unsure) > _TOP:
-        yield from _wrapped(f"  and {len(unsure) - _TOP} more: {_ALL}", width)
+        yield from _wrapped(f"  and {len(unsure) - _TOP:,} more: {_ALL}", width)
 
 
 def _fixture_lines(run: Run, verbosity: int, width: int) -> Iterator[Line]:
@@ -252,7 +252,7 @@ def _fixture_lines(run: Run, verbosity: int, width: int) -> Iterator[Line]:
     for fixture in shown[:_FIXTURES_SHOWN]:
         yield from _wrapped(_fixture_text(fixture, many_workers), width)
     if len(shown) > _FIXTURES_SHOWN:
-        yield from _wrapped(f"and {len(shown) - _FIXTURES_SHOWN} more fixtures: {_ALL}", width)
+        yield from _wrapped(f"and {len(shown) - _FIXTURES_SHOWN:,} more fixtures: {_ALL}", width)
 
 
 def _fixture_text(fixture: FixtureGrowth, many_workers: bool) -> str:
@@ -273,7 +273,7 @@ def _trend_lines(notes: Iterable[Note], verbosity: int, width: int) -> Iterator[
         yield from _wrapped(f"trend: {escape_controls(note.text)}", width)
     if len(trends) > shown:
         how = _ALL if verbosity >= 1 else "-v tells them"
-        yield from _wrapped(f"and {len(trends) - shown} more trends: {how}", width)
+        yield from _wrapped(f"and {len(trends) - shown:,} more trends: {how}", width)
 
 
 def _note_lines(notes: Iterable[Note], verbosity: int, width: int) -> Iterator[Line]:
@@ -290,7 +290,7 @@ def _note_lines(notes: Iterable[Note], verbosity: int, width: int) -> Iterator[L
         text = note.text if note.nodeid is None or note.nodeid in note.text else f"{note.nodeid}: {note.text}"
         yield from _wrapped(f"note: {escape_controls(text)}", width)
     if len(told) > _NOTES_SHOWN:
-        yield from _wrapped(f"and {len(told) - _NOTES_SHOWN} more notes: {_ALL}", width)
+        yield from _wrapped(f"and {len(told) - _NOTES_SHOWN:,} more notes: {_ALL}", width)
 
 
 # ------------------------------------------------------------ lines that fit

@@ -196,13 +196,75 @@ def test_directory_as_report_path_is_refused(inner: Inner) -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        *((option, "test_a.py") for option in ("json", "markdown", "gitlab", "html", "history")),
+        *(("json", name) for name in ("pyproject.toml", "new.cfg", "test_a.py::test_it")),
+    ],
+)
+def test_no_option_writes_what_is_written_by_hand(serial: Inner, option: str, name: str) -> None:
+    """What is to be run, put after an option that takes a path, was replaced by the report."""
+    serial.write(PASSING)
+    serial.configure()
+    done = serial.run(f"--memalert-{option}", name)
+    assert_refused(
+        serial,
+        done,
+        f"--memalert-{option}: '{name}' is the name of a source or configuration file, which is never "
+        f"overwritten; name another file, and put what is to be run before --memalert-{option}",
+    )
+    assert "def test_it" in (serial.pytester.path / "test_a.py").read_text(encoding="utf-8")
+
+
+def test_a_report_may_have_any_other_name(serial: Inner) -> None:
+    serial.write(PASSING)
+    assert serial.run("--memalert-json=report", "--memalert-markdown=out.py.txt").ret == 0
+    assert (serial.pytester.path / "report").read_text(encoding="utf-8").startswith("{")
+
+
+@pytest.mark.parametrize(
     ("options", "told"),
     [
         (
             ["--memalert-json=same", "--memalert-gitlab=./same"],
-            "'same' is --memalert-json's file; name another",
+            "'same' is the file of --memalert-json; name another one",
         ),
-        (["--memalert-markdown=same", "--junitxml=same"], "--memalert-markdown: 'same' is --junitxml's file"),
+        (
+            ["--memalert-markdown=same", "--junitxml=same"],
+            "--memalert-markdown: 'same' is the file of --junitxml",
+        ),
+        (
+            ["--memalert-save=y.json", "--memalert-json=y.json"],
+            "--memalert-json: 'y.json' is the file of --memalert-save",
+        ),
+        (
+            ["--memalert-gate", "--memalert-json=./memalert.lock.json"],
+            "--memalert-json: 'memalert.lock.json' is the file of --memalert-gate",
+        ),
+        (
+            ["--memalert-gitlab=memalert.lock.json"],
+            "--memalert-gitlab: 'memalert.lock.json' is the file of the baseline",
+        ),
+        (
+            ["--memalert-history=h.db", "--memalert-json=h.db"],
+            "--memalert-json: 'h.db' is the file of --memalert-history",
+        ),
+        (
+            ["--memalert-markdown=.memalert/history.sqlite3"],
+            "--memalert-markdown: '.memalert/history.sqlite3' is the file of the history",
+        ),
+        (
+            ["--memalert-save=y.json", "--memalert-history=y.json"],
+            "--memalert-history: 'y.json' is the file of --memalert-save",
+        ),
+        (
+            ["--memalert-notify=jsonl:y.json", "--memalert-json=y.json"],
+            "--memalert-notify[0]: 'jsonl:y.json' is the file of --memalert-json",
+        ),
+        (
+            ["--memalert-notify=jsonl:memalert.acks.toml"],
+            "--memalert-notify[0]: 'jsonl:memalert.acks.toml' is the name of a source or configuration file",
+        ),
         (["--memalert-strict"], "--memalert-strict: nothing is held against a baseline; add --memalert-gate"),
     ],
 )
@@ -214,6 +276,22 @@ def test_options_that_undo_one_another_are_refused(inner: Inner, options: list[s
 def test_one_device_may_take_several_reports(inner: Inner) -> None:
     inner.write(PASSING)
     assert inner.run(f"--memalert-markdown={os.devnull}", f"--memalert-gitlab={os.devnull}").ret == 0
+
+
+def test_several_routes_may_append_to_one_file(serial: Inner) -> None:
+    serial.write(PASSING)
+    serial.configure(
+        options="""
+        [[tool.memalert.notify.routes]]
+        channel = "jsonl:alerts.jsonl"
+        tests = ["a/*"]
+
+        [[tool.memalert.notify.routes]]
+        channel = "jsonl:alerts.jsonl"
+        tests = ["b/*"]
+        """
+    )
+    assert serial.run().ret == 0
 
 
 def test_report_path_below_a_file_is_refused(serial: Inner) -> None:
