@@ -301,15 +301,26 @@ def test_long_holder_paths_and_many_kinds_of_survivors_are_cut() -> None:
 
 def test_fixture_whose_memory_remained_is_told_unasked() -> None:
     run = make_run(fixtures=(make_fixture(), make_fixture(name="pool", growth_bytes=2 * MIB)))
-    assert shown(run)[0] == "fixture 'pool' (session, tests/conftest.py): 31 MiB at set-up, 2 MiB remained"
+    assert (
+        shown(run)[0] == "fixture 'pool' (session, tests/conftest.py): 31 MiB at set-up, 2 MiB after teardown"
+    )
     assert len(shown(run)) == 2
 
 
 def test_fixture_that_gave_all_back_is_told_when_asked() -> None:
     run = make_run(tests=(), fixtures=(make_fixture(), make_fixture(setup_growth_bytes=MIB)))
     assert shown(run, verbosity=1)[:-1] == [
-        "fixture 'server' (session, tests/conftest.py): 31 MiB at set-up, 0 B remained"
+        "fixture 'server' (session, tests/conftest.py): 31 MiB at set-up, 0 B after teardown"
     ]
+
+
+def test_fixture_that_is_set_up_many_times_is_told_once_with_the_sums() -> None:
+    """Three times less than is told of one."""
+    same = tuple(make_fixture(nodeid=f"test_a.py::Test{n}", growth_bytes=MIB // 2) for n in range(3))
+    told = " ".join(shown(make_run(fixtures=same))[:2])
+    assert told.startswith(
+        "fixture 'server' (session, tests/conftest.py), set up 3 times: 93 MiB at set-up, 1.5"
+    )
 
 
 def test_fixture_without_teardown_is_told_as_still_set_up() -> None:

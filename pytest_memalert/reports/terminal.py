@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 
 from pytest_memalert.comparisons import is_whole
@@ -239,30 +239,44 @@ def _unsure_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:
 
 
 def _fixture_lines(run: Run, verbosity: int, width: int) -> Iterator[Line]:
+    # One of a class or a module may be set up many times.
+    set_ups: dict[tuple[str, ...], list[FixtureGrowth]] = {}
+    for fixture in run.fixtures:
+        key = (fixture.name, fixture.scope, fixture.location, fixture.worker)
+        set_ups.setdefault(key, []).append(fixture)
+    sums = {
+        key: (sum(each.growth_bytes or 0 for each in same), sum(each.setup_growth_bytes for each in same))
+        for key, same in set_ups.items()
+    }
     shown = sorted(
         (
-            fixture
-            for fixture in run.fixtures
-            if (fixture.growth_bytes or 0) >= _REMAINED_BYTES
-            or (verbosity >= 1 and fixture.setup_growth_bytes >= _BROUGHT_BYTES)
+            key
+            for key, (growth_bytes, setup_growth_bytes) in sums.items()
+            if growth_bytes >= _REMAINED_BYTES or (verbosity >= 1 and setup_growth_bytes >= _BROUGHT_BYTES)
         ),
-        key=lambda fixture: (-(fixture.growth_bytes or 0), -fixture.setup_growth_bytes),
+        key=sums.__getitem__,
+        reverse=True,
     )
     many_workers = len({measurement.worker for measurement in run.tests}) > 1
-    for fixture in shown[:_FIXTURES_SHOWN]:
-        yield from _wrapped(_fixture_text(fixture, many_workers), width)
+    for key in shown[:_FIXTURES_SHOWN]:
+        yield from _wrapped(_fixture_text(set_ups[key], *sums[key], many_workers=many_workers), width)
     if len(shown) > _FIXTURES_SHOWN:
         yield from _wrapped(f"and {len(shown) - _FIXTURES_SHOWN:,} more fixtures: {_ALL}", width)
 
 
-def _fixture_text(fixture: FixtureGrowth, many_workers: bool) -> str:
+def _fixture_text(
+    set_ups: Sequence[FixtureGrowth], growth_bytes: int, setup_growth_bytes: int, *, many_workers: bool
+) -> str:
+    """Return what a fixture brought in all its set-ups, and what remained."""
+    fixture = set_ups[0]
     where = [fixture.scope, fixture.location, *([fixture.worker] if many_workers else [])]
-    remained = (
-        "still set up" if fixture.growth_bytes is None else f"{format_size(fixture.growth_bytes)} remained"
-    )
+    is_set_up = all(each.growth_bytes is None for each in set_ups)
+    # Not "remained": what Python and malloc keep for reuse stays resident, too.
+    after = "still set up" if is_set_up else f"{format_size(growth_bytes)} after teardown"
+    times = f", set up {len(set_ups):,} times" if len(set_ups) > 1 else ""
     return (
-        f"fixture '{escape_controls(fixture.name)}' ({escape_controls(', '.join(where))}): "
-        f"{format_size(fixture.setup_growth_bytes)} at set-up, {remained}"
+        f"fixture '{escape_controls(fixture.name)}' ({escape_controls(', '.join(where))}){times}: "
+        f"{format_size(setup_growth_bytes)} at set-up, {after}"
     )
 
 

@@ -50,7 +50,7 @@ def test_what_a_wider_fixture_brings_is_not_the_first_tests_growth(serial: Inner
     assert large["location"].startswith("test_a.py:")
     assert large["setup_growth_bytes"] == pytest.approx(20 * MIB, rel=0.1)
     assert large["growth_bytes"] < MIB
-    done.stdout.fnmatch_lines([f"fixture 'large' ({scope}, test_a.py:*): * MiB at set-up, * remained"])
+    done.stdout.fnmatch_lines([f"fixture 'large' ({scope}, test_a.py:*): * MiB at set-up, * after teardown"])
 
 
 def test_what_remains_after_a_wider_fixtures_teardown_is_its_own(inner: Inner) -> None:
@@ -76,7 +76,7 @@ def test_what_remains_after_a_wider_fixtures_teardown_is_its_own(inner: Inner) -
     leaving = fixtures(inner)["leaving"]
     assert leaving["setup_growth_bytes"] == pytest.approx(6 * MIB, rel=0.1)
     assert leaving["growth_bytes"] == pytest.approx(10 * MIB, rel=0.1)
-    done.stdout.fnmatch_lines(["fixture 'leaving' (module, test_a.py:*): 6 MiB at set-up, 10 MiB remained"])
+    done.stdout.fnmatch_lines(["fixture 'leaving' (module, test_a.py:*): 6 MiB at set-up, 10 MiB *"])
 
 
 def test_nested_fixtures_answer_each_for_themselves(serial: Inner) -> None:
