@@ -308,7 +308,7 @@ def test_fixture_whose_memory_remained_is_told_unasked() -> None:
 
 
 def test_fixture_that_gave_all_back_is_told_when_asked() -> None:
-    run = make_run(tests=(), fixtures=(make_fixture(), make_fixture(setup_growth_bytes=MIB)))
+    run = make_run(tests=(), fixtures=(make_fixture(), make_fixture(name="pool", setup_growth_bytes=MIB)))
     assert shown(run, verbosity=1)[:-1] == [
         "fixture 'server' (session, tests/conftest.py): 31 MiB at set-up, 0 B after teardown"
     ]
