@@ -157,7 +157,10 @@ class Controller:
     # --------------------------------------------------------------- the steps
 
     def _conclude(self, session: pytest.Session) -> None:
-        """Judge the session, remember and tell it."""
+        """Judge the session, remember and tell it.
+
+        The ``reporting_s`` of the reports can't have their own writing in it, that of the summary has.
+        """
         began_s = elapsed_s()
         self._run = run = self._finish(began_s, session)
         whole: dict[str, float] = {}
@@ -171,6 +174,7 @@ class Controller:
         lives = remember(self._config, self._given, run, whole, others=others, warn=self._warn)
         self._run = run = note_resolved(run, lives)
         self._news = self._tell_news(run, lives, session.exitstatus)
+        self._run = run = _reported_since(began_s, run)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as problem:
@@ -184,6 +188,7 @@ class Controller:
             from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 
             write_turns(self._config, update(read_turns(self._config), self._checked))
+        self._run = _reported_since(began_s, run)
 
     def _find_unmeasured(self, session: pytest.Session) -> Collection[str] | None:
         """Return the tests that exist and weren't measured; None where that isn't known of all."""
@@ -265,17 +270,16 @@ class Controller:
         gate, regressions = self._conclude_baseline(session, tests)
         alerts += regressions
         settings = self._given.settings
-        ended_s = elapsed_s()
         run = Run(
             run_id=make_id(16),
             started_at=self._started_at,
-            duration_s=ended_s - self._started_s,
+            duration_s=elapsed_s() - self._started_s,
             environment=this_environment(traced=settings.trace),
             overhead=Overhead(
                 tests_s=sum(test.values.get("duration_s", 0.0) for test in tests),
                 screening_s=self._screening_s,
                 reruns_s=self._reruns_s,
-                reporting_s=ended_s - began_s,
+                reporting_s=elapsed_s() - began_s,
             ),
             reruns=self._reruns,
             tests=tests,
@@ -386,3 +390,8 @@ class Controller:
     def _warn(self, trouble: str) -> None:
         """Warn of trouble that isn't the tests'."""
         tell_trouble(self._config, f"{trouble}; the run itself is not affected")
+
+
+def _reported_since(began_s: float, run: Run) -> Run:
+    """Return the run with the time since ``began_s`` as its ``reporting_s``."""
+    return replace(run, overhead=replace(run.overhead, reporting_s=elapsed_s() - began_s))
