@@ -172,7 +172,7 @@ class Controller:
                 self._warn(f"memalert can't look for trends ({describe_exception(problem)})")
         others = self._find_unmeasured(session)
         lives = remember(self._config, self._given, run, whole, others=others, warn=self._warn)
-        self._run = run = note_resolved(run, lives)
+        self._run = run = note_resolved(run, lives, whole)
         self._news = self._tell_news(run, lives, session.exitstatus)
         self._run = run = _reported_since(began_s, run)
         try:

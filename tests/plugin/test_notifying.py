@@ -238,9 +238,7 @@ def test_delivery_trouble_is_a_warning_and_changes_no_exit_status(
     assert inner.report()["totals"]["tests"] == 2
 
 
-def test_time_that_a_channel_takes_is_told(
-    serial: Inner, webhook: tuple[str, list[Any], list[str]]
-) -> None:
+def test_time_that_a_channel_takes_is_told(serial: Inner, webhook: tuple[str, list[Any], list[str]]) -> None:
     """It belongs to what memalert added to the session."""
     url, _, ways = webhook
     ways[0] = "hang"
