@@ -31,6 +31,7 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.pytest_internals import refit_section
 from pytest_memalert.plugin.remembering import note_idle, remember
 from pytest_memalert.plugin.reporting import append_summary, history_path, locate, write_reports
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, tell_trouble
@@ -138,6 +139,8 @@ class Controller:
         except Exception as trouble:
             self._warn(f"memalert could not conclude the session ({describe_exception(trouble)})")
         run = self._run
+        if run is not None:
+            self._fit_sections(run)
         # A gate that could not be judged has not been passed.
         failed = self._baseline_failed or (run is None and self._given.gate is not None)
         failed |= run is not None and any(run.fails(alert) for alert in run.alerts)
@@ -235,6 +238,20 @@ class Controller:
 
             for command in github.render(run).splitlines():
                 terminalreporter.write_line(command)
+
+    def _fit_sections(self, run: Run) -> None:
+        """Break the lines of our sections as those of the summary are; for pytest's terminal alone.
+
+        Only now: a worker of xdist has no terminal, and what JUnit takes off a report has no width.
+        """
+        terminalreporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminalreporter is None:
+            return
+        failed = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
+        width = terminalreporter._tw.fullwidth
+        for report in terminalreporter.stats.get("failed", ()):
+            if report.nodeid in failed:
+                refit_section(report, lambda line: list(map(disarm, terminal.wrap(line, width))))
 
     def _shown_as_failed(self, terminalreporter: pytest.TerminalReporter) -> set[str]:
         """Return the tests that have a section among the failures."""
