@@ -92,7 +92,7 @@ _FREE = "none beyond the readings every test has"
 _TABLE = (
     Metric(
         name="rss_bytes",
-        label="resident memory after the test",
+        label="resident memory at the end",
         unit="bytes",
         formula="resident memory after the test's teardown",
         blind_spots="pages never touched; memory swapped out; shared pages count in full",
@@ -122,7 +122,7 @@ _TABLE = (
     ),
     Metric(
         name="rss_growth_bytes",
-        label="growth of resident memory",
+        label="resident growth",
         unit="bytes",
         formula="resident memory after - before, less what wider fixtures brought",
         blind_spots="pages never touched; memory reused from what the allocator already held",
@@ -131,7 +131,7 @@ _TABLE = (
     ),
     Metric(
         name="heap_growth_bytes",
-        label="growth of the heap",
+        label="heap growth",
         unit="bytes",
         formula="bytes handed out by malloc after - before, less captured output that pytest keeps",
         blind_spots="Python objects of up to 512 bytes; memory that bypasses malloc; absent on musl",
@@ -149,7 +149,7 @@ _TABLE = (
     ),
     Metric(
         name="blocks_growth",
-        label="growth in allocated blocks",
+        label="block growth",
         unit="count",
         formula="sys.getallocatedblocks() after - before",
         blind_spots="memory that Python did not allocate; what a container's spare room takes in",
@@ -248,7 +248,7 @@ _TABLE = (
     ),
     Metric(
         name="open_fds_growth",
-        label="growth in open descriptors",
+        label="descriptor growth",
         unit="count",
         formula="open descriptors (handles on Windows) after - before",
         blind_spots="one closed and another leaked in the same test cancel out",
@@ -258,7 +258,7 @@ _TABLE = (
     ),
     Metric(
         name="threads_growth",
-        label="growth in threads",
+        label="thread growth",
         unit="count",
         formula="threads of the process after - before",
         blind_spots="a thread that is about to end still counts",

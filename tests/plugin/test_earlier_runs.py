@@ -232,7 +232,7 @@ def test_step_of_the_session_fails_it_where_a_rule_asks(inner: Inner) -> None:
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["*growth in open descriptors 50 is over the limit of 20 that earlier runs set (step of 20*"]
+        ["*descriptor growth 50 is over the limit of 20 that earlier runs set (step of 20*"]
     )
 
 
