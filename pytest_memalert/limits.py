@@ -41,34 +41,6 @@ __all__ = [
 
 _MB = 10**6
 
-_CATEGORIES: dict[AlertCategory, tuple[str, ...]] = {
-    AlertCategory.MEMORY_THRESHOLD: (
-        "rss_bytes",
-        "rss_peak_bytes",
-        "peak_bytes",
-        "traced_peak_bytes",
-        "uss_bytes",
-        "children_rss_bytes",
-    ),
-    AlertCategory.MEMORY_GROWTH: (
-        "rss_growth_bytes",
-        "heap_growth_bytes",
-        "growth_bytes",
-        "blocks_growth",
-        "growth_rate_bytes_per_s",
-        "traced_growth_bytes",
-        "open_fds_growth",
-        "threads_growth",
-    ),
-    AlertCategory.MEMORY_EFFICIENCY: ("efficiency_ratio",),
-    AlertCategory.MEMORY_LEAK: ("leak_bytes_per_run", "leak_blocks_per_run", "leak_rate_bytes_per_hour"),
-    AlertCategory.CPU_USAGE: ("cpu_s",),
-    AlertCategory.DISK_IO: ("disk_read_bytes", "disk_written_bytes"),
-    AlertCategory.NETWORK_IO: ("net_sent_bytes", "net_received_bytes"),
-    AlertCategory.APPLICATION_LATENCY: ("duration_s",),
-}
-_CATEGORY_BY_METRIC = {metric: category for category, metrics in _CATEGORIES.items() for metric in metrics}
-
 #: The keywords of the marker: the metric that each limits, None where it sets no limit.
 MARKER_KEYS: dict[str, str | None] = {
     "rss": "rss_bytes",
@@ -203,7 +175,7 @@ def _advised(rule: AlertRule) -> AlertRule:
 
 def category_of(metric: str) -> AlertCategory:
     """Return the category of a rule on ``metric`` that names none; ``general`` for a metric of a plugin's."""
-    return _CATEGORY_BY_METRIC.get(metric, AlertCategory.GENERAL)
+    return METRICS[metric].category if metric in METRICS else AlertCategory.GENERAL
 
 
 def _condition_of(metric: str) -> AlertCondition:
