@@ -30,7 +30,7 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Facts, decode_facts
-from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.pytest_internals import refit_section
 from pytest_memalert.plugin.remembering import note_idle, remember
 from pytest_memalert.plugin.reporting import append_summary, history_path, locate, write_reports

@@ -12,7 +12,7 @@ import pytest
 from pytest_memalert.comparisons import SESSION
 from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES, PEAKS, SESSION_PEAKS
 from pytest_memalert.model import Note, Run, SeriesPoint
-from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.past import reading_history
 
 if TYPE_CHECKING:

@@ -215,12 +215,12 @@ def test_gate_that_trouble_of_ours_kept_from_judging_is_not_passed(inner: Inner)
     inner.write(BEFORE)
     inner.run_apart("--memalert-save")
     broken = """
-        import pytest_memalert.plugin.measuring as measuring
+        import pytest_memalert.plugin.meter as meter
 
         def measure_test(*args, **kwargs):
             raise LookupError("our own")
 
-        measuring.measure_test = measure_test
+        meter.measure_test = measure_test
     """
     inner.write(BEFORE, conftest=broken)
     done = inner.run_apart("--memalert-gate")
