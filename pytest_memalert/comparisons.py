@@ -23,7 +23,6 @@ _LABELS_OF_WHOLE = {
     "setup_bytes": "memory that its set-up brings",
     "setup_blocks": "blocks that its set-up brings",
     "rss_peak_bytes": "highest resident memory",
-    "rss_bytes": "resident memory at the end",
     "heap_bytes": "memory in use at the end",
     "heap_growth_bytes": "memory that imports at collection brought",
 }

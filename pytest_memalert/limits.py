@@ -42,54 +42,37 @@ __all__ = [
 
 _MB = 10**6
 
-_CATEGORIES: dict[AlertCategory, tuple[str, ...]] = {
-    AlertCategory.MEMORY_THRESHOLD: (
-        "rss_bytes",
-        "rss_peak_bytes",
-        "peak_bytes",
-        "traced_peak_bytes",
-        "uss_bytes",
-        "children_rss_bytes",
-    ),
-    AlertCategory.MEMORY_GROWTH: (
-        "rss_growth_bytes",
-        "heap_growth_bytes",
-        "growth_bytes",
-        "blocks_growth",
-        "growth_rate_bytes_per_s",
-        "traced_growth_bytes",
-        "open_fds_growth",
-        "threads_growth",
-    ),
-    AlertCategory.MEMORY_EFFICIENCY: ("efficiency_ratio",),
-    AlertCategory.MEMORY_LEAK: (
-        "leak_bytes_per_run",
-        "leak_blocks_per_run",
-        "leak_handles_per_run",
-        "leak_rate_bytes_per_hour",
-    ),
-    AlertCategory.CPU_USAGE: ("cpu_s",),
-    AlertCategory.DISK_IO: ("disk_read_bytes", "disk_written_bytes"),
-    AlertCategory.NETWORK_IO: ("net_sent_bytes", "net_received_bytes"),
-    AlertCategory.APPLICATION_LATENCY: ("duration_s",),
+#: The keywords of the marker: the metric that each limits, None where it sets no limit.
+MARKER_KEYS: dict[str, str | None] = {
+    "rss": "rss_bytes",
+    "peak": "peak_bytes",
+    "growth": "growth_bytes",
+    "growth_rate": "growth_rate_bytes_per_s",
+    "efficiency": "efficiency_ratio",
+    "leak": "leak_bytes_per_run",
+    "traced_peak": "traced_peak_bytes",
+    "duration": "duration_s",
+    "cpu": "cpu_s",
+    "severity": None,
+    "leaks": None,
+    "warmups": None,
+    "runs": None,
+    "reason": None,
 }
-_CATEGORY_BY_METRIC = {metric: category for category, metrics in _CATEGORIES.items() for metric in metrics}
 
-# What a rule recommends that has no recommendations of its own.
+# What a rule recommends that has no recommendations of its own: where to look.
 _ADVICE: dict[AlertCategory, tuple[str, ...]] = {
     AlertCategory.MEMORY_LEAK: (
         (
             "Look at what survives and at what holds it: bound or clear that container, "
             "or release the object in the teardown of the test or fixture that made it."
         ),
-        "If it is meant to stay, allow it: @pytest.mark.memalert(leak='SIZE', reason='...').",
     ),
     AlertCategory.MEMORY_GROWTH: (
         (
             "Look for what the test adds to each time: a module-level list or dict, a cache without a bound, "
             "a handler, thread or file that stays open; undo it in teardown."
         ),
-        "If the growth is meant, give the test its own limit: @pytest.mark.memalert(growth='2 MiB').",
     ),
     AlertCategory.MEMORY_EFFICIENCY: (
         (
@@ -103,7 +86,6 @@ _ADVICE: dict[AlertCategory, tuple[str, ...]] = {
             "See which tests and fixtures brought the most memory; make their test data smaller "
             "or give large fixtures a narrower scope, so that they are torn down sooner."
         ),
-        "If this much is needed, raise the limit, for all tests by a rule or for this one by its marker.",
     ),
     AlertCategory.CPU_USAGE: (
         "Profile this test alone (python -m cProfile -m pytest ...) and start with the costliest function.",
@@ -124,32 +106,77 @@ _ADVICE: dict[AlertCategory, tuple[str, ...]] = {
         ),
     ),
 }
+# The same of a session, where that is something else.
+_ADVICE_OF_SESSION: dict[AlertCategory, tuple[str, ...]] = {
+    AlertCategory.MEMORY_GROWTH: (
+        (
+            "Look for what tests add to each time: a module-level list or dict, a cache without a bound, "
+            "a handler, thread or file that stays open; undo it in teardown."
+        ),
+        "The JSON report (--memalert-json PATH) says what each test added.",
+    ),
+    AlertCategory.CPU_USAGE: (
+        "Profile the suite (python -m cProfile -m pytest ...) and start with the costliest function.",
+    ),
+    AlertCategory.APPLICATION_LATENCY: (
+        "Run pytest --durations=10 to see which tests take the time, and repeat on an idle machine.",
+    ),
+}
+# And how to allow what is meant: by a test's marker, and of a session, or where the marker has no keyword for
+# the metric, by the rule.
+_ALLOWING: dict[AlertCategory, tuple[str, str]] = {
+    AlertCategory.MEMORY_LEAK: (
+        "If it is meant to stay, allow it: @pytest.mark.memalert(leak='SIZE', reason='...').",
+        "If it is meant to stay, raise the rule's limit.",
+    ),
+    AlertCategory.MEMORY_GROWTH: (
+        "If the growth is meant, give the test its own limit: @pytest.mark.memalert(growth='2 MiB').",
+        "If the growth is meant, raise the rule's limit.",
+    ),
+    AlertCategory.MEMORY_THRESHOLD: (
+        "If this much is needed, raise the limit, for all tests by a rule or for this one by its marker.",
+        "If this much is needed, raise the rule's limit.",
+    ),
+}
 
 
 def _default(
     name: str, severity: AlertSeverity, metric: str, threshold: float, *, min_growth: int | None = None
 ) -> AlertRule:
-    category = category_of(metric)
-    return AlertRule(
-        name=name,
-        category=category,
-        severity=severity,
-        metric=metric,
-        condition=_condition_of(metric),
-        threshold=threshold,
-        min_growth=min_growth,
-        recommendations=general_advice(category),
+    return _advised(
+        AlertRule(
+            name=name,
+            category=category_of(metric),
+            severity=severity,
+            metric=metric,
+            condition=_condition_of(metric),
+            threshold=threshold,
+            min_growth=min_growth,
+        )
     )
 
 
-def general_advice(category: AlertCategory) -> tuple[str, ...]:
-    """Return what a rule of a category recommends that has no recommendations of its own."""
-    return _ADVICE.get(category, ())
+def general_advice(rule: AlertRule) -> tuple[str, ...]:
+    """Return what a rule recommends that has no recommendations of its own."""
+    advice = _ADVICE.get(rule.category, ())
+    if rule.scope == "session":
+        advice = _ADVICE_OF_SESSION.get(rule.category, advice)
+    if rule.category not in _ALLOWING:
+        return advice
+    by_marker, by_rule = _ALLOWING[rule.category]
+    metric = METRICS.get(rule.metric)
+    # A limit on the bytes of a leak covers the other metrics of leaks.
+    has_keyword = rule.metric in MARKER_KEYS.values() or (metric is not None and metric.reading == "leak")
+    return (*advice, by_marker if rule.scope == "test" and has_keyword else by_rule)
+
+
+def _advised(rule: AlertRule) -> AlertRule:
+    return replace(rule, recommendations=general_advice(rule))
 
 
 def category_of(metric: str) -> AlertCategory:
     """Return the category of a rule on ``metric`` that names none; ``general`` for a metric of a plugin's."""
-    return _CATEGORY_BY_METRIC.get(metric, AlertCategory.GENERAL)
+    return METRICS[metric].category if metric in METRICS else AlertCategory.GENERAL
 
 
 def _condition_of(metric: str) -> AlertCondition:
@@ -173,24 +200,6 @@ DEFAULT_RULES: tuple[AlertRule, ...] = (
     _default("rss", _WARNING, "rss_bytes", 650 * _MB, min_growth=1 * _MB),
     _default("rss", _CRITICAL, "rss_bytes", 700 * _MB, min_growth=1 * _MB),
 )
-
-#: The keywords of the marker: the metric that each limits, None where it sets no limit.
-MARKER_KEYS: dict[str, str | None] = {
-    "rss": "rss_bytes",
-    "peak": "peak_bytes",
-    "growth": "growth_bytes",
-    "growth_rate": "growth_rate_bytes_per_s",
-    "efficiency": "efficiency_ratio",
-    "leak": "leak_bytes_per_run",
-    "traced_peak": "traced_peak_bytes",
-    "duration": "duration_s",
-    "cpu": "cpu_s",
-    "severity": None,
-    "leaks": None,
-    "warmups": None,
-    "runs": None,
-    "reason": None,
-}
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -477,7 +486,8 @@ def _amend(namesakes: Sequence[AlertRule], fields: Mapping[str, Any]) -> tuple[A
     severity = fields.get("severity")
     meant = [rule for rule in namesakes if severity in (None, rule.severity)]
     # A further severity of a known name: ``leak`` as critical is the rule people write most.
-    return tuple(replace(rule, **fields) for rule in meant or namesakes[:1])
+    amended = tuple(replace(rule, **fields) for rule in meant or namesakes[:1])
+    return amended if "recommendations" in fields else tuple(map(_advised, amended))
 
 
 def _new_rule(fields: Mapping[str, Any]) -> AlertRule:
@@ -492,8 +502,8 @@ def _new_rule(fields: Mapping[str, Any]) -> AlertRule:
         "condition": _condition_of(metric),
     }
     values: dict[str, Any] = {**derived, **fields}
-    values.setdefault("recommendations", general_advice(values["category"]))
-    return AlertRule(**values)
+    rule = AlertRule(**values)
+    return rule if "recommendations" in fields else _advised(rule)
 
 
 # ------------------------------------------------------------------- a marker
@@ -523,14 +533,15 @@ def _marker_rule(
 ) -> AlertRule:
     # A rate means nothing on a test's noise, whoever sets the limit.
     guards = (rule.min_growth for rule in DEFAULT_RULES if rule.metric == metric)
-    return AlertRule(
-        name=f"limit-{key.replace('_', '-')}",
-        category=category_of(metric),
-        severity=severity,
-        metric=metric,
-        condition=_condition_of(metric),
-        min_growth=next(guards, None) if key == "growth_rate" else None,
-        recommendations=general_advice(category_of(metric)),
-        origin=origin,
-        **_threshold_fields(threshold),
+    return _advised(
+        AlertRule(
+            name=f"limit-{key.replace('_', '-')}",
+            category=category_of(metric),
+            severity=severity,
+            metric=metric,
+            condition=_condition_of(metric),
+            min_growth=next(guards, None) if key == "growth_rate" else None,
+            origin=origin,
+            **_threshold_fields(threshold),
+        )
     )

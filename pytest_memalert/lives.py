@@ -13,6 +13,7 @@ from datetime import datetime
 
 from pytest_memalert.comparisons import SESSION
 from pytest_memalert.comparisons import is_whole as is_of_whole
+from pytest_memalert.metrics import format_value
 from pytest_memalert.model import (
     AlertCategory,
     AlertLife,
@@ -70,19 +71,42 @@ def evolve(
     return tuple(lives)
 
 
-def note_resolved(run: Run, lives: Iterable[AlertLife]) -> Run:
-    """Return the run with a note for each alert that it found resolved."""
-    notes = tuple(
-        Note(
-            kind="resolved",
-            nodeid=None,
-            text=f"resolved: {_headline(life.alert)} (alert {life.fingerprint}, "
-            f"first seen {life.first_seen:%Y-%m-%d}, in {counted(life.times, 'run')})",
-        )
-        for life in lives
-        if life.resolved_at is not None
-    )
+def note_resolved(run: Run, lives: Iterable[AlertLife], session: Mapping[str, float]) -> Run:
+    """Return the run with a note for each alert that it found resolved; ``session`` has the session's values.
+
+    One that earlier runs set is a limit that moves by itself: a value that stays is not called resolved.
+    """
+    notes = []
+    for life in lives:
+        if life.resolved_at is None:
+            continue
+        still = _still_beyond(life.alert, run, session)
+        since = f"first seen {life.first_seen:%Y-%m-%d}, in {counted(life.times, 'run')}"
+        told = f"resolved: {_headline(life.alert)}"
+        if still is not None:
+            now = format_value(life.alert.metric, still, limit=life.alert.limit)
+            told = f"no alert any more: {_headline(life.alert)}; it still is {now}"
+        notes.append(Note(kind="resolved", nodeid=None, text=f"{told} (alert {life.fingerprint}, {since})"))
     return replace(run, notes=(*run.notes, *notes)) if notes else run
+
+
+def _still_beyond(alert: PerformanceAlert, run: Run, session: Mapping[str, float]) -> float | None:
+    """Return the value of this run where it is beyond the limit that the alert had; None where it isn't.
+
+    What was only so in the first of several runs of the test has not stayed; nor is a regression judged by
+    the first run, or by a limit of its own.
+    """
+    if alert.category is AlertCategory.MEMORY_REGRESSION or len(alert.nodeids) != 1:
+        return None
+    (nodeid,) = alert.nodeids
+    values = session if _is_session(nodeid) else {}
+    for test in run.tests:
+        if test.nodeid == nodeid:
+            values = test.values
+    value = values.get(alert.metric)
+    if value is None or not alert.condition.holds(value, alert.limit):
+        return None
+    return None if any((note.kind, note.nodeid) == ("one_time", nodeid) for note in run.notes) else value
 
 
 def _headline(alert: PerformanceAlert) -> str:

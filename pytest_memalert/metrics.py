@@ -1,4 +1,4 @@
-"""The metrics: each one's name, unit, formula, blind spots and cost, defined once.
+"""The metrics: each one's name, unit, category, formula, blind spots and cost, defined once.
 
 Rules, markers, the JSON report and the documentation all read this table.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+from pytest_memalert.model import AlertCategory
 from pytest_memalert.records import record
 from pytest_memalert.units import Unit, format_beside
 
@@ -43,7 +44,8 @@ class Metric:
     ``reading`` names the probe reading it is made from; None means that the
     readings every test has (resident memory, heap, duration) suffice.
     ``repeatable`` says that running the test again gives the value again.
-    ``spike`` names the metric to which a rule's ``min_growth`` applies.
+    ``spike`` names the metric to which a rule's ``min_growth`` applies, ``category`` is that of a rule that
+    names none.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Metric:
     repeatable: bool = True
     session: SessionValue = "largest"
     spike: str | None = None
+    category: AlertCategory = AlertCategory.GENERAL
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -92,8 +95,9 @@ _FREE = "none beyond the readings every test has"
 _TABLE = (
     Metric(
         name="rss_bytes",
-        label="resident memory after the test",
+        label="resident memory at the end",
         unit="bytes",
+        category=AlertCategory.MEMORY_THRESHOLD,
         formula="resident memory after the test's teardown",
         blind_spots="pages never touched; memory swapped out; shared pages count in full",
         cost="2 us (Linux), 11 to 20 us elsewhere",
@@ -104,6 +108,7 @@ _TABLE = (
         name="rss_peak_bytes",
         label="highest resident memory",
         unit="bytes",
+        category=AlertCategory.MEMORY_THRESHOLD,
         formula="highest resident memory from before set-up to after teardown, "
         "without the set-up of wider fixtures",
         blind_spots="Linux: 128 KiB for each processor, which the kernel may count late; "
@@ -115,6 +120,7 @@ _TABLE = (
         name="peak_bytes",
         label="peak",
         unit="bytes",
+        category=AlertCategory.MEMORY_THRESHOLD,
         formula="rss_peak_bytes - resident memory before the test",
         blind_spots="memory that the allocator already held is not resident anew",
         cost="as rss_peak_bytes",
@@ -122,8 +128,9 @@ _TABLE = (
     ),
     Metric(
         name="rss_growth_bytes",
-        label="growth of resident memory",
+        label="resident growth",
         unit="bytes",
+        category=AlertCategory.MEMORY_GROWTH,
         formula="resident memory after - before, less what wider fixtures brought",
         blind_spots="pages never touched; memory reused from what the allocator already held",
         cost=_FREE,
@@ -131,8 +138,9 @@ _TABLE = (
     ),
     Metric(
         name="heap_growth_bytes",
-        label="growth of the heap",
+        label="heap growth",
         unit="bytes",
+        category=AlertCategory.MEMORY_GROWTH,
         formula="bytes handed out by malloc after - before, less captured output that pytest keeps",
         blind_spots="Python objects of up to 512 bytes; memory that bypasses malloc; absent on musl",
         cost="2 us; up to 8 ms on a badly fragmented heap, where it is read more rarely",
@@ -142,6 +150,7 @@ _TABLE = (
         name="growth_bytes",
         label="growth",
         unit="bytes",
+        category=AlertCategory.MEMORY_GROWTH,
         formula="the larger of rss_growth_bytes and heap_growth_bytes",
         blind_spots="small Python objects that fit into memory already resident",
         cost=_FREE,
@@ -149,8 +158,9 @@ _TABLE = (
     ),
     Metric(
         name="blocks_growth",
-        label="growth in allocated blocks",
+        label="block growth",
         unit="count",
+        category=AlertCategory.MEMORY_GROWTH,
         formula="sys.getallocatedblocks() after - before",
         blind_spots="memory that Python did not allocate; what a container's spare room takes in",
         cost="1 us on a small heap, 0.1 to 0.7 ms with 2 million objects",
@@ -161,6 +171,7 @@ _TABLE = (
         name="growth_rate_bytes_per_s",
         label="growth rate",
         unit="bytes/s",
+        category=AlertCategory.MEMORY_GROWTH,
         formula="growth_bytes / duration_s, of growth that came back on repetition",
         blind_spots="as growth_bytes; means nothing below min_growth",
         cost=_FREE,
@@ -170,6 +181,7 @@ _TABLE = (
         name="efficiency_ratio",
         label="memory efficiency",
         unit="ratio",
+        category=AlertCategory.MEMORY_EFFICIENCY,
         formula="rss_bytes / rss_peak_bytes",
         blind_spots="a large process hides a large spike",
         cost="as rss_peak_bytes",
@@ -181,6 +193,7 @@ _TABLE = (
         name="leak_bytes_per_run",
         label="leak per run",
         unit="bytes",
+        category=AlertCategory.MEMORY_LEAK,
         formula="bytes that each further run of the test leaves behind, proven by repetition",
         blind_spots="tests that can't be run again end as unclear",
         cost="re-runs of suspect tests",
@@ -191,6 +204,7 @@ _TABLE = (
         name="leak_blocks_per_run",
         label="leaked blocks per run",
         unit="count",
+        category=AlertCategory.MEMORY_LEAK,
         formula="allocated blocks that each further run leaves behind, proven by repetition",
         blind_spots="as leak_bytes_per_run",
         cost="re-runs of suspect tests",
@@ -201,6 +215,7 @@ _TABLE = (
         name="leak_handles_per_run",
         label="leaked descriptors and threads per run",
         unit="count",
+        category=AlertCategory.MEMORY_LEAK,
         formula="open descriptors and running threads that each further run leaves behind",
         blind_spots="as leak_bytes_per_run",
         cost="re-runs of suspect tests",
@@ -211,6 +226,7 @@ _TABLE = (
         name="leak_rate_bytes_per_hour",
         label="leak rate",
         unit="bytes/hour",
+        category=AlertCategory.MEMORY_LEAK,
         formula="leak_bytes_per_run / seconds per run x 3600",
         blind_spots="as leak_bytes_per_run",
         cost="re-runs of suspect tests",
@@ -221,6 +237,7 @@ _TABLE = (
         name="traced_peak_bytes",
         label="traced peak",
         unit="bytes",
+        category=AlertCategory.MEMORY_THRESHOLD,
         formula="tracemalloc's peak during the test - its current size before",
         blind_spots="memory not allocated through Python's allocators",
         cost="2 to 4 times the run time (--memalert-trace)",
@@ -230,6 +247,7 @@ _TABLE = (
         name="traced_growth_bytes",
         label="traced growth",
         unit="bytes",
+        category=AlertCategory.MEMORY_GROWTH,
         formula="tracemalloc's current size after - before",
         blind_spots="as traced_peak_bytes",
         cost="as traced_peak_bytes",
@@ -240,6 +258,7 @@ _TABLE = (
         name="uss_bytes",
         label="unique memory",
         unit="bytes",
+        category=AlertCategory.MEMORY_THRESHOLD,
         formula="memory unique to the process after the test (psutil's USS)",
         blind_spots="shared pages",
         cost="0.3 to 12 ms",
@@ -251,6 +270,7 @@ _TABLE = (
         name="children_rss_bytes",
         label="resident memory of child processes",
         unit="bytes",
+        category=AlertCategory.MEMORY_THRESHOLD,
         formula="resident memory of all child processes alive after the call, before teardown, summed",
         blind_spots="children that ended before the test's call did; pages shared among them count for each",
         cost="1 ms and more",
@@ -258,8 +278,9 @@ _TABLE = (
     ),
     Metric(
         name="open_fds_growth",
-        label="growth in open descriptors",
+        label="descriptor growth",
         unit="count",
+        category=AlertCategory.MEMORY_GROWTH,
         formula="open descriptors (handles on Windows) after - before",
         blind_spots="one closed and another leaked in the same test cancel out",
         cost="12 us",
@@ -268,8 +289,9 @@ _TABLE = (
     ),
     Metric(
         name="threads_growth",
-        label="growth in threads",
+        label="thread growth",
         unit="count",
+        category=AlertCategory.MEMORY_GROWTH,
         formula="threads of the process after - before",
         blind_spots="a thread that is about to end still counts",
         cost="20 us",
@@ -280,6 +302,7 @@ _TABLE = (
         name="cpu_s",
         label="processor time",
         unit="seconds",
+        category=AlertCategory.CPU_USAGE,
         formula="processor time (user and system) of the process over the test",
         blind_spots="child processes; other threads' work counts too",
         cost="1 us",
@@ -290,6 +313,7 @@ _TABLE = (
         name="disk_read_bytes",
         label="disk reads",
         unit="bytes",
+        category=AlertCategory.DISK_IO,
         formula="bytes the process read from storage over the test",
         blind_spots="reads served from the page cache; absent on macOS",
         cost="15 us",
@@ -300,6 +324,7 @@ _TABLE = (
         name="disk_written_bytes",
         label="disk writes",
         unit="bytes",
+        category=AlertCategory.DISK_IO,
         formula="bytes the process caused to be written to storage over the test",
         blind_spots="file systems in memory; absent on macOS",
         cost="15 us",
@@ -310,6 +335,7 @@ _TABLE = (
         name="net_sent_bytes",
         label="network bytes sent (system-wide)",
         unit="bytes",
+        category=AlertCategory.NETWORK_IO,
         formula="bytes sent over all network interfaces of the machine during the test",
         blind_spots="system-wide: every other process counts too",
         cost="60 us",
@@ -320,6 +346,7 @@ _TABLE = (
         name="net_received_bytes",
         label="network bytes received (system-wide)",
         unit="bytes",
+        category=AlertCategory.NETWORK_IO,
         formula="bytes received over all network interfaces of the machine during the test",
         blind_spots="system-wide: every other process counts too",
         cost="60 us",
@@ -330,6 +357,7 @@ _TABLE = (
         name="duration_s",
         label="duration",
         unit="seconds",
+        category=AlertCategory.APPLICATION_LATENCY,
         formula="wall time from before set-up to after teardown, without wider fixtures",
         blind_spots="a busy machine",
         cost=_FREE,

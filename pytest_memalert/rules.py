@@ -339,7 +339,7 @@ def judge_leak(
     alerts = []
     for breach in find_breaches((rule for rule in rules if rule.metric in LEAK_METRICS), measurement.values):
         rule = breach.rule
-        if analysis.recommendations and rule.recommendations == general_advice(rule.category):
+        if analysis.recommendations and rule.recommendations == general_advice(rule):
             # What is known of this leak says more than what is said of any.
             rule = replace(rule, recommendations=())
         alerts.append(

@@ -118,7 +118,8 @@ def find_trend(
             if _is_step(before, after, least):
                 return trend("step", median(before), median(after), start)
     if (outliers := _latest_outliers(values, least)) > 0:
-        return trend("outlier", median(values[:-outliers]), values[-1], len(values) - outliers)
+        start = len(values) - outliers
+        return trend("outlier", median(values[:start]), median(values[start:]), start)
     level = median(values)
     return trend("steady", level, level, 0)
 
@@ -367,7 +368,8 @@ def _latest_outliers(values: Sequence[float], least: LeastChange) -> int:
     level = median(values)
     if abs(values[-1] - level) < least.of(level):
         return 0  # nearly always: what stands out does so from the whole as well
-    for count in range(1, len(values) // 3 + 1):
+    # The most first: of several alike, the last may stand out a little even from those just before it.
+    for count in range(len(values) // 3, 0, -1):
         earlier, latest = values[:-count], values[-count:]
         level = median(earlier)
         deviation = _NORMAL * median(abs(value - level) for value in earlier)

@@ -612,6 +612,16 @@ def test_alert_says_how_to_save_the_test_in_a_shell() -> None:
     assert "pytest 'a::t[it'\\''s $HOME]' --memalert --memalert-save" in alert.recommendations[1]
 
 
+def test_advice_of_a_collection_is_about_imports() -> None:
+    """No test and no fixture has run yet, of which -v could list the largest."""
+    found = (comparison("heap_growth_bytes", nodeid="collection"),)
+    (alert,) = judge(
+        GateResult(path="f", environment="k", comparisons=found), raised_at=NOW, make_id=lambda: "id"
+    )
+    assert "python -X importtime -m pytest --collect-only" in alert.recommendations[0]
+    assert not any("fixture" in text for text in alert.recommendations)
+
+
 def test_fingerprint_is_the_same_whatever_the_figures() -> None:
     """So that an acknowledgment holds."""
     one, other = (

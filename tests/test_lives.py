@@ -293,16 +293,47 @@ def test_alert_of_the_session_is_resolved_by_a_whole_session_alone(nodeid: str) 
 
 
 def test_what_is_resolved_is_noted_by_its_first_line() -> None:
-    run = make_run()
+    run = make_run(tests=(make_test(growth_bytes=0.0),))
     alert = make_alert(message=f"{NODEID}: growth 2 MiB is over the limit of 1 MiB\nand so on")
     lives = go_on(go_on({}, make_run(alert)), run, day=1)
-    (note,) = note_resolved(run, lives.values()).notes
+    (note,) = note_resolved(run, lives.values(), {}).notes
     assert note.kind == "resolved"
     assert note.text == (
         f"resolved: {NODEID}: growth 2 MiB is over the limit of 1 MiB "
         "(alert f1, first seen 2026-11-23, in 1 run)"
     )
-    assert note_resolved(run, ()) is run
+    assert note_resolved(run, (), {}) is run
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "no alert any more"),
+        ({"nodeids": ("session",)}, "no alert any more"),
+        ({"limit": 60.0 * MIB}, "resolved"),
+        ({"category": AlertCategory.MEMORY_REGRESSION}, "resolved"),
+        ({"metric": "leak_bytes_per_run"}, "resolved"),
+    ],
+)
+def test_value_that_stays_beyond_a_limit_that_moved_is_not_called_resolved(
+    changes: Mapping[str, Any], told: str
+) -> None:
+    """As the limit that earlier runs set does, once they have the value."""
+    alert = make_alert(**{"metric": "peak_bytes", "limit": 50.0 * MIB, **changes})
+    (life,) = go_on({}, make_run(alert)).values()
+    run = make_run(tests=(make_test(peak_bytes=58.1 * MIB),))
+    lives = [replace(life, resolved_at=NOON)]
+    (note,) = note_resolved(run, lives, {"peak_bytes": 58.1 * MIB}).notes
+    assert note.text.startswith(f"{told}: {alert.message}")
+    assert ("; it still is 58.1 MiB (alert f1, " in note.text) == (told != "resolved")
+
+
+def test_value_beyond_its_limit_in_the_first_of_several_runs_alone_is_resolved() -> None:
+    (life,) = go_on({}, make_run(make_alert())).values()
+    once = Note(kind="one_time", nodeid=NODEID, text="growth 20 MiB in its first run: one-time, no alert")
+    run = make_run(tests=(make_test(growth_bytes=20.0 * MIB),), notes=(once,))
+    *_, note = note_resolved(run, [replace(life, resolved_at=NOON)], {}).notes
+    assert note.text.startswith("resolved: ")
 
 
 observed = st.none() | st.floats(min_value=0, max_value=100)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_memalert.limits import DEFAULT_RULES, parse_marker
 from pytest_memalert.measurement import session_values, values_of_worst
+from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -319,6 +320,12 @@ def test_headline_tells_values_apart_that_round_to_the_same() -> None:
     assert "1,048,577 is over the limit of 1,048,576" in describe(
         Breach(rule=rule(), observed=MIB + 1), NODEID
     )
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+def test_label_of_a_metric_fits_the_session_as_well(metric: Metric) -> None:
+    """It stands for one test and for the whole."""
+    assert "test" not in metric.label
 
 
 def test_own_message_and_recommendations_of_a_rule_are_used() -> None:

@@ -323,6 +323,33 @@ def test_a_new_rule_takes_what_it_leaves_out_from_its_metric() -> None:
     assert rule.origin == f"{RULES}[0]"
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"name": "fds", "metric": "open_fds_growth", "threshold": 20, "scope": "session"},
+        {"name": "grown", "metric": "growth_bytes", "threshold": "20 MiB", "scope": "session"},
+        {"name": "cpu", "metric": "cpu_s", "threshold": "2 min", "scope": "session"},
+        {"name": "slow", "metric": "duration_s", "threshold": "2 min", "scope": "session"},
+        {"name": "rss", "severity": "critical", "threshold": "1 GB", "scope": "session"},
+    ],
+)
+def test_advice_of_a_rule_on_the_session_is_for_no_single_test(table: dict[str, object]) -> None:
+    """That of a default rule which is made one as well."""
+    (rule,) = (rule for name, rule in rules_from(table).items() if rule.scope == "session")
+    assert rule.recommendations
+    assert not [
+        text for text in rule.recommendations if re.search(r"marker|mark\.|th(is|e) (one|test)\b", text)
+    ]
+
+
+@pytest.mark.parametrize(("metric", "threshold"), [("open_fds_growth", 2), ("uss_bytes", "1 GiB")])
+def test_advice_names_the_marker_only_for_what_it_can_limit(metric: str, threshold: object) -> None:
+    """It has no keyword for most metrics, and 'growth' is in bytes."""
+    rule = rules_from({"name": "new", "metric": metric, "threshold": threshold})["new critical"]
+    assert rule.recommendations[-1].endswith("raise the rule's limit.")
+    assert not [text for text in rule.recommendations if re.search(r"marker|mark\.", text)]
+
+
 def test_a_new_rule_has_everything_that_is_written() -> None:
     written = rules_from(
         {

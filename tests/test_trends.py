@@ -108,6 +108,15 @@ def test_single_value_far_out_is_an_outlier_and_no_step() -> None:
     assert found.after == OUTLIER[-1]
 
 
+def test_all_the_latest_runs_that_stand_out_are_told() -> None:
+    """Though the last of them is a little above those just before it, and so stands out by itself as well."""
+    found = trend_of([47.7 * MIB] * 12 + [58.08 * MIB, 58.09 * MIB, 58.16 * MIB])
+    assert (found.kind, found.runs_ago, found.since.run_id) == ("outlier", 2, "run12")
+    assert describe_trend(found, "test_load") == (
+        "peak of test_load was 58.1 MiB in the latest 3 runs, 47.7 MiB in the 12 before"
+    )
+
+
 def test_outlier_of_the_past_is_forgotten() -> None:
     """What happened once, and not since, needs no one."""
     assert trend_of([*OUTLIER, *STEADY[:3]]).kind == "steady"

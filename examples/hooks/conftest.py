@@ -30,7 +30,7 @@ def pytest_memalert_probes(config):
             name="cache_entries",
             unit="count",
             read=lambda: len(shop.ENTRIES),
-            description="growth in cache entries",
+            description="cache growth",
         )
     ]
 
@@ -52,7 +52,7 @@ def pytest_memalert_finished(config, run):
     for test in run.tests:
         growth = test.values.get("cache_entries", 0)
         largest[test.component] = max(growth, largest.get(test.component, 0))
-    lines = ["| component | largest growth in cache entries |", "|---|---|"]
+    lines = ["| component | largest cache growth |", "|---|---|"]
     lines += [f"| {component} | {growth} |" for component, growth in sorted(largest.items())]
     speaking = [alert for alert in run.alerts if alert.inhibited_by is None]
     lines += ["", *(f"- {alert.severity.value}: {alert.rule}, {alert.component}" for alert in speaking)]

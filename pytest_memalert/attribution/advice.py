@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NoReturn
 
 from pytest_memalert.attribution.edges import MADE_OF
 from pytest_memalert.attribution.holders import C_STATE, IN_C, UNTRACKED, Holder
@@ -156,40 +157,36 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         )
     if holder.lru_cache is not None:
         yield _for_lru_cache(holder)
-    elif holder.root == "none":
-        yield _for_native_holder(finding)
     elif holder.gets_names:
         such = f", such as `{holder.variable}`" if holder.variable else ""
         yield (
             f"the {holder.root} `{holder.root_name}` gets a new name in each run{such}: delete it "
             f"in teardown, or set it with pytest's monkeypatch.setattr(..., raising=False){_at(finding)}"
         )
-    elif holder.root == "module" and name is not None:
-        yield from _for_module(finding, holder, name)
+    elif holder.root == "none":
+        yield _for_native_holder(finding)
+    elif holder.root == "module":
+        yield from _for_module(finding, holder, name or holder.root_name)
+    elif holder.root == "class":
+        yield _for_class(finding, holder, name)
     elif holder.root == "context":
         variable = f" `{holder.variable}`" if holder.variable else "s, of which there should be few,"
         yield f"reset the context variable{variable} when done, by the token that set() returns{_at(finding)}"
-    elif holder.root_name == "weakref.finalize":
-        yield f"call detach() on the weakref.finalize that is made, or drop what it watches{_at(finding)}"
-    elif holder.root == "class" and finding.is_stdlib:
-        yield _for_stdlib(finding, holder, name)
-    elif holder.root == "class" and finding.package is not None:
-        yield _for_package(finding.package, name)
-    elif holder.root == "class" and (
-        holder.variable == MADE_OF or _BOOKKEEPING.fullmatch(holder.variable or "")
-    ):
-        yield f"undo in teardown what the test adds to the class `{holder.root_name}`{_at(finding)}"
-    elif holder.root == "class":
-        clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""
-        yield f"bound or clear `{name}` ({holder.container}), which the class keeps for every test{clear}"
     elif holder.root == "fixture":
         yield f"the fixture `{holder.root_name}` outlives the test and collects: clear it in its teardown"
     elif holder.root == "frame":
         yield f"drop the reference `{holder.variable}` in {holder.root_name}, which is still running"
-    elif holder.root in ("function", "object"):
+    elif holder.root == "function" or holder.root == "object":
         yield f"clear what {' > '.join(holder.hops[:2])} keeps between calls"
     elif holder.root == "pytest":
         yield f"{holder.root_name} of pytest keeps it: undo in teardown what the test registers{_at(finding)}"
+    elif holder.root != "thread":  # of which all is said: end it
+        _assert_never(holder.root)
+
+
+def _assert_never(root: NoReturn) -> NoReturn:
+    """Have mypy tell which root is left out: ``typing.assert_never``, which Python 3.10 lacks."""
+    raise AssertionError(root)
 
 
 def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
@@ -213,6 +210,19 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
         yield f"bound or clear `{name}` ({holder.container}), e.g. in a fixture: `{name}.clear()`"
     else:
         yield f"bound or clear what `{name}` keeps: {' > '.join(holder.hops[1:])}"
+
+
+def _for_class(finding: Finding, holder: Holder, name: str | None) -> str:
+    if holder.root_name == "weakref.finalize":
+        return f"call detach() on the weakref.finalize that is made, or drop what it watches{_at(finding)}"
+    if finding.is_stdlib:
+        return _for_stdlib(finding, holder, name)
+    if finding.package is not None:
+        return _for_package(finding.package, name)
+    if holder.variable == MADE_OF or _BOOKKEEPING.fullmatch(holder.variable or ""):
+        return f"undo in teardown what the test adds to the class `{holder.root_name}`{_at(finding)}"
+    clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""
+    return f"bound or clear `{name}` ({holder.container}), which the class keeps for every test{clear}"
 
 
 def _for_stdlib(finding: Finding, holder: Holder, name: str | None) -> str:

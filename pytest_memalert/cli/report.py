@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -20,22 +19,12 @@ from pytest_memalert.cli.console import (
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import Run
-from pytest_memalert.reports import bencher, benchmark_action, github, gitlab, html, markdown, terminal
-from pytest_memalert.reports import json as json_report
+from pytest_memalert.reports import formats, terminal
 
 __all__ = ["FORMATS", "report"]
 
-#: Every format but text, which needs to know the terminal.
-_RENDERERS: dict[str, Callable[[Run], str]] = {
-    "json": json_report.render,
-    "markdown": markdown.render,
-    "html": html.render,
-    "github": github.render,
-    "gitlab": gitlab.render,
-    "bencher": bencher.render,
-    "benchmark-action": benchmark_action.render,
-}
-FORMATS = ("text", *_RENDERERS)
+#: Text, which needs to know the terminal, and every other.
+FORMATS = ("text", *formats.FORMATS)
 
 
 @click.command(short_help="Print or convert what a JSON report found.")
@@ -78,7 +67,7 @@ def report(
         _tell(run, output, verbosity=-1 if quiet else verbose)
     else:
         try:
-            text = _RENDERERS[format_name](run)
+            text = formats.export(run, format_name)
         except MemalertError as problem:
             raise Unreadable(str(problem)) from None
         write_output(text, output)

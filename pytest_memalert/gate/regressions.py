@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-from pytest_memalert.comparisons import SESSION, is_fixture, is_whole, tell, tell_runs
+from pytest_memalert.comparisons import COLLECTION, SESSION, is_fixture, is_whole, tell, tell_runs
 from pytest_memalert.metrics import PEAKS
 from pytest_memalert.model import (
     AlertCategory,
@@ -39,12 +39,21 @@ _ADVICE_OF_FIXTURE = (
     "Look at what this change made the fixture load, make or keep, or what it is the first to use.",
     _SAVE_WHOLE,
 )
-_ADVICE_OF_WHOLE = (
+_PLUGINS_COUNT = "Plugins and options that were not there when it was saved count as well: --cov, say."
+_ADVICE_OF_COLLECTION = (
+    (
+        "Look at what conftest.py and the test modules import, or make at module level, since the baseline "
+        "was saved: python -X importtime -m pytest --collect-only lists what they import."
+    ),
+    _PLUGINS_COUNT,
+    _SAVE_WHOLE,
+)
+_ADVICE_OF_SESSION = (
     (
         "Look at what is imported, cached or kept by wide fixtures since the baseline was saved: "
         "pytest -v --memalert lists the tests and fixtures that brought most."
     ),
-    "Plugins and options that were not there when it was saved count as well: --cov, say.",
+    _PLUGINS_COUNT,
     _SAVE_WHOLE,
 )
 
@@ -130,8 +139,12 @@ def judge(
 
 
 def _advice(comparison: Comparison, path: str) -> tuple[str, ...]:
+    if is_fixture(comparison.nodeid):
+        return _ADVICE_OF_FIXTURE
+    if comparison.nodeid == COLLECTION:
+        return _ADVICE_OF_COLLECTION
     if is_whole(comparison.nodeid):
-        return _ADVICE_OF_FIXTURE if is_fixture(comparison.nodeid) else _ADVICE_OF_WHOLE
+        return _ADVICE_OF_SESSION
     what = "what it keeps at once" if comparison.metric in PEAKS else "what it leaves behind"
     return (
         f"Look at what this change made the test hold: {what} has grown since {path} was saved.",

@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     _load_as_installed(config)
     from pytest_memalert.errors import ConfigurationError
-    from pytest_memalert.plugin.options import read_given
+    from pytest_memalert.plugin.given import read_given
 
     try:
         given = read_given(config, config.hook.pytest_memalert_probes(config=config))

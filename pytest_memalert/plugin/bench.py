@@ -9,9 +9,9 @@ import pytest
 
 from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import AlertRule
+from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.judging import Judge
-from pytest_memalert.plugin.measuring import Meter
-from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.meter import Meter
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler

@@ -30,7 +30,8 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Facts, decode_facts
-from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.given import Given
+from pytest_memalert.plugin.pytest_internals import refit_section
 from pytest_memalert.plugin.remembering import note_idle, remember
 from pytest_memalert.plugin.reporting import append_summary, history_path, locate, write_reports
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, tell_trouble
@@ -138,6 +139,8 @@ class Controller:
         except Exception as trouble:
             self._warn(f"memalert could not conclude the session ({describe_exception(trouble)})")
         run = self._run
+        if run is not None:
+            self._fit_sections(run)
         # A gate that could not be judged has not been passed.
         failed = self._baseline_failed or (run is None and self._given.gate is not None)
         failed |= run is not None and any(run.fails(alert) for alert in run.alerts)
@@ -157,7 +160,10 @@ class Controller:
     # --------------------------------------------------------------- the steps
 
     def _conclude(self, session: pytest.Session) -> None:
-        """Judge the session, remember and tell it."""
+        """Judge the session, remember and tell it.
+
+        The ``reporting_s`` of the reports can't have their own writing in it, that of the summary has.
+        """
         began_s = elapsed_s()
         self._run = run = self._finish(began_s, session)
         whole: dict[str, float] = {}
@@ -169,8 +175,9 @@ class Controller:
                 self._warn(f"memalert can't look for trends ({describe_exception(problem)})")
         others = self._find_unmeasured(session)
         lives = remember(self._config, self._given, run, whole, others=others, warn=self._warn)
-        self._run = run = note_resolved(run, lives)
+        self._run = run = note_resolved(run, lives, whole)
         self._news = self._tell_news(run, lives, session.exitstatus)
+        self._run = run = _reported_since(began_s, run)
         try:
             self._config.hook.pytest_memalert_finished(config=self._config, run=run)
         except Exception as problem:
@@ -184,6 +191,7 @@ class Controller:
             from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 
             write_turns(self._config, update(read_turns(self._config), self._checked))
+        self._run = _reported_since(began_s, run)
 
     def _find_unmeasured(self, session: pytest.Session) -> Collection[str] | None:
         """Return the tests that exist and weren't measured; None where that isn't known of all."""
@@ -231,6 +239,20 @@ class Controller:
             for command in github.render(run).splitlines():
                 terminalreporter.write_line(command)
 
+    def _fit_sections(self, run: Run) -> None:
+        """Break the lines of our sections as those of the summary are; for pytest's terminal alone.
+
+        Only now: a worker of xdist has no terminal, and what JUnit takes off a report has no width.
+        """
+        terminalreporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminalreporter is None:
+            return
+        failed = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
+        width = terminalreporter._tw.fullwidth
+        for report in terminalreporter.stats.get("failed", ()):
+            if report.nodeid in failed:
+                refit_section(report, lambda line: list(map(disarm, terminal.wrap(line, width))))
+
     def _shown_as_failed(self, terminalreporter: pytest.TerminalReporter) -> set[str]:
         """Return the tests that have a section among the failures."""
         if self._config.getoption("tbstyle", "auto") == "no":
@@ -265,17 +287,16 @@ class Controller:
         gate, regressions = self._conclude_baseline(session, tests)
         alerts += regressions
         settings = self._given.settings
-        ended_s = elapsed_s()
         run = Run(
             run_id=make_id(16),
             started_at=self._started_at,
-            duration_s=ended_s - self._started_s,
+            duration_s=elapsed_s() - self._started_s,
             environment=this_environment(traced=settings.trace),
             overhead=Overhead(
                 tests_s=sum(test.values.get("duration_s", 0.0) for test in tests),
                 screening_s=self._screening_s,
                 reruns_s=self._reruns_s,
-                reporting_s=ended_s - began_s,
+                reporting_s=elapsed_s() - began_s,
             ),
             reruns=self._reruns,
             tests=tests,
@@ -386,3 +407,8 @@ class Controller:
     def _warn(self, trouble: str) -> None:
         """Warn of trouble that isn't the tests'."""
         tell_trouble(self._config, f"{trouble}; the run itself is not affected")
+
+
+def _reported_since(began_s: float, run: Run) -> Run:
+    """Return the run with the time since ``began_s`` as its ``reporting_s``."""
+    return replace(run, overhead=replace(run.overhead, reporting_s=elapsed_s() - began_s))

@@ -34,7 +34,7 @@ from pytest_memalert.plugin.rerun import can_rerun
 from pytest_memalert.probes.memory import child_page_faults
 from pytest_memalert.records import record
 
-__all__ = ["Finding", "Gate"]
+__all__ = ["Gate", "GateFinding"]
 
 # What is saved of a test is the median of so many further runs. A long one gets fewer, and is not traced:
 # that makes a test of nothing but Python twelve times as long.
@@ -53,7 +53,7 @@ _ENOUGH_BYTES = 256 * 2**20
 
 
 @record(frozen=True, slots=True, kw_only=True)
-class Finding:
+class GateFinding:
     """Hold what was found about one test; ``unclear`` says why nothing could be, if so."""
 
     comparisons: tuple[Comparison, ...] = ()
@@ -80,7 +80,7 @@ class _Runs:
         return [values["peak_bytes"] for values in self.figures if "peak_bytes" in values]
 
 
-_NOTHING = Finding()
+_NOTHING = GateFinding()
 
 
 class Gate:
@@ -126,7 +126,7 @@ class Gate:
         limits: MarkerLimits,
         *,
         leak: LeakAnalysis | None,
-    ) -> Finding:
+    ) -> GateFinding:
         """Return what the baseline has to do with a test that passed.
 
         ``leak`` is what the search for leaks found out about it.
@@ -146,7 +146,7 @@ class Gate:
                 return replace(found, renamed_from=old)
         if not self._given.strict:
             return _NOTHING
-        return Finding(alerts=self._judge(measurement, new=(nodeid,)))
+        return GateFinding(alerts=self._judge(measurement, new=(nodeid,)))
 
     def entry_of(self, nodeid: str) -> Entry | None:
         """Return what the baseline has of a test, which may have been renamed since."""
@@ -159,11 +159,11 @@ class Gate:
 
     # ------------------------------------------------------------------ saving
 
-    def _measure(self, item: pytest.Item, measurement: Measurement, limits: MarkerLimits) -> Finding:
+    def _measure(self, item: pytest.Item, measurement: Measurement, limits: MarkerLimits) -> GateFinding:
         """Return what the baseline is to say of a test."""
         values = measurement.values
         if limits.leaks == "off" or can_rerun(item):
-            return Finding(entry=_once(values))
+            return GateFinding(entry=_once(values))
         leak = {name: values[name] for name in RETAINED[:1] if name in values}
         runs = _Runs(figures=[], traced=[])
         known = self._entries.get(measurement.nodeid)
@@ -177,11 +177,11 @@ class Gate:
             for _ in range(0 if is_long else _SAVED_TRACES):
                 reason = reason or self._run(again, runs, resident=False)
         if reason is not None:
-            return Finding(entry=_once(values), reruns=runs.count)
+            return GateFinding(entry=_once(values), reruns=runs.count)
         traced = [{"traced_peak_bytes": peak} for peak in runs.traced]
         entry = summarise([*({**run, **leak} for run in runs.figures), *traced])
         allowances = self._given.allowances.for_test(measurement.nodeid)
-        return Finding(entry=settle(entry, allowances), reruns=runs.count)
+        return GateFinding(entry=settle(entry, allowances), reruns=runs.count)
 
     def _run(self, again: Again, runs: _Runs, *, resident: bool = True, traced: bool = True) -> str | None:
         """Run the test again, plainly and traced as asked for; return why that is no evidence."""
@@ -213,7 +213,7 @@ class Gate:
         *,
         leak: LeakAnalysis | None,
         surely: bool = False,
-    ) -> Finding:
+    ) -> GateFinding:
         """Return how a test compares; ``surely`` has it run again, however like its first run is."""
         nodeid, values = measurement.nodeid, without_fragments(measurement.values)
         allowances = self._allowances(nodeid, entry, limits)
@@ -240,7 +240,7 @@ class Gate:
                 )
         if reason is not None and not proven:
             told = [tell(each) for each in excesses] or ["its peak is not the baseline's"]
-            return Finding(unclear=f"{told[0]}; not confirmed: {reason}", reruns=runs.count)
+            return GateFinding(unclear=f"{told[0]}; not confirmed: {reason}", reruns=runs.count)
         finding = self._conclude(measurement, (*proven, *peaks, *excesses, *less), leak)
         return replace(finding, reruns=runs.count)
 
@@ -300,7 +300,7 @@ class Gate:
 
     def _hold_once(
         self, measurement: Measurement, entry: Entry, allowances: Mapping[str, Allowance]
-    ) -> Finding:
+    ) -> GateFinding:
         """Return what can be said of a test that can't be run again: nothing that would fail it."""
         figure, nodeid = entry.figure("peak_bytes"), measurement.nodeid
         if figure is None or "peak_bytes" not in measurement.values:
@@ -314,15 +314,15 @@ class Gate:
         )
         if seen.status != "regression":
             return _NOTHING
-        return Finding(unclear=f"{tell(seen)}; not confirmed: the test is not run again")
+        return GateFinding(unclear=f"{tell(seen)}; not confirmed: the test is not run again")
 
     def _conclude(
         self, measurement: Measurement, comparisons: tuple[Comparison, ...], leak: LeakAnalysis | None
-    ) -> Finding:
+    ) -> GateFinding:
         if not comparisons:
             return _NOTHING
         if leak is None or leak.status != "leaking":
-            return Finding(comparisons=comparisons, alerts=self._judge(measurement, comparisons))
+            return GateFinding(comparisons=comparisons, alerts=self._judge(measurement, comparisons))
         # Apart from its peaks, so that an alert of the leak can speak for it.
         kept = tuple(each for each in comparisons if each.metric in RETAINED)
         others = tuple(each for each in comparisons if each.metric not in RETAINED)
@@ -334,7 +334,7 @@ class Gate:
             )
             for alert in self._judge(measurement, kept)
         )
-        return Finding(comparisons=comparisons, alerts=(*told, *self._judge(measurement, others)))
+        return GateFinding(comparisons=comparisons, alerts=(*told, *self._judge(measurement, others)))
 
     def _judge(
         self,

@@ -23,8 +23,8 @@ from pytest_memalert.model import (
 from pytest_memalert.plugin.case import Case
 from pytest_memalert.plugin.confirming import HUNTED, Confirmer
 from pytest_memalert.plugin.facts import Facts
+from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.leak_check import LeakCheck
-from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.rerun_costs import RerunCosts
 from pytest_memalert.plugin.resident_lines import MUCH_BYTES, ResidentLines
 from pytest_memalert.plugin.scopes import WiderFixtures
@@ -44,7 +44,7 @@ from pytest_memalert.units import format_beside, format_size
 
 if TYPE_CHECKING:
     from pytest_memalert.gate.baseline import Entry
-    from pytest_memalert.plugin.gating import Finding, Gate
+    from pytest_memalert.plugin.gating import Gate, GateFinding
     from pytest_memalert.plugin.past import PastOfTests
     from pytest_memalert.plugin.repeating import Repeater
 
@@ -215,7 +215,7 @@ class Judge:
             passed=passed,
         )
 
-    def _hold_against_baseline(self, case: Case) -> Finding:
+    def _hold_against_baseline(self, case: Case) -> GateFinding:
         """Return what the baseline has to do with the test; note what could not be confirmed."""
         assert self._gate is not None
         began_s = elapsed_s()

@@ -14,7 +14,7 @@ from pytest_memalert.errors import HistoryError
 from pytest_memalert.metrics import Metric
 from pytest_memalert.model import AlertRule, Note, SeriesPoint
 from pytest_memalert.plugin.environment import this_environment
-from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.reporting import history_path
 
 if TYPE_CHECKING:

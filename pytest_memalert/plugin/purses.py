@@ -27,9 +27,10 @@ _FINDING_SHARE, _FINDING_S = 0.1, 20.0
 # Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
 # long: so they are given to the first tests, and from then on while they take no more than this share.
 _LOOKING_SHARE, _LOOKING_S = 0.2, 10.0
-# A hunt to the end takes a second or two. A suspect is promised to be found with 300 blocks or
-# 10 KiB per run; less is pursued to the end only while that stays this share of the tests' time.
-_PURSUIT_SHARE, _PURSUIT_S = 0.01, 0.5
+# A hunt to the end takes a second or two, and is reckoned at half of one. A suspect is promised to be found
+# with 300 blocks or 10 KiB per run; less is pursued to the end only while that stays this share of the tests'
+# time.
+_PURSUIT_SHARE, _PURSUIT_COST_S = 0.01, 0.5
 # A first run may have been slow for what it imported: one this slow is run again where nothing was yet.
 _FIRST_S = 10.0
 
@@ -89,7 +90,7 @@ class Purses:
 
     def can_pursue(self) -> bool:
         """Return whether a suspect's small growth may be followed to the end."""
-        return self._pursuit.affords(_PURSUIT_S, tests_s=self.tests_s)
+        return self._pursuit.affords(_PURSUIT_COST_S, tests_s=self.tests_s)
 
     def can_look(self) -> bool:
         """Return whether a test that was asked for may be run for some time before it is called flat.

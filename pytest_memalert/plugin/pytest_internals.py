@@ -29,6 +29,7 @@ __all__ = [
     "is_in_pytests_order",
     "is_of_one_test",
     "kept_output_bytes",
+    "refit_section",
     "report_teardown",
     "run_phases",
     "run_phases_heard",
@@ -106,6 +107,13 @@ def fail_report(report: pytest.TestReport, item: pytest.Item, *, headline: str, 
     traceback = ReprTraceback([entry], None, style="value")
     report.outcome = "failed"
     report.longrepr = ExceptionChainRepr([(traceback, where, None)])
+
+
+def refit_section(report: pytest.TestReport, refit: Callable[[str], list[str]]) -> None:
+    """Put lines in the place of each line of the section of a report that ``fail_report`` made."""
+    if isinstance(report.longrepr, ExceptionChainRepr):
+        for entry in report.longrepr.reprtraceback.reprentries:
+            entry.lines = [fitting for line in entry.lines for fitting in refit(line)]
 
 
 def is_of_one_test(definition: pytest.FixtureDef[Any]) -> bool:

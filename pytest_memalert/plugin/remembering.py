@@ -13,7 +13,7 @@ import pytest
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import HistoryError, describe_exception
 from pytest_memalert.model import AlertLife, Run
-from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.reporting import history_path
 from pytest_memalert.rules import find_idle_rules
 
@@ -34,8 +34,8 @@ def remember(
 ) -> tuple[AlertLife, ...]:
     """Write the run into the history; return the lives of alerts that it changed.
 
-    ``whole`` has the values of the session (``rules.values_of_worst``), ``others`` are the tests that were
-    collected and not measured, None where some may not have been collected.
+    ``whole`` has the values of the session (``measurement.values_of_worst``), ``others`` are the tests
+    that were collected and not measured, None where some may not have been collected.
     Where the history is off, or can't be written (of which ``warn`` is told), each alert is new.
     """
     path = history_path(config, given.settings)

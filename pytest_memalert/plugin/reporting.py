@@ -12,6 +12,7 @@ import pytest
 from pytest_memalert.errors import describe_exception
 from pytest_memalert.files import explain_unwritable, replace_text
 from pytest_memalert.model import Run
+from pytest_memalert.reports.formats import export
 from pytest_memalert.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def write_reports(run: Run, settings: Settings, folder: Path) -> Iterator[str]:
     for name, path in _paths(settings).items():
         target = folder / path
         try:
-            replace_text(target, _render(name, run))
+            replace_text(target, export(run, name))
         except OSError as problem:
             yield f"memalert could not write {target}: {problem}"
         except Exception as problem:
@@ -170,22 +171,3 @@ def _paths(settings: Settings) -> dict[str, Path]:
         "gitlab": settings.gitlab,
     }
     return {name: path for name, path in asked.items() if path is not None}
-
-
-def _render(name: str, run: Run) -> str:
-    # Each is imported only where it is asked for: the page's libraries alone take a tenth of a second.
-    if name == "html":
-        from pytest_memalert.reports import html
-
-        return html.render(run)
-    if name == "markdown":
-        from pytest_memalert.reports import markdown
-
-        return markdown.render(run)
-    if name == "gitlab":
-        from pytest_memalert.reports import gitlab
-
-        return gitlab.render(run)
-    from pytest_memalert.reports import json as json_report
-
-    return json_report.render(run)

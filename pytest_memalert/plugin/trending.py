@@ -12,7 +12,7 @@ import pytest
 from pytest_memalert.comparisons import SESSION
 from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES, PEAKS, SESSION_PEAKS
 from pytest_memalert.model import Note, Run, SeriesPoint
-from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.past import reading_history
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ FEWEST_REMEMBERED = 9
 def note_trends(config: pytest.Config, given: Given, run: Run, whole: Mapping[str, float]) -> Run:
     """Return the run with a note for each trend that is news, the largest change first.
 
-    ``whole`` has the values of the session (``rules.values_of_worst``).
+    ``whole`` has the values of the session (``measurement.values_of_worst``).
     A history that can't be read is told by who writes it next, at the end of the same session.
     """
     notes: list[Note] = []

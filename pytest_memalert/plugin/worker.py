@@ -18,8 +18,8 @@ from pytest_memalert.plugin.attempt import STOPPED, Attempt
 from pytest_memalert.plugin.bench import Bench, set_up_bench
 from pytest_memalert.plugin.collected import Collected
 from pytest_memalert.plugin.facts import FACTS, encode_facts
+from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.markers import limits_of
-from pytest_memalert.plugin.options import Given
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
     has_fixtures,

@@ -22,7 +22,7 @@ from pytest_memalert.records import record
 from pytest_memalert.reports.words import closing_text, counts_text, function_name, headline, speaking_alerts
 from pytest_memalert.units import counted, format_size
 
-__all__ = ["Line", "render", "render_alert"]
+__all__ = ["Line", "render", "render_alert", "wrap"]
 
 #: Narrower terminals get lines of this many columns.
 NARROWEST_COLUMNS = 20
@@ -110,6 +110,11 @@ def render(run: Run, *, verbosity: int, width: int, shown_as_failed: Collection[
 def render_alert(alert: PerformanceAlert) -> str:
     """Return an alert as the text of a failing test's section; its first line stands alone."""
     return "\n".join((*_body(alert), _origin(alert)))
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Return a line in lines of at most ``width`` columns unless a word is wider, as the summary's are."""
+    return [line.text for line in _wrapped(text, max(width, NARROWEST_COLUMNS))]
 
 
 # ------------------------------------------------------------------- alerts

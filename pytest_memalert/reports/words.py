@@ -49,15 +49,14 @@ def speaking_alerts(run: Run) -> list[PerformanceAlert]:
 
 
 def counts_text(alerts: Iterable[PerformanceAlert]) -> str:
-    """Return the counts in words: ``2 critical, 1 warning (1 acknowledged)``.
+    """Return the counts in words: ``2 critical, 1 warning, besides 1 acknowledged``.
 
     Those inhibited, which say again what a louder one says, are in the JSON report.
     """
     counts = count_alerts(alerts)
-    muted = [f"{counts['acknowledged']} acknowledged"] if counts["acknowledged"] else []
     spoken = [f"{counts[word]} {word}" for word in ("critical", "warning", "info") if counts[word]]
     text = ", ".join(spoken) or "0 alerts"
-    return f"{text} ({', '.join(muted)})" if muted else text
+    return f"{text}, besides {counts['acknowledged']} acknowledged" if counts["acknowledged"] else text
 
 
 def subject(alert: PerformanceAlert) -> str:

@@ -54,6 +54,19 @@ def test_test_beyond_its_own_past_fails(inner: Inner) -> None:
     assert (alert["rule"], alert["limit"]) == ("unusual", 5.5 * MIB)
 
 
+def test_run_after_a_lasting_change_does_not_call_it_resolved(inner: Inner) -> None:
+    """What is part of the past now is usual, and as large as it was."""
+    inner.configure(UNUSUAL)
+    inner.write(LOAD.format(size=40 * MIB))
+    remember(inner, [{"test_a.py::test_load": 5.0 * MIB}] * 12)
+    inner.run().assert_outcomes(failed=1)
+    inner.run().assert_outcomes(passed=1)
+    (told,) = notes(inner, "resolved")
+    assert "resolved" not in told
+    assert told.startswith("no alert any more: test_a.py::test_load: peak ")
+    assert "(p99 of 30 runs); it still is " in told
+
+
 def test_test_within_its_own_past_passes(inner: Inner) -> None:
     """However much that is."""
     inner.configure(UNUSUAL)
@@ -219,7 +232,7 @@ def test_step_of_the_session_fails_it_where_a_rule_asks(inner: Inner) -> None:
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["*growth in open descriptors 50 is over the limit of 20 that earlier runs set (step of 20*"]
+        ["*descriptor growth 50 is over the limit of 20 that earlier runs set (step of 20*"]
     )
 
 

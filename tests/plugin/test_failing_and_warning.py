@@ -56,6 +56,22 @@ def test_growth_that_comes_back_fails_the_test_itself(inner: Inner) -> None:
     )
 
 
+def test_section_of_a_failure_is_broken_where_the_summary_is(
+    inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the terminal's width; what JUnit XML has of it is unbroken."""
+    monkeypatch.setenv("COLUMNS", "70")
+    inner.write(GROWING)
+    done = inner.run("--junitxml=junit.xml", leaks="suspects")
+    lines = done.stdout.str().splitlines()
+    advice = "-> bound or clear `test_a.KEPT` (list), e.g. in a fixture:"
+    for arrow in (advice, f"  {advice}"):
+        assert lines[lines.index(arrow) + 1] == f"{arrow[: arrow.index('-')]}   `test_a.KEPT.clear()`"
+    failure = ElementTree.parse(inner.pytester.path / "junit.xml").getroot().find(".//failure")
+    assert failure is not None
+    assert f"{advice} `test_a.KEPT.clear()`" in (failure.text or "")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--tb=no"], ["--tb=line"]])
 def test_evidence_is_told_once_whether_sections_of_failures_are_shown_or_not(
     serial: Inner, arguments: list[str]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -196,6 +198,25 @@ def test_level_over_its_limit_is_an_alert_without_further_runs(serial: Inner) ->
     serial.write("def test_it(): pass")
     serial.run(leaks="suspects").assert_outcomes(failed=1)
     assert serial.report()["totals"]["reruns"] == 0
+
+
+def test_probe_of_the_page_on_hooks_tells_of_a_cache_that_several_tests_fill(serial: Inner) -> None:
+    """Each adds less than the limit."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "hooks.md").read_text(encoding="utf-8")
+    code, rule = re.findall(r"```(?:python|toml)\n(.+?)```", page, re.DOTALL)[:2]
+    serial.pytester.makeconftest(code)
+    (serial.pytester.mkpydir("myapp") / "cache.py").write_text("ENTRIES = {}", encoding="utf-8")
+    serial.configure(rule)
+    serial.write(
+        """
+        from myapp import cache
+
+        def test_one(): cache.ENTRIES.update(dict.fromkeys(range(60)))
+        def test_two(): cache.ENTRIES.update(dict.fromkeys(range(60, 120)))
+        """
+    )
+    serial.run().assert_outcomes(passed=2, warnings=1)
+    assert [alert["observed"] for alert in serial.report()["alerts"]] == [120]
 
 
 def test_component_is_named_by_a_hook(inner: Inner) -> None:

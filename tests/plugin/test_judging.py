@@ -378,7 +378,7 @@ def test_resident_line_blames_the_test_that_crosses_it(serial: Inner) -> None:
     done.assert_outcomes(passed=2, failed=1)
     done.stdout.fnmatch_lines(
         [
-            "*test_crosses: resident memory after the test * crossed the limit of *",
+            "*test_crosses: resident memory at the end * crossed the limit of *",
             "*the largest growth in this process so far: test_a.py::test_brings_most (+2[34]* MiB)*",
         ]
     )
@@ -405,7 +405,7 @@ def test_line_that_a_wider_fixture_crosses_is_its_first_tests(serial: Inner) -> 
     serial.configure(rss_rule(line))
     done = serial.run_apart()
     done.assert_outcomes(passed=1, failed=1)
-    done.stdout.fnmatch_lines(["*test_uses: resident memory after the test * crossed the limit of *"])
+    done.stdout.fnmatch_lines(["*test_uses: resident memory at the end * crossed the limit of *"])
 
 
 def test_nobody_is_blamed_for_a_line_that_many_small_tests_crossed(serial: Inner) -> None:
@@ -603,7 +603,7 @@ def test_value_equal_to_its_limit_passes(inner: Inner) -> None:
     )
     done = inner.run_apart()
     done.assert_outcomes(passed=1, failed=1)
-    done.stdout.fnmatch_lines(["*test_three: growth in open descriptors 3 is over the limit of 2"])
+    done.stdout.fnmatch_lines(["*test_three: descriptor growth 3 is over the limit of 2"])
 
 
 def test_session_rule_fails_the_session_and_no_test(inner: Inner) -> None:

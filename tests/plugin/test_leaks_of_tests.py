@@ -320,7 +320,7 @@ def test_leaks_found_by_default_take_no_more_than_their_share(
 
     So it is where small leaks are pursued as well, which has a purse of its own.
     """
-    monkeypatch.setattr("pytest_memalert.plugin.purses._PURSUIT_S", pursuit_s)
+    monkeypatch.setattr("pytest_memalert.plugin.purses._PURSUIT_COST_S", pursuit_s)
     monkeypatch.setattr("pytest_memalert.plugin.purses._FINDING_S", finding_s)
     monkeypatch.setattr("pytest_memalert.plugin.purses._FINDING_SHARE", 0.0)
     serial.write(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_memalert.units import parse_duration
 
 if TYPE_CHECKING:
     from tests.conftest import Inner
@@ -313,3 +316,21 @@ def test_measuring_costs_what_it_says(serial: Inner) -> None:
     assert set(overhead) == {"tests_s", "screening_s", "reruns_s", "reporting_s"}
     assert 0 < overhead["screening_s"] < 1
     assert overhead["reruns_s"] == 0
+
+
+def test_all_that_the_end_of_a_session_takes_is_told_as_added(serial: Inner) -> None:
+    """Also what comes after the JSON report could count it, such as a hook and the writing of reports."""
+    serial.write("def test_it(): pass")
+    serial.pytester.makeconftest(
+        """
+        import threading
+
+        def pytest_memalert_finished(config, run):
+            threading.Event().wait(0.6)
+        """
+    )
+    done = serial.run()
+    overhead = serial.report()["overhead"]
+    (added,) = re.findall(r"memalert: .*, added ([\d.]+ m?s)$", done.stdout.str(), re.MULTILINE)
+    known_s = overhead["screening_s"] + overhead["reruns_s"] + overhead["reporting_s"]
+    assert parse_duration(added) - known_s > 0.5

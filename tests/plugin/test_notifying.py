@@ -238,6 +238,16 @@ def test_delivery_trouble_is_a_warning_and_changes_no_exit_status(
     assert inner.report()["totals"]["tests"] == 2
 
 
+def test_time_that_a_channel_takes_is_told(serial: Inner, webhook: tuple[str, list[Any], list[str]]) -> None:
+    """It belongs to what memalert added to the session."""
+    url, _, ways = webhook
+    ways[0] = "hang"
+    serial.write(GROWING)
+    serial.configure("[tool.memalert.notify]\ntimeout = '0.6 s'")
+    serial.run(f"--memalert-notify={url}")
+    assert serial.report()["overhead"]["reporting_s"] > 0.5
+
+
 def test_workers_tell_nobody(distributed: Inner, webhook: tuple[str, list[Any], list[str]]) -> None:
     """One session is one digest, however many processes run it."""
     url, bodies, _ = webhook

@@ -92,7 +92,10 @@ def can_rerun(item: pytest.Item) -> str | None:
         heeder = heeder_of_next_item(item)
         if heeder is not None:
             return f"it is the last of its class or module, and {heeder} ends more than fixtures with it"
-        return "its module or class is not set up: the last test of one may stand out too late"
+        return (
+            "it is the last of its module or class, and stood out only once that was torn down; "
+            "--memalert-leaks=all looks at such a test in time"
+        )
     if hasattr(item, "_request") and not hasattr(item, "_initrequest"):
         return f"items of type {type(item).__name__} can't be given fixtures twice"
     if "benchmark" in getattr(item, "fixturenames", ()) and item.config.pluginmanager.hasplugin("benchmark"):

@@ -1,4 +1,4 @@
-"""The settings, made of what pytest was given."""
+"""What pytest was given for a session: the settings, the probes, the baseline, the channels."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pytest_memalert.collector import collect_young
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.attempt import Attempt
-from pytest_memalert.plugin.options import Given
+from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.pytest_internals import kept_output_bytes
 from pytest_memalert.plugin.scopes import WiderFixtures
 from pytest_memalert.probes.malloc import trim_heap
