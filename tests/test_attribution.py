@@ -987,6 +987,25 @@ def test_container_that_takes_in_objects_of_both_kinds_is_told_of_both() -> None
     assert found.survivors[0].size_bytes == pytest.approx(20_000, rel=0.01)
 
 
+def test_full_cache_is_named_as_a_bound_where_nothing_else_holds_its_entries() -> None:
+    """It may have been filling in the runs before: what was part of its entries was told as a leak of C."""
+    number = counter()
+
+    @functools.lru_cache(maxsize=64)
+    def cached(number: int) -> dict[str, list[int]]:
+        return {"entry": [number] * 10}
+
+    def fill() -> None:
+        cached(number())
+
+    for _ in range(64):
+        fill()
+    found = explained(fill)
+    assert found.bounded is not None
+    assert found.bounded.text == "bounded: 64 of 64"
+    assert "lru_cache" in " ".join(found.survivors[0].held_by)
+
+
 def test_what_the_last_run_replaced_is_no_survivor() -> None:
     """There are as many each time, and more of them from one place: so it is where freed memory is reused."""
     runs = itertools.count(1)

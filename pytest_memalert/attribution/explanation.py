@@ -100,8 +100,8 @@ class Explanation:
     ``native`` says that the heap grew and no Python object accounts for it; ``grown_at`` has the Python
     frames active then. ``framework`` says that everything was allocated within pytest, pluggy or their
     plugins, and that no variable of the user's holds it: those survivors are in ``framework_survivors``, and
-    raise nothing. ``bounded`` is set where every survivor is held by something that evicts, and that is not
-    yet full. ``in_parameter`` says that all of it is kept by a value that the test is parametrised with.
+    raise nothing. ``bounded`` is set where every survivor is held by something that evicts. ``in_parameter``
+    says that all of it is kept by a value that the test is parametrised with.
     ``is_whole`` says that these survivors are all that a run leaves, as far as is seen: none was
     left out as being part of others, and what was traced is theirs. ``let_go`` says that nothing but this
     search holds the survivors: what did so has let go of them since. ``keepers`` are what was there before
@@ -222,7 +222,9 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     # What the other heads don't account for is part of these.
     users = others if by_parameter and others else users
     # What a full cache has taken in, it has let go of as much for.
-    users = [group for group in users if not is_in_full_cache(found.get(id(group)))] or users
+    in_full = [group for group in heads if is_in_full_cache(found.get(id(group)))]
+    if any(group in heads and group not in in_full for group in users):
+        users = [group for group in users if group not in in_full]
     weak = {id(group) for group in groups if is_weak(group, found.get(id(group)))}
     users.sort(key=lambda group: (id(group) in weak, group not in heads, -group.size_bytes))
     is_whole = _is_whole(seen, groups) and not weak
@@ -244,7 +246,8 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     # What only weak references hold has another holder: that of the others is to be told.
     leading = [group for group in leading if id(group) not in weak] or leading
     leading_holders = [paths.get(id(group)) for group in leading]
-    bounds = [holder.bounded if holder is not None else None for holder in leading_holders]
+    # What is full by now may have been filling in the runs before.
+    bounds = [holder.bounded or holder.full if holder is not None else None for holder in leading_holders]
     return Explanation(
         survivors=tuple(survivors),
         framework_survivors=tuple(_survivors(framework, found)),

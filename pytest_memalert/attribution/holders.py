@@ -89,9 +89,9 @@ class Holder:
     ``identity`` names the root without numbers or keys. ``keeper`` is the last object on the way that
     was there before the runs, its identity and its length (0 if it has none); None where there is none.
     ``gets_names`` says that a module or class gets new names in each run, ``variable`` being one of them or
-    not known. ``full_by`` has the identities of a holder that evicts and is full, and of its parts:
-    another one keeps what stays. ``keeps_weak_key`` says that what a WeakKeyDictionary has for a key
-    leads to that key, so that neither ever goes.
+    not known. ``full`` is the bound of a holder that evicts and is full, ``full_by`` has its identity and
+    those of its parts: another one keeps what stays. ``keeps_weak_key`` says that what a
+    WeakKeyDictionary has for a key leads to that key, so that neither ever goes.
     ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.
     """
@@ -106,6 +106,7 @@ class Holder:
     keeper: tuple[int, int] | None = None
     gets_names: bool = False
     bounded: Bound | None = None
+    full: Bound | None = None
     full_by: frozenset[int] = frozenset()
     keeps_weak_key: bool = False
     bounded_by: frozenset[int] = frozenset()
@@ -122,12 +123,23 @@ class _Root:
     local: str | None = None
 
 
-def _is_full(holder: object) -> bool:
-    """Return whether a cache, or a deque, lets go of one for each that it takes in."""
+def _full(holder: object) -> Bound | None:
+    """Return the bound of a cache, or a deque, that lets go of one for each that it takes in."""
     if type(holder) is LRU_WRAPPER:
         info = LRU_WRAPPER.cache_info(holder)
-        return info.maxsize is not None and info.currsize >= info.maxsize
-    return is_kind(holder, deque) and length(holder) == deque.maxlen.__get__(holder)
+        bound = Bound(count=info.currsize, limit=info.maxsize)
+    elif is_kind(holder, deque):
+        bound = Bound(count=length(holder), limit=deque.maxlen.__get__(holder))
+    else:
+        return None
+    return bound if bound.is_reached else None
+
+
+def _is_table_of(cache: object, obj: object) -> bool:
+    """Return whether an object is the dict in which an lru_cache() finds what it keeps."""
+    if type(cache) is not LRU_WRAPPER or type(obj) is not dict or not obj:
+        return False
+    return type_name(type(next(iter(dict.values(obj))))) == "functools._lru_list_elem"
 
 
 class HolderSearch:
@@ -215,9 +227,12 @@ class HolderSearch:
         passed: set[int] = set()
         for referrer in referrers:
             node = id(referrer)
-            if node in self._ours or node in without:
+            if node in self._ours:
                 continue
             below = {key for child in referents_of(referrer) if (key := id(child)) in inside}
+            if node in without:
+                held |= below  # so nothing is known of its own holder, not even that there is none
+                continue
             if not below and is_kind(referrer, ModuleType):
                 # Held by the module's state in C, into which it isn't safe to look.
                 below = {id(child) for child in children if _refers(referrer, child)}
@@ -376,7 +391,7 @@ class HolderSearch:
         if root.kind in ("module", "class", "fixture") and variable and new_names is None:
             identity += f" {variable}" if not variable.startswith("[") else ""
         places = [start for start, _, _ in steps]
-        bounded, bounded_by, full_by = self._bounds_on(path, places)
+        bounded, bounded_by, full, full_by = self._bounds_on(path, places)
         lru = next((path[place] for place in reversed(places) if type(path[place]) is LRU_WRAPPER), None)
         return Holder(
             root=root.kind,
@@ -388,6 +403,7 @@ class HolderSearch:
             identity=identity,
             keeper=keeper,
             gets_names=new_names is not None,
+            full=full,
             full_by=full_by,
             bounded=bounded,
             bounded_by=bounded_by,
@@ -399,23 +415,24 @@ class HolderSearch:
 
     def _bounds_on(
         self, path: list[object], places: list[int]
-    ) -> tuple[Bound | None, frozenset[int], frozenset[int]]:
-        """Return the first bound that the holders at these places have, whose it is, and what is full."""
-        bounded: Bound | None = None
+    ) -> tuple[Bound | None, frozenset[int], Bound | None, frozenset[int]]:
+        """Return the first bound of the holders at these places and that of what is full, each with whose."""
+        bounded, full = None, None
         bounded_by: frozenset[int] = frozenset()
         full_by: frozenset[int] = frozenset()
         for place in places:
             holder = path[place]
             if bounded is None and (bounded := self._bound_of(holder, path)) is not None:
                 bounded_by = frozenset((id(holder),))
-            if _is_full(holder) and not self._any_grows(path[place + 1 : -1]):
+            if (filled := _full(holder)) is not None and not self._any_grows(path[place + 1 : -1]):
+                full = filled
                 # What lru_cache() keeps is held by a dict as well.
-                kept_in = referents_of(holder) if type(holder) is LRU_WRAPPER else ()
-                full_by = frozenset((id(holder), *map(id, kept_in)))
+                tables = (id(part) for part in referents_of(holder) if _is_table_of(holder, part))
+                full_by = frozenset((id(holder), *tables))
         # What is full, and gets no longer, has let go of as much as it took in.
         if bounded is not None and bounded.is_reached and not self._any_grows(path[:-1]):
-            return None, frozenset(), bounded_by
-        return bounded, bounded_by, full_by
+            return None, frozenset(), bounded, bounded_by
+        return bounded, bounded_by, full, full_by
 
     def _any_grows(self, objects: Sequence[object]) -> bool:
         return any(id(obj) in self._growth for obj in objects)

@@ -245,7 +245,7 @@ def _unsure_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:
 
 def _fixture_lines(run: Run, verbosity: int, width: int) -> Iterator[Line]:
     # One of a class or a module may be set up many times.
-    set_ups: dict[tuple[str, ...], list[FixtureGrowth]] = {}
+    set_ups: dict[tuple[str, str, str, str], list[FixtureGrowth]] = {}
     for fixture in run.fixtures:
         key = (fixture.name, fixture.scope, fixture.location, fixture.worker)
         set_ups.setdefault(key, []).append(fixture)
