@@ -1006,6 +1006,23 @@ def test_full_cache_is_named_as_a_bound_where_nothing_else_holds_its_entries() -
     assert "lru_cache" in " ".join(found.survivors[0].held_by)
 
 
+def test_what_is_filled_anew_in_each_run_is_no_survivor_where_untracked_objects_leak() -> None:
+    """"Let go of a moment later", or a missing decref, was said of the whole leak."""
+    current: set[object] = set()
+    number = counter()
+
+    def leak() -> None:
+        while current:
+            current.pop()
+        for _ in range(4):
+            current.add(Entry())
+        KEEP.append("x" * 1000 + str(number()))
+
+    found = explained(leak)
+    assert [survivor.type for survivor in found.survivors] == ["str"]
+    assert not found.let_go
+
+
 def test_what_the_last_run_replaced_is_no_survivor() -> None:
     """There are as many each time, and more of them from one place: so it is where freed memory is reused."""
     runs = itertools.count(1)

@@ -21,7 +21,7 @@ from pytest_memalert.attribution.sites import (
     useful,
 )
 
-__all__ = ["Census", "count_unfrozen", "growth_by_type", "growth_of_counts", "hidden_groups"]
+__all__ = ["Census", "count_unfrozen", "growth_of_objects", "hidden_groups"]
 
 #: Above so many new objects in a run, they are counted by type alone: to ask for tracebacks costs 15 us each.
 _MOST_TRACED_OBJECTS = 4_000
@@ -39,13 +39,14 @@ class Census:
 
     def __init__(self, runs: int) -> None:
         self.objects: list[dict[int, int]] = [{} for _ in range(runs)]
+        self.kinds: list[dict[int, int]] = [{} for _ in range(runs)]
         self.blocks: list[dict[int, int]] = [{} for _ in range(runs)]
         self.bytes: list[dict[int, int]] = [{} for _ in range(runs)]
         self.sites: dict[int, int] = {}
         self.by_site = True
-        self.own = {id(self), id(self.__dict__), id(self.objects), id(self.blocks), id(self.bytes)}
-        self.own |= {id(counts) for per_run in (self.objects, self.blocks, self.bytes) for counts in per_run}
-        self.own |= {id(self.sites)}
+        series = (self.objects, self.kinds, self.blocks, self.bytes)
+        self.own = {id(self), id(self.__dict__), id(self.sites), id(series), *map(id, series)}
+        self.own |= {id(counts) for per_run in series for counts in per_run}
         self.own |= {id(self.own)}
 
     def is_own(self, obj: object) -> bool:
@@ -90,11 +91,13 @@ class Census:
         found = gc.get_objects()
         if run == 0 and len(found) > _MOST_TRACED_OBJECTS:
             self.by_site = False
-        counts = self.objects[run]
+        counts, kinds = self.objects[run], self.kinds[run]
         for obj in found:
             key = self.key(obj)
             if key is not None:
                 counts[key] = counts.get(key, 0) + 1
+                kind = kind_of(obj)
+                kinds[kind] = kinds.get(kind, 0) + 1
         if self.by_site:
             self._take_traces(run)
 
@@ -120,8 +123,11 @@ def kind_of(obj: object) -> int:
 def count_unfrozen(census: Census, by_key: Mapping[int, list[object]], runs: int) -> None:
     """Count as if each run had left the same share of what was found."""
     for key, objects in by_key.items():
+        kind = kind_of(objects[0])
         for index in range(runs):
-            census.objects[index][key] = len(objects) * (index + 1) // runs
+            share = len(objects) * (index + 1) // runs
+            census.objects[index][key] = share
+            census.kinds[index][kind] = census.kinds[index].get(kind, 0) + share
 
 
 def growth_of_counts(counts: list[dict[int, int]]) -> dict[int, tuple[float, float]]:
@@ -136,18 +142,31 @@ def growth_of_counts(counts: list[dict[int, int]]) -> dict[int, tuple[float, flo
     return growth
 
 
-def growth_by_type(
-    found: list[object], by_key: dict[int, list[object]], runs: int
+def growth_of_objects(
+    census: Census, by_key: dict[int, list[object]], runs: int
 ) -> dict[int, tuple[float, float]]:
+    """Return growth by type and place: per run, and the share of runs in which the number rose.
+
+    Only of types of which there are more in all: what each run replaces may rise in number at one place, as
+    memory that is reused has no trace, or that of what was there before.
+    """
+    more = growth_of_counts(census.kinds[:runs])
+    grown = {key: objects for key, objects in by_key.items() if kind_of(objects[0]) in more}
+    growth = growth_of_counts(census.objects[:runs])
+    if grown and not growth.keys() & grown.keys():
+        return _growth_by_type(grown, runs)
+    return {key: growth[key] for key in grown.keys() & growth.keys()}
+
+
+def _growth_by_type(by_key: dict[int, list[object]], runs: int) -> dict[int, tuple[float, float]]:
     """Return growth where sites differ from run to run: whatever is new in the last run alone.
 
     Only objects with a site count: those without were there before and are tracked only now.
     """
     kinds: dict[int, int] = {}
-    for obj in found:
-        if is_traced(obj):
-            kind = kind_of(obj)
-            kinds[kind] = kinds.get(kind, 0) + 1
+    for objects in by_key.values():
+        kind = kind_of(objects[0])
+        kinds[kind] = kinds.get(kind, 0) + sum(map(is_traced, objects))
     return {
         key: (max(len(objects) / runs, 1 / runs), 0.5)
         for key, objects in by_key.items()

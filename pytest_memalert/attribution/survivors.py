@@ -19,8 +19,7 @@ from collections.abc import Callable
 from pytest_memalert.attribution.census import (
     Census,
     count_unfrozen,
-    growth_by_type,
-    growth_of_counts,
+    growth_of_objects,
     hidden_groups,
 )
 from pytest_memalert.attribution.containers import container_lengths, grown_containers
@@ -118,8 +117,7 @@ def watch(
 def _leave_out_last_results(run: Callable[[], str | None], result: Watch) -> None:
     """Leave out of the groups what the last run alone left: once more run, something else is in its place.
 
-    The number of what each run replaces stays the same, but at one place it may rise: memory that is reused
-    has no trace, or that of what was there before, and a leak beside it uses such memory up.
+    Types of which there are no more in all are left out already; of others, a few may be such.
     """
     if attempt(run) is not None:
         return
@@ -158,9 +156,7 @@ def _analyse(result: Watch, by_key: dict[int, list[object]], census: Census) -> 
     runs = result.runs
     result.new = [obj for objects in by_key.values() for obj in objects]
     new_ids = {id(obj) for obj in result.new}
-    growth = growth_of_counts(census.objects[:runs])
-    if by_key and not growth.keys() & by_key.keys():
-        growth = growth_by_type(result.new, by_key, runs)
+    growth = growth_of_objects(census, by_key, runs)
     seen: set[int] = set()
     for key, objects in by_key.items():
         if key in growth:
