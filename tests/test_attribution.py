@@ -37,7 +37,7 @@ from pytest_memalert.attribution.bounds import Bound, bounded_holder, filling_ca
 from pytest_memalert.attribution.explanation import Explanation, explain
 from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, HolderSearch
 from pytest_memalert.attribution.objects import referents_of
-from pytest_memalert.attribution.packages import compiled_package_of_file
+from pytest_memalert.attribution.packages import compiled_package_of_file, package_of_file
 
 KEEP: list[Any] = []
 ITEMS: dict[Any, Any] = {}
@@ -368,6 +368,25 @@ def test_compiled_code_beside_a_package_is_that_of_the_package(monkeypatch: pyte
     package = compiled_package_of_file(place)
     assert package is not None
     assert package.name == "fastlib"
+
+
+def test_package_of_a_namespace_is_the_one_that_has_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``zope``: of several distributions the first was told to be upgraded."""
+    site = tmp_path / "site-packages"
+    for name in ("alpha", "omega"):
+        module = site / "shared_space" / name / "core.py"
+        module.parent.mkdir(parents=True)
+        module.write_text("")
+        info = site / f"shared_{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: shared-{name}\nVersion: 1.0\n")
+        (info / "RECORD").write_text(f"shared_space/{name}/core.py,,\n")
+    monkeypatch.syspath_prepend(site)
+    for name in ("alpha", "omega"):
+        package = package_of_file(str(site / "shared_space" / name / "core.py"))
+        assert str(package) == f"shared-{name} 1.0"
 
 
 def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:
@@ -1007,7 +1026,7 @@ def test_full_cache_is_named_as_a_bound_where_nothing_else_holds_its_entries() -
 
 
 def test_what_is_filled_anew_in_each_run_is_no_survivor_where_untracked_objects_leak() -> None:
-    """"Let go of a moment later", or a missing decref, was said of the whole leak."""
+    """ "Let go of a moment later", or a missing decref, was said of the whole leak."""
     current: set[object] = set()
     number = counter()
 

@@ -334,6 +334,28 @@ def test_hypothesis_test_runs_again(project: Project) -> None:
     assert told.outcomes == PASSED
 
 
+def test_hypothesis_method_runs_again_on_another_instance(project: Project) -> None:
+    """It fails a health check of hypothesis' where a method runs on two; that is put back afterwards."""
+    _, told = project.run_one(
+        """
+        from hypothesis import HealthCheck, given, settings, strategies as st
+
+        class TestIt:
+            @settings(max_examples=5, database=None)
+            @given(number=st.integers())
+            def test_it(self, number):
+                assert number == number
+
+        def is_checked():
+            used = TestIt.test_it._hypothesis_internal_use_settings
+            return HealthCheck.differing_executors not in used.suppress_health_check
+        """,
+        watched="item.module.is_checked()",
+    )
+    assert told.outcomes == PASSED
+    assert (told.before, told.after) == (True, True)
+
+
 # ------------------------------------------------------------ how a re-run ends
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 from types import ModuleType
 
 from pytest_memalert.attribution import sites
@@ -98,9 +99,21 @@ def package_of_file(filename: str) -> Package | None:
     except Exception:
         pass  # the package is called otherwise than its module
     try:
-        names = metadata.packages_distributions().get(top)
-        if names:
-            return Package(name=names[0], version=metadata.version(names[0]))
+        names = dict.fromkeys(metadata.packages_distributions().get(top, ()))
+        # Several share a namespace, as "zope" or "google".
+        owner = next((name for name in names if len(names) == 1 or _has_file(name, filename)), None)
+        if owner is not None:
+            return Package(name=owner, version=metadata.version(owner))
     except Exception:
         pass  # broken metadata of some package
     return Package(name=top, version=None)
+
+
+def _has_file(distribution: str, filename: str) -> bool:
+    """Return whether an installed distribution lists a file among its own."""
+    from importlib import metadata
+
+    files = metadata.files(distribution) or ()
+    # By the name first: to find out where a file is takes longer.
+    name = Path(filename).name
+    return any(file.name == name and Path(file.locate()) == Path(filename) for file in files)

@@ -31,6 +31,7 @@ from pytest_memalert.plugin.rerun.apart import (
     environment_kept,
     item_state_kept,
     log_handlers_silent,
+    other_instances_allowed,
     output_silent,
     random_states_kept,
     reports_unheard,
@@ -145,6 +146,7 @@ class Rerunner:
             stack.enter_context(log_handlers_silent(item.config))
             stack.enter_context(random_states_kept())
             stack.enter_context(environment_kept())
+            stack.enter_context(other_instances_allowed(item))
             forget_unraisable = stack.enter_context(unraisable_exceptions_apart(item.config))
             remove_directory = stack.enter_context(temporary_directories_apart(item.config))
             refresh_item = stack.enter_context(item_state_kept(item))

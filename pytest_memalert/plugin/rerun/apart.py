@@ -24,6 +24,7 @@ __all__ = [
     "environment_kept",
     "item_state_kept",
     "log_handlers_silent",
+    "other_instances_allowed",
     "output_silent",
     "random_states_kept",
     "reports_unheard",
@@ -112,6 +113,29 @@ class _OwnProtocol(Protocol):
     """Name the hook implementation that a plugin puts around the protocol of one item."""
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[object]: ...
+
+
+@contextlib.contextmanager
+def other_instances_allowed(item: pytest.Item) -> Generator[None]:
+    """Let hypothesis run a method on the instances that pytest makes for the re-runs.
+
+    It refuses to run one on two instances. Its own pytest plugin allows it the same way where a method is
+    parametrised.
+    """
+    function = getattr(getattr(item, "obj", None), "__func__", None)
+    settings = getattr(function, "_hypothesis_internal_use_settings", None)
+    hypothesis = sys.modules.get("hypothesis")
+    if function is None or settings is None or hypothesis is None:
+        yield
+        return
+    suppressed = {hypothesis.HealthCheck.differing_executors, *settings.suppress_health_check}
+    function._hypothesis_internal_use_settings = hypothesis.settings(
+        parent=settings, suppress_health_check=suppressed
+    )
+    try:
+        yield
+    finally:
+        function._hypothesis_internal_use_settings = settings
 
 
 @contextlib.contextmanager
