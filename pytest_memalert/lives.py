@@ -15,6 +15,7 @@ from pytest_memalert.comparisons import SESSION
 from pytest_memalert.comparisons import is_whole as is_of_whole
 from pytest_memalert.metrics import format_value
 from pytest_memalert.model import (
+    OUT_OF_TURN,
     AlertCategory,
     AlertLife,
     AlertRule,
@@ -251,7 +252,7 @@ def _shows(life: AlertLife, test: Measurement, run: Run, leaks: LeakChecks) -> b
     # Not a suspect: enough for a leak that had made it one. With a reason, the check was left out.
     return (
         test.leak.status == "unchecked"
-        and test.leak.reason is None
+        and test.leak.reason in (None, OUT_OF_TURN)
         and leaks != "off"
         and life.leaks == "suspects"
     )

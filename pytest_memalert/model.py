@@ -108,6 +108,8 @@ RuleScope = Literal["test", "session"]
 #: How a value lies to the baseline's: above what is allowed, below it, or neither.
 ComparisonStatus = Literal["regression", "improvement", "within"]
 LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
+#: The reason of an unchecked test that is no suspect, where a budget covers a part of the suite at a time.
+OUT_OF_TURN = "its turn comes in a later session, as far as the budget goes"
 #: Which tests are run again: none, those whose first run stands out, every one.
 LeakChecks = Literal["off", "suspects", "all"]
 #: What is read of an operation from run to run. "lists" has the bytes in use of the lists and buffers that

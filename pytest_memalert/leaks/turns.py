@@ -10,13 +10,17 @@ from zlib import crc32
 from pytest_memalert.records import record
 from pytest_memalert.settings import Budget
 
-__all__ = ["Turn", "Turns", "choose", "decode_turns", "encode_turns", "source_of", "update"]
+__all__ = ["SHARE_OF_TURNS", "Turn", "Turns", "choose", "decode_turns", "encode_turns", "source_of", "update"]
 
 #: 1: {"format", "session", "tests": {node id: [session, cost_s, duration_s, source]}}
 _FORMAT = 1
 
-# What checking a test is taken to cost before any was checked; of the order of a quick test's.
-_GUESSED_COST_S = 0.05
+#: The share of a budget for those whose turn it is; with what remains, suspects out of turn are checked.
+SHARE_OF_TURNS = 0.75
+
+# What checking a test is taken to cost before any was checked: a quick one's. Too many have their turn sooner
+# than too few, of which a part of the budget would be left.
+_GUESSED_COST_S = 0.02
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ def choose(candidates: Mapping[str, str], turns: Turns, budget: Budget) -> froze
     """Return which tests to check: those never checked, or changed since, then the longest ago.
 
     ``candidates`` are the node ids collected, each with what its code is now. Only as many
-    are chosen as the budget covers by what they cost before, but at least one. None means
+    are chosen as most of the budget covers by what they cost before, but at least one. None means
     any: with a share of a time that isn't known yet, the budget is met as the run goes on. While
     it is known of too few tests, all others are chosen: else the first would have every turn.
     """
@@ -64,7 +68,7 @@ def choose(candidates: Mapping[str, str], turns: Turns, budget: Budget) -> froze
             )
         mean_s = fmean(turn.duration_s for turn in known.values())
         tests_s = mean_s * len(candidates)
-    left_s = budget.limit_s(tests_s)
+    left_s = SHARE_OF_TURNS * budget.limit_s(tests_s)
     usual_s = median(turn.cost_s for turn in known.values()) if known else _GUESSED_COST_S
 
     def age(nodeid: str) -> int:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.leaks.turns import SHARE_OF_TURNS
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.model import (
+    OUT_OF_TURN,
     AlertCondition,
     AlertRule,
     LeakVerdict,
@@ -138,6 +140,7 @@ class Judge:
             or self._screen.stops(values, rss_before_bytes=measurement.rss_before_bytes)
             or values.get("rss_growth_bytes", 0) >= MUCH_BYTES
             or self._leak_check.is_wanted(measurement.nodeid, values, limits)
+            or self._leak_check.waits(limits)
         ):
             return False
         self._costs.tests_s += values["duration_s"]
@@ -237,9 +240,14 @@ class Judge:
         """Check the test for a leak if it is to be; put the verdict and its figures on the measurement."""
         values = case.measurement.values
         if not self._leak_check.is_wanted(case.measurement.nodeid, values, case.limits):
+            if self._leak_check.waits(case.limits):
+                case.measurement = replace(case.measurement, leak=LeakVerdict(reason=OUT_OF_TURN))
             return
-        if no_budget := self._costs.why_spent():
-            case.measurement = replace(case.measurement, leak=LeakVerdict(reason=no_budget))
+        # The last of a budget is for suspects.
+        takes_turns = self._leak_check.takes_turns(values, case.limits)
+        if no_budget := self._costs.why_spent(share=SHARE_OF_TURNS if takes_turns else 1.0):
+            reason = OUT_OF_TURN if takes_turns else no_budget
+            case.measurement = replace(case.measurement, leak=LeakVerdict(reason=reason))
             return
         analysis, runs = self._leak_check.check(
             case.item, case.limits, values=values, budget_s=self._costs.for_a_search_s()

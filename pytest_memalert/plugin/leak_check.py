@@ -50,10 +50,15 @@ class LeakCheck:
         """Return whether a test with these figures is to be checked."""
         if not self.may_repeat(limits):
             return False
-        if self.is_asked_for(nodeid, limits):
-            return True
-        # Where tests take turns, a suspect out of turn would take another one's.
-        return self._turns is None and self._floor.stands_out(values)
+        return self.is_asked_for(nodeid, limits) or self._floor.stands_out(values)
+
+    def waits(self, limits: MarkerLimits) -> bool:
+        """Return whether a test that isn't to be checked will be in a later session, when it is its turn."""
+        return self._turns is not None and self.may_repeat(limits)
+
+    def takes_turns(self, values: Mapping[str, float], limits: MarkerLimits) -> bool:
+        """Return whether a test is checked because it is its turn, and for nothing else."""
+        return self._leaks == "all" and limits.leaks != "all" and not self._floor.stands_out(values)
 
     def is_asked_for(self, nodeid: str, limits: MarkerLimits) -> bool:
         """Return whether the test is to be checked whatever its first run was like."""

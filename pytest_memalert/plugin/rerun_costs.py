@@ -33,10 +33,12 @@ class RerunCosts:
         left_s = self.left_s()
         return None if left_s is None else max(left_s, _SEARCH_S)
 
-    def why_spent(self) -> str | None:
-        """Return why there is no time for a re-run, or None."""
-        left_s = self.left_s()
-        return "the budget for re-runs is spent" if left_s is not None and left_s <= 0 else None
+    def why_spent(self, *, share: float = 1.0) -> str | None:
+        """Return why there is no time for a re-run, or None; ``share`` of the budget is for this purpose."""
+        budget = self._budget
+        if budget is None or self.reruns_s < share * budget.limit_s(self.tests_s):
+            return None
+        return "the budget for re-runs is spent"
 
     def note_residue(self, *, before_bytes: float | None, after_bytes: int | None) -> None:
         """Take note of what the re-runs of one test left, around which the process held so much."""

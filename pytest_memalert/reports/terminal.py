@@ -10,6 +10,7 @@ from dataclasses import field
 from pytest_memalert.comparisons import is_whole
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
+    OUT_OF_TURN,
     AlertSeverity,
     FixtureGrowth,
     Measurement,
@@ -232,7 +233,11 @@ def _table_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:
 
 def _unsure_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:
     """Yield the tests of which it isn't known whether they leak, those first that left the most behind."""
-    unsure = [test for test in tests if test.leak.status in ("unclear", "unchecked") and test.leak.reason]
+    unsure = [
+        test
+        for test in tests
+        if test.leak.status in ("unclear", "unchecked") and test.leak.reason not in (None, OUT_OF_TURN)
+    ]
     unsure.sort(key=lambda test: -test.values.get("growth_bytes", 0))
     if unsure:
         yield Line(text="not known to leak, or not to:"[:width])

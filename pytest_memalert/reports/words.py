@@ -9,6 +9,7 @@ from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import (
+    OUT_OF_TURN,
     Comparison,
     ComparisonStatus,
     GateResult,
@@ -113,11 +114,14 @@ def closing_text(run: Run, *, with_name: bool) -> str:
         parts.append(f"resident peak {format_size(peak)}{named}")
     if run.reruns:
         parts.append(counted(run.reruns, "re-run"))
-    left_out = [test for test in run.tests if test.leak.status == "unchecked" and test.leak.reason]
+    unchecked = [test for test in run.tests if test.leak.status == "unchecked" and test.leak.reason]
+    left_out = [test for test in unchecked if test.leak.reason != OUT_OF_TURN]
     if left_out:
         named = ", ".join(escape_controls(function_name(test.nodeid)) for test in left_out)
         told = f" ({named})" if len(left_out) <= _UNCHECKED_NAMED else ""
         parts.append(f"{counted(len(left_out), 'suspect')} unchecked{told}")
+    if waiting := len(unchecked) - len(left_out):
+        parts.append(f"{waiting:,} not checked until it is their turn")
     if brief := sum(test.leak.brief for test in run.tests):
         parts.append(f"{brief:,} checked briefly")
     if run.tests:

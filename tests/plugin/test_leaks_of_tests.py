@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_memalert.model import OUT_OF_TURN
+
 if TYPE_CHECKING:
     from tests.conftest import Inner
 
@@ -701,6 +703,30 @@ def test_budget_gives_every_test_its_turn_over_several_sessions(serial: Inner) -
         if len(set(checked)) == 3:
             break
     assert sorted(set(checked)) == ["test_it[0]", "test_it[1]", "test_it[2]"]
+
+
+def test_suspect_out_of_turn_is_checked_with_what_is_left_of_a_budget(serial: Inner) -> None:
+    """The turns of tests before it used all of the budget up, and nothing was said of it."""
+    serial.write(
+        """
+        import pytest, time
+
+        KEPT = []
+
+        @pytest.mark.parametrize("n", range(300))
+        def test_it(n):
+            time.sleep(0.004)
+
+        def test_leaks(): KEPT.append(bytearray(2**20))
+        """
+    )
+    done = serial.run_apart("--memalert-budget=1s", leaks="all")
+    assert serial.tests()["test_leaks"]["leak"]["status"] == "leaking"
+    waiting = [test for test in serial.tests().values() if test["leak"]["status"] == "unchecked"]
+    assert len(waiting) > 100
+    assert {test["leak"]["reason"] for test in waiting} == {OUT_OF_TURN}
+    told = " ".join(done.outlines)
+    assert f"{len(waiting)} not checked until it is their turn" in re.sub(r"\s+", " ", told)
 
 
 def test_leaks_in_most_tests_do_not_become_what_is_normal(inner: Inner) -> None:

@@ -311,7 +311,7 @@ HOSTILE = {
     "os replaced": "import os; [monkeypatch.setattr(os, n, None) for n in ('pread', 'read', 'listdir')]",
     "collector off": "import gc; gc.disable()",
     "heap frozen": "import gc; gc.freeze()",
-    "thread left": "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
+    "thread left": "import threading; threading.Timer(0.5, print).start()",
     "warnings as errors": "import warnings; warnings.simplefilter('error')",
     "recursion": "import sys; monkeypatch.setattr(sys, 'setrecursionlimit', None)",
     "environment emptied": "import os; monkeypatch.setattr(os, 'environ', {})",
