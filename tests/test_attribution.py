@@ -534,6 +534,24 @@ def test_a_task_that_has_ended_is_not_to_be_cancelled() -> None:
     assert f"bound or clear `{__name__}.KEEP`" in advice
 
 
+def test_what_a_running_thread_has_on_its_stack_is_no_missing_decref() -> None:
+    """The collector doesn't see the stack of an expression that isn't done, as any(...) here."""
+    done = threading.Event()
+
+    def wait() -> None:
+        any(done.wait(10) for _ in range(1))
+
+    def leak() -> None:
+        threading.Thread(target=wait, daemon=True).start()
+
+    try:
+        found = explained(leak)
+        assert len(found.recommendations) == 1
+        assert "join() the thread" in found.recommendations[0]
+    finally:
+        done.set()
+
+
 def test_a_thread_that_has_ended_is_not_to_be_joined() -> None:
     def leak() -> None:
         KEEP.append(threading.Thread(target=len, args=("",)))
@@ -1040,6 +1058,48 @@ def test_what_is_filled_anew_in_each_run_is_no_survivor_where_untracked_objects_
     found = explained(leak)
     assert [survivor.type for survivor in found.survivors] == ["str"]
     assert not found.let_go
+
+
+def test_context_of_the_thread_is_told_whoever_has_a_token_of_it() -> None:
+    """A fixture that has set another variable was blamed."""
+    token = _VARIABLE.set("before")
+    ITEMS["token"] = token
+    try:
+
+        def leak() -> None:
+            contextvars.ContextVar("one of many").set("kept")
+
+        found = explained(leak)
+        assert found.survivors[0].held_by[0] == "context variables of the current thread"
+        assert "reset the context variables" in found.recommendations[0]
+    finally:
+        _VARIABLE.reset(token)
+
+
+def test_descriptors_beside_what_is_held_are_to_be_closed() -> None:
+    """Not where what is held are the files."""
+    opened: list[int] = []
+
+    def leak() -> None:
+        opened.extend(os.pipe())
+        KEEP.append(Slotted())
+
+    def leak_files() -> None:
+        KEEP.append(Path(os.devnull).open())
+
+    try:
+        found = explain(leak, lost={"blocks": 3.0, "descriptors": 2.0})
+        assert any("KEEP" in text for text in found.recommendations)
+        assert "close what the test opens" in found.recommendations[-1]
+        assert "descriptors left open" in (found.signature or "")
+        found = explain(leak_files, lost={"blocks": 3.0, "descriptors": 1.0})
+        assert not any("close what the test opens" in text for text in found.recommendations)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        for kept in KEEP:
+            if isinstance(kept, io.TextIOWrapper):
+                kept.close()
 
 
 def test_what_the_last_run_replaced_is_no_survivor() -> None:

@@ -31,7 +31,7 @@ from pytest_memalert.attribution.group_holders import (
     is_users,
     is_weak,
     owner_of,
-    unheld_parts,
+    parts_of_others,
 )
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, heads_of
@@ -40,6 +40,7 @@ from pytest_memalert.attribution.lengths import BUFFERS, POINTER_BYTES
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
 from pytest_memalert.attribution.objects import (
     base_names,
+    class_attribute,
     instance_dict,
     is_exactly,
     is_kind,
@@ -104,8 +105,9 @@ class Explanation:
     says that all of it is kept by a value that the test is parametrised with.
     ``is_whole`` says that these survivors are all that a run leaves, as far as is seen: none was
     left out as being part of others, and what was traced is theirs. ``let_go`` says that nothing but this
-    search holds the survivors: what did so has let go of them since. ``keepers`` are what was there before
-    and holds the survivors, by identity, with the length of each: by them is the leak recognised.
+    search holds the survivors: what did so has let go of them since. ``has_files`` says that some of them
+    have a descriptor. ``keepers`` are what was there before and holds the survivors, by identity, with the
+    length of each: by them is the leak recognised.
     ``blocks_per_run`` is what the explained operation left, where that is kept for the recognition.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
@@ -122,6 +124,7 @@ class Explanation:
     in_parameter: bool = False
     is_whole: bool = True
     let_go: bool = False
+    has_files: bool = False
     keepers: Mapping[int, int] = field(default_factory=dict)
     confidence: float = 0.0
     runs: int = 0
@@ -163,12 +166,18 @@ def _with_system_advice(
     signature = explanation.signature
     if signature is not None and left:
         signature = f"{signature}; {left} left open"
-    if explanation.framework or any(s.held_by[:1] not in _NO_HOLDERS for s in explanation.survivors):
+    is_held = any(survivor.held_by[:1] not in _NO_HOLDERS for survivor in explanation.survivors)
+    # Files that are kept are closed by letting go of them.
+    descriptors = "descriptors" in lost and not (is_held and explanation.has_files)
+    if explanation.framework or (is_held and not descriptors):
         return replace(explanation, signature=signature)
-    targets = targets_of(opened) if "descriptors" in lost else ()
+    targets = targets_of(opened) if descriptors else ()
     advised = advice.recommend_for_system(
-        descriptors="descriptors" in lost, threads="threads" in lost, targets=targets
+        descriptors=descriptors, threads="threads" in lost and not is_held, targets=targets
     )
+    if is_held:
+        advice_for_all = (*explanation.recommendations, *advised)
+        return replace(explanation, recommendations=advice_for_all, signature=signature)
     # Memory beside them is the thread's own, or the buffer of a file.
     known = explanation.recommendations if explanation.survivors or not advised else ()
     # What they lead to tells one leak from another, but for the folder, which may be a test's own.
@@ -230,7 +239,7 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     is_whole = _is_whole(seen, groups) and not weak
     named = users[:_NAMED_GROUPS]
     paths = {id(group): found.get(id(group)) or owner_of(group, heads, found, new) for group in named}
-    for part in unheld_parts(named, paths):
+    for part in parts_of_others(named, paths):
         paths[id(part)] = None
         users.remove(part)
         is_whole = is_whole and (part not in heads or part.type in PLUMBING)
@@ -259,6 +268,7 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         in_parameter=bool(by_parameter) and not others,
         is_whole=is_whole,
         let_go=bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading),
+        has_files=any(map(_is_of_files, users)),
         keepers={h.keeper[0]: h.keeper[1] for h in leading_holders if h is not None and h.keeper is not None},
         confidence=max((group.confidence for group in users or framework), default=0.0),
         runs=seen.runs,
@@ -290,6 +300,11 @@ def _is_whole(seen: Watch, groups: list[Group]) -> bool:
         return True
     traced_bytes = sum(group.size_bytes for group in seen.hidden if group.confidence >= _SURE)
     return sum(group.size_bytes for group in groups) >= _MOST * traced_bytes
+
+
+def _is_of_files(group: Group) -> bool:
+    """Return whether a group's objects are files, sockets or the like: they can tell their descriptor."""
+    return bool(group.objects) and class_attribute(type(group.objects[0]), "fileno") is not None
 
 
 def _is_let_go(group: Group, holder: Holder | None, seen: Watch) -> bool:

@@ -25,7 +25,7 @@ __all__ = [
     "is_users",
     "is_weak",
     "owner_of",
-    "unheld_parts",
+    "parts_of_others",
 ]
 
 #: The kinds of roots, those that a reader can do most about first.
@@ -37,6 +37,7 @@ _PARAMETERS = frozenset({"CallSpec", "CallSpec2", "Mark", "ParameterSet"})
 #: So many full caches are passed over.
 _FULL_CACHES = 3
 
+_LIST_OF_THREADS = "module threading _active"
 _WEAK_KEYS = "weakref.WeakKeyDictionary"
 _WEAK_CONTAINERS = frozenset(("_weakrefset.WeakSet", _WEAK_KEYS, "weakref.WeakValueDictionary"))
 #: So many objects that a survivor leads to are looked at.
@@ -182,20 +183,23 @@ def _leads_to(pending: list[object], wanted: set[int], new: set[int]) -> bool:
     return False
 
 
-def unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> list[Group]:
-    """Return what only seems unheld, being part of what is held.
+def parts_of_others(groups: list[Group], paths: Mapping[int, Holder | None]) -> list[Group]:
+    """Return what only seems unheld, being part of what is held, and what is told of a thread by the thread.
 
     It was made in the same line, or as often by the same calls; or it is a tuple or the like of which nothing
     is known, beside what is held. A stream doesn't tell the collector of its decoder, an exception of its
-    arguments, or a class of the table of its subclasses: that is no missing decref.
+    arguments, or a class of the table of its subclasses: that is no missing decref. Nor does a thread that
+    runs tell of what the expression that it waits in has on its stack; and ``threading`` lists it.
     """
     held: set[object] = set()
     unheld, has_held = [], False
+    holders = [holder for holder in paths.values() if holder is not None]
+    has_thread = any(holder.root == "thread" for holder in holders)
     for group in groups:
         holder = paths[id(group)]
         if holder is None:
             continue
-        if holder.root == "none":
+        if holder.root == "none" or (has_thread and holder.identity == _LIST_OF_THREADS):
             unheld.append(group)
         else:
             has_held = True
@@ -203,7 +207,8 @@ def unheld_parts(groups: list[Group], paths: Mapping[int, Holder | None]) -> lis
     return [
         group
         for group in unheld
-        if (group.frames[:1] and group.frames[0] in held)
+        if has_thread
+        or (group.frames[:1] and group.frames[0] in held)
         or (group.frames[1:] and (group.frames[1:], group.per_run) in held)
         or (has_held and not group.frames and group.type in PLUMBING)
         or (has_held and _lists_subclasses(group))

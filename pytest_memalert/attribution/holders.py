@@ -14,6 +14,7 @@ import gc
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextvars import Context, Token
 from dataclasses import replace
 from types import (
     CellType,
@@ -233,6 +234,9 @@ class HolderSearch:
             if node in without:
                 held |= below  # so nothing is known of its own holder, not even that there is none
                 continue
+            if type(referrer) is Token:
+                # It tells of the context in which a variable was set: that of the thread, for all to use.
+                below = {key for key in below if type(self._nodes[key]) is not Context}
             if not below and is_kind(referrer, ModuleType):
                 # Held by the module's state in C, into which it isn't safe to look.
                 below = {id(child) for child in children if _refers(referrer, child)}
