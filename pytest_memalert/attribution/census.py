@@ -10,6 +10,7 @@ from types import FunctionType
 
 from pytest_memalert.attribution.groups import Group
 from pytest_memalert.attribution.objects import is_frame_of, is_heap_type, type_name
+from pytest_memalert.attribution.roots import is_of_context
 from pytest_memalert.attribution.sites import (
     OWN_DIRECTORY,
     Frame,
@@ -148,10 +149,15 @@ def growth_of_objects(
     """Return growth by type and place: per run, and the share of runs in which the number rose.
 
     Only of types of which there are more in all: what each run replaces may rise in number at one place, as
-    memory that is reused has no trace, or that of what was there before.
+    memory that is reused has no trace, or that of what was there before. The tree of a context is such, and
+    what it holds isn't seen.
     """
     more = growth_of_counts(census.kinds[:runs])
-    grown = {key: objects for key, objects in by_key.items() if kind_of(objects[0]) in more}
+    grown = {
+        key: objects
+        for key, objects in by_key.items()
+        if kind_of(objects[0]) in more or is_of_context(objects[0])
+    }
     growth = growth_of_counts(census.objects[:runs])
     if grown and not growth.keys() & grown.keys():
         return _growth_by_type(grown, runs)

@@ -101,8 +101,9 @@ class Explanation:
     ``native`` says that the heap grew and no Python object accounts for it; ``grown_at`` has the Python
     frames active then. ``framework`` says that everything was allocated within pytest, pluggy or their
     plugins, and that no variable of the user's holds it: those survivors are in ``framework_survivors``, and
-    raise nothing. ``bounded`` is set where every survivor is held by something that evicts. ``in_parameter``
-    says that all of it is kept by a value that the test is parametrised with.
+    raise nothing. ``bounded`` is set where every survivor is held by something that evicts, and that is not
+    yet full, ``full`` where by something that is: it may have been filling before. ``in_parameter`` says that
+    all of it is kept by a value that the test is parametrised with.
     ``is_whole`` says that these survivors are all that a run leaves, as far as is seen: none was
     left out as being part of others, and what was traced is theirs. ``let_go`` says that nothing but this
     search holds the survivors: what did so has let go of them since. ``has_files`` says that some of them
@@ -121,6 +122,7 @@ class Explanation:
     grown_at: tuple[str, ...] = ()
     framework: bool = False
     bounded: Bound | None = None
+    full: Bound | None = None
     in_parameter: bool = False
     is_whole: bool = True
     let_go: bool = False
@@ -255,8 +257,8 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     # What only weak references hold has another holder: that of the others is to be told.
     leading = [group for group in leading if id(group) not in weak] or leading
     leading_holders = [paths.get(id(group)) for group in leading]
-    # What is full by now may have been filling in the runs before.
-    bounds = [holder.bounded or holder.full if holder is not None else None for holder in leading_holders]
+    bounds = [holder.bounded if holder is not None else None for holder in leading_holders]
+    filled = [holder.full if holder is not None else None for holder in leading_holders]
     return Explanation(
         survivors=tuple(survivors),
         framework_survivors=tuple(_survivors(framework, found)),
@@ -265,6 +267,7 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         component=sites.component_of(leading[0].frames) if leading else "",
         framework=bool(framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
+        full=filled[0] if filled and None not in filled else None,
         in_parameter=bool(by_parameter) and not others,
         is_whole=is_whole,
         let_go=bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading),

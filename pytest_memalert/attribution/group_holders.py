@@ -6,6 +6,7 @@ Those of single objects are searched in ``holders``.
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
@@ -14,8 +15,8 @@ from weakref import ReferenceType
 from pytest_memalert.attribution.containers import newest
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
-from pytest_memalert.attribution.holders import Holder, HolderSearch
-from pytest_memalert.attribution.objects import is_kind, items_of, referents_of
+from pytest_memalert.attribution.holders import UNREFERRED, Holder, HolderSearch
+from pytest_memalert.attribution.objects import is_kind, items_of, referents_of, referrers_of
 from pytest_memalert.attribution.packages import origin_of_name
 
 __all__ = [
@@ -83,7 +84,7 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
     if not any(holder is not None and holder.root != "pytest" and not holder.full_by for holder in holders):
         for index, holder in enumerate(holders):
             if holder is not None and holder.full_by and heads[index].objects:
-                holders[index] = _beyond_full(heads[index].objects[0], holder, search, seen)
+                holders[index] = _beyond_full(heads[index].objects, holder, search, seen)
     return [_with_weak_key(holder, seen) for holder in holders]
 
 
@@ -119,8 +120,8 @@ def _keeps_on(holder: Holder) -> bool:
     return holder.root != "none" and not holder.full_by
 
 
-def _beyond_full(obj: object, holder: Holder, search: HolderSearch, seen: Watch) -> Holder:
-    """Return what holds an object besides caches that are full, as re has two, or takes over from them.
+def _beyond_full(objects: list[object], holder: Holder, search: HolderSearch, seen: Watch) -> Holder:
+    """Return what holds the first of some objects besides caches that are full, or takes over from them.
 
     The first if that is unknown.
     """
@@ -130,9 +131,18 @@ def _beyond_full(obj: object, holder: Holder, search: HolderSearch, seen: Watch)
         if found is None or not found.full_by:
             break
         without |= found.full_by
-        found = search.find([obj], without=without)[0]
+        found = search.find(objects[:1], without=without)[0]
+    if found is None and _hidden_references(objects) > _hidden_references([object()]):
+        found = replace(UNREFERRED, full=holder.full)
     beyond = found or holder
-    return beyond if _keeps_on(beyond) else _passed_on_to(type(obj), seen, search) or beyond
+    return beyond if _keeps_on(beyond) else _passed_on_to(type(objects[0]), seen, search) or beyond
+
+
+def _hidden_references(objects: list[object]) -> int:
+    """Return how many references to the first of some objects the collector doesn't see, ours among them."""
+    one = objects[:1]
+    seen = sum(child is one[0] for referrer in referrers_of(one) for child in referents_of(referrer))
+    return sys.getrefcount(one[0]) - seen
 
 
 def _stream_of(group: Group, seen: Watch) -> object:

@@ -55,7 +55,7 @@ from pytest_memalert.attribution.sites import OWN_DIRECTORY, describe, origin_of
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.records import record
 
-__all__ = ["C_STATE", "IN_C", "NO_REFERRER", "UNTRACKED", "Holder", "HolderSearch"]
+__all__ = ["C_STATE", "IN_C", "NO_REFERRER", "UNREFERRED", "UNTRACKED", "Holder", "HolderSearch"]
 
 RootKind = Literal[
     "module", "class", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
@@ -115,6 +115,10 @@ class Holder:
     lru_cache_on_method: bool = False
     lru_cache_unbounded: bool = False
     thread_target: str | None = None
+
+
+#: Of what nothing visible refers to.
+UNREFERRED = Holder(root="none", root_name=NO_REFERRER, hops=(NO_REFERRER,), identity="none")
 
 
 @record(slots=True)

@@ -33,6 +33,7 @@ from pytest_memalert.attribution.groups import (
 from pytest_memalert.attribution.held import held_from_outside
 from pytest_memalert.attribution.lengths import buffers, used_bytes
 from pytest_memalert.attribution.repetition import attempt
+from pytest_memalert.attribution.roots import is_of_context
 from pytest_memalert.attribution.sites import start_tracing
 from pytest_memalert.attribution.untracked import find_untracked
 from pytest_memalert.clock import elapsed_s
@@ -103,6 +104,8 @@ def watch(
             tracemalloc.stop()
     # Whatever looks at the whole heap comes after tracing, which makes every int cost a microsecond.
     own = census.own | {id(lengths), id(result.new), id(result)}
+    # A list of ours may lie where a shorter one was.
+    own |= {id(group.objects) for group in (*result.groups, *result.hidden)}
     new_ids = {id(obj) for obj in result.new}
     if result.runs >= 2:
         result.grown = grown_containers(lengths, new_ids, own, result.runs)
@@ -125,7 +128,9 @@ def _leave_out_last_results(run: Callable[[], str | None], result: Watch) -> Non
     collect()
     in_groups = Counter(id(obj) for group in result.groups for obj in group.objects)
     held = held_from_outside(result.new, in_groups)
-    kept = [[obj for obj in group.objects if id(obj) in held] for group in result.groups]
+    kept = [
+        [obj for obj in group.objects if id(obj) in held or is_of_context(obj)] for group in result.groups
+    ]
     if any(kept):  # else all of it was let go: there is nothing better to tell of
         for group, objects in zip(result.groups, kept, strict=True):
             group.objects = objects

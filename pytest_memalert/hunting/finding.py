@@ -193,7 +193,9 @@ def investigate(
             known.times += 1
             explanation = explain(run, lost=lost, root=root)
             # What has an excuse here may have none in another test: not kept.
-            keeps = explained is not None and not (explanation.bounded or explanation.let_go)
+            keeps = explained is not None and not (
+                explanation.bounded or explanation.full or explanation.let_go
+            )
             if keeps and (left_behind := composition or compose(run)[0]):
                 known.by_composition.setdefault(left_behind, []).append(_to_recognise(explanation, blocks))
         if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
@@ -206,6 +208,8 @@ def investigate(
             return Excuse(status="unclear", reason="nearly as much of it is let go of as is made anew")
         if explanation.let_go and _can_speak_for(lost):
             return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
+        if explanation.full and not _is_passed_on(explanation.full, blocks, seen_runs):
+            return Excuse(status="unclear", reason=explanation.full.text)
         if explanation.bounded and _is_passed_on(explanation.bounded, blocks, seen_runs):
             told = f"what holds it lets go of it ({explanation.bounded.text}), and yet it stays"
             advice = (f"{told}: look for where it goes from there",)
