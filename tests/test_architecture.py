@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
+from typing import NamedTuple
 
 import pytest_memalert.model
 
@@ -78,25 +77,41 @@ def module_paths() -> dict[str, Path]:
 
 
 MODULES = module_paths()
-TREES = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
-
-each_module = pytest.mark.parametrize("module", sorted(name for name in MODULES if name))
+NAMES = sorted(name for name in MODULES if name)
 
 
-def imported(module: str) -> Iterator[str]:
-    """Yield the full dotted name of everything that ``module`` imports, wherever in its text."""
-    for node in ast.walk(TREES[module]):
+class Facts(NamedTuple):
+    """What is looked at in a module. Its syntax tree, of thousands of objects, isn't kept."""
+
+    imports: tuple[str, ...]
+    methods_called: frozenset[str]
+    classes: tuple[str, ...]
+    docstring: str
+
+
+@cache
+def facts(module: str) -> Facts:
+    """Read a module. ``imports`` are the full dotted names, wherever in its text."""
+    tree = ast.parse(MODULES[module].read_bytes())
+    imports: list[str] = []
+    called, classes = set(), []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imports += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import in line {node.lineno}"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            imports += (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            called.add(node.func.attr)
+        elif isinstance(node, ast.ClassDef):
+            classes.append(node.name)
+    return Facts(tuple(imports), frozenset(called), tuple(classes), ast.get_docstring(tree) or "")
 
 
 def own_imports(module: str) -> set[str]:
     """Return the parts of the package, by first name, that ``module`` imports; "" is the package itself."""
     parts = set()
-    for name in imported(module):
+    for name in facts(module).imports:
         if name == PACKAGE or name.startswith(f"{PACKAGE}."):
             first = f"{name}.".split(".")[1]
             parts.add(first if any(m.split(".")[0] == first for m in MODULES) else "")
@@ -105,7 +120,7 @@ def own_imports(module: str) -> set[str]:
 
 def foreign_imports(module: str) -> set[str]:
     """Return the first names of what ``module`` imports from elsewhere."""
-    return {name.split(".")[0] for name in imported(module)} - {PACKAGE}
+    return {name.split(".")[0] for name in facts(module).imports} - {PACKAGE}
 
 
 def part_of(module: str) -> str:
@@ -120,69 +135,63 @@ def load(statements: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-@each_module
-def test_every_module_has_its_place_in_the_layout(module: str) -> None:
-    """A new module is first put into one of the four layers."""
-    assert part_of(module) in NOUNS | DECIDERS | EDGES | DOORS
-
-
-@each_module
-def test_imports_point_from_doors_to_deciders_and_edges_to_nouns(module: str) -> None:
-    """Nouns know nouns; deciders know deciders and nouns; edges know themselves and nouns."""
+def allowed_imports(module: str) -> frozenset[str]:
+    """Return the parts of the package that a module may import."""
     part = part_of(module)
     if part in NOUNS:
-        allowed = NOUNS
-    elif part in DECIDERS:
-        allowed = NOUNS | DECIDERS
-    elif part in EDGES:
-        allowed = NOUNS | {part}
-    else:
-        # The version is the package's own; the doors say it to the user.
-        allowed = NOUNS | DECIDERS | EDGES | DOORS | {""}
-    assert own_imports(module) <= allowed
+        return NOUNS
+    if part in DECIDERS:
+        return NOUNS | DECIDERS
+    if part in EDGES:
+        return NOUNS | {part}
+    # The version is the package's own; the doors say it to the user.
+    return NOUNS | DECIDERS | EDGES | DOORS | {""}
 
 
-@each_module
-def test_only_the_plugin_imports_pytest(module: str) -> None:
+def test_every_module_has_its_place_in_the_layout() -> None:
+    """A new module is first put into one of the four layers."""
+    assert [name for name in NAMES if part_of(name) not in NOUNS | DECIDERS | EDGES | DOORS] == []
+
+
+def test_imports_point_from_doors_to_deciders_and_edges_to_nouns() -> None:
+    """Nouns know nouns; deciders know deciders and nouns; edges know themselves and nouns."""
+    wrong = {name: own_imports(name) - allowed_imports(name) for name in NAMES}
+    assert {name: parts for name, parts in wrong.items() if parts} == {}
+
+
+def test_only_the_plugin_imports_pytest() -> None:
     """Everything else works in any program."""
-    tools = foreign_imports(module) & {"pytest", "_pytest", "pluggy", "xdist"}
-    assert not tools or part_of(module) == "plugin"
+    tools = {"pytest", "_pytest", "pluggy", "xdist"}
+    others = [name for name in NAMES if part_of(name) != "plugin"]
+    assert [name for name in others if foreign_imports(name) & tools] == []
 
 
-@each_module
-def test_only_the_modules_that_run_items_import_the_internals_of_pytest(module: str) -> None:
+def test_only_the_modules_that_run_items_import_the_internals_of_pytest() -> None:
     """What a new pytest can break is in one place."""
-    assert "_pytest" not in foreign_imports(module) or any(
-        f"{module}.".startswith(f"{each}.") for each in INTERNALS
-    )
+    others = [name for name in NAMES if not any(f"{name}.".startswith(f"{each}.") for each in INTERNALS)]
+    assert [name for name in others if "_pytest" in foreign_imports(name)] == []
 
 
-@pytest.mark.parametrize("module", sorted(name for name in MODULES if part_of(name) in DECIDERS))
-def test_a_decider_reads_neither_clock_nor_process(module: str) -> None:
+def test_a_decider_reads_neither_clock_nor_process() -> None:
     """A function that decides takes values and returns a value."""
-    assert not foreign_imports(module) & IMPURE
-    assert "clock" not in own_imports(module)
+    deciders = [name for name in NAMES if part_of(name) in DECIDERS]
+    assert deciders
+    assert [name for name in deciders if foreign_imports(name) & IMPURE or "clock" in own_imports(name)] == []
 
 
-@each_module
-def test_only_the_clock_reads_the_time(module: str) -> None:
+def test_only_the_clock_reads_the_time() -> None:
     """A test that patches time, or freezes it, then changes nothing in what is measured."""
-    calls = {
-        node.func.attr
-        for node in ast.walk(TREES[module])
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    }
-    from_time = {name for name in imported(module) if name.split(".")[0] == "time"}
-    reads_time = bool(from_time - {"time.sleep"} or calls & CLOCK_READERS)
-    assert not reads_time or module == "clock"
+
+    def reads_time(name: str) -> bool:
+        from_time = {each for each in facts(name).imports if each.split(".")[0] == "time"}
+        return bool(from_time - {"time.sleep"} or facts(name).methods_called & CLOCK_READERS)
+
+    assert [name for name in NAMES if reads_time(name)] == ["clock"]
 
 
-@each_module
-def test_every_module_begins_with_one_line_that_says_what_it_is(module: str) -> None:
+def test_every_module_begins_with_one_line_that_says_what_it_is() -> None:
     """The first line is a whole sentence, or announces a list."""
-    docstring = ast.get_docstring(TREES[module])
-    assert docstring, f"{module} has no docstring"
-    assert docstring.splitlines()[0].endswith((".", ":"))
+    assert [name for name in NAMES if not facts(name).docstring.split("\n", 1)[0].endswith((".", ":"))] == []
 
 
 def test_everything_outside_the_plugin_loads_without_pytest() -> None:
@@ -215,8 +224,6 @@ def test_a_run_without_the_plugin_switched_on_loads_its_options_alone() -> None:
 def test_names_that_say_nothing_are_not_used() -> None:
     """If the name is hard, the thing is wrong."""
     empty_words = ("Helper", "Util", "Data", "Info", "Service", "Factory")
-    classes = [
-        node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
-    ]
+    classes = [name for module in MODULES for name in facts(module).classes]
     assert classes
     assert [name for name in classes if name.endswith(empty_words)] == []
