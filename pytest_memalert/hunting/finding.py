@@ -139,91 +139,7 @@ def investigate(
     recognised costs fewer runs. Its signature names files from ``root``. The other parameters
     are those of ``hunting.hunt``.
     """
-    explanation: Explanation | None = None
-    composition: Composition = frozenset()
-    left: tuple[Kinds, int, float] = (frozenset(), 0, 0.0)
-    known = Explained() if explained is None else explained
-
-    def recognise(
-        kinds: Kinds, times: int, blocks: float, find_keepers: Callable[[], Mapping[int, int]]
-    ) -> Known | None:
-        nonlocal explanation, left
-        if blocks > _BLOCKS_PER_OBJECT * times * sum(count for _, count in kinds):
-            return None  # what has a name of its own is the lesser part of it
-        alike = [
-            familiar
-            for familiar in known.by_kinds.get(kinds, ())
-            if abs(blocks - times * familiar.blocks) <= max(1.0, _SAME * blocks)
-        ]
-        keepers: Mapping[int, int] = find_keepers() if alike else {}
-        for familiar in alike:
-            # What a plugin leaves for a test doesn't multiply.
-            is_harmless = familiar.harmless is not None and times == familiar.times
-            is_leak = familiar.harmless is None and _is_kept_alike(familiar.explanation, keepers)
-            if is_harmless or is_leak:
-                explanation = familiar.explanation
-                size_bytes = None if familiar.bytes is None else times * familiar.bytes
-                return Known(bytes_per_run=size_bytes, harmless=familiar.harmless)
-        left = (kinds, times, blocks)
-        return None
-
-    def is_known() -> bool:
-        nonlocal explanation, composition
-        explanations = [each for alike in known.by_composition.values() for each in alike]
-        composition, keepers = compose(run, containers={key for each in explanations for key in each.keepers})
-        alike = known.by_composition.get(composition, ())
-        explanation = next((each for each in alike if _is_kept_alike(each, keepers)), None)
-        return explanation is not None
-
-    def bounded(lost: Mapping[Signal, float], seen_runs: int) -> Excuse | None:
-        nonlocal explanation
-        from pytest_memalert.attribution.bounds import filling_cache
-
-        blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
-        if explanation is None and seen_runs < (policy or Policy()).filled_runs:
-            # Before the explanation, which traces: a slow run may take 25 times as long then.
-            bound = filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
-            if bound is not None:
-                reason = f"what keeps most of it lets go again ({bound.text})"
-                return Excuse(status="unclear", reason=reason)
-        if explanation is None:
-            # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
-            from pytest_memalert.attribution.explanation import explain
-
-            known.times += 1
-            explanation = explain(run, lost=lost, root=root)
-            # What has an excuse here may have none in another test: not kept.
-            keeps = explained is not None and not (
-                explanation.bounded or explanation.full or explanation.let_go
-            )
-            if keeps and (left_behind := composition or compose(run)[0]):
-                known.by_composition.setdefault(left_behind, []).append(_to_recognise(explanation, blocks))
-        if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
-            reason = "what remains was made by pytest or a plugin, not by the test"
-            return Excuse(status="clean" if explanation.is_whole else "unclear", reason=reason)
-        if explanation.in_parameter and _can_speak_for(lost):
-            reason = "a value that it is parametrised with keeps it, which a session uses once"
-            return Excuse(status="unclear", reason=reason)
-        if _are_turned_over(explanation, blocks):
-            return Excuse(status="unclear", reason="nearly as much of it is let go of as is made anew")
-        if explanation.let_go and _can_speak_for(lost):
-            return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
-        if explanation.full and not _is_passed_on(explanation.full, blocks, seen_runs):
-            return Excuse(status="unclear", reason=explanation.full.text)
-        if explanation.bounded and _is_passed_on(explanation.bounded, blocks, seen_runs):
-            told = f"what holds it lets go of it ({explanation.bounded.text}), and yet it stays"
-            advice = (f"{told}: look for where it goes from there",)
-            explanation = replace(explanation, recommendations=advice)
-        elif explanation.bounded:
-            # Plain values within entries of lru_cache() are no survivors: it is asked what they take.
-            if not _accounts_for(explanation.survivors, lost) and not (
-                _can_speak_for(lost) and filling_cache(run, heap_bytes=heap_bytes, blocks=blocks)
-            ):
-                return None
-            is_known = explanation.bounded.is_known and explanation.is_whole
-            return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded.text)
-        return None
-
+    search = _Search(run, explained, filled_runs=(policy or Policy()).filled_runs, root=root)
     _searching.add(threading.get_ident())
     try:
         analysis = hunt(
@@ -232,15 +148,17 @@ def investigate(
             runs=runs,
             budget_s=budget_s,
             policy=policy,
-            recognise=recognise if explained is not None else None,
-            is_known=is_known if known.by_composition else None,
-            bounded=bounded,
+            recognise=search.recognise if explained is not None else None,
+            is_known=search.is_known if search.known.by_composition else None,
+            bounded=search.find_excuse,
         )
     finally:
         _searching.discard(threading.get_ident())
-    if explanation is not None:
-        _remember(known, analysis, explanation, *left)
-    if analysis.status != "leaking" or explanation is None:
+    explanation = search.explanation
+    if explanation is None:
+        return analysis
+    _remember(search.known, analysis, explanation, *search.left)
+    if analysis.status != "leaking":
         return analysis
     return replace(
         analysis,
@@ -251,6 +169,121 @@ def investigate(
         grown_at=explanation.grown_at,
         recommendations=_with_reason(explanation),
     )
+
+
+class _Search:
+    """Answer what a hunt asks of what an operation leaves behind: is it a known leak, is there an excuse?
+
+    ``explanation`` is what is known of it by then; ``left`` what one run left, by which it is recognised.
+    """
+
+    def __init__(
+        self, run: Operation, explained: Explained | None, *, filled_runs: int, root: Path | None
+    ) -> None:
+        self.known = Explained() if explained is None else explained
+        self.explanation: Explanation | None = None
+        self.left: tuple[Kinds, int, float] = (frozenset(), 0, 0.0)
+        self._run = run
+        self._is_shared = explained is not None
+        self._filled_runs = filled_runs
+        self._root = root
+        self._composition: Composition = frozenset()
+
+    def recognise(
+        self, kinds: Kinds, times: int, blocks: float, find_keepers: Callable[[], Mapping[int, int]]
+    ) -> Known | None:
+        """Return the leak that was explained before and leaves the same types and as many blocks."""
+        if blocks > _BLOCKS_PER_OBJECT * times * sum(count for _, count in kinds):
+            return None  # what has a name of its own is the lesser part of it
+        alike = [
+            familiar
+            for familiar in self.known.by_kinds.get(kinds, ())
+            if abs(blocks - times * familiar.blocks) <= max(1.0, _SAME * blocks)
+        ]
+        keepers: Mapping[int, int] = find_keepers() if alike else {}
+        for familiar in alike:
+            # What a plugin leaves for a test doesn't multiply.
+            is_harmless = familiar.harmless is not None and times == familiar.times
+            is_leak = familiar.harmless is None and _is_kept_alike(familiar.explanation, keepers)
+            if is_harmless or is_leak:
+                self.explanation = familiar.explanation
+                size_bytes = None if familiar.bytes is None else times * familiar.bytes
+                return Known(bytes_per_run=size_bytes, harmless=familiar.harmless)
+        self.left = (kinds, times, blocks)
+        return None
+
+    def is_known(self) -> bool:
+        """Return whether what a run leaves is that of a leak that was explained, with its places."""
+        explanations = [each for alike in self.known.by_composition.values() for each in alike]
+        keys = {key for each in explanations for key in each.keepers}
+        self._composition, keepers = compose(self._run, containers=keys)
+        alike = self.known.by_composition.get(self._composition, ())
+        self.explanation = next((each for each in alike if _is_kept_alike(each, keepers)), None)
+        return self.explanation is not None
+
+    def find_excuse(self, lost: Mapping[Signal, float], runs: int) -> Excuse | None:
+        """Return why growth of so much per run, over so many runs, is no leak, or not surely one."""
+        if self.explanation is None and runs < self._filled_runs:
+            # Before the explanation, which traces: a slow run may take 25 times as long then.
+            bound = self._filling_cache(lost)
+            if bound is not None:
+                reason = f"what keeps most of it lets go again ({bound.text})"
+                return Excuse(status="unclear", reason=reason)
+        if self.explanation is None:
+            self.explanation = self._explain(lost)
+        explanation, blocks = self.explanation, lost.get("blocks", 0.0)
+        if (excuse := _excuse_of(explanation, lost, runs)) is not None:
+            return excuse
+        if explanation.bounded is None:
+            return None
+        if _is_passed_on(explanation.bounded, blocks, runs):
+            told = f"what holds it lets go of it ({explanation.bounded.text}), and yet it stays"
+            advice = (f"{told}: look for where it goes from there",)
+            self.explanation = replace(explanation, recommendations=advice)
+            return None
+        # Plain values within entries of lru_cache() are no survivors: it is asked what they take.
+        if _accounts_for(explanation.survivors, lost) or (_can_speak_for(lost) and self._filling_cache(lost)):
+            is_known = explanation.bounded.is_known and explanation.is_whole
+            return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded.text)
+        return None
+
+    def _filling_cache(self, lost: Mapping[Signal, float]) -> Bound | None:
+        from pytest_memalert.attribution.bounds import filling_cache
+
+        return filling_cache(self._run, heap_bytes=lost.get("heap", 0.0), blocks=lost.get("blocks", 0.0))
+
+    def _explain(self, lost: Mapping[Signal, float]) -> Explanation:
+        # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
+        from pytest_memalert.attribution.explanation import explain
+
+        self.known.times += 1
+        explanation = explain(self._run, lost=lost, root=self._root)
+        # What has an excuse here may have none in another test: not kept.
+        has_excuse = explanation.bounded or explanation.full or explanation.let_go
+        if self._is_shared and not has_excuse:
+            left_behind = self._composition or compose(self._run)[0]
+            if left_behind:
+                recognised = _to_recognise(explanation, lost.get("blocks", 0.0))
+                self.known.by_composition.setdefault(left_behind, []).append(recognised)
+        return explanation
+
+
+def _excuse_of(explanation: Explanation, lost: Mapping[Signal, float], runs: int) -> Excuse | None:
+    """Return the excuse that an explanation is by itself, the most certain first."""
+    blocks = lost.get("blocks", 0.0)
+    if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
+        reason = "what remains was made by pytest or a plugin, not by the test"
+        return Excuse(status="clean" if explanation.is_whole else "unclear", reason=reason)
+    if explanation.in_parameter and _can_speak_for(lost):
+        reason = "a value that it is parametrised with keeps it, which a session uses once"
+        return Excuse(status="unclear", reason=reason)
+    if _are_turned_over(explanation, blocks):
+        return Excuse(status="unclear", reason="nearly as much of it is let go of as is made anew")
+    if explanation.let_go and _can_speak_for(lost):
+        return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
+    if explanation.full and not _is_passed_on(explanation.full, blocks, runs):
+        return Excuse(status="unclear", reason=explanation.full.text)
+    return None
 
 
 def _with_reason(explanation: Explanation) -> tuple[str, ...]:
