@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import codecs
+import contextlib
 import contextvars
 import copy
 import copyreg
@@ -1098,6 +1099,20 @@ def test_descriptors_beside_what_is_held_are_to_be_closed() -> None:
         for kept in KEEP:
             if isinstance(kept, io.TextIOWrapper):
                 kept.close()
+
+
+def test_exception_that_is_raised_again_is_told_as_the_reason() -> None:
+    """It keeps the traceback of each time, with all that the frames refer to: four ways into it were told."""
+    shared = ValueError("shared")
+    ITEMS["error"] = shared
+
+    def leak() -> None:
+        with contextlib.suppress(ValueError):
+            raise shared
+
+    found = explained(leak)
+    assert found.recommendations[0].startswith("make a new exception each time: ")
+    assert len(found.recommendations) == 1
 
 
 def test_what_the_last_run_replaced_is_no_survivor() -> None:

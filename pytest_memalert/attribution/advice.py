@@ -149,6 +149,10 @@ def _for_one(finding: Finding) -> Iterable[str]:
 
 def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
     name = _where(holder)
+    if holder.is_raised_again:
+        kept = f"the one that `{name}` keeps" if name else "one that is kept"
+        yield f"make a new exception each time: {kept} gets longer by a traceback whenever it is raised"
+        return
     if holder.keeps_weak_key:
         where = f" in `{name}`" if name else ""
         yield (

@@ -229,7 +229,11 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     framework = [group for group in groups if group.framework and not is_users(found.get(id(group)))]
     users = [group for group in groups if group not in framework]
     by_parameter = [group for group in heads if is_parameter(found.get(id(group)))]
-    others = [group for group in heads if group not in by_parameter and group in users]
+    others = [
+        group
+        for group in heads
+        if group not in by_parameter and group in users and not _is_loose(group, found.get(id(group)))
+    ]
     # What the other heads don't account for is part of these.
     users = others if by_parameter and others else users
     # What a full cache has taken in, it has let go of as much for.
@@ -277,6 +281,11 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _is_loose(group: Group, holder: Holder | None) -> bool:
+    """Return whether a group is of tuples and the like of which nothing is known, as those on a stack."""
+    return group.type in PLUMBING and (holder is None or holder.root == "none")
 
 
 def _came_up_once(group: Group, holder: Holder | None, seen: Watch) -> bool:

@@ -16,12 +16,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextvars import Context, Token
 from dataclasses import replace
+from itertools import pairwise
 from types import (
     CellType,
     FrameType,
     FunctionType,
     MethodType,
     ModuleType,
+    TracebackType,
 )
 from typing import Literal
 
@@ -92,7 +94,8 @@ class Holder:
     ``gets_names`` says that a module or class gets new names in each run, ``variable`` being one of them or
     not known. ``full`` is the bound of a holder that evicts and is full, ``full_by`` has its identity and
     those of its parts: another one keeps what stays. ``keeps_weak_key`` says that what a
-    WeakKeyDictionary has for a key leads to that key, so that neither ever goes.
+    WeakKeyDictionary has for a key leads to that key, so that neither ever goes, ``is_raised_again`` that an
+    exception of before the runs keeps their tracebacks.
     ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.
     """
@@ -110,6 +113,7 @@ class Holder:
     full: Bound | None = None
     full_by: frozenset[int] = frozenset()
     keeps_weak_key: bool = False
+    is_raised_again: bool = False
     bounded_by: frozenset[int] = frozenset()
     lru_cache: str | None = None
     lru_cache_on_method: bool = False
@@ -411,6 +415,11 @@ class HolderSearch:
             identity=identity,
             keeper=keeper,
             gets_names=new_names is not None,
+            is_raised_again=any(
+                is_kind(obj, BaseException) and type(next_obj) is TracebackType
+                for obj, next_obj in pairwise(path)
+                if id(obj) not in self._survivors
+            ),
             full=full,
             full_by=full_by,
             bounded=bounded,

@@ -705,6 +705,25 @@ def test_budget_gives_every_test_its_turn_over_several_sessions(serial: Inner) -
     assert sorted(set(checked)) == ["test_it[0]", "test_it[1]", "test_it[2]"]
 
 
+def test_exception_that_a_test_is_parametrised_with_is_no_leak(inner: Inner) -> None:
+    """It keeps the traceback of each run, and a session raises it once."""
+    inner.pytester.makepyprojecttoml("")
+    inner.write(
+        """
+        import pytest
+
+        class Refused(Exception): pass
+
+        @pytest.mark.parametrize("error", [Refused("no"), OSError(2, "no")])
+        def test_it(error):
+            with pytest.raises(type(error)):
+                raise error
+        """
+    )
+    inner.run_apart(leaks="all").assert_outcomes(passed=2)
+    assert {test["leak"]["status"] for test in inner.tests().values()} == {"unclear"}
+
+
 def test_suspect_out_of_turn_is_checked_with_what_is_left_of_a_budget(serial: Inner) -> None:
     """The turns of tests before it used all of the budget up, and nothing was said of it."""
     serial.write(
