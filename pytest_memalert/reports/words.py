@@ -50,14 +50,13 @@ def speaking_alerts(run: Run) -> list[PerformanceAlert]:
 
 
 def counts_text(alerts: Iterable[PerformanceAlert]) -> str:
-    """Return the counts in words: ``2 critical, 1 warning, besides 1 acknowledged``.
+    """Return the counts in words: ``2 critical, 1 warning, 1 acknowledged``.
 
     Those inhibited, which say again what a louder one says, are in the JSON report.
     """
     counts = count_alerts(alerts)
-    spoken = [f"{counts[word]} {word}" for word in ("critical", "warning", "info") if counts[word]]
-    text = ", ".join(spoken) or "0 alerts"
-    return f"{text}, besides {counts['acknowledged']} acknowledged" if counts["acknowledged"] else text
+    words = ("critical", "warning", "info", "acknowledged")
+    return ", ".join(f"{counts[word]} {word}" for word in words if counts[word]) or "0 alerts"
 
 
 def subject(alert: PerformanceAlert) -> str:

@@ -304,7 +304,7 @@ def test_leak_that_the_baseline_has_is_no_news(serial: Inner) -> None:
     assert done.ret == pytest.ExitCode.OK
     leaks = [alert for alert in serial.report()["alerts"] if alert["category"] == "memory_leak"]
     assert {alert["acknowledged"] for alert in leaks} == {f"{NAME} has this leak"}
-    done.stdout.fnmatch_lines(["0 alerts, besides 2 acknowledged"])
+    done.stdout.fnmatch_lines(["2 acknowledged"])
 
     serial.write(source.format(count=600))
     done = serial.run_apart("--memalert-gate", leaks="suspects")
