@@ -284,7 +284,7 @@ def test_default_growth_rate_warns_between_its_lines(serial: Inner) -> None:
             KEPT.append(b"x" * 1200 * 2**10)
         """
     )
-    done = serial.run(leaks="suspects")
+    done = serial.run_apart(leaks="suspects")
     done.assert_outcomes(passed=1, warnings=1)
     (alert,) = serial.report()["alerts"]
     assert (alert["rule"], alert["severity"]) == ("growth-rate", "warning")

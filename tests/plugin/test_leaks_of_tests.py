@@ -767,7 +767,7 @@ def test_leaks_in_most_tests_do_not_become_what_is_normal(inner: Inner) -> None:
         def test_another(): KEPT.append([object() for _ in range(400)])
         """
     )
-    done = inner.run(leaks=None)
+    done = inner.run_apart(leaks=None)
     done.assert_outcomes(failed=41)
     report = inner.report()
     assert {test["leak"]["status"] for test in report["tests"]} == {"leaking"}
