@@ -46,7 +46,7 @@ class Census:
         self.sites: dict[int, int] = {}
         self.by_site = True
         series = (self.objects, self.kinds, self.blocks, self.bytes)
-        self.own = {id(self), id(self.__dict__), id(self.sites), id(series), *map(id, series)}
+        self.own = {id(self), id(self.__dict__), id(self.sites), *map(id, series)}
         self.own |= {id(counts) for per_run in series for counts in per_run}
         self.own |= {id(self.own)}
 
