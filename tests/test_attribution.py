@@ -384,6 +384,7 @@ def test_package_of_a_namespace_is_the_one_that_has_the_file(
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: shared-{name}\nVersion: 1.0\n")
         (info / "RECORD").write_text(f"shared_space/{name}/core.py,,\n")
+        (info / "top_level.txt").write_text("shared_space\n")  # Python 3.10 reads nothing else
     monkeypatch.syspath_prepend(site)
     for name in ("alpha", "omega"):
         package = package_of_file(str(site / "shared_space" / name / "core.py"))
