@@ -49,8 +49,15 @@ def test_a_cache_that_fills_for_seconds_leaves_other_suspects_their_first_run() 
     charge(purses, QUICK, 2.0)
     assert purses.can_clear(QUICK)
     assert purses.why_unchecked(QUICK) is None
-    charge(purses, QUICK, 3.0)
-    assert purses.why_unchecked(QUICK) == "suspects that grew for a while took 5 s"
+    charge(purses, QUICK, 2.0)
+    charge(purses, QUICK, 2.0)
+    assert purses.why_unchecked(QUICK) == "suspects that grew for a while took 6 s"
+
+
+def test_one_slow_suspect_that_grows_for_long_leaves_the_others_their_time() -> None:
+    purses = Purses()
+    charge(purses, QUICK, 9.0)
+    assert purses.why_unchecked(QUICK) is None
 
 
 def test_explained_leaks_end_the_search_for_more_and_recognised_ones_do_not() -> None:
