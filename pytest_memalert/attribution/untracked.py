@@ -83,6 +83,8 @@ def find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[in
             added = (length(obj) or 0) - count
             if added > 0 and done >= 2:
                 groups = _untracked_groups(obj, added, done, known)
+                # Beside a leak of others the few numbers and names that are their keys tell nothing.
+                groups = [group for group in groups if group.size_bytes >= _LITTLE * found_bytes]
                 result.groups.extend(groups)
                 if groups and not any(grown is obj for grown, _ in result.grown):
                     result.grown.append((obj, added / done))
