@@ -226,12 +226,7 @@ def decode_fixture(entry: object) -> FixtureGrowth:
 
 def _encode_growth(growth: SignalGrowth) -> dict[str, object]:
     """Return the growth of a signal as a dict."""
-    return {
-        "signal": growth.signal,
-        "per_run": growth.per_run,
-        "runs": growth.runs,
-        "every_run": growth.every_run,
-    }
+    return _shallow(growth)
 
 
 def _decode_growth(entry: object) -> SignalGrowth:

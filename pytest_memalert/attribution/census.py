@@ -131,7 +131,7 @@ def count_unfrozen(census: Census, by_key: Mapping[int, list[object]], runs: int
             census.kinds[index][kind] = census.kinds[index].get(kind, 0) + share
 
 
-def growth_of_counts(counts: list[dict[int, int]]) -> dict[int, tuple[float, float]]:
+def _growth_of_counts(counts: list[dict[int, int]]) -> dict[int, tuple[float, float]]:
     """Return, for each key whose count never fell and rose: growth per run, share of runs it rose in."""
     growth = {}
     intervals = len(counts) - 1
@@ -152,13 +152,13 @@ def growth_of_objects(
     memory that is reused has no trace, or that of what was there before. The tree of a context is such, and
     what it holds isn't seen.
     """
-    more = growth_of_counts(census.kinds[:runs])
+    more = _growth_of_counts(census.kinds[:runs])
     grown = {
         key: objects
         for key, objects in by_key.items()
         if kind_of(objects[0]) in more or is_of_context(objects[0])
     }
-    growth = growth_of_counts(census.objects[:runs])
+    growth = _growth_of_counts(census.objects[:runs])
     if grown and not growth.keys() & grown.keys():
         return _growth_by_type(grown, runs)
     return {key: growth[key] for key in grown.keys() & growth.keys()}
@@ -182,7 +182,7 @@ def _growth_by_type(by_key: dict[int, list[object]], runs: int) -> dict[int, tup
 
 def hidden_groups(census: Census, runs: int) -> tuple[list[Group], float]:
     """Return what tracemalloc saw grow by site, and the traced growth in bytes per run."""
-    growth = growth_of_counts(census.blocks[:runs])
+    growth = _growth_of_counts(census.blocks[:runs])
     sizes = census.bytes[:runs]
     total = (sum(sizes[-1].values()) - sum(sizes[0].values())) / max(runs - 1, 1)
     if not growth or not tracemalloc.is_tracing():

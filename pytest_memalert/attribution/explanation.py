@@ -283,14 +283,19 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     )
 
 
+def _is_unheld(holder: Holder | None) -> bool:
+    """Return whether nothing is known that holds something."""
+    return holder is None or holder.root == "none"
+
+
 def _is_loose(group: Group, holder: Holder | None) -> bool:
     """Return whether a group is of tuples and the like of which nothing is known, as those on a stack."""
-    return group.type in PLUMBING and (holder is None or holder.root == "none")
+    return group.type in PLUMBING and _is_unheld(holder)
 
 
 def _came_up_once(group: Group, holder: Holder | None, seen: Watch) -> bool:
     """Return whether a group is one object of several runs, of which nothing is known that holds it."""
-    return len(group.objects) == 1 and seen.runs > 1 and (holder is None or holder.root == "none")
+    return len(group.objects) == 1 and seen.runs > 1 and _is_unheld(holder)
 
 
 def _is_reused(group: Group, holder: Holder | None) -> bool:
@@ -299,8 +304,7 @@ def _is_reused(group: Group, holder: Holder | None) -> bool:
     Tuples and the like that die are kept for the next ones, with the trace of their allocation. pytest makes
     and drops many; what it keeps, it holds.
     """
-    is_unheld = holder is None or holder.root == "none"
-    return is_unheld and bool(group.objects) and is_exactly(group.objects[0], _REUSED)
+    return _is_unheld(holder) and bool(group.objects) and is_exactly(group.objects[0], _REUSED)
 
 
 def _is_whole(seen: Watch, groups: list[Group]) -> bool:
@@ -401,8 +405,7 @@ def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path
     parts = set()
     for group in leading:
         holder = paths.get(id(group))
-        is_unheld = holder is None or holder.root == "none"
-        if is_unheld and not group.frames and "." not in group.type:
+        if _is_unheld(holder) and not group.frames and "." not in group.type:
             continue
         where = sites.place(group.frames[0], root) if group.frames else "an unknown place"
         held = f" held by {holder.identity}" if holder is not None else ""

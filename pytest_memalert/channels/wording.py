@@ -8,6 +8,7 @@ from pytest_memalert.digest import Digest, Message, count_kinds
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import format_value
 from pytest_memalert.model import PerformanceAlert
+from pytest_memalert.units import listed
 
 __all__ = ["body", "headline", "message_lines", "single", "title"]
 
@@ -61,9 +62,7 @@ def message_lines(message: Message) -> Iterator[str]:
     for row in alert.message.split("\n")[1:]:
         yield f"  {escape_controls(row)}"
     if len(alert.nodeids) > 1:
-        shown = ", ".join(escape_controls(nodeid) for nodeid in alert.nodeids[:_TESTS_SHOWN])
-        more = len(alert.nodeids) - _TESTS_SHOWN
-        yield f"  in {shown}{f' and {more:,} more' if more > 0 else ''}"
+        yield f"  in {listed(map(escape_controls, alert.nodeids[:_TESTS_SHOWN]), len(alert.nodeids))}"
     for survivor in alert.survivors[:_SURVIVORS_SHOWN]:
         where = f", allocated at {escape_controls(survivor.allocated_at[0])}" if survivor.allocated_at else ""
         yield f"  each run leaves {escape_controls(survivor.told)}{where}"

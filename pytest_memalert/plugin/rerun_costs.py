@@ -21,12 +21,12 @@ class RerunCosts:
         #: What they left resident: no later test is blamed for it.
         self.residue = NO_RESIDUE
 
-    def left_s(self) -> float | None:
-        """Return the time left for re-runs, in seconds; None where there is no bound."""
+    def left_s(self, *, share: float = 1.0) -> float | None:
+        """Return the time left for re-runs of this share of the budget, in seconds; None without a bound."""
         budget = self._budget
         if budget is None:
             return None
-        return budget.limit_s(self.tests_s) - self.reruns_s
+        return share * budget.limit_s(self.tests_s) - self.reruns_s
 
     def for_a_search_s(self) -> float | None:
         """Return the time for a search for a leak that begins now; None where there is no bound."""
@@ -35,10 +35,8 @@ class RerunCosts:
 
     def why_spent(self, *, share: float = 1.0) -> str | None:
         """Return why there is no time for a re-run, or None; ``share`` of the budget is for this purpose."""
-        budget = self._budget
-        if budget is None or self.reruns_s < share * budget.limit_s(self.tests_s):
-            return None
-        return "the budget for re-runs is spent"
+        left_s = self.left_s(share=share)
+        return "the budget for re-runs is spent" if left_s is not None and left_s <= 0 else None
 
     def note_residue(self, *, before_bytes: float | None, after_bytes: int | None) -> None:
         """Take note of what the re-runs of one test left, around which the process held so much."""
