@@ -110,6 +110,8 @@ ComparisonStatus = Literal["regression", "improvement", "within"]
 LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
 #: The reason of an unchecked test that is no suspect, where a budget covers a part of the suite at a time.
 OUT_OF_TURN = "its turn comes in a later session, as far as the budget goes"
+#: The reason of an unchecked suspect whose first run was like one that was checked in an earlier session.
+AS_BEFORE = "it left what it did when an earlier session checked it and found no leak"
 #: Which tests are run again: none, those whose first run stands out, every one.
 LeakChecks = Literal["off", "suspects", "all"]
 #: What is read of an operation from run to run. "lists" has the bytes in use of the lists and buffers that

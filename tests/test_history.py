@@ -23,7 +23,14 @@ from pytest_memalert.errors import HistoryError
 from pytest_memalert.history import History, Keep, Past, read_history, write_history
 from pytest_memalert.history.schema import APPLICATION_ID, MIGRATIONS, migrate
 from pytest_memalert.lives import evolve
-from pytest_memalert.model import AlertLife, Measurement, PerformanceAlert, Run
+from pytest_memalert.model import (
+    AlertLife,
+    LeakStatus,
+    LeakVerdict,
+    Measurement,
+    PerformanceAlert,
+    Run,
+)
 from tests import makers
 from tests.makers import HERE, NODEID, NOON, make_alert
 
@@ -401,6 +408,48 @@ def test_failing_write_leaves_no_part_of_a_run(path: Path) -> None:
     with read_history(path) as history:
         assert history.lives()[0].times == 1
         assert len(history.occurrences("f1")) == 1
+
+
+# ------------------------------------------------------- who was checked before
+
+
+def remember_checked(path: Path, number: int, **statuses: LeakStatus) -> None:
+    """Write the run of a day, with tests that were checked for leaks."""
+    tests = [
+        replace(make_test(f"test_a.py::{name}", blocks_growth=number), leak=LeakVerdict(status=status))
+        for name, status in statuses.items()
+    ]
+    remember(path, make_run(f"r{number}", tests, started_at=NOON + timedelta(days=number)))
+
+
+def checked(path: Path, **given: Any) -> list[tuple[str, str, int, float]]:
+    """Return what is known of the tests that were checked."""
+    with read_history(path) as history:
+        found = history.checked(**{"since": NOON, "runs": 9, "limit": 9, "environment": HERE, **given})
+        return [
+            (test.nodeid.removeprefix("test_a.py::"), test.status, test.age, test.values["blocks_growth"])
+            for test in found
+        ]
+
+
+def test_tests_that_were_checked_are_told_the_newest_first(path: Path) -> None:
+    remember_checked(path, 1, test_one="clean", test_two="leaking")
+    remember_checked(path, 2, test_one="unchecked", test_two="unclear")
+    assert checked(path) == [
+        ("test_two", "unclear", 0, 2.0),
+        ("test_one", "clean", 1, 1.0),
+        ("test_two", "leaking", 1, 1.0),
+    ]
+
+
+def test_of_the_tests_that_were_checked_those_asked_for_are_told(path: Path) -> None:
+    for number in (1, 2, 3):
+        remember_checked(path, number, test_one="clean", test_two="clean")
+    elsewhere = replace(HERE, python="3.13.0")
+    assert [age for _, _, age, _ in checked(path, since=NOON + timedelta(days=2))] == [0, 0]
+    assert [age for _, _, age, _ in checked(path, runs=1)] == [0, 0]
+    assert [age for _, _, age, _ in checked(path, limit=3)] == [0, 0, 1]
+    assert checked(path, environment=elsewhere) == []
 
 
 # ----------------------------------------------------------------- migrations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_memalert.leaks.suspicion import Floor
+import pytest
+
+from pytest_memalert.leaks.suspicion import Floor, is_alike
 
 QUIET = {"blocks_growth": 150.0, "heap_growth_bytes": 1000.0, "rss_growth_bytes": 0.0}
 
@@ -62,3 +64,35 @@ def test_a_few_leaking_tests_do_not_raise_the_floor() -> None:
     for index in range(64):
         floor.learn({**QUIET, "blocks_growth": 5000.0 if index % 3 == 0 else 150.0})
     assert floor.blocks == 150.0
+
+
+def test_first_runs_are_alike_where_little_tells_them_apart() -> None:
+    assert is_alike({**QUIET, "blocks_growth": 198.0, "heap_growth_bytes": 4000.0}, QUIET)
+    assert is_alike({**QUIET, "rss_growth_bytes": 20_000.0}, QUIET)
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        # As little of a leak of 300 blocks or 10 KiB as may show beside what a run gave back.
+        {"blocks_growth": 150.0 + 150.0},
+        {"heap_growth_bytes": 1000.0 + 6 * 1024},
+        {"rss_growth_bytes": 200 * 1024.0},
+        {"threads_growth": 1.0},
+    ],
+)
+def test_a_first_run_with_a_leak_that_came_since_is_not_alike(leak: dict[str, float]) -> None:
+    assert not is_alike({**QUIET, **leak}, QUIET)
+
+
+def test_a_first_run_that_left_less_is_not_alike() -> None:
+    """What filled there fills elsewhere now: a leak of as much would not show."""
+    assert not is_alike({**QUIET, "blocks_growth": 0.0}, QUIET)
+    assert not is_alike({**QUIET, "heap_growth_bytes": -6000.0}, QUIET)
+
+
+def test_what_is_known_of_one_of_two_first_runs_tells_nothing() -> None:
+    unread = {name: value for name, value in QUIET.items() if name != "heap_growth_bytes"}
+    assert not is_alike(unread, QUIET)
+    assert not is_alike(QUIET, unread)
+    assert is_alike(unread, unread)

@@ -25,12 +25,21 @@ from pytest_memalert.history.rows import (
     life_row,
     number_at,
     number_named,
+    numbers_by_name,
     numbers_texts,
     plain,
     text_of,
     time_of,
 )
-from pytest_memalert.model import AlertLife, Environment, LeakChecks, PerformanceAlert, Run, SeriesPoint
+from pytest_memalert.model import (
+    AlertLife,
+    Environment,
+    LeakChecks,
+    LeakStatus,
+    PerformanceAlert,
+    Run,
+    SeriesPoint,
+)
 from pytest_memalert.records import record
 
 if TYPE_CHECKING:
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WHOLE_SHARE",
+    "CheckedTest",
     "History",
     "Keep",
     "Past",
@@ -88,6 +98,16 @@ class RememberedRun:
     tests: int
     leaks: str
     alerts: Mapping[str, int]
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class CheckedTest:
+    """Hold the verdict on a test checked ``age`` runs before the latest, and the figures of its own run."""
+
+    nodeid: str
+    status: LeakStatus
+    age: int
+    values: Mapping[str, float]
 
 
 def write_history(
@@ -272,6 +292,29 @@ class History:
             if nodeids is None or nodeid in nodeids
             if (value := number_at(index, numbers)) is not None
         }
+
+    def checked(
+        self, *, since: datetime, runs: int, limit: int, environment: Environment
+    ) -> Iterator[CheckedTest]:
+        """Yield the tests that were checked for leaks, the newest first: in the latest ``runs`` since then.
+
+        At most ``limit``: where every test is checked, there are many.
+        """
+        latest = self._connection.execute(
+            "SELECT id, metrics FROM runs WHERE environment = ? AND started_at > ? ORDER BY id DESC LIMIT ?",
+            (environment.key, text_of(since), runs),
+        ).fetchall()
+        for age, (number, names) in enumerate(latest):
+            rows = self._connection.execute(
+                "SELECT nodeid, leak, numbers FROM figures JOIN tests ON id = test "
+                "WHERE run = ? AND leak != 'unchecked' AND nodeid != ? LIMIT ?",
+                (number, SESSION, limit),
+            ).fetchall()
+            limit -= len(rows)
+            for nodeid, status, numbers in rows:
+                yield CheckedTest(
+                    nodeid=nodeid, status=status, age=age, values=numbers_by_name(names, numbers)
+                )
 
     def runs(self, *, since: datetime | None = None) -> tuple[RememberedRun, ...]:
         """Return the runs remembered, the latest first."""

@@ -134,9 +134,11 @@ def _check_header(path: Path, identity: tuple[int, int] | None) -> None:
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
     """Raise HistoryError for another program's database, _UnusableError for a file of a newer version."""
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    version = _version(connection)
+    # At one moment: another session may just be making the tables.
+    application_id, version, tables = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+        "FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
     if application_id != APPLICATION_ID and (tables or application_id or version):
         raise HistoryError(f"'{path}' is the database of another program; name another file for the history")
     if version > len(MIGRATIONS):

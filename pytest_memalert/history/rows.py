@@ -26,6 +26,7 @@ __all__ = [
     "life_row",
     "number_at",
     "number_named",
+    "numbers_by_name",
     "numbers_texts",
     "plain",
     "text_of",
@@ -86,6 +87,12 @@ def number_named(name: str, names: str, numbers: str) -> float | None:
     """Return the number of that name in such a list."""
     known: list[str] = json.loads(names)
     return number_at(known.index(name), numbers) if name in known else None
+
+
+def numbers_by_name(names: str, numbers: str) -> dict[str, float]:
+    """Return the numbers that are known in such a list, by name."""
+    pairs = zip(json.loads(names), json.loads(numbers), strict=True)
+    return {name: number for name, number in pairs if number is not None}
 
 
 def alert_text(alert: PerformanceAlert) -> str:

@@ -13,6 +13,7 @@ from pytest_memalert.leaks.turns import SHARE_OF_TURNS
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.model import (
+    AS_BEFORE,
     OUT_OF_TURN,
     AlertCondition,
     AlertRule,
@@ -64,6 +65,7 @@ class Judge:
         *,
         turns: frozenset[str] | None,
         past: PastOfTests | None = None,
+        checked_before: Mapping[str, Mapping[str, float]],
     ) -> None:
         self._given = given
         self._past = past
@@ -74,7 +76,7 @@ class Judge:
         self._same_for_all = not any(rule.tests or rule.component for rule in self._rules)
         self._screen = Screen(self._rules)
         self._told: set[str] = set()
-        self._leak_check = LeakCheck(given.settings.leaks, turns=turns)
+        self._leak_check = LeakCheck(given.settings.leaks, turns=turns, checked_before=checked_before)
         self._costs = RerunCosts(given.settings.budget)
         self._lines = ResidentLines(sampler, self._costs)
         self._confirmer = Confirmer(sampler, self._leak_check, self._costs, repeater=lambda: self._repeater)
@@ -141,6 +143,7 @@ class Judge:
             or values.get("rss_growth_bytes", 0) >= MUCH_BYTES
             or self._leak_check.is_wanted(measurement.nodeid, values, limits)
             or self._leak_check.waits(limits)
+            or self._leak_check.was_checked(measurement.nodeid, values, limits)
         ):
             return False
         self._costs.tests_s += values["duration_s"]
@@ -240,7 +243,9 @@ class Judge:
         """Check the test for a leak if it is to be; put the verdict and its figures on the measurement."""
         values = case.measurement.values
         if not self._leak_check.is_wanted(case.measurement.nodeid, values, case.limits):
-            if self._leak_check.waits(case.limits):
+            if self._leak_check.was_checked(case.measurement.nodeid, values, case.limits):
+                case.measurement = replace(case.measurement, leak=LeakVerdict(reason=AS_BEFORE))
+            elif self._leak_check.waits(case.limits):
                 case.measurement = replace(case.measurement, leak=LeakVerdict(reason=OUT_OF_TURN))
             return
         # The last of a budget is for suspects.

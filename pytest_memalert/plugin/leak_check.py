@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import Stopwatch
-from pytest_memalert.leaks.suspicion import Floor
+from pytest_memalert.leaks.suspicion import Floor, is_alike
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.plugin.purses import Purses
@@ -31,11 +31,19 @@ _ANY_BLOCKS = 0.05
 class LeakCheck:
     """Check the tests of one process; a leak that was explained is recognised in later tests.
 
-    ``turns`` are the node ids whose turn it is, where a budget doesn't cover every test.
+    ``turns`` are the node ids whose turn it is, where a budget doesn't cover every test; ``checked_before``
+    has the figures with which tests were checked in earlier sessions that found no leak in them.
     """
 
-    def __init__(self, leaks: LeakChecks, *, turns: frozenset[str] | None) -> None:
+    def __init__(
+        self,
+        leaks: LeakChecks,
+        *,
+        turns: frozenset[str] | None,
+        checked_before: Mapping[str, Mapping[str, float]],
+    ) -> None:
         self._leaks = leaks
+        self._checked_before = checked_before
         self._turns = turns
         self._floor = Floor()
         # Made with the engine, which is loaded for the first test that is checked: most sessions have none.
@@ -50,7 +58,15 @@ class LeakCheck:
         """Return whether a test with these figures is to be checked."""
         if not self.may_repeat(limits):
             return False
-        return self.is_asked_for(nodeid, limits) or self._floor.stands_out(values)
+        if self.is_asked_for(nodeid, limits):
+            return True
+        return self._floor.stands_out(values) and not self._is_as_before(nodeid, values)
+
+    def was_checked(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
+        """Return whether a suspect is left alone for what an earlier session found of such a first run."""
+        if not self._is_as_before(nodeid, values) or not self._floor.stands_out(values):
+            return False
+        return self.may_repeat(limits) and not self.is_asked_for(nodeid, limits)
 
     def waits(self, limits: MarkerLimits) -> bool:
         """Return whether a test that isn't to be checked will be in a later session, when it is its turn."""
@@ -121,6 +137,10 @@ class LeakCheck:
         elif not looking and analysis.status == "clean":
             analysis = replace(analysis, brief=True)
         return analysis, runs
+
+    def _is_as_before(self, nodeid: str, values: Mapping[str, float]) -> bool:
+        then = self._checked_before.get(nodeid)
+        return then is not None and is_alike(values, then)
 
     def _investigate(
         self,

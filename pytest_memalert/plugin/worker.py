@@ -374,7 +374,9 @@ class Worker:
             if self._bench is not None and (holds or facts.reruns or facts.measurement is None):
                 self._bench.meter.start_afresh(attempt)
             if attempt.held is not None and holds:
+                torn_down_s = elapsed_s()
                 ended = attempt.held.release(attempt.item)
+                began_s += elapsed_s() - torn_down_s  # the fixtures' own time
                 if self._bench is not None:
                     self._bench.fixtures.end_test()
         facts.screening_s += elapsed_s() - began_s - facts.reruns_s

@@ -10,6 +10,7 @@ from dataclasses import field
 from pytest_memalert.comparisons import is_whole
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.model import (
+    AS_BEFORE,
     OUT_OF_TURN,
     AlertSeverity,
     FixtureGrowth,
@@ -236,7 +237,8 @@ def _unsure_lines(tests: Iterable[Measurement], width: int) -> Iterator[Line]:
     unsure = [
         test
         for test in tests
-        if test.leak.status in ("unclear", "unchecked") and test.leak.reason not in (None, OUT_OF_TURN)
+        if test.leak.status in ("unclear", "unchecked")
+        and test.leak.reason not in (None, AS_BEFORE, OUT_OF_TURN)
     ]
     unsure.sort(key=lambda test: -test.values.get("growth_bytes", 0))
     if unsure:
