@@ -36,7 +36,8 @@ import pytest
 from pytest_memalert.attribution import bounds, native, survivors
 from pytest_memalert.attribution.bounds import Bound, bounded_holder, filling_cache
 from pytest_memalert.attribution.explanation import Explanation, explain
-from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, HolderSearch
+from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED
+from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.objects import referents_of
 from pytest_memalert.attribution.packages import compiled_package_of_file, package_of_file
 

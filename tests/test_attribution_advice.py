@@ -10,7 +10,7 @@ from pytest_memalert.attribution.advice import (
     recommend_for_memory,
     recommend_for_system,
 )
-from pytest_memalert.attribution.holders import C_STATE, Holder
+from pytest_memalert.attribution.holder import C_STATE, Holder
 from pytest_memalert.attribution.packages import Package
 
 

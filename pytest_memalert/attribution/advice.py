@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from pytest_memalert.attribution.edges import MADE_OF
-from pytest_memalert.attribution.holders import C_STATE, IN_C, UNTRACKED, Holder
+from pytest_memalert.attribution.holder import C_STATE, IN_C, UNTRACKED, Holder
 from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
 

@@ -35,7 +35,8 @@ from pytest_memalert.attribution.group_holders import (
 )
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, heads_of
-from pytest_memalert.attribution.holders import NO_REFERRER, UNTRACKED, Holder, HolderSearch
+from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED, Holder
+from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.lengths import BUFFERS, POINTER_BYTES
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
 from pytest_memalert.attribution.objects import (
@@ -362,7 +363,7 @@ def _without_objects(
                 confidence=1.0,
             )
             groups.append(group)
-            paths[id(group)] = search.with_bound(holder, container)
+            paths[id(group)] = search.bounds.with_bound(holder, container)
         return _survivors(groups, paths), groups, paths
     kept = steady[:_SHOWN_SURVIVORS]
     unheld = Holder(root="none", root_name=UNTRACKED, hops=(UNTRACKED,), identity="none")

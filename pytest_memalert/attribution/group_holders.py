@@ -15,7 +15,8 @@ from weakref import ReferenceType
 from pytest_memalert.attribution.containers import newest
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
-from pytest_memalert.attribution.holders import UNREFERRED, Holder, HolderSearch
+from pytest_memalert.attribution.holder import UNREFERRED, Holder
+from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.objects import is_kind, items_of, referents_of, referrers_of
 from pytest_memalert.attribution.packages import origin_of_name
 
@@ -76,7 +77,7 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
         if holder is not None and container is not None:
             if holder.root == "none" and (stream := _stream_of(heads[index], seen)) is not None:
                 holder, container = search.find([stream])[0] or holder, stream
-            holders[index] = search.with_bound(holder, container)
+            holders[index] = search.bounds.with_bound(holder, container)
         elif holder is not None and holder.bounded is not None:
             other = search.find([heads[index].objects[0]], without=holder.bounded_by)[0]
             if other is not None and other.bounded is None and other.root not in ("none", "object"):

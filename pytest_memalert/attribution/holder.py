@@ -1,0 +1,75 @@
+"""What is said of a holder: by which root, and over which objects, something is kept."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pytest_memalert.attribution.bounds import Bound
+from pytest_memalert.records import record
+
+__all__ = ["C_STATE", "IN_C", "NO_REFERRER", "UNREFERRED", "UNTRACKED", "Holder", "Root"]
+
+RootKind = Literal[
+    "module", "class", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
+]
+
+
+NO_REFERRER = "no Python referrer: a missing decref, or held from C"
+#: What is older than the runs was meant to be there: the interpreter's lists of codecs, of what a fork calls.
+IN_C = "C code, without a Python referrer"
+#: Of strings, bytes and tuples of such only the place is known, not the objects.
+UNTRACKED = "something that can't be told: the collector doesn't track such objects"
+
+#: Stands for the variable where a module keeps something in C alone.
+C_STATE = "its C state"
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Say what holds a survivor: text and types only, no object.
+
+    ``hops`` is for people, from the root to the survivor. ``variable`` is the root's name for
+    the first holder, ``container`` that holder's type, ``types`` all types on the way.
+    ``identity`` names the root without numbers or keys. ``keeper`` is the last object on the way that
+    was there before the runs, its identity and its length (0 if it has none); None where there is none.
+    ``gets_names`` says that a module or class gets new names in each run, ``variable`` being one of them or
+    not known. ``full`` is the bound of a holder that evicts and is full, ``full_by`` has its identity and
+    those of its parts: another one keeps what stays. ``keeps_weak_key`` says that what a
+    WeakKeyDictionary has for a key leads to that key, so that neither ever goes, ``is_raised_again`` that an
+    exception of before the runs keeps their tracebacks.
+    ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
+    identity, for a search without it.
+    """
+
+    root: RootKind
+    root_name: str = ""
+    variable: str | None = None
+    container: str | None = None
+    types: tuple[str, ...] = ()
+    hops: tuple[str, ...] = ()
+    identity: str = ""
+    keeper: tuple[int, int] | None = None
+    gets_names: bool = False
+    bounded: Bound | None = None
+    full: Bound | None = None
+    full_by: frozenset[int] = frozenset()
+    keeps_weak_key: bool = False
+    is_raised_again: bool = False
+    bounded_by: frozenset[int] = frozenset()
+    lru_cache: str | None = None
+    lru_cache_on_method: bool = False
+    lru_cache_unbounded: bool = False
+    thread_target: str | None = None
+
+
+#: Of what nothing visible refers to.
+UNREFERRED = Holder(root="none", root_name=NO_REFERRER, hops=(NO_REFERRER,), identity="none")
+
+
+@record(slots=True)
+class Root:
+    """Hold what a path begins at; ``local`` is the name of a variable that refers to what comes first."""
+
+    kind: RootKind
+    name: str
+    local: str | None = None

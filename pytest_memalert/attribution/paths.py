@@ -1,0 +1,167 @@
+"""A path from a root down to a survivor, told in text: no object of it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from types import FrameType, FunctionType, TracebackType
+
+from pytest_memalert.attribution.bounds import LRU_WRAPPER
+from pytest_memalert.attribution.edges import GENERATORS, edge_of, key_of
+from pytest_memalert.attribution.holder import C_STATE, Holder, Root
+from pytest_memalert.attribution.objects import (
+    code_name,
+    function_name,
+    is_exactly,
+    is_kind,
+    length,
+    type_name,
+    wraps_method,
+)
+from pytest_memalert.attribution.path_bounds import PathBounds
+from pytest_memalert.attribution.roots import context_variable, is_of_context, thread_target
+from pytest_memalert.attribution.sites import describe
+
+__all__ = ["PathWriter"]
+
+_SHOWN_HOPS = 10
+#: The names per run from which a module or class is told to get new ones: not those of one import.
+_STEADY = 0.5
+
+
+class PathWriter:
+    """Say what the paths of one search are; for the parameters see ``PathBounds``."""
+
+    def __init__(self, *, survivors: set[int], growth: Mapping[int, float], bounds: PathBounds) -> None:
+        self._survivors = survivors
+        self._growth = growth
+        self._bounds = bounds
+
+    def write(self, path: list[object], root: Root) -> Holder:
+        """Return the path as text; ``path[0]`` is the root or what it holds."""
+        old = (obj for obj in reversed(path) if id(obj) not in self._survivors)
+        keeper = next(((id(obj), length(obj) or 0) for obj in old), None)
+        target = thread_target(path[0]) if root.kind == "thread" else None
+        new_names = self._new_names(path, root)
+        variable, container = root.local, None
+        if root.kind == "context":
+            variable = context_variable(path) or ""
+            while len(path) > 2 and is_of_context(path[1]):
+                del path[0]  # the nodes of the tree that a context is
+        hops = _root_hops(root, variable, target, new_names)
+        types: list[str] = []
+        is_itself = root.kind == "none" and len(path) == 1 and id(path[0]) in self._survivors
+        if root.kind in ("none", "frame", "function", "object") and not is_itself:
+            # The root isn't an object of its own: what it holds is the first hop.
+            label = f"{root.local}: " if root.kind == "frame" and root.local else ""
+            hops.append(label + self._name(path[0]))
+            types.append(container := type_name(type(path[0])))
+        if root.kind == "class" and new_names is not None and len(path) == 2:
+            path = path[:1]  # the namespace itself
+        steps = list(_steps(path, root))
+        for start, edge, end in steps:
+            types.append(type_name(type(path[end])))
+            if start == 0 and variable is None:
+                variable, container = edge.lstrip("."), types[-1]
+            if start == 0 or edge.startswith(".") or end < len(path) - 1:
+                hops.append(f"{edge}: {self._name(path[end])}")
+        if len(hops) > _SHOWN_HOPS:
+            hops[_SHOWN_HOPS // 2 : len(hops) - _SHOWN_HOPS // 2] = ["..."]
+        identity = root.kind if root.kind in ("none", "thread") else f"{root.kind} {root.name}"
+        if root.kind in ("module", "class", "fixture") and variable and new_names is None:
+            identity += f" {variable}" if not variable.startswith("[") else ""
+        places = [start for start, _, _ in steps]
+        bounded, bounded_by, full, full_by = self._bounds.of_path(path, places)
+        lru = next((path[place] for place in reversed(places) if type(path[place]) is LRU_WRAPPER), None)
+        return Holder(
+            root=root.kind,
+            root_name=root.name,
+            variable=variable,
+            container=container,
+            types=tuple(types),
+            hops=tuple(hops),
+            identity=identity,
+            keeper=keeper,
+            gets_names=new_names is not None,
+            is_raised_again=any(
+                is_kind(obj, BaseException) and type(next_obj) is TracebackType
+                for obj, next_obj in pairwise(path)
+                if id(obj) not in self._survivors
+            ),
+            full=full,
+            full_by=full_by,
+            bounded=bounded,
+            bounded_by=bounded_by,
+            lru_cache=None if lru is None else function_name(lru),
+            lru_cache_on_method=lru is not None and wraps_method(lru),
+            lru_cache_unbounded=lru is not None and LRU_WRAPPER.cache_info(lru).maxsize is None,  # type: ignore[arg-type]
+            thread_target=target,
+        )
+
+    def _new_names(self, path: list[object], root: Root) -> float | None:
+        """Return how many names the module or class at the root gets per run; None where it has them all.
+
+        Where a container further on grows as well, it is that container that holds the survivor.
+        """
+        if root.kind not in ("module", "class"):
+            return None
+        start = 1 if root.kind == "class" else 0
+        if len(path) <= start or type(path[start]) is not dict:
+            return None
+        if self._bounds.any_grows(path[start + 1 :]):
+            return None
+        growth = self._growth.get(id(path[start]), 0.0)
+        return growth if growth >= _STEADY else None
+
+    def _name(self, obj: object) -> str:
+        """Return what a hop is: ``dict of 48``, ``function app.f``, ``app.Node``."""
+        kind = type(obj)
+        text = type_name(kind)
+        if kind is LRU_WRAPPER:
+            info = LRU_WRAPPER.cache_info(obj)  # type: ignore[arg-type]
+            bound = "" if info.maxsize is None else f" of {info.maxsize:,}"
+            text = f"lru_cache of {function_name(obj)} with {info.currsize:,}{bound}"
+        elif kind is FunctionType:
+            text = f"function {function_name(obj)}"
+        elif is_exactly(obj, GENERATORS):
+            text = f"{type_name(kind)} {code_name(obj)}"
+        elif kind is FrameType:
+            text = f"frame of {describe((obj.f_code.co_filename, obj.f_lineno))}"  # type: ignore[attr-defined]
+        elif issubclass(kind, type):
+            text = f"class {type_name(obj)}"  # type: ignore[arg-type]
+        elif (count := length(obj)) is not None:
+            text = f"{text} of {count:,}"
+        growth = self._growth.get(id(obj))
+        return text if growth is None else f"{text}, {_growth_text(growth)}"
+
+
+def _root_hops(root: Root, variable: str | None, target: str | None, new_names: float | None) -> list[str]:
+    """Return the hop that is the root itself; none where what it holds tells as much."""
+    if root.kind in ("function", "object"):
+        return []
+    if root.kind == "context" and variable:
+        return [f"context variable {variable}"]
+    labels = {"none": "", "context": "", "thread": "", "frame": "running function ", "pytest": "pytest's "}
+    text = labels.get(root.kind, f"{root.kind} ") + root.name
+    running = f" running {target}" if target else ""
+    growing = f", {_growth_text(new_names)}" if new_names is not None else ""
+    return [text + running + growing]
+
+
+def _steps(path: list[object], root: Root) -> Iterator[tuple[int, str, int]]:
+    """Yield the edges of a path: the place of the holder, the edge's name, the place of what is held."""
+    start = 0
+    while start < len(path) - 1:
+        holder = path[start]
+        if start == 0 and root.kind == "context":
+            edge, used = "its value", 1
+        elif start == 0 and root.kind == "module":
+            edge, used = (key_of(holder, path[1]) if is_kind(holder, dict) else C_STATE), 1
+        else:
+            edge, used = edge_of(path[start:])
+        yield start, edge, start + used
+        start += used
+
+
+def _growth_text(per_run: float) -> str:
+    return f"grows by {max(round(per_run), 1):,} a run"
