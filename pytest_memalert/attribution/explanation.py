@@ -2,8 +2,9 @@
 
 The test is run again a few times with allocations traced and the heap frozen, so that what
 the runs left behind is known by identity (``survivors``); the allocation sites are cut to the
-user's frames (``sites``); what others of them lead to is left out (``heads``), and the holders
-of the rest are searched in the thawed heap (``group_holders``, ``holders``); memory that no
+user's frames (``sites``); what others of them lead to is left out (``heads``), the holders
+of the rest are searched in the thawed heap (``group_holders``, ``holders``), and of these some
+speak for the leak (``selection``); memory that no
 Python object accounts for is measured apart (``native``); and what to do follows from all of
 it (``advice``). The result is text and numbers: it keeps no object of the test's alive.
 
@@ -24,17 +25,7 @@ from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding
 from pytest_memalert.attribution.bounds import Bound
 from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
-from pytest_memalert.attribution.group_holders import (
-    holders_of,
-    is_in_full_cache,
-    is_parameter,
-    is_users,
-    is_weak,
-    owner_of,
-    parts_of_others,
-)
 from pytest_memalert.attribution.groups import Group, Watch
-from pytest_memalert.attribution.heads import PLUMBING, heads_of
 from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED, Holder
 from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.lengths import BUFFERS, POINTER_BYTES
@@ -55,6 +46,7 @@ from pytest_memalert.attribution.packages import (
     package_of_file,
     package_of_module,
 )
+from pytest_memalert.attribution.selection import SURE, Selection, is_unheld
 from pytest_memalert.attribution.survivors import watch
 from pytest_memalert.collector import thawed
 from pytest_memalert.model import Signal, Survivor
@@ -68,15 +60,8 @@ _RUNS = 4
 #: Kinds of survivors that are told; a leak of more is still told by those at its head.
 _SHOWN_SURVIVORS = 12
 
-#: Groups of survivors that are named, alike ones together; and the calls told of such.
-_NAMED_GROUPS = 48
+#: The calls told of survivors that are alike.
 _SHOWN_CALLERS = 4
-
-#: The share of runs in which survivors must have grown in number to be the whole story.
-_SURE = 0.6
-
-#: Kinds whose holders are searched. More survive where a test loads modules anew in each run.
-_MOST_HEADS = 20
 
 _NO_HOLDERS = ((), (NO_REFERRER,), (UNTRACKED,))
 
@@ -88,9 +73,6 @@ _COUNTER = re.compile(r"(?<=[_ ])\d+\b")
 
 # The share of what is lost that must be accounted for.
 _MOST = 0.5
-
-# Types whose objects the interpreter keeps for reuse when they die.
-_REUSED = (tuple, list, dict, float)
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -205,7 +187,7 @@ def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: 
     heap_bytes = lost.get("heap", 0.0)
     lost_bytes = max(heap_bytes, lost.get("resident", 0.0), lost.get("mapped", 0.0))
     is_told = not with_buffers or found_bytes >= _MOST * lost_bytes
-    if (explanation.confidence >= _SURE and is_told) or explanation.framework:
+    if (explanation.confidence >= SURE and is_told) or explanation.framework:
         return explanation
     bypasses_heap = bool(lost) and heap_bytes < _MOST * lost_bytes
     growth = measure_native_growth(run, runs=_RUNS, resident=bypasses_heap)
@@ -219,104 +201,33 @@ def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: 
 
 def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     """Return the explanation by what survived; empty where no object did."""
-    groups = seen.groups
-    heads = heads_of(groups)[:_MOST_HEADS]
-    holders = holders_of(seen, heads)
-    new = {id(obj) for group in groups for obj in group.objects}
-    found = {id(group): holder for group, holder in zip(heads, holders, strict=True)}
-    for group in groups:
-        if group.framework and _is_reused(group, found.get(id(group))):
-            group.framework, group.frames = False, ()
-    framework = [group for group in groups if group.framework and not is_users(found.get(id(group)))]
-    users = [group for group in groups if group not in framework]
-    by_parameter = [group for group in heads if is_parameter(found.get(id(group)))]
-    others = [
-        group
-        for group in heads
-        if group not in by_parameter and group in users and not _is_loose(group, found.get(id(group)))
-    ]
-    # What the other heads don't account for is part of these.
-    users = others if by_parameter and others else users
-    # What a full cache has taken in, it has let go of as much for.
-    in_full = [group for group in heads if is_in_full_cache(found.get(id(group)))]
-    if any(group in heads and group not in in_full for group in users):
-        users = [group for group in users if group not in in_full]
-    weak = {id(group) for group in groups if is_weak(group, found.get(id(group)))}
-    users.sort(key=lambda group: (id(group) in weak, group not in heads, -group.size_bytes))
-    is_whole = _is_whole(seen, groups) and not weak
-    named = users[:_NAMED_GROUPS]
-    paths = {id(group): found.get(id(group)) or owner_of(group, heads, found, new) for group in named}
-    for part in parts_of_others(named, paths):
-        paths[id(part)] = None
-        users.remove(part)
-        is_whole = is_whole and (part not in heads or part.type in PLUMBING)
-    # What came up once and is held by nobody, another thread may be about to drop.
-    once = [group for group in users if _came_up_once(group, paths.get(id(group)), seen)]
-    if 0 < len(once) < len(users):
-        users, is_whole = [group for group in users if group not in once], False
-        named = [group for group in named if group not in once]
-    survivors = _survivors(named, paths)[:_SHOWN_SURVIVORS]
-    if not users and not framework:
+    chosen = Selection(seen)
+    users, paths, leading = chosen.users, chosen.paths, chosen.leading
+    survivors = _survivors(chosen.named, paths)[:_SHOWN_SURVIVORS]
+    if not users and not chosen.framework:
         survivors, users, paths = _without_objects(seen)
-    leading = [group for group in users if group in heads] or users[:1]
-    # What only weak references hold has another holder: that of the others is to be told.
-    leading = [group for group in leading if id(group) not in weak] or leading
-    leading_holders = [paths.get(id(group)) for group in leading]
-    bounds = [holder.bounded if holder is not None else None for holder in leading_holders]
-    filled = [holder.full if holder is not None else None for holder in leading_holders]
+        leading = users[:1]
+    holders = [paths.get(id(group)) for group in leading]
+    bounds = [holder.bounded if holder is not None else None for holder in holders]
+    filled = [holder.full if holder is not None else None for holder in holders]
     return Explanation(
         survivors=tuple(survivors),
-        framework_survivors=tuple(_survivors(framework, found)),
-        signature=_signature(leading or framework, {**found, **paths}, root),
+        framework_survivors=tuple(_survivors(chosen.framework, chosen.holders)),
+        signature=_signature(leading or chosen.framework, {**chosen.holders, **paths}, root),
         recommendations=advice.recommend(_finding(group, paths.get(id(group)), seen) for group in leading),
         component=sites.component_of(leading[0].frames) if leading else "",
-        framework=bool(framework) and not users,
+        framework=bool(chosen.framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
         full=filled[0] if filled and None not in filled else None,
-        in_parameter=bool(by_parameter) and not others,
-        is_whole=is_whole,
+        in_parameter=chosen.in_parameter,
+        is_whole=chosen.is_whole,
         let_go=bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading),
         has_files=any(map(_is_of_files, users)),
-        keepers={h.keeper[0]: h.keeper[1] for h in leading_holders if h is not None and h.keeper is not None},
-        confidence=max((group.confidence for group in users or framework), default=0.0),
+        keepers={h.keeper[0]: h.keeper[1] for h in holders if h is not None and h.keeper is not None},
+        confidence=max((group.confidence for group in users or chosen.framework), default=0.0),
         runs=seen.runs,
         reason=seen.reason,
     )
-
-
-def _is_unheld(holder: Holder | None) -> bool:
-    """Return whether nothing is known that holds something."""
-    return holder is None or holder.root == "none"
-
-
-def _is_loose(group: Group, holder: Holder | None) -> bool:
-    """Return whether a group is of tuples and the like of which nothing is known, as those on a stack."""
-    return group.type in PLUMBING and _is_unheld(holder)
-
-
-def _came_up_once(group: Group, holder: Holder | None, seen: Watch) -> bool:
-    """Return whether a group is one object of several runs, of which nothing is known that holds it."""
-    return len(group.objects) == 1 and seen.runs > 1 and _is_unheld(holder)
-
-
-def _is_reused(group: Group, holder: Holder | None) -> bool:
-    """Return whether a group's objects may lie where others were, whose place of allocation is told for them.
-
-    Tuples and the like that die are kept for the next ones, with the trace of their allocation. pytest makes
-    and drops many; what it keeps, it holds.
-    """
-    return _is_unheld(holder) and bool(group.objects) and is_exactly(group.objects[0], _REUSED)
-
-
-def _is_whole(seen: Watch, groups: list[Group]) -> bool:
-    """Return whether the objects found are most of what was traced where each run left something.
-
-    Where they are such as the collector doesn't track, what they hold isn't known.
-    """
-    if not groups or any(group.container is not None for group in groups):
-        return True
-    traced_bytes = sum(group.size_bytes for group in seen.hidden if group.confidence >= _SURE)
-    return sum(group.size_bytes for group in groups) >= _MOST * traced_bytes
 
 
 def _is_of_files(group: Group) -> bool:
@@ -345,7 +256,7 @@ def _without_objects(
 ) -> tuple[list[Survivor], list[Group], dict[int, Holder | None]]:
     """Return what is known where no survivor was found: a container that grew, or traced memory."""
     paths: dict[int, Holder | None] = {}
-    steady = [g for g in seen.hidden if not g.framework and g.frames and g.confidence >= _SURE]
+    steady = [g for g in seen.hidden if not g.framework and g.frames and g.confidence >= SURE]
     if seen.grown and not steady:
         groups = []
         targets = [obj for obj, _ in seen.grown[:8]]
@@ -406,7 +317,7 @@ def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path
     parts = set()
     for group in leading:
         holder = paths.get(id(group))
-        if _is_unheld(holder) and not group.frames and "." not in group.type:
+        if is_unheld(holder) and not group.frames and "." not in group.type:
             continue
         where = sites.place(group.frames[0], root) if group.frames else "an unknown place"
         held = f" held by {holder.identity}" if holder is not None else ""
