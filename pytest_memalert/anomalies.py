@@ -36,26 +36,27 @@ _TREND_MINIMUM, _TREND_MAXIMUM = 10, 60
 _MOST_RUNS = 1000
 
 _RUNS = r"(?:(?:of|in|over) (?:(?P<least>\d+) to )?(?P<runs>\d+) runs?)"
+# Not compiled here: few sessions have such a threshold.
 _FORMS = {
-    "percentile": re.compile(rf"p(?P<value>\d+(?:\.\d+)?) {_RUNS}", re.ASCII),
-    "mad": re.compile(
-        rf"(?P<value>\d+(?:\.\d+)?) mads? (?P<side>over|under) (?:the )?median(?: {_RUNS})?", re.ASCII
-    ),
-    "trend": re.compile(rf"(?P<kind>step|drift) of (?P<change>.+?) {_RUNS}", re.ASCII),
+    "percentile": rf"p(?P<value>\d+(?:\.\d+)?) {_RUNS}",
+    "mad": rf"(?P<value>\d+(?:\.\d+)?) mads? (?P<side>over|under) (?:the )?median(?: {_RUNS})?",
+    "trend": rf"(?P<kind>step|drift) of (?P<change>.+?) {_RUNS}",
 }
 # No unit of a quantity is one of these words.
-_WORDS = re.compile(r"\b(?:runs?|mads?|median|step|drift|percentile|p\d+(?:\.\d+)?)\b", re.ASCII)
+_WORDS = r"\b(?:runs?|mads?|median|step|drift|percentile|p\d+(?:\.\d+)?)\b"
 
 
 def is_of_history(value: object) -> bool:
     """Return whether a threshold is meant to come from earlier runs, well written or not."""
-    return isinstance(value, str) and bool(_WORDS.search(value.lower()))
+    return isinstance(value, str) and re.search(_WORDS, value.lower(), re.ASCII) is not None
 
 
 def parse_history_threshold(text: str, unit: Unit) -> HistoryThreshold:
     """Return the threshold that ``text`` describes; raises ValueError, saying what to write instead."""
     plain = " ".join(text.lower().split())
-    matched = [(form, match) for form, pattern in _FORMS.items() if (match := pattern.fullmatch(plain))]
+    matched = [
+        (form, match) for form, pattern in _FORMS.items() if (match := re.fullmatch(pattern, plain, re.ASCII))
+    ]
     if not matched:
         raise ValueError(
             f"{text!r} is no threshold of earlier runs; write it as {_HISTORY_EXAMPLES}, "

@@ -8,15 +8,12 @@ from typing import Any
 from zlib import crc32
 
 from pytest_memalert.records import record
-from pytest_memalert.settings import Budget
+from pytest_memalert.settings import SHARE_OF_TURNS, Budget
 
-__all__ = ["SHARE_OF_TURNS", "Turn", "Turns", "choose", "decode_turns", "encode_turns", "source_of", "update"]
+__all__ = ["Turn", "Turns", "choose", "decode_turns", "encode_turns", "source_of", "update"]
 
 #: 1: {"format", "session", "tests": {node id: [session, cost_s, duration_s, source]}}
 _FORMAT = 1
-
-#: The share of a budget for those whose turn it is; with what remains, suspects out of turn are checked.
-SHARE_OF_TURNS = 0.75
 
 # What checking a test is taken to cost before any was checked: a quick one's. Too many have their turn sooner
 # than too few, of which a part of the budget would be left.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
-from pytest_memalert.leaks.turns import SHARE_OF_TURNS
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.model import (
@@ -42,6 +41,7 @@ from pytest_memalert.rules import (
     make_alert,
     rules_for_test,
 )
+from pytest_memalert.settings import SHARE_OF_TURNS
 from pytest_memalert.speaking import inhibit, mute
 from pytest_memalert.units import format_beside, format_size
 
