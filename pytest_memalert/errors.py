@@ -15,6 +15,7 @@ __all__ = [
     "WrongValueError",
     "describe_exception",
     "nearest",
+    "show_code",
     "show_toml",
 ]
 
@@ -43,7 +44,7 @@ class WrongValueError(ValueError):
     def __init__(self, value: object, problem: str) -> None:
         self.value = value
         self.problem = problem
-        super().__init__(f"{value!r} {problem}")
+        super().__init__(f"{show_code(value)} {problem}")
 
 
 class DeliveryError(MemalertError):
@@ -78,6 +79,14 @@ def describe_exception(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {first_line}"
 
 
+def show_code(value: object) -> str:
+    """Return a value as code writes it; where its ``repr`` raises, which may be anybody's, what it is."""
+    try:
+        return repr(value)
+    except Exception:
+        return f"<a {type(value).__name__} whose repr() raises>"
+
+
 def show_toml(value: object) -> str:
     """Return a value as a TOML file has it: ``true``, ``2027-01-31``, ``{tests = ['a']}``."""
     if isinstance(value, bool):
@@ -88,7 +97,7 @@ def show_toml(value: object) -> str:
         return f"{{{', '.join(f'{key} = {show_toml(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(show_toml, value))}]"
-    return repr(value)
+    return show_code(value)
 
 
 def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

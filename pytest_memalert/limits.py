@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args
 
 from pytest_memalert.anomalies import is_of_history, parse_history_threshold, refuse_misuse
-from pytest_memalert.errors import ConfigurationError, WrongValueError, nearest, show_toml
+from pytest_memalert.errors import ConfigurationError, WrongValueError, nearest, show_code, show_toml
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
     AlertCategory,
@@ -262,14 +262,14 @@ def parse_marker(
     origins: dict[str, str] = {}
     for place, keywords, positional in layers:
         if positional:
-            arguments = ", ".join(map(repr, positional))
+            arguments = ", ".join(map(show_code, positional))
             problems.append(
                 f"{place}: memalert({arguments}): positional arguments mean nothing; "
                 "name each limit, as in memalert(growth='2 MiB')"
             )
         for key, value in keywords.items():
             origin = f"{place}: memalert({key}=...)"
-            with collecting(problems, origin, show=repr):
+            with collecting(problems, origin, show=show_code):
                 values.setdefault(key, _read_marker_value(key, value))
                 origins.setdefault(key, origin)
     if problems:
@@ -323,7 +323,7 @@ def read_choice(value: object, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``; raises ValueError, naming them, if not."""
     if isinstance(value, str) and value in choices:
         return value
-    near = nearest(str(value).lower(), choices)
+    near = nearest(value.lower(), choices) if isinstance(value, str) else None
     hint = f"; did you mean {near!r}?" if near else ""
     raise WrongValueError(value, f"is not one of {', '.join(map(repr, choices))}{hint}")
 

@@ -320,7 +320,7 @@ def _read_baseline_path(value: object, option: Option) -> Path | None:
 
 
 def _read_history(value: object, option: Option) -> Path | None:
-    if isinstance(value, str) and value.strip().lower() == "none":
+    if isinstance(value, str) and value.strip().lower() in ("none", "off"):
         return None
     return _read_path(value, option)
 

@@ -26,6 +26,7 @@ def test_files_are_told_apart_by_whose_code_they_are() -> None:
     assert sites.origin_of(PYTEST[0]) == "framework"
     assert sites.origin_of(PLUGGY[0]) == "framework"
     assert sites.origin_of(PLUGIN[0]) == "framework"
+    assert sites.origin_of("<doctest app.f[0]>") == "user"
     assert sites.origin_of(LIBRARY[0]) == "library"
     assert sites.origin_of(GENERATED[0]) == "generated"
     assert sites.origin_of(sites.__file__) == "own"

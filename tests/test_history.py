@@ -425,7 +425,7 @@ def remember_checked(path: Path, number: int, **statuses: LeakStatus) -> None:
 def checked(path: Path, **given: Any) -> list[tuple[str, str, int, float]]:
     """Return what is known of the tests that were checked."""
     with read_history(path) as history:
-        found = history.checked(**{"since": NOON, "runs": 9, "limit": 9, "environment": HERE, **given})
+        found = history.checked(**{"runs": 9, "limit": 9, "environment": HERE, **given})
         return [
             (test.nodeid.removeprefix("test_a.py::"), test.status, test.age, test.values["blocks_growth"])
             for test in found
@@ -442,11 +442,17 @@ def test_tests_that_were_checked_are_told_the_newest_first(path: Path) -> None:
     ]
 
 
+def test_a_test_that_was_checked_knows_when(path: Path) -> None:
+    remember_checked(path, 1, test_one="clean")
+    with read_history(path) as history:
+        (test,) = history.checked(runs=9, limit=9, environment=HERE)
+    assert test.started_at == NOON + timedelta(days=1)
+
+
 def test_of_the_tests_that_were_checked_those_asked_for_are_told(path: Path) -> None:
     for number in (1, 2, 3):
         remember_checked(path, number, test_one="clean", test_two="clean")
     elsewhere = replace(HERE, python="3.13.0")
-    assert [age for _, _, age, _ in checked(path, since=NOON + timedelta(days=2))] == [0, 0]
     assert [age for _, _, age, _ in checked(path, runs=1)] == [0, 0]
     assert [age for _, _, age, _ in checked(path, limit=3)] == [0, 0, 1]
     assert checked(path, environment=elsewhere) == []

@@ -636,6 +636,21 @@ def test_a_wrong_keyword_is_told_with_place_and_remedy(keywords: dict[str, objec
     assert line.startswith(f"tests/test_a.py::test_b: {problem}")
 
 
+class Unshowable:
+    """Stand for a value of somebody's that can't be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+    __str__ = __repr__
+
+
+def test_values_that_cannot_be_shown_are_refused_by_their_type() -> None:
+    shown = "<a Unshowable whose repr() raises>"
+    problems = marker_problems({"growth": Unshowable(), "leaks": Unshowable()}, (Unshowable(),))
+    assert [shown in problem for problem in problems] == [True] * 3
+
+
 def test_positional_arguments_of_a_marker_are_refused() -> None:
     (line,) = marker_problems({}, ["2 MiB"])
     told = "positional arguments mean nothing; name each limit, as in memalert(growth='2 MiB')"

@@ -22,11 +22,8 @@ def held_from_outside(objects: Sequence[object], our_references: Mapping[int, in
         for child in referents_of(obj):
             if id(child) in references_among:
                 references_among[id(child)] += 1
-    alone = object()
-    one = [alone]
-    for obj in one:
-        # "alone" has one reference more than what is held by its list only.
-        unheld = sys.getrefcount(obj) - 1
+    # In a loop as the one below: what a call itself refers to differs from Python to Python.
+    (unheld,) = (sys.getrefcount(obj) for obj in [object()])
     pending = [
         obj
         for obj in objects

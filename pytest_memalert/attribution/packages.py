@@ -65,7 +65,7 @@ def package_of_module(name: str) -> Package | None:
 
 
 def package_of_extension(name: str) -> Package | None:
-    """Return the installed package of a module that is compiled, or lies beside compiled ones."""
+    """Return the installed package of a module that is compiled; None for all others."""
     filename = _file_of_module(name)
     return package_of_file(filename) if filename is not None and _is_compiled(filename) else None
 

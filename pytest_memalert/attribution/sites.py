@@ -161,6 +161,8 @@ def origin_of(filename: str) -> Origin:
     """Return whose code a file is."""
     if filename.startswith(OWN_DIRECTORY):
         return "own"
+    if filename.startswith("<doctest "):
+        return "user"
     if filename.startswith("<"):
         return "generated" if filename not in ("<stdin>", "<string>") else "stdlib"
     if (inside := _inside_site(filename)) is not None:

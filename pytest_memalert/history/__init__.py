@@ -102,11 +102,15 @@ class RememberedRun:
 
 @record(frozen=True, slots=True, kw_only=True)
 class CheckedTest:
-    """Hold the verdict on a test checked ``age`` runs before the latest, and the figures of its own run."""
+    """Hold the verdict on a test, and the figures of its own run.
+
+    That was ``age`` runs before the latest, in a session that began at ``started_at``.
+    """
 
     nodeid: str
     status: LeakStatus
     age: int
+    started_at: datetime
     values: Mapping[str, float]
 
 
@@ -293,18 +297,16 @@ class History:
             if (value := number_at(index, numbers)) is not None
         }
 
-    def checked(
-        self, *, since: datetime, runs: int, limit: int, environment: Environment
-    ) -> Iterator[CheckedTest]:
-        """Yield the tests that were checked for leaks, the newest first: in the latest ``runs`` since then.
+    def checked(self, *, runs: int, limit: int, environment: Environment) -> Iterator[CheckedTest]:
+        """Yield the tests that were checked for leaks in the latest ``runs``, the newest first.
 
         At most ``limit``: where every test is checked, there are many.
         """
         latest = self._connection.execute(
-            "SELECT id, metrics FROM runs WHERE environment = ? AND started_at > ? ORDER BY id DESC LIMIT ?",
-            (environment.key, text_of(since), runs),
+            "SELECT id, started_at, metrics FROM runs WHERE environment = ? ORDER BY id DESC LIMIT ?",
+            (environment.key, runs),
         ).fetchall()
-        for age, (number, names) in enumerate(latest):
+        for age, (number, started_at, names) in enumerate(latest):
             rows = self._connection.execute(
                 "SELECT nodeid, leak, numbers FROM figures JOIN tests ON id = test "
                 "WHERE run = ? AND leak != 'unchecked' AND nodeid != ? LIMIT ?",
@@ -313,7 +315,11 @@ class History:
             limit -= len(rows)
             for nodeid, status, numbers in rows:
                 yield CheckedTest(
-                    nodeid=nodeid, status=status, age=age, values=numbers_by_name(names, numbers)
+                    nodeid=nodeid,
+                    status=status,
+                    age=age,
+                    started_at=time_of(started_at),
+                    values=numbers_by_name(names, numbers),
                 )
 
     def runs(self, *, since: datetime | None = None) -> tuple[RememberedRun, ...]:

@@ -90,9 +90,12 @@ def number_named(name: str, names: str, numbers: str) -> float | None:
 
 
 def numbers_by_name(names: str, numbers: str) -> dict[str, float]:
-    """Return the numbers that are known in such a list, by name."""
-    pairs = zip(json.loads(names), json.loads(numbers), strict=True)
-    return {name: number for name, number in pairs if number is not None}
+    """Return the numbers that are known in such a list, by name; raises MemalertError."""
+    try:
+        pairs = zip(json.loads(names), json.loads(numbers), strict=True)
+        return {name: number for name, number in pairs if number is not None}
+    except ValueError as error:
+        raise MemalertError(f"figures are not JSON: {error}") from None
 
 
 def alert_text(alert: PerformanceAlert) -> str:

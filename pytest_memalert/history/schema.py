@@ -18,6 +18,7 @@ APPLICATION_ID = 0x6D654D41
 #:
 #: 1  the first: runs, tests, figures, alerts, lives
 #: 2  sent
+#: 3  an index of the tests that were checked for leaks
 MIGRATIONS: tuple[str, ...] = (
     """
     -- A session that was remembered. Times are UTC in ISO 8601, so that texts sort as times do.

@@ -15,7 +15,6 @@ QUICK_S = 0.05
 # of 300 blocks must stand out in a suite of five tests as well.
 _BLOCKS = 60.0
 _HEAP_BYTES = 2048.0
-_LEARNT_FROM = 15
 _REMEMBERED = 255
 _RELEARN_EACH = 16
 
@@ -50,7 +49,7 @@ class Floor:
         if "heap_growth_bytes" in values:
             self._heap_bytes.append(values["heap_growth_bytes"])
         self._seen += 1
-        if self._seen >= _LEARNT_FROM and self._seen % _RELEARN_EACH == 0:
+        if self._seen % _RELEARN_EACH == 0:
             # A median: half of the tests would have to leak before the floor hid it.
             self.blocks = max(0.0, _middle(self._blocks)) if self._blocks else _BLOCKS
             self.heap_bytes = max(0.0, _middle(self._heap_bytes)) if self._heap_bytes else _HEAP_BYTES

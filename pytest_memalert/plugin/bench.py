@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,13 +65,13 @@ def set_up_bench(
             from pytest_memalert.plugin.past import read_past_of_tests
 
             past = read_past_of_tests(config, given, rules, warn=warn)
-        checked_before: Mapping[str, Mapping[str, float]] = {}
+        before = None
         # What a gate says must not depend on what this machine remembers.
         if given.gate is None and (given.settings.leaks == "suspects" or turns is not None):
             from pytest_memalert.plugin.checked_before import read_checked_before
 
-            checked_before = read_checked_before(config, given)
-        judge = Judge(given, sampler, fixtures, turns=turns, past=past, checked_before=checked_before)
+            before = read_checked_before(config, given, warn=warn)
+        judge = Judge(given, sampler, fixtures, turns=turns, past=past, before=before)
         if whole is not None:
             judge.learn_collected(whole.nodeids)
         meter = Meter(given, sampler, fixtures, keeps_peaks=whole is not None)

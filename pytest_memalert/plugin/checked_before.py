@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.clock import utc_now
+from pytest_memalert.errors import describe_exception
+from pytest_memalert.leaks.suspicion import is_alike
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.past import reading_history
 
-__all__ = ["read_checked_before"]
+if TYPE_CHECKING:
+    from pytest_memalert.history import CheckedTest
+
+__all__ = ["CheckedBefore", "choose", "read_checked_before"]
 
 # For so many sessions what a check found holds. A test of which it stayed unclear is worth another attempt
 # sooner.
@@ -23,42 +28,81 @@ _CLEAN_FOR, _UNCLEAR_FOR = 20, 5
 _MOST_CHECKED = 10_000
 
 
-def read_checked_before(config: pytest.Config, given: Given) -> dict[str, Mapping[str, float]]:
-    """Return the figures with which tests were checked in earlier sessions that found no leak in them.
+class CheckedBefore:
+    """Say whether a suspect need not be checked; ``checked`` are tests in which no leak was found.
 
-    None of a session that began before the code last changed: a leak may have come since that leaves no more
-    in its first run than a cache did that filled there. A history that can't be read is told of when it is
-    written.
+    Their node ids name files from ``root``.
     """
-    found: dict[str, Mapping[str, float]] = {}
+
+    def __init__(self, checked: Mapping[str, CheckedTest], *, root: Path) -> None:
+        self._checked = checked
+        self._root = root
+        self._loaded: set[str] = set()
+        self._last_change_s = 0.0
+
+    def is_as_before(self, nodeid: str, values: Mapping[str, float]) -> bool:
+        """Return whether a test's first run left what it left when it was checked, the code being the same.
+
+        That holds of no session that began before the code last changed: a leak may have come since that
+        leaves no more in its first run than a cache did that filled there.
+        """
+        before = self._checked.get(nodeid)
+        if before is None or not is_alike(values, before.values):
+            return False
+        self._look_for_changes()
+        file = self._root / nodeid.partition("::")[0]  # that of a doctest is no module
+        return max(self._last_change_s, _changed_s(file)) < before.started_at.timestamp()
+
+    def _look_for_changes(self) -> None:
+        """See when a file was last changed of the modules that were loaded since: the test has just run."""
+        for name in sys.modules.keys() - self._loaded:
+            self._loaded.add(name)
+            try:
+                # Not the attribute: to ask a lazy module for one loads it.
+                file = object.__getattribute__(sys.modules[name], "__dict__").get("__file__")
+            except (AttributeError, KeyError):
+                continue
+            if isinstance(file, str):
+                self._last_change_s = max(self._last_change_s, _changed_s(file))
+
+
+def read_checked_before(config: pytest.Config, given: Given, *, warn: Callable[[str], None]) -> CheckedBefore:
+    """Return what earlier sessions found; nothing where the history can't be read, of which ``warn`` is told.
+
+    That it is no history, or not a whole one, is told when it is written.
+    """
+    checked: dict[str, CheckedTest] = {}
+    try:
+        with reading_history(
+            config, given, purpose="can't see what was checked", warn=lambda _: None
+        ) as history:
+            if history is not None:
+                environment = this_environment(traced=given.settings.trace)
+                checked = choose(
+                    history.checked(runs=_CLEAN_FOR, limit=_MOST_CHECKED, environment=environment)
+                )
+    except Exception as trouble:  # each suspect is checked
+        warn(f"memalert can't see what earlier sessions have checked ({describe_exception(trouble)})")
+    return CheckedBefore(checked, root=config.rootpath)
+
+
+def choose(tests: Iterable[CheckedTest]) -> dict[str, CheckedTest]:
+    """Return by node id the tests that needn't be checked as they are; ``tests`` come the newest first."""
+    found: dict[str, CheckedTest] = {}
     leaking = set()
-    with reading_history(config, given, purpose="can't see what was checked", warn=lambda _: None) as history:
-        if history is None:
-            return {}
-        checked = history.checked(
-            since=_last_change(),
-            runs=_CLEAN_FOR,
-            limit=_MOST_CHECKED,
-            environment=this_environment(traced=given.settings.trace),
-        )
-        for test in checked:
-            if test.status == "leaking":
-                leaking.add(test.nodeid)
-            elif test.status == "clean" or test.age < _UNCLEAR_FOR:
-                found.setdefault(test.nodeid, test.values)
-    return {nodeid: values for nodeid, values in found.items() if nodeid not in leaking}
+    for test in tests:
+        if test.status == "leaking":
+            leaking.add(test.nodeid)
+        elif test.status == "clean" or test.age < _UNCLEAR_FOR:
+            found.setdefault(test.nodeid, test)
+    return {nodeid: test for nodeid, test in found.items() if nodeid not in leaking}
 
 
-def _last_change() -> datetime:
-    """Return when a file of a module that is loaded was last written, replaced or put in its place."""
-    latest_s = 0.0
-    for module in tuple(sys.modules.values()):
-        try:
-            # Not the attribute: to ask a lazy module for one loads it.
-            file = object.__getattribute__(module, "__dict__").get("__file__")
-            found = os.stat(file)  # noqa: PTH116 - a thousand of them
-        except (OSError, TypeError, ValueError, AttributeError):
-            continue
-        # Installers may keep the time of writing; that of the change of the file's place is the system's.
-        latest_s = max(latest_s, found.st_mtime, found.st_ctime)
-    return datetime.fromtimestamp(min(latest_s, utc_now().timestamp()), timezone.utc)
+def _changed_s(file: str | Path) -> float:
+    """Return when a file was last written, replaced or put in its place; 0.0 where there is none."""
+    try:
+        found = os.stat(file)  # noqa: PTH116 - a thousand of them
+    except (OSError, ValueError):
+        return 0.0
+    # Installers may keep the time of writing; that of the change of the file's place is the system's.
+    return max(found.st_mtime, found.st_ctime)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from pytest_memalert.codec import TAKEN_KEYS
-from pytest_memalert.errors import ConfigurationError
+from pytest_memalert.errors import ConfigurationError, show_code
 from pytest_memalert.limits import collecting, read_choice
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
@@ -137,9 +137,9 @@ def _problems_of(probe: Probe, metrics: Mapping[str, Metric]) -> list[str]:
     if probe.name in TAKEN_KEYS:
         other = f"probed_{probe.name}"
         problems.append(f"{probe.name!r} is a key of the report; choose another name, such as {other!r}")
-    with collecting(problems, f"unit of {probe.name!r}", show=repr):
+    with collecting(problems, f"unit of {probe.name!r}", show=show_code):
         read_choice(probe.unit, get_args(Unit))
-    with collecting(problems, f"kind of {probe.name!r}", show=repr):
+    with collecting(problems, f"kind of {probe.name!r}", show=show_code):
         read_choice(probe.kind, ("growth", "level"))
     return [f"pytest_memalert_probes: {problem}" for problem in problems]
 

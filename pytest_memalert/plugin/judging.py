@@ -47,6 +47,7 @@ from pytest_memalert.units import format_beside, format_size
 
 if TYPE_CHECKING:
     from pytest_memalert.gate.baseline import Entry
+    from pytest_memalert.plugin.checked_before import CheckedBefore
     from pytest_memalert.plugin.gating import Gate, GateFinding
     from pytest_memalert.plugin.past import PastOfTests
     from pytest_memalert.plugin.repeating import Repeater
@@ -65,7 +66,7 @@ class Judge:
         *,
         turns: frozenset[str] | None,
         past: PastOfTests | None = None,
-        checked_before: Mapping[str, Mapping[str, float]],
+        before: CheckedBefore | None = None,
     ) -> None:
         self._given = given
         self._past = past
@@ -76,7 +77,7 @@ class Judge:
         self._same_for_all = not any(rule.tests or rule.component for rule in self._rules)
         self._screen = Screen(self._rules)
         self._told: set[str] = set()
-        self._leak_check = LeakCheck(given.settings.leaks, turns=turns, checked_before=checked_before)
+        self._leak_check = LeakCheck(given.settings.leaks, turns=turns, before=before)
         self._costs = RerunCosts(given.settings.budget)
         self._lines = ResidentLines(sampler, self._costs)
         self._confirmer = Confirmer(sampler, self._leak_check, self._costs, repeater=lambda: self._repeater)
@@ -113,7 +114,7 @@ class Judge:
         self, nodeid: str, component: str, values: Mapping[str, float], limits: MarkerLimits
     ) -> bool:
         """Return whether a test with these figures will be run again."""
-        if self._leak_check.is_wanted(nodeid, values, limits):
+        if self._leak_check.decide(nodeid, values, limits) == "check":
             return True
         if self._gate is not None and self._gate.wants(nodeid, values, limits):
             return True
@@ -127,10 +128,10 @@ class Judge:
         figure = None if entry is None else entry.figure("peak_bytes")
         return None if figure is None else figure.median
 
-    def sees_nothing(self, measurement: Measurement, limits: MarkerLimits) -> bool:
+    def passes_over(self, measurement: Measurement, limits: MarkerLimits) -> bool:
         """Return whether there is nothing to say of a test, as of nearly every one: seen in 2 us.
 
-        The measurement is a discounted one. It is learnt from; ``judge`` is for all others.
+        The measurement is a discounted one. It is learnt from then; ``judge`` is for all others.
         """
         values = measurement.values
         if (
@@ -141,9 +142,7 @@ class Judge:
             or self._lines.crossed
             or self._screen.stops(values, rss_before_bytes=measurement.rss_before_bytes)
             or values.get("rss_growth_bytes", 0) >= MUCH_BYTES
-            or self._leak_check.is_wanted(measurement.nodeid, values, limits)
-            or self._leak_check.waits(limits)
-            or self._leak_check.was_checked(measurement.nodeid, values, limits)
+            or self._leak_check.decide(measurement.nodeid, values, limits) != "no"
         ):
             return False
         self._costs.tests_s += values["duration_s"]
@@ -242,11 +241,11 @@ class Judge:
     def _look_for_leak(self, case: Case) -> None:
         """Check the test for a leak if it is to be; put the verdict and its figures on the measurement."""
         values = case.measurement.values
-        if not self._leak_check.is_wanted(case.measurement.nodeid, values, case.limits):
-            if self._leak_check.was_checked(case.measurement.nodeid, values, case.limits):
-                case.measurement = replace(case.measurement, leak=LeakVerdict(reason=AS_BEFORE))
-            elif self._leak_check.waits(case.limits):
-                case.measurement = replace(case.measurement, leak=LeakVerdict(reason=OUT_OF_TURN))
+        decision = self._leak_check.decide(case.measurement.nodeid, values, case.limits)
+        if decision != "check":
+            if decision != "no":
+                reason = AS_BEFORE if decision == "as before" else OUT_OF_TURN
+                case.measurement = replace(case.measurement, leak=LeakVerdict(reason=reason))
             return
         # The last of a budget is for suspects.
         takes_turns = self._leak_check.takes_turns(values, case.limits)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from pytest_memalert.clock import Stopwatch
-from pytest_memalert.leaks.suspicion import Floor, is_alike
+from pytest_memalert.leaks.suspicion import Floor
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.plugin.purses import Purses
@@ -19,8 +19,11 @@ from pytest_memalert.settings import LeakChecks
 if TYPE_CHECKING:
     from pytest_memalert.hunting.finding import Explained
     from pytest_memalert.leaks.policy import Policy
+    from pytest_memalert.plugin.checked_before import CheckedBefore
 
 __all__ = ["LeakCheck"]
+
+Decision = Literal["check", "as before", "waits", "no"]
 
 # A suspect is promised to be found with 300 blocks or 10 KiB per run; less is pursued where there is time.
 _WEAK_BLOCKS, _WEAK_BYTES = 200.0, 8.5 * 1024
@@ -31,19 +34,15 @@ _ANY_BLOCKS = 0.05
 class LeakCheck:
     """Check the tests of one process; a leak that was explained is recognised in later tests.
 
-    ``turns`` are the node ids whose turn it is, where a budget doesn't cover every test; ``checked_before``
-    has the figures with which tests were checked in earlier sessions that found no leak in them.
+    ``turns`` are the node ids whose turn it is, where a budget doesn't cover every test; ``before`` knows
+    what earlier sessions found.
     """
 
     def __init__(
-        self,
-        leaks: LeakChecks,
-        *,
-        turns: frozenset[str] | None,
-        checked_before: Mapping[str, Mapping[str, float]],
+        self, leaks: LeakChecks, *, turns: frozenset[str] | None, before: CheckedBefore | None = None
     ) -> None:
         self._leaks = leaks
-        self._checked_before = checked_before
+        self._before = before
         self._turns = turns
         self._floor = Floor()
         # Made with the engine, which is loaded for the first test that is checked: most sessions have none.
@@ -54,23 +53,19 @@ class LeakCheck:
         """Return whether the settings and the test's marker let it be run again."""
         return self._leaks != "off" and limits.leaks != "off"
 
-    def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
-        """Return whether a test with these figures is to be checked."""
+    def decide(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> Decision:
+        """Return whether a test with these figures is to be checked; where not, whether it might have been.
+
+        One that ``waits`` will be in a later session, when it is its turn.
+        """
         if not self.may_repeat(limits):
-            return False
+            return "no"
         if self.is_asked_for(nodeid, limits):
-            return True
-        return self._floor.stands_out(values) and not self._is_as_before(nodeid, values)
-
-    def was_checked(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
-        """Return whether a suspect is left alone for what an earlier session found of such a first run."""
-        if not self._is_as_before(nodeid, values) or not self._floor.stands_out(values):
-            return False
-        return self.may_repeat(limits) and not self.is_asked_for(nodeid, limits)
-
-    def waits(self, limits: MarkerLimits) -> bool:
-        """Return whether a test that isn't to be checked will be in a later session, when it is its turn."""
-        return self._turns is not None and self.may_repeat(limits)
+            return "check"
+        if self._floor.stands_out(values):
+            known = self._before is not None and self._before.is_as_before(nodeid, values)
+            return "as before" if known else "check"
+        return "no" if self._turns is None else "waits"
 
     def takes_turns(self, values: Mapping[str, float], limits: MarkerLimits) -> bool:
         """Return whether a test is checked because it is its turn, and for nothing else."""
@@ -137,10 +132,6 @@ class LeakCheck:
         elif not looking and analysis.status == "clean":
             analysis = replace(analysis, brief=True)
         return analysis, runs
-
-    def _is_as_before(self, nodeid: str, values: Mapping[str, float]) -> bool:
-        then = self._checked_before.get(nodeid)
-        return then is not None and is_alike(values, then)
 
     def _investigate(
         self,

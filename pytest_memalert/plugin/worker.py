@@ -227,14 +227,15 @@ class Worker:
     def after_call(self) -> None:
         """Read the resident memory after the call; look at child processes while they are there."""
         attempt, bench = self._attempt, self._bench
-        if attempt is None or bench is None:
+        if attempt is None:
             return
-        sampler = bench.sampler
-        if attempt.before_call_rss is not None:
-            attempt.after_call_rss = sampler.read_rss()
-        if sampler.reads_children:
-            attempt.children = sampler.read_children()
         attempt.call_ended = True
+        if bench is None:
+            return
+        if attempt.before_call_rss is not None:
+            attempt.after_call_rss = bench.sampler.read_rss()
+        if bench.sampler.reads_children:
+            attempt.children = bench.sampler.read_children()
 
     def after_phase(self, report: pytest.TestReport) -> None:
         """Look at a phase that was run here, and keep its report."""
@@ -408,7 +409,7 @@ class Worker:
         if outcome not in ("passed", "failed", "error"):
             return  # an expected failure, and a pass that wasn't expected, are told as such
         limits = limits_of(item)
-        if judge.sees_nothing(own, limits):
+        if judge.passes_over(own, limits):
             return
         self._repeating = True
         try:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
+from datetime import datetime, timezone
 
 import pytest
 
+from pytest_memalert.history import CheckedTest
+from pytest_memalert.model import LeakStatus
+from pytest_memalert.plugin.checked_before import choose
 from tests.conftest import Inner
 
 # A suspect for what fills once; with GROWS in the environment it leaks beside that.
@@ -30,32 +36,37 @@ def check(inner: Inner, *args: str, leaks: str | None = "suspects") -> tuple[str
     return leak["status"], leak["reason"], inner.report()["totals"]["reruns"]
 
 
-@pytest.fixture
-def checked(inner: Inner) -> Inner:
-    """Provide the suite after a session that checked its suspect."""
-    inner.write(FILLS)
-    status, _, reruns = check(inner)
+def begin(suite: Inner) -> None:
+    """Have a first session check the suspect."""
+    suite.write(FILLS)
+    status, _, reruns = check(suite)
     assert status == "clean"
     assert reruns > 0
-    return inner
 
 
-def test_suspect_that_was_cleared_is_not_run_again(checked: Inner) -> None:
+@pytest.fixture
+def checked(serial: Inner) -> Inner:
+    """Provide the suite after a session that checked its suspect."""
+    begin(serial)
+    return serial
+
+
+def test_suspect_that_was_cleared_is_not_run_again_until_it_leaks(
+    inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is checked in each session from then on."""
+    begin(inner)
     for _ in range(2):
-        assert check(checked) == ("unchecked", AS_BEFORE, 0)
+        assert check(inner) == ("unchecked", AS_BEFORE, 0)
+    monkeypatch.setenv("GROWS", "yes")
+    for _ in range(2):
+        assert check(inner)[0] == "leaking"
 
 
 def test_suspects_as_before_are_counted_and_are_no_doubt(checked: Inner) -> None:
     result = checked.run_apart("-v", leaks="suspects")
     result.stdout.fnmatch_lines(["memalert: 1 test measured, *, 1 suspect as when checked before, added *"])
     result.stdout.no_fnmatch_line("*not known to leak*")
-
-
-def test_leak_that_came_since_is_found(checked: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And it is checked in each session from then on."""
-    monkeypatch.setenv("GROWS", "yes")
-    for _ in range(2):
-        assert check(checked)[0] == "leaking"
 
 
 def test_leak_that_leaves_no_more_at_first_than_a_cache_did_is_found(checked: Inner) -> None:
@@ -68,6 +79,28 @@ def test_code_that_is_put_in_place_with_an_older_time_is_a_change(checked: Inner
     checked.write(FILLS.replace("if not MEMO", "if True"))
     os.utime(checked.pytester.path / "test_a.py", (1e9, 1e9))
     assert check(checked)[0] == "leaking"
+
+
+def test_code_that_only_the_test_loads_is_looked_at_too(serial: Inner) -> None:
+    serial.pytester.makepyfile(lazy=FILLS.replace("test_fills", "fill"))
+    serial.write("def test_fills():\n    import lazy\n\n    lazy.fill()")
+    assert check(serial)[0] == "clean"
+    assert check(serial)[1] == AS_BEFORE
+    serial.pytester.makepyfile(lazy=FILLS.replace("test_fills", "fill").replace("if not MEMO", "if True"))
+    assert check(serial)[0] == "leaking"
+
+
+def test_text_of_a_doctest_is_code_too(serial: Inner) -> None:
+    fills = """
+        >>> import builtins
+        >>> memo = builtins.__dict__.setdefault("memo", [])
+        >>> if not memo:
+        ...     memo.extend(object() for _ in range(500))
+    """
+    for text in (fills, fills, fills.replace("if not memo", "if True")):
+        serial.pytester.maketxtfile(test_doc=text)
+        serial.run_apart("--doctest-glob=*.txt", leaks="suspects")
+    assert serial.tests()["test_doc.txt"]["leak"]["status"] == "leaking"
 
 
 def test_who_asks_for_checks_has_them(checked: Inner) -> None:
@@ -83,8 +116,46 @@ def test_what_a_gate_says_does_not_depend_on_the_history(checked: Inner) -> None
     assert check(checked, "--memalert-gate")[0] == "clean"
 
 
+def test_figures_that_cannot_be_read_are_no_trouble_for_a_check(checked: Inner) -> None:
+    with closing(sqlite3.connect(checked.pytester.path / ".memalert" / "history.sqlite3")) as connection:
+        connection.execute("UPDATE figures SET numbers = '[1,'")
+        connection.commit()
+    assert check(checked)[0] == "clean"
+
+
 def test_history_that_cannot_be_read_is_no_trouble_for_a_check(checked: Inner) -> None:
     history = checked.pytester.path / ".memalert" / "history.sqlite3"
     history.write_bytes(b"not a database")
     assert check(checked)[0] == "clean"
     assert check(checked)[1] == AS_BEFORE
+
+
+def test_a_history_that_is_off_is_no_file(checked: Inner) -> None:
+    """It is no file of that name."""
+    check(checked, "--memalert-history=off")
+    assert not (checked.pytester.path / "off").exists()
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "holds"),
+    [
+        (["clean"], True),
+        (["unclear"], True),
+        (["leaking"], False),
+        # The newest verdict comes first.
+        (["unclear", "clean"], True),
+        (["clean", "leaking"], False),
+        (["unclear", "leaking"], False),
+        ([None] * 4 + ["unclear"], True),
+        ([None] * 5 + ["unclear"], False),
+        ([None] * 19 + ["clean"], True),
+        ([None] * 5 + ["unclear", "clean"], True),
+    ],
+)
+def test_what_was_found_holds_for_so_many_sessions(verdicts: list[LeakStatus | None], holds: bool) -> None:
+    tests = [
+        CheckedTest(nodeid="a", status=status, age=age, started_at=datetime.now(timezone.utc), values={})
+        for age, status in enumerate(verdicts)
+        if status is not None
+    ]
+    assert ("a" in choose(tests)) is holds

@@ -302,3 +302,19 @@ def test_trouble_of_ours_with_the_start_costs_the_first_test_alone(
     assert list(serial.tests()) == ["test_second"]
     failed, used = closed
     assert failed is not used
+
+
+@pytest.mark.parametrize("owner", [["-p", "pytest_rerunfailures"], ["--setup-show"]])
+def test_trouble_of_ours_with_the_start_hides_no_failure(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch, owner: list[str]
+) -> None:
+    """Beside others that run the phases its call was taken for that of a subtest, and lost."""
+
+    def fail(*args: object, **options: object) -> None:
+        raise LookupError("our own")
+
+    monkeypatch.setattr("pytest_memalert.plugin.bench._open_sampler", fail)
+    serial.write("def test_fails(): assert False\ndef test_passes(): pass\n")
+    done = serial.run(*owner)
+    done.assert_outcomes(passed=1, failed=1, warnings=1)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
