@@ -246,17 +246,10 @@ class History:
             (self._environment(environment), limit),
         ).fetchall()
         for number, run_id, started_at, commit, names in reversed(runs):
-            if metric not in json.loads(names):
-                continue
-            index, when = json.loads(names).index(metric), time_of(started_at)
-            for nodeid, numbers in self._connection.execute(
-                "SELECT nodeid, numbers FROM figures JOIN tests ON id = test WHERE run = ? AND ran_through",
-                (number,),
-            ):
-                value = number_at(index, numbers)
-                if value is not None:
-                    point = SeriesPoint(run_id=run_id, started_at=when, commit=commit, value=value)
-                    found.setdefault(nodeid, []).append(point)
+            when = time_of(started_at)
+            for nodeid, value in self._values_in((number, names), metric, None).items():
+                point = SeriesPoint(run_id=run_id, started_at=when, commit=commit, value=value)
+                found.setdefault(nodeid, []).append(point)
         return {nodeid: tuple(points) for nodeid, points in found.items()}
 
     def samples(

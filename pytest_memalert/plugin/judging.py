@@ -184,7 +184,11 @@ class Judge:
             )
             if not self._lines.has_crossed(breach.rule)
         ]
-        finding = self._hold_against_baseline(case) if self._gate is not None and passed else None
+        finding, gate_s = None, 0.0
+        if self._gate is not None and passed:
+            gate_began_s = elapsed_s()
+            finding = self._hold_against_baseline(case)
+            gate_s = elapsed_s() - gate_began_s if finding.reruns else 0.0
         if not breaches and case.leak is None and finding is None:
             return Facts(measurement=case.measurement, notes=case.notes, passed=passed)
         if not passed:
@@ -207,7 +211,8 @@ class Judge:
         if case.reruns:
             self._costs.note_residue(before_bytes=rss_bytes, after_bytes=self._sampler.read_rss())
         reruns_s = elapsed_s() - began_s if case.reruns else 0.0
-        self._costs.reruns_s += reruns_s
+        # The budget is for the search for leaks; with it spent, the gate would see nothing.
+        self._costs.reruns_s += reruns_s - gate_s
         return Facts(
             measurement=case.measurement,
             alerts=alerts,
@@ -223,10 +228,7 @@ class Judge:
     def _hold_against_baseline(self, case: Case) -> GateFinding:
         """Return what the baseline has to do with the test; note what could not be confirmed."""
         assert self._gate is not None
-        began_s = elapsed_s()
         finding = self._gate.examine(case.item, case.measurement, case.limits, leak=case.leak)
-        # The budget is for the search for leaks; with it spent, the gate would see nothing.
-        self._costs.reruns_s -= elapsed_s() - began_s if finding.reruns else 0.0
         case.reruns += finding.reruns
         if finding.unclear is not None:
             case.note("unclear", f"{case.measurement.nodeid}: {finding.unclear}")
