@@ -113,7 +113,10 @@ def compose(
             # The test may have stopped it.
             if problem is None and started_tracing and tracemalloc.is_tracing():
                 traces = tracemalloc.take_snapshot().traces
-                untracked = [trace.traceback for trace in traces] if len(traces) <= _MOST_OBJECTS else []
+                if len(traces) <= _MOST_OBJECTS:
+                    ranges = sites.ranges_of_callbacks()
+                    tracebacks = (trace.traceback for trace in traces)
+                    untracked = [each for each in tracebacks if not sites.is_within(each, ranges)]
     finally:
         if started_tracing:
             tracemalloc.stop()

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import os
 import sys
 import sysconfig
 import tracemalloc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import CO_OPTIMIZED
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, Literal
 
 __all__ = [
@@ -31,8 +32,10 @@ __all__ = [
     "is_framework",
     "is_ours",
     "is_traced",
+    "is_within",
     "origin_of",
     "place",
+    "ranges_of_callbacks",
     "start_tracing",
     "traceback_of",
     "useful",
@@ -87,6 +90,25 @@ def start_tracing(frames: int = FRAMES) -> bool:
 def is_ours(traceback: tracemalloc.Traceback | None) -> bool:
     """Return whether an allocation is the bookkeeping of the explanation itself."""
     return traceback is not None and traceback[-1].filename in _OWN_FILES
+
+
+def ranges_of_callbacks() -> list[tuple[str, range]]:
+    """Return the files and lines of the functions that the collector calls: what they make is no test's."""
+    functions = [getattr(each, "__func__", each) for each in gc.callbacks]
+    codes = [function.__code__ for function in functions if type(function) is FunctionType]
+    return [
+        (code.co_filename, range(code.co_firstlineno, 1 + max(line or 0 for *_, line in code.co_lines())))
+        for code in codes
+    ]
+
+
+def is_within(traceback: tracemalloc.Traceback, ranges: Sequence[tuple[str, range]]) -> bool:
+    """Return whether an allocation was made by, or for, the code in one of these ranges."""
+    return any(
+        frame.filename == filename and frame.lineno in lines
+        for frame in traceback
+        for filename, lines in ranges
+    )
 
 
 def traceback_of(obj: object) -> tracemalloc.Traceback | None:

@@ -258,9 +258,10 @@ class _Search:
 
         self.known.times += 1
         explanation = explain(self._run, lost=lost, root=self._root)
-        # What has an excuse here may have none in another test: not kept.
+        # What has an excuse here may have none in another test: not kept. Nor is what no survivor stands for:
+        # all that is left to know it by is what is there anyway.
         has_excuse = explanation.bounded or explanation.full or explanation.let_go
-        if self._is_shared and not has_excuse:
+        if self._is_shared and explanation.survivors and not has_excuse:
             left_behind = self._composition or compose(self._run)[0]
             if left_behind:
                 recognised = _to_recognise(explanation, lost.get("blocks", 0.0))
