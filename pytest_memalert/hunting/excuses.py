@@ -13,7 +13,7 @@ from pytest_memalert.model import Signal
 from pytest_memalert.probes.memory import open_heap_reader, open_rss_reader
 from pytest_memalert.records import record
 
-__all__ = ["Excuse", "excuse_of_heap", "excuse_of_resident"]
+__all__ = ["Excuse", "excuse_of_heap", "excuse_of_resident", "excuse_of_tracing"]
 
 _CREEPS = "resident memory creeps by less than a page per run, as gaps do where objects come and go"
 _FOLLOWS = "resident memory follows objects that come and go over many runs"
@@ -90,10 +90,19 @@ def excuse_of_heap(
 
     ``run`` may be called once more.
     """
-    if not {"heap"} <= {*lost} <= {"heap", "resident", "mapped"}:
+    if not _is_of_heap_alone(lost):
         return None
-    if lost["heap"] < _LOST_BY_TRACING_BYTES and stops_tracing(run):
-        return Excuse(status="unclear", reason=_TRACES)
     if lost["heap"] < _LOST_TO_THREADS_BYTES and others.are_at_work(runs):
         return Excuse(status="unclear", reason=_ARENAS)
-    return None
+    return excuse_of_tracing(lost, run=run)
+
+
+def excuse_of_tracing(lost: Mapping[Signal, float], *, run: Callable[[], str | None]) -> Excuse | None:
+    """Return why growth of the heap alone may be what tracemalloc loses; ``run`` may be called once more."""
+    if not _is_of_heap_alone(lost) or lost["heap"] >= _LOST_BY_TRACING_BYTES or not stops_tracing(run):
+        return None
+    return Excuse(status="unclear", reason=_TRACES)
+
+
+def _is_of_heap_alone(lost: Mapping[Signal, float]) -> bool:
+    return {"heap"} <= {*lost} <= {"heap", "resident", "mapped"}

@@ -13,7 +13,12 @@ from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch, elapsed_s
-from pytest_memalert.hunting.excuses import Excuse, excuse_of_heap, excuse_of_resident
+from pytest_memalert.hunting.excuses import (
+    Excuse,
+    excuse_of_heap,
+    excuse_of_resident,
+    excuse_of_tracing,
+)
 from pytest_memalert.hunting.other_threads import OtherThreads, read_least
 from pytest_memalert.hunting.rows import WIDTH, Rows, differences
 from pytest_memalert.hunting.traced_runs import run_traced
@@ -201,6 +206,9 @@ class _Hunt:
                 self.has_witness = False
                 return self._dismiss(step.action, reason=step.reason, left=step.left)
             if step.suspected and not suspected:
+                # Before a slow test is run a dozen times for nothing.
+                if traces := excuse_of_tracing(self._risen_per_run(), run=self._run):
+                    return self._dismiss(traces.status, reason=traces.reason)
                 suspected, self._proof_from = True, self._runs
                 # Unfrozen, each reading is of what a full collection left: another proves nothing.
                 self._proof_start = self._count_unfrozen() if self._reader.freezing else None
@@ -269,6 +277,11 @@ class _Hunt:
     def _proven(self) -> dict[Signal, float]:
         """Return how far each signal rose since growth was suspected, by what full collections leave."""
         return {} if self._proof_start is None else differences(self._proof_start, self._count_unfrozen())
+
+    def _risen_per_run(self) -> dict[Signal, float]:
+        """Return what each run so far has added to the signals that stand out."""
+        seen = rises(self._rows.readings(), since_run=0)
+        return {name: rise / self._runs for name, rise in seen.items() if stands_out(name, rise)}
 
     def _per_run(self, signals: Sequence[Signal]) -> dict[Signal, float]:
         """Return what each run adds to some signals, since growth was suspected."""
