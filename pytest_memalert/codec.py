@@ -384,6 +384,7 @@ def _decode_environment(entry: object) -> Environment:
         traced=known["traced"],
         pytest=read_text_or_none(known, "pytest"),
         memalert=read_text(known, "memalert"),
+        installation=read_text_or_none(known, "installation"),
     )
 
 

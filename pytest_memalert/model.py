@@ -110,8 +110,9 @@ ComparisonStatus = Literal["regression", "improvement", "within"]
 LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
 #: The reason of an unchecked test that is no suspect, where a budget covers a part of the suite at a time.
 OUT_OF_TURN = "its turn comes in a later session, as far as the budget goes"
-#: The reason of an unchecked suspect whose first run was like one that was checked in an earlier session.
+#: The reasons of an unchecked suspect whose first run was like one that was checked in an earlier session.
 AS_BEFORE = "it left what it did when an earlier session checked it and found no leak"
+UNCLEAR_BEFORE = "it left what it did when an earlier session checked it, of which it stayed unclear"
 #: Which tests are run again: none, those whose first run stands out, every one.
 LeakChecks = Literal["off", "suspects", "all"]
 #: What is read of an operation from run to run. "lists" has the bytes in use of the lists and buffers that
@@ -483,7 +484,10 @@ class GateResult:
 
 @record(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Say where a run took place; only runs of like environments compare."""
+    """Say where a run took place; only runs of like environments compare.
+
+    ``installation`` tells those apart whose Python or packages lie in different places: a digest of these.
+    """
 
     implementation: str
     python: str
@@ -492,6 +496,7 @@ class Environment:
     traced: bool
     pytest: str | None = None
     memalert: str
+    installation: str | None = None
 
     @property
     def key(self) -> str:

@@ -293,13 +293,16 @@ class History:
     def checked(self, *, runs: int, limit: int, environment: Environment) -> Iterator[CheckedTest]:
         """Yield the tests that were checked for leaks in the latest ``runs``, the newest first.
 
-        At most ``limit``: where every test is checked, there are many.
+        At most ``limit``: where every test is checked, there are many. Those of other installations of a
+        like environment may have run other code.
         """
         latest = self._connection.execute(
-            "SELECT id, started_at, metrics FROM runs WHERE environment = ? ORDER BY id DESC LIMIT ?",
+            "SELECT id, started_at, metrics, report FROM runs WHERE environment = ? ORDER BY id DESC LIMIT ?",
             (environment.key, runs),
         ).fetchall()
-        for age, (number, started_at, names) in enumerate(latest):
+        for age, (number, started_at, names, report) in enumerate(latest):
+            if json.loads(report)["environment"].get("installation") != environment.installation:
+                continue
             rows = self._connection.execute(
                 "SELECT nodeid, leak, numbers FROM figures JOIN tests ON id = test "
                 "WHERE run = ? AND leak != 'unchecked' AND nodeid != ? LIMIT ?",

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_memalert.plugin.command_line import add_options, is_on, may_hold_baseline, refuse_idle_options
+from pytest_memalert.clock import utc_now
+from pytest_memalert.plugin.command_line import (
+    BEGAN_AT,
+    add_options,
+    is_on,
+    may_hold_baseline,
+    refuse_idle_options,
+)
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.fixture import Memalert
@@ -39,6 +46,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
     """Where a baseline is saved or held against, measure what a conftest.py imports: it is imported now."""
+    early_config.stash[BEGAN_AT] = utc_now()
     if not may_hold_baseline(early_config):
         return (yield)
     _load_as_installed(early_config)

@@ -6,12 +6,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import describe_exception
 from pytest_memalert.leaks.suspicion import is_alike
+from pytest_memalert.model import AS_BEFORE, UNCLEAR_BEFORE
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.past import reading_history
@@ -23,35 +26,41 @@ __all__ = ["CheckedBefore", "choose", "read_checked_before"]
 
 # For so many sessions what a check found holds. A test of which it stayed unclear is worth another attempt
 # sooner.
-_CLEAN_FOR, _UNCLEAR_FOR = 20, 5
+_CLEAN_FOR, _UNCLEAR_FOR = 10, 5
 # Where every test was checked, the latest are enough: to read these takes 30 ms.
 _MOST_CHECKED = 10_000
 
 
 class CheckedBefore:
-    """Say whether a suspect need not be checked; ``checked`` are tests in which no leak was found.
+    """Say whether a suspect need not be checked; ``tests`` were checked before, the newest verdict first.
 
-    Their node ids name files from ``root``.
+    Their node ids name files from the root folder of ``config``.
     """
 
-    def __init__(self, checked: Mapping[str, CheckedTest], *, root: Path) -> None:
-        self._checked = checked
-        self._root = root
+    def __init__(self, tests: Iterable[CheckedTest], config: pytest.Config) -> None:
+        self._checked, self.leaking = choose(tests)
+        self._root = config.rootpath
         self._loaded: set[str] = set()
-        self._last_change_s = 0.0
+        # Of several files of a name, as conftest.py, only the last is in sys.modules.
+        plugins = config.pluginmanager.get_plugins()
+        files = [plugin.__file__ for plugin in plugins if type(plugin) is ModuleType]
+        self._last_change_s = max((_changed_s(file) for file in files if file is not None), default=0.0)
 
-    def is_as_before(self, nodeid: str, values: Mapping[str, float]) -> bool:
-        """Return whether a test's first run left what it left when it was checked, the code being the same.
+    def why_left(self, nodeid: str, values: Mapping[str, float]) -> str | None:
+        """Return why a test need not be checked: its first run left what it left then, by the same code.
 
         That holds of no session that began before the code last changed: a leak may have come since that
         leaves no more in its first run than a cache did that filled there.
         """
         before = self._checked.get(nodeid)
         if before is None or not is_alike(values, before.values):
-            return False
+            return None
         self._look_for_changes()
         file = self._root / nodeid.partition("::")[0]  # that of a doctest is no module
-        return max(self._last_change_s, _changed_s(file)) < before.started_at.timestamp()
+        changed_s, checked_s = max(self._last_change_s, _changed_s(file)), before.started_at.timestamp()
+        if not changed_s < checked_s <= utc_now().timestamp():
+            return None
+        return AS_BEFORE if before.status == "clean" else UNCLEAR_BEFORE
 
     def _look_for_changes(self) -> None:
         """See when a file was last changed of the modules that were loaded since: the test has just run."""
@@ -71,23 +80,24 @@ def read_checked_before(config: pytest.Config, given: Given, *, warn: Callable[[
 
     That it is no history, or not a whole one, is told when it is written.
     """
-    checked: dict[str, CheckedTest] = {}
+    checked: list[CheckedTest] = []
     try:
         with reading_history(
             config, given, purpose="can't see what was checked", warn=lambda _: None
         ) as history:
             if history is not None:
                 environment = this_environment(traced=given.settings.trace)
-                checked = choose(
-                    history.checked(runs=_CLEAN_FOR, limit=_MOST_CHECKED, environment=environment)
-                )
+                checked += history.checked(runs=_CLEAN_FOR, limit=_MOST_CHECKED, environment=environment)
     except Exception as trouble:  # each suspect is checked
         warn(f"memalert can't see what earlier sessions have checked ({describe_exception(trouble)})")
-    return CheckedBefore(checked, root=config.rootpath)
+    return CheckedBefore(checked, config)
 
 
-def choose(tests: Iterable[CheckedTest]) -> dict[str, CheckedTest]:
-    """Return by node id the tests that needn't be checked as they are; ``tests`` come the newest first."""
+def choose(tests: Iterable[CheckedTest]) -> tuple[dict[str, CheckedTest], frozenset[str]]:
+    """Return by node id the tests that needn't be checked as they are, and those that leaked.
+
+    ``tests`` come the newest first.
+    """
     found: dict[str, CheckedTest] = {}
     leaking = set()
     for test in tests:
@@ -95,14 +105,20 @@ def choose(tests: Iterable[CheckedTest]) -> dict[str, CheckedTest]:
             leaking.add(test.nodeid)
         elif test.status == "clean" or test.age < _UNCLEAR_FOR:
             found.setdefault(test.nodeid, test)
-    return {nodeid: test for nodeid, test in found.items() if nodeid not in leaking}
+    return {nodeid: test for nodeid, test in found.items() if nodeid not in leaking}, frozenset(leaking)
 
 
 def _changed_s(file: str | Path) -> float:
-    """Return when a file was last written, replaced or put in its place; 0.0 where there is none."""
-    try:
-        found = os.stat(file)  # noqa: PTH116 - a thousand of them
-    except (OSError, ValueError):
-        return 0.0
-    # Installers may keep the time of writing; that of the change of the file's place is the system's.
-    return max(found.st_mtime, found.st_ctime)
+    """Return when a file was last written, replaced or put in its place, or the archive that it is in."""
+    path = str(file)
+    while path:
+        try:
+            found = os.stat(path)  # noqa: PTH116 - a thousand of them
+        except NotADirectoryError:
+            path = os.path.dirname(path)  # noqa: PTH120
+        except (OSError, ValueError):
+            break
+        else:
+            # Installers may keep the time of writing; that of the change of the file's place is the system's.
+            return max(found.st_mtime, found.st_ctime)
+    return 0.0

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from pytest_memalert.options import OPTIONS
 
-__all__ = ["add_options", "is_on", "may_hold_baseline", "refuse_idle_options"]
+__all__ = ["BEGAN_AT", "add_options", "is_on", "may_hold_baseline", "refuse_idle_options"]
+
+#: When the session began: before it loaded anything of the user's.
+BEGAN_AT = pytest.StashKey[datetime]()
 
 
 def add_options(parser: pytest.Parser) -> None:

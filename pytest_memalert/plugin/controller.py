@@ -28,6 +28,7 @@ from pytest_memalert.model import (
     Run,
     make_id,
 )
+from pytest_memalert.plugin.command_line import BEGAN_AT
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.given import Given
@@ -57,7 +58,7 @@ class Controller:
         # The worker's in this process: a hook of its own costs each of three reports a microsecond.
         self._hear_report = hear_report
         self._given = given
-        self._started_at = utc_now()
+        self._started_at = config.stash[BEGAN_AT]
         self._started_s = elapsed_s()
         # By node id, since a test that another plugin runs again counts as it ended.
         self._tests: dict[str, Measurement] = {}

@@ -12,7 +12,6 @@ from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.limits import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.model import (
-    AS_BEFORE,
     OUT_OF_TURN,
     AlertCondition,
     AlertRule,
@@ -114,7 +113,7 @@ class Judge:
         self, nodeid: str, component: str, values: Mapping[str, float], limits: MarkerLimits
     ) -> bool:
         """Return whether a test with these figures will be run again."""
-        if self._leak_check.decide(nodeid, values, limits) == "check":
+        if self._leak_check.is_wanted(nodeid, values, limits):
             return True
         if self._gate is not None and self._gate.wants(nodeid, values, limits):
             return True
@@ -142,7 +141,8 @@ class Judge:
             or self._lines.crossed
             or self._screen.stops(values, rss_before_bytes=measurement.rss_before_bytes)
             or values.get("rss_growth_bytes", 0) >= MUCH_BYTES
-            or self._leak_check.decide(measurement.nodeid, values, limits) != "no"
+            or self._leak_check.is_wanted(measurement.nodeid, values, limits)
+            or self._leak_check.why_not(measurement.nodeid, values, limits) is not None
         ):
             return False
         self._costs.tests_s += values["duration_s"]
@@ -243,10 +243,8 @@ class Judge:
     def _look_for_leak(self, case: Case) -> None:
         """Check the test for a leak if it is to be; put the verdict and its figures on the measurement."""
         values = case.measurement.values
-        decision = self._leak_check.decide(case.measurement.nodeid, values, case.limits)
-        if decision != "check":
-            if decision != "no":
-                reason = AS_BEFORE if decision == "as before" else OUT_OF_TURN
+        if not self._leak_check.is_wanted(case.measurement.nodeid, values, case.limits):
+            if reason := self._leak_check.why_not(case.measurement.nodeid, values, case.limits):
                 case.measurement = replace(case.measurement, leak=LeakVerdict(reason=reason))
             return
         # The last of a budget is for suspects.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.leaks.suspicion import Floor
 from pytest_memalert.limits import MarkerLimits
-from pytest_memalert.model import LeakAnalysis
+from pytest_memalert.model import OUT_OF_TURN, LeakAnalysis
 from pytest_memalert.plugin.purses import Purses
 from pytest_memalert.settings import LeakChecks
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pytest_memalert.plugin.checked_before import CheckedBefore
 
 __all__ = ["LeakCheck"]
-
-Decision = Literal["check", "as before", "waits", "no"]
 
 # A suspect is promised to be found with 300 blocks or 10 KiB per run; less is pursued where there is time.
 _WEAK_BLOCKS, _WEAK_BYTES = 200.0, 8.5 * 1024
@@ -53,19 +51,24 @@ class LeakCheck:
         """Return whether the settings and the test's marker let it be run again."""
         return self._leaks != "off" and limits.leaks != "off"
 
-    def decide(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> Decision:
-        """Return whether a test with these figures is to be checked; where not, whether it might have been.
-
-        One that ``waits`` will be in a later session, when it is its turn.
-        """
+    def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
+        """Return whether a test with these figures is to be checked."""
         if not self.may_repeat(limits):
-            return "no"
+            return False
         if self.is_asked_for(nodeid, limits):
-            return "check"
-        if self._floor.stands_out(values):
-            known = self._before is not None and self._before.is_as_before(nodeid, values)
-            return "as before" if known else "check"
-        return "no" if self._turns is None else "waits"
+            return True
+        if not self._floor.stands_out(values):
+            return False
+        return self._before is None or self._before.why_left(nodeid, values) is None
+
+    def why_not(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> str | None:
+        """Return why a test that isn't to be checked might have been; None where nothing spoke for it."""
+        if not self.may_repeat(limits):
+            return None
+        as_before = None
+        if self._before is not None and self._floor.stands_out(values):
+            as_before = self._before.why_left(nodeid, values)
+        return as_before or (None if self._turns is None else OUT_OF_TURN)
 
     def takes_turns(self, values: Mapping[str, float], limits: MarkerLimits) -> bool:
         """Return whether a test is checked because it is its turn, and for nothing else."""
@@ -110,7 +113,9 @@ class LeakCheck:
             if reason is not None:
                 reason = f"a suspect, but {reason}; --memalert-leaks=all checks it"
                 return LeakAnalysis(status="unchecked", reason=reason), 0
-        pursuing = asked_for or self.purses.can_pursue()
+        # A leak that was told of once is not to come and go with the time that there is.
+        has_leaked = self._before is not None and item.nodeid in self._before.leaking
+        pursuing = asked_for or has_leaked or self.purses.can_pursue()
         looking = asked_for and (self._has_time_to_look(limits) or self._floor.stands_out(values))
         stopwatch = Stopwatch()
         explained = self._explained.times

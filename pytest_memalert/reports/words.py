@@ -11,6 +11,7 @@ from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import (
     AS_BEFORE,
     OUT_OF_TURN,
+    UNCLEAR_BEFORE,
     Comparison,
     ComparisonStatus,
     GateResult,
@@ -115,12 +116,14 @@ def closing_text(run: Run, *, with_name: bool) -> str:
     if run.reruns:
         parts.append(counted(run.reruns, "re-run"))
     unchecked = [test for test in run.tests if test.leak.status == "unchecked" and test.leak.reason]
-    left_out = [test for test in unchecked if test.leak.reason not in (AS_BEFORE, OUT_OF_TURN)]
+    left_out = [
+        test for test in unchecked if test.leak.reason not in (AS_BEFORE, UNCLEAR_BEFORE, OUT_OF_TURN)
+    ]
     if left_out:
         named = ", ".join(escape_controls(function_name(test.nodeid)) for test in left_out)
         told = f" ({named})" if len(left_out) <= _UNCHECKED_NAMED else ""
         parts.append(f"{counted(len(left_out), 'suspect')} unchecked{told}")
-    if as_before := sum(test.leak.reason == AS_BEFORE for test in unchecked):
+    if as_before := sum(test.leak.reason in (AS_BEFORE, UNCLEAR_BEFORE) for test in unchecked):
         parts.append(f"{counted(as_before, 'suspect')} as when checked before")
     if waiting := len(unchecked) - len(left_out) - as_before:
         parts.append(f"{waiting:,} not checked until it is their turn")
