@@ -176,3 +176,13 @@ def test_what_a_class_of_a_library_keeps_is_for_the_library_to_mend() -> None:
     text = only(Finding(type="lib.Row", holder=holder, package=Package(name="lib", version="1.2")))
     assert "of lib 1.2 keeps it" in text
     assert "upgrade lib, or report it" in text
+
+
+def test_of_native_memory_the_users_own_line_is_told_before_the_package() -> None:
+    """What the package made may be the user's to let go of, as an array that they make longer."""
+    lib = Package(name="lib", version=None)
+    text, _ = recommend_for_memory(place="lib/core.py:3 in make", package=lib, caller="t.py:5 in test")
+    assert text.endswith(
+        "it grew at lib/core.py:3 in make: look at t.py:5 in test, whether what it makes there is kept; "
+        "else upgrade lib, or report it"
+    )

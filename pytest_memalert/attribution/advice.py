@@ -42,7 +42,7 @@ _UNDOING = {
     "sys.modules": "monkeypatch.setitem",
 }
 _GENERATORS = frozenset({"generator", "coroutine", "async_generator"})
-_GROWING = "str, bytes, bytearray, int, array, io.BytesIO"
+_GROWING = "str, bytes, bytearray, int, array, io.BytesIO, an array of NumPy's"
 #: The types of asyncio's tasks.
 TASKS = frozenset({"_asyncio.Task", "asyncio.tasks.Task", "asyncio.Task"})
 
@@ -95,15 +95,17 @@ def recommend_for_memory(
     place: str | None = None,
     function: str | None = None,
     package: Package | None = None,
+    caller: str | None = None,
 ) -> tuple[str, ...]:
     """Return what to do about memory that no new object accounts for; None is not known.
 
-    An object that grows is none that is new.
+    An object that grows is none that is new. ``caller`` is where the user's code called the package.
     """
     during = f"in {function} " if function else ""
     facts = f"it grew {during}at {place}" if place else None
     if package is not None:
-        task = f"upgrade {package}, or report it"
+        called = f"look at {caller}, whether what it makes there is kept; else " if caller else ""
+        task = f"{called}upgrade {package}, or report it"
     else:
         task = "look there" if place else "look for what the test adds to, and for a C extension called by it"
     first = ": ".join(

@@ -355,6 +355,7 @@ def _from_heap(
             place=grown_at[0] if grown_at else None,
             function=growth.function,
             package=package,
+            caller=grown_at[1] if len(grown_at) > 1 else None,
         ),
         component=sites.component_of(frames),
         native=True,
