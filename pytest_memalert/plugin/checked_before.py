@@ -94,18 +94,23 @@ def read_checked_before(config: pytest.Config, given: Given, *, warn: Callable[[
 
 
 def choose(tests: Iterable[CheckedTest]) -> tuple[dict[str, CheckedTest], frozenset[str]]:
-    """Return by node id the tests that needn't be checked as they are, and those that leaked.
+    """Return by node id the tests that needn't be checked as they are, and those known to leak.
 
-    ``tests`` come the newest first.
+    ``tests`` come the newest first. One that leaked is in neither, once it was clean since.
     """
     found: dict[str, CheckedTest] = {}
-    leaking = set()
+    leaked, leaking, cleared = set(), set(), set()
     for test in tests:
         if test.status == "leaking":
-            leaking.add(test.nodeid)
-        elif test.status == "clean" or test.age < _UNCLEAR_FOR:
+            leaked.add(test.nodeid)
+            if test.nodeid not in cleared:
+                leaking.add(test.nodeid)
+            continue
+        if test.status == "clean":
+            cleared.add(test.nodeid)
+        if test.status == "clean" or test.age < _UNCLEAR_FOR:
             found.setdefault(test.nodeid, test)
-    return {nodeid: test for nodeid, test in found.items() if nodeid not in leaking}, frozenset(leaking)
+    return {nodeid: test for nodeid, test in found.items() if nodeid not in leaked}, frozenset(leaking)
 
 
 def _changed_s(file: str | Path) -> float:
