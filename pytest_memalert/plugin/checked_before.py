@@ -43,8 +43,8 @@ class CheckedBefore:
         self._loaded: set[str] = set()
         # Of several files of a name, as conftest.py, only the last is in sys.modules.
         plugins = config.pluginmanager.get_plugins()
-        files = [plugin.__file__ for plugin in plugins if type(plugin) is ModuleType]
-        self._last_change_s = max((_changed_s(file) for file in files if file is not None), default=0.0)
+        files = [vars(plugin).get("__file__") for plugin in plugins if type(plugin) is ModuleType]
+        self._last_change_s = max((_changed_s(file) for file in files if isinstance(file, str)), default=0.0)
 
     def why_left(self, nodeid: str, values: Mapping[str, float]) -> str | None:
         """Return why a test need not be checked: its first run left what it left then, by the same code.
@@ -64,7 +64,7 @@ class CheckedBefore:
 
     def _look_for_changes(self) -> None:
         """See when a file was last changed of the modules that were loaded since: the test has just run."""
-        for name in sys.modules.keys() - self._loaded:
+        for name in set(sys.modules) - self._loaded:
             self._loaded.add(name)
             try:
                 # Not the attribute: to ask a lazy module for one loads it.

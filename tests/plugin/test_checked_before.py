@@ -110,6 +110,19 @@ def test_a_conftest_above_another_is_looked_at_too(serial: Inner) -> None:
     assert check(serial)[0] == "leaking"
 
 
+def test_a_plugin_that_no_file_is_of_is_no_trouble(checked: Inner) -> None:
+    checked.pytester.makeconftest(
+        """
+        import types
+
+        def pytest_configure(config):
+            config.pluginmanager.register(types.ModuleType("of_no_file"))
+        """
+    )
+    result = checked.run_apart(leaks="suspects")
+    result.assert_outcomes(passed=1)
+
+
 def test_another_installation_has_a_say_of_its_own(checked: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(("other", os.environ.get("PYTHONPATH", ""))))
     assert check(checked)[0] == "clean"
