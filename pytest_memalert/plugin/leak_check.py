@@ -57,8 +57,9 @@ class LeakCheck:
             return False
         if self.is_asked_for(nodeid, limits):
             return True
-        if self._before is not None and nodeid in self._before.leaking:
-            return True  # what leaks a little may stand out in one session and not in the next
+        # What leaks a little may stand out in one session and not in the next.
+        if self._before is not None and self._turns is None and nodeid in self._before.leaking:
+            return True
         if not self._floor.stands_out(values):
             return False
         return self._before is None or self._before.why_left(nodeid, values) is None
