@@ -173,7 +173,8 @@ def test_what_else_is_wrong_is_told_with_the_settings(serial: Inner) -> None:
     )
     (serial.pytester.path / "memalert.lock.json").write_text("<<<<<<< ours", encoding="utf-8")
     (serial.pytester.path / "memalert.acks.toml").write_text("[[acknowledged]]", encoding="utf-8")
-    done = serial.run("--memalert-json=test_a.py/report.json", "--memalert-gate")
+    # Apart: it imports apprise, which works no more in a process where pytester has forgotten that it did.
+    done = serial.run_apart("--memalert-json=test_a.py/report.json", "--memalert-gate")
     assert_refused(
         serial,
         done,
