@@ -309,13 +309,14 @@ class History:
                 (number, SESSION, limit),
             ).fetchall()
             limit -= len(rows)
+            when, known = time_of(started_at), json.loads(names)
             for nodeid, status, numbers in rows:
                 yield CheckedTest(
                     nodeid=nodeid,
                     status=status,
                     age=age,
-                    started_at=time_of(started_at),
-                    values=numbers_by_name(names, numbers),
+                    started_at=when,
+                    values=numbers_by_name(known, numbers),
                 )
 
     def runs(self, *, since: datetime | None = None) -> tuple[RememberedRun, ...]:

@@ -89,10 +89,10 @@ def number_named(name: str, names: str, numbers: str) -> float | None:
     return number_at(known.index(name), numbers) if name in known else None
 
 
-def numbers_by_name(names: str, numbers: str) -> dict[str, float]:
+def numbers_by_name(names: Sequence[str], numbers: str) -> dict[str, float]:
     """Return the numbers that are known in such a list, by name; raises MemalertError."""
     try:
-        pairs = zip(json.loads(names), json.loads(numbers), strict=True)
+        pairs = zip(names, json.loads(numbers), strict=True)
         return {name: number for name, number in pairs if number is not None}
     except ValueError as error:
         raise MemalertError(f"figures are not JSON: {error}") from None

@@ -74,9 +74,9 @@ def is_alike(now: Mapping[str, float], then: Mapping[str, float]) -> bool:
             return False
         if abs(now.get(metric, 0.0) - then.get(metric, 0.0)) > most:
             return False
-    return now.get("threads_growth", 0.0) <= then.get("threads_growth", 0.0) and _unaccounted_bytes(
-        now
-    ) - max(0.0, _unaccounted_bytes(then)) <= _allowed_bytes(now)
+    more_threads = now.get("threads_growth", 0.0) - then.get("threads_growth", 0.0)
+    more_bytes = _unaccounted_bytes(now) - max(0.0, _unaccounted_bytes(then))
+    return more_threads <= 0 and more_bytes <= _allowed_bytes(now)
 
 
 def _unaccounted_bytes(values: Mapping[str, float]) -> float:

@@ -45,7 +45,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
-    """Where a baseline is saved or held against, measure what a conftest.py imports: it is imported now."""
+    """Note when the session began; measure what a conftest.py, imported now, imports for a baseline."""
     early_config.stash[BEGAN_AT] = utc_now()
     if not may_hold_baseline(early_config):
         return (yield)

@@ -75,10 +75,12 @@ class CheckedBefore:
                 self._last_change_s = max(self._last_change_s, _changed_s(file))
 
 
-def read_checked_before(config: pytest.Config, given: Given, *, warn: Callable[[str], None]) -> CheckedBefore:
-    """Return what earlier sessions found; nothing where the history can't be read, of which ``warn`` is told.
+def read_checked_before(
+    config: pytest.Config, given: Given, *, warn: Callable[[str], None]
+) -> CheckedBefore | None:
+    """Return what earlier sessions found; None where that is nothing, or the history can't be read.
 
-    That it is no history, or not a whole one, is told when it is written.
+    ``warn`` is told of trouble; that it is no history, or not a whole one, is told when it is written.
     """
     checked: list[CheckedTest] = []
     try:
@@ -90,7 +92,7 @@ def read_checked_before(config: pytest.Config, given: Given, *, warn: Callable[[
                 checked += history.checked(runs=_CLEAN_FOR, limit=_MOST_CHECKED, environment=environment)
     except Exception as trouble:  # each suspect is checked
         warn(f"memalert can't see what earlier sessions have checked ({describe_exception(trouble)})")
-    return CheckedBefore(checked, config)
+    return CheckedBefore(checked, config) if checked else None
 
 
 def choose(tests: Iterable[CheckedTest]) -> tuple[dict[str, CheckedTest], frozenset[str]]:

@@ -58,7 +58,8 @@ class Controller:
         # The worker's in this process: a hook of its own costs each of three reports a microsecond.
         self._hear_report = hear_report
         self._given = given
-        self._started_at = config.stash[BEGAN_AT]
+        # A conftest.py may have loaded the plugin, after the hook that notes when the session began.
+        self._started_at = config.stash.get(BEGAN_AT, utc_now())
         self._started_s = elapsed_s()
         # By node id, since a test that another plugin runs again counts as it ended.
         self._tests: dict[str, Measurement] = {}

@@ -113,7 +113,8 @@ class Judge:
         self, nodeid: str, component: str, values: Mapping[str, float], limits: MarkerLimits
     ) -> bool:
         """Return whether a test with these figures will be run again."""
-        if self._leak_check.is_wanted(nodeid, values, limits):
+        is_wanted, _ = self._leak_check.decide(nodeid, values, limits)
+        if is_wanted:
             return True
         if self._gate is not None and self._gate.wants(nodeid, values, limits):
             return True
@@ -141,8 +142,7 @@ class Judge:
             or self._lines.crossed
             or self._screen.stops(values, rss_before_bytes=measurement.rss_before_bytes)
             or values.get("rss_growth_bytes", 0) >= MUCH_BYTES
-            or self._leak_check.is_wanted(measurement.nodeid, values, limits)
-            or self._leak_check.why_not(measurement.nodeid, values, limits) is not None
+            or self._leak_check.decide(measurement.nodeid, values, limits) != (False, None)
         ):
             return False
         self._costs.tests_s += values["duration_s"]
@@ -243,8 +243,9 @@ class Judge:
     def _look_for_leak(self, case: Case) -> None:
         """Check the test for a leak if it is to be; put the verdict and its figures on the measurement."""
         values = case.measurement.values
-        if not self._leak_check.is_wanted(case.measurement.nodeid, values, case.limits):
-            if reason := self._leak_check.why_not(case.measurement.nodeid, values, case.limits):
+        is_wanted, reason = self._leak_check.decide(case.measurement.nodeid, values, case.limits)
+        if not is_wanted:
+            if reason is not None:
                 case.measurement = replace(case.measurement, leak=LeakVerdict(reason=reason))
             return
         # The last of a budget is for suspects.

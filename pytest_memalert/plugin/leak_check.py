@@ -51,27 +51,21 @@ class LeakCheck:
         """Return whether the settings and the test's marker let it be run again."""
         return self._leaks != "off" and limits.leaks != "off"
 
-    def is_wanted(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
-        """Return whether a test with these figures is to be checked."""
+    def decide(
+        self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits
+    ) -> tuple[bool, str | None]:
+        """Return whether a test with these figures is to be checked, or why one that might be is not."""
         if not self.may_repeat(limits):
-            return False
+            return False, None
         if self.is_asked_for(nodeid, limits):
-            return True
+            return True, None
         # What leaks a little may stand out in one session and not in the next.
         if self._before is not None and self._turns is None and nodeid in self._before.leaking:
-            return True
-        if not self._floor.stands_out(values):
-            return False
-        return self._before is None or self._before.why_left(nodeid, values) is None
-
-    def why_not(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> str | None:
-        """Return why a test that isn't to be checked might have been; None where nothing spoke for it."""
-        if not self.may_repeat(limits):
-            return None
-        as_before = None
-        if self._before is not None and self._floor.stands_out(values):
-            as_before = self._before.why_left(nodeid, values)
-        return as_before or (None if self._turns is None else OUT_OF_TURN)
+            return True, None
+        if self._floor.stands_out(values):
+            reason = None if self._before is None else self._before.why_left(nodeid, values)
+            return reason is None, reason
+        return False, None if self._turns is None else OUT_OF_TURN
 
     def takes_turns(self, values: Mapping[str, float], limits: MarkerLimits) -> bool:
         """Return whether a test is checked because it is its turn, and for nothing else."""

@@ -383,3 +383,14 @@ def test_modules_are_loaded_from_the_bytecode_they_came_with(
     result = serial.run_apart()
     result.stdout.fnmatch_lines(["model by SourceFileLoader", "plugin.worker by SourceFileLoader"])
     result.assert_outcomes(passed=1)
+
+
+def test_plugin_that_a_conftest_loads_measures_as_well(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after the hook in which it notes when the session began."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "")
+    serial.pytester.makeconftest("pytest_plugins = ['pytest_memalert.plugin']")
+    serial.write("def test_passes(): pass")
+    serial.run_apart().assert_outcomes(passed=1)
+    assert list(serial.tests()) == ["test_passes"]
