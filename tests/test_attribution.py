@@ -1190,6 +1190,46 @@ def test_native_memory_grew_where_it_did_in_most_runs_in_the_function_of_c_that_
     assert (function, module) == ("bytearray.extend", "builtins")
 
 
+def test_native_memory_grew_at_the_line_that_called_what_is_no_event() -> None:
+    heap = bytearray()
+    # As with ctypes' and Cython's functions, no profiler is told of a call of these.
+    take, take_less = (functools.partial(heap.extend, bytes(size)) for size in (9000, 3000))
+
+    def leak() -> None:
+        take()
+        take_less()
+        del heap[-9000:]
+
+    frames, *_ = native._profile(leak, lambda: len(heap), 3000.0)
+    assert frames[0] == (__file__, leak.__code__.co_firstlineno + 2)
+
+
+def test_test_that_looks_for_a_tracer_is_watched_without_one() -> None:
+    heap = bytearray()
+
+    def leak() -> None:
+        assert sys.gettrace() is None
+        heap.extend(bytes(400))
+
+    frames, *_ = native._profile(leak, lambda: len(heap), 400.0)
+    assert frames[0] == (__file__, leak.__code__.co_firstlineno + 2)
+    assert sys.gettrace() is None
+
+
+def test_lines_are_not_followed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_PROFILING_S", 0.0)
+    heap = bytearray()
+    traced = []
+
+    def leak() -> None:
+        heap.extend(bytes(400))
+        traced.append(sys.gettrace() is not None)
+
+    frames, *_ = native._profile(leak, lambda: len(heap), 400.0)
+    assert frames[0] == (__file__, leak.__code__.co_firstlineno + 1)
+    assert not any(traced)
+
+
 # ----------------------------------------------------------------------- signature
 
 

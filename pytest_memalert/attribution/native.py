@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from types import BuiltinFunctionType, FrameType, ModuleType
+from typing import TYPE_CHECKING
 
 from pytest_memalert.attribution.objects import is_kind, type_module
 from pytest_memalert.attribution.repetition import attempt
@@ -13,6 +14,9 @@ from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, us
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import collect, frozen
 from pytest_memalert.records import record
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 __all__ = ["NativeGrowth", "measure_native_growth"]
 
@@ -101,44 +105,15 @@ def _open_heap_reader() -> Callable[[], int] | None:
 def _profile(
     run: Callable[[], str | None], read: Callable[[], int], bytes_per_run: float
 ) -> tuple[tuple[Frame, ...], str | None, str | None]:
-    """Read the heap at every call and return; return the stack with the growth, and the C function.
+    """Read the heap at every line, call and return; return the stack with the growth, and the C function.
 
     Memory freed elsewhere than where it was taken counts at both places: so the place nearest
     to the expected growth is taken, not the one with the most, and first one that grew in most runs. One of
     pytest's only where no other comes near: it takes and frees much in each run, and some of that may look
     like the growth.
     """
-    net: dict[_Place, list[int]] = {}
-    stacks: dict[_Place, tuple[Frame, ...]] = {}
-    functions: dict[_Place, Counter[tuple[str | None, str | None]]] = {}
-    # The functions in C that are running, each with the frame that called it.
-    running: list[tuple[FrameType, object]] = []
-    last, runs, watch = [read()], 0, Stopwatch()
-
-    def observe(frame: FrameType, event: str, arg: object) -> None:
-        growth = read() - last[0]
-        if growth:
-            active = frame.f_back if event == "call" and frame.f_back is not None else frame
-            key = (active.f_code.co_filename, active.f_lineno)
-            if running and running[-1][0] is active:
-                functions.setdefault(key, Counter())[_name_of(running[-1][1])] += growth
-            net.setdefault(key, [0] * _PROFILED_RUNS)[runs - 1] += growth
-            if growth > 0 and key not in stacks:
-                stacks[key] = _stack(active)
-        if event == "c_call":
-            running.append((frame, arg))
-        elif event in ("c_return", "c_exception") and running:
-            running.pop()
-        last[0] = read()
-
-    try:
-        sys.setprofile(observe)
-        while runs < _PROFILED_RUNS and (runs < _FEWEST_PROFILED or watch.worked_s() < _PROFILING_S):
-            runs += 1
-            if attempt(run) is not None:
-                break
-    finally:
-        sys.setprofile(None)
+    watch, runs = _watched(run, read, follows_lines=sys.gettrace() is None)
+    net, stacks = watch.net, watch.stacks
     expected_bytes = bytes_per_run * runs
 
     def rank(key: _Place) -> tuple[bool, bool, float]:
@@ -153,8 +128,111 @@ def _profile(
     if not near or expected_bytes <= 0:
         return (), None, None  # spread over many places, or grown in another thread
     best = min(near, key=rank)
-    called = functions.get(best)
+    called = watch.functions.get(best)
     return stacks[best], *(called.most_common(1)[0][0] if called else (None, None))
+
+
+def _watched(
+    run: Callable[[], str | None], read: Callable[[], int], *, follows_lines: bool
+) -> tuple[_HeapWatch, int]:
+    """Return what was seen, and in how many runs."""
+    watch, runs = _HeapWatch(read, follows_lines=follows_lines), 0
+    with watch:
+        while runs < _PROFILED_RUNS and (runs < _FEWEST_PROFILED or watch.worked_s() < _PROFILING_S):
+            runs += 1
+            if watch.observe(run) is not None:
+                break
+        else:
+            return watch, runs
+    # It may look at sys.gettrace() itself.
+    return _watched(run, read, follows_lines=False) if follows_lines else (watch, runs)
+
+
+class _HeapWatch:
+    """Notice where the heap grows and shrinks while runs are observed.
+
+    Calls of built-in functions are events of their own; those of ctypes' and Cython's are not, and show
+    between two lines: these are followed in code of the user and of libraries, but no longer than
+    ``_PROFILING_S``, since a run may have millions.
+    """
+
+    def __init__(self, read: Callable[[], int], *, follows_lines: bool) -> None:
+        self._read = read
+        self._last_bytes = 0
+        #: What each place took and gave back, run by run.
+        self.net: dict[_Place, list[int]] = {}
+        self.stacks: dict[_Place, tuple[Frame, ...]] = {}
+        self.functions: dict[_Place, Counter[tuple[str | None, str | None]]] = {}
+        # The functions in C that are running, each with the frame that called it.
+        self._running: list[tuple[FrameType, object]] = []
+        self._line = 0
+        self._run = -1
+        self._stopwatch = Stopwatch()
+        self._follows_lines = follows_lines
+
+    def __enter__(self) -> None:
+        self._last_bytes = self._read()
+        if self._follows_lines:
+            sys.settrace(self._see_call)
+        sys.setprofile(self._see)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+        self._stop_following_lines()
+
+    def worked_s(self) -> float:
+        """Return for how long this has been at work, in seconds."""
+        return self._stopwatch.worked_s()
+
+    def observe(self, run: Callable[[], str | None]) -> str | None:
+        """Run the test once; return None, or the reason why that is no evidence."""
+        self._run += 1
+        return attempt(run)
+
+    def _see(self, frame: FrameType, event: str, arg: object) -> None:
+        """Take note at a call or a return."""
+        active = frame.f_back if event == "call" and frame.f_back is not None else frame
+        self._note(active, active.f_lineno)
+        if event == "c_call":
+            self._running.append((frame, arg))
+        elif event in ("c_return", "c_exception") and self._running:
+            self._running.pop()
+        # The line that is gone on with.
+        goes_on = frame.f_back if event == "return" and frame.f_back is not None else frame
+        self._line = goes_on.f_lineno
+        self._last_bytes = self._read()
+
+    def _see_call(self, frame: FrameType, _event: str, _arg: object) -> TraceFunction | None:
+        """Follow the lines of a function that was called, if it is of those whose lines matter."""
+        is_followed = origin_of(frame.f_code.co_filename) not in ("framework", "stdlib", "own")
+        return self._see_line if is_followed else None
+
+    def _see_line(self, frame: FrameType, event: str, _arg: object) -> TraceFunction | None:
+        """Take note at the beginning of a line of what the one before it took."""
+        if event == "line" and self._follows_lines:  # a frame that lives on keeps this function
+            self._note(frame, self._line)
+            self._line = frame.f_lineno
+            if self.worked_s() > _PROFILING_S:
+                self._stop_following_lines()
+            self._last_bytes = self._read()
+        return self._see_line
+
+    def _note(self, active: FrameType, line: int) -> None:
+        """Put down the growth since the last event to a line of the frame that was active."""
+        growth = self._read() - self._last_bytes
+        if not growth:
+            return
+        key = (active.f_code.co_filename, line)
+        if self._running and self._running[-1][0] is active:
+            self.functions.setdefault(key, Counter())[_name_of(self._running[-1][1])] += growth
+        self.net.setdefault(key, [0] * _PROFILED_RUNS)[self._run] += growth
+        if growth > 0 and key not in self.stacks:
+            self.stacks[key] = (key, *_stack(active.f_back))
+
+    def _stop_following_lines(self) -> None:
+        if self._follows_lines:
+            self._follows_lines = False
+            sys.settrace(None)
 
 
 def _name_of(function: object) -> tuple[str | None, str | None]:
