@@ -18,7 +18,8 @@ from pytest_memalert.cli import main as main_command
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.gate.allowances import ALLOWANCE_KEYS, ALLOWANCES, UNTRACED_PEAK
 from pytest_memalert.gate.baseline import SETUP_METRICS
-from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS
+from pytest_memalert.limits.defaults import DEFAULT_RULES
+from pytest_memalert.limits.keywords import MARKER_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule
 from pytest_memalert.options import OPTIONS, Option

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_memalert.errors import ConfigurationError, MemalertError, WrongValueError, show_toml
-from pytest_memalert.limits import collecting, read_text, refuse_unknown
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertCondition, Note, PerformanceAlert, Run
 from pytest_memalert.records import record
 from pytest_memalert.units import TIMED_UNITS, Unit, format_quantity, format_size, parse_quantity, parse_size
+from pytest_memalert.user_values import collecting, read_text, refuse_unknown
 
 __all__ = [
     "FILE_NAME",

@@ -16,7 +16,7 @@ from pytest_memalert.channels import AlertChannel
 from pytest_memalert.channels.bounded import complete, explain
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import ConfigurationError, MemalertError, MemalertWarning, nearest
-from pytest_memalert.limits import DEFAULT_RULES
+from pytest_memalert.limits.defaults import DEFAULT_RULES
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
     AlertCategory,

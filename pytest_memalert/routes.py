@@ -7,12 +7,12 @@ from dataclasses import field, replace
 from typing import Any
 
 from pytest_memalert.errors import WrongValueError, show_toml
-from pytest_memalert.limits import collecting, read_choice, read_count, read_text, refuse_unknown
 from pytest_memalert.model import AlertCategory, AlertSeverity, PerformanceAlert
 from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.targets import redact
 from pytest_memalert.units import parse_duration, parse_ratio
+from pytest_memalert.user_values import collecting, read_choice, read_count, read_text, refuse_unknown
 
 __all__ = ["NOTIFY_KEYS", "ROUTE_KEYS", "Notify", "Route", "read_notify", "read_urls", "takes", "with_urls"]
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from pytest_memalert.escaping import escape_controls
-from pytest_memalert.limits import general_advice
+from pytest_memalert.limits.advice import general_advice
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
     AlertCondition,

@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.errors import ConfigurationError, WrongValueError, show_toml
 from pytest_memalert.files import is_source
-from pytest_memalert.limits import (
-    collecting,
-    read_choice,
-    read_flag,
-    read_rules,
-    read_text,
-    refuse_unknown,
-)
+from pytest_memalert.limits.tables import read_rules
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertRule, AlertSeverity, LeakChecks
 from pytest_memalert.options import OPTIONS, Option, OptionKind
 from pytest_memalert.records import record
 from pytest_memalert.units import parse_duration, parse_quantity, parse_ratio, parse_size
+from pytest_memalert.user_values import collecting, read_choice, read_flag, read_text, refuse_unknown
 
 if TYPE_CHECKING:
     from pytest_memalert.gate.allowances import Allowances

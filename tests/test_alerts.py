@@ -29,7 +29,7 @@ from pytest_memalert import (
     Survivor,
     measure,
 )
-from pytest_memalert.limits import DEFAULT_RULES
+from pytest_memalert.limits.defaults import DEFAULT_RULES
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import SignalGrowth
 

@@ -14,7 +14,7 @@ from pytest_memalert.gate.allowances import (
     read_allowances,
     widen_for_marker,
 )
-from pytest_memalert.limits import parse_marker
+from pytest_memalert.limits.marker import parse_marker
 
 PLACE = "pyproject.toml: tool.memalert.gate"
 

@@ -22,7 +22,8 @@ from pytest_memalert.anomalies import (
 )
 from pytest_memalert.cli import main
 from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.limits import parse_marker, read_rules
+from pytest_memalert.limits.marker import parse_marker
+from pytest_memalert.limits.tables import read_rules
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,

@@ -31,6 +31,7 @@ NOUNS = frozenset(
         "digest",
         "targets",
         "options",
+        "user_values",
     }
 )
 DECIDERS = frozenset(

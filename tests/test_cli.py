@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pytest_memalert.cli import main
-from pytest_memalert.limits import DEFAULT_RULES
+from pytest_memalert.limits.defaults import DEFAULT_RULES
 from pytest_memalert.model import AlertSeverity, Overhead
 from pytest_memalert.probes.demand import DEMAND_READINGS
 from pytest_memalert.reports import json as json_report

@@ -13,7 +13,9 @@ import pytest
 
 from pytest_memalert.cli import main
 from pytest_memalert.gate.allowances import ALLOWANCE_KEYS
-from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS, RULE_KEYS
+from pytest_memalert.limits.defaults import DEFAULT_RULES
+from pytest_memalert.limits.keywords import MARKER_KEYS
+from pytest_memalert.limits.tables import RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.options import OPTIONS, Option
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.limits import DEFAULT_RULES
+from pytest_memalert.limits.defaults import DEFAULT_RULES
 from pytest_memalert.lives import evolve, note_resolved
 from pytest_memalert.model import (
     AlertCategory,

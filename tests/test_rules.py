@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_memalert.limits import DEFAULT_RULES, parse_marker
+from pytest_memalert.limits.defaults import DEFAULT_RULES
+from pytest_memalert.limits.marker import parse_marker
 from pytest_memalert.measurement import session_values, values_of_worst
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (

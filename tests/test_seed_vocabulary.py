@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_memalert import AlertCategory, AlertCondition, AlertManager, AlertSeverity
-from pytest_memalert.limits import DEFAULT_RULES
+from pytest_memalert.limits.defaults import DEFAULT_RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "reference" / "seed-vocabulary.md").read_text(encoding="utf-8")

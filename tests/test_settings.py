@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.limits import DEFAULT_RULES, MARKER_KEYS, MarkerLimits, category_of, parse_marker
+from pytest_memalert.limits.defaults import DEFAULT_RULES, category_of
+from pytest_memalert.limits.keywords import MARKER_KEYS
+from pytest_memalert.limits.marker import MarkerLimits, parse_marker
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertCategory, AlertCondition, AlertRule, AlertSeverity
 from pytest_memalert.options import OPTIONS, Option

@@ -13,7 +13,7 @@ import click
 from pytest_memalert.cli.console import Unreadable, echo_wrapped
 from pytest_memalert.cli.project import find_configuration
 from pytest_memalert.errors import ConfigurationError, nearest
-from pytest_memalert.limits import RULE_KEYS
+from pytest_memalert.limits.tables import RULE_KEYS
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import AlertRule
 from pytest_memalert.options import OPTIONS, Option

@@ -15,13 +15,13 @@ from pytest_memalert.comparisons import SESSION
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.history import read_history
-from pytest_memalert.limits import refuse_unknown
 from pytest_memalert.metrics import LONGEST_SERIES, METRICS, PEAKS, SESSION_PEAKS
 from pytest_memalert.model import SeriesPoint
 from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.trends import MINIMUM_RUNS, Search, Trend, describe_trend, find_trend
 from pytest_memalert.units import counted
+from pytest_memalert.user_values import refuse_unknown
 
 __all__ = ["print_trends"]
 

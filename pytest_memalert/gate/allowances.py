@@ -7,11 +7,12 @@ from dataclasses import field, replace
 
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.errors import WrongValueError, show_toml
-from pytest_memalert.limits import MarkerLimits, collecting, refuse_unknown
+from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.metrics import PEAKS
 from pytest_memalert.records import record
 from pytest_memalert.rules import matches
 from pytest_memalert.units import UNIT_EXAMPLES, Unit, parse_quantity, parse_ratio
+from pytest_memalert.user_values import collecting, refuse_unknown
 
 __all__ = [
     "ALLOWANCES",

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.metrics import Metric
 from pytest_memalert.model import AlertRule, LeakAnalysis, Measurement, Note
 from pytest_memalert.records import record

@@ -80,7 +80,7 @@ class Memalert:
         return self._manager
 
     def _rules(self) -> Sequence[AlertRule]:
-        from pytest_memalert.limits import DEFAULT_RULES
+        from pytest_memalert.limits.defaults import DEFAULT_RULES
 
         if self._worker is None:
             return DEFAULT_RULES

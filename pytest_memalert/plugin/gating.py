@@ -25,7 +25,7 @@ from pytest_memalert.gate.comparing import (
 from pytest_memalert.gate.fragments import gives_back, without_fragments
 from pytest_memalert.gate.regressions import judge
 from pytest_memalert.gate.renaming import match_renamed
-from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert, make_id
 from pytest_memalert.plugin.gate_given import GateGiven

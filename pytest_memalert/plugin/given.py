@@ -12,7 +12,6 @@ import pytest
 
 from pytest_memalert.codec import TAKEN_KEYS
 from pytest_memalert.errors import ConfigurationError, show_code
-from pytest_memalert.limits import collecting, read_choice
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
 from pytest_memalert.options import OPTIONS
@@ -21,6 +20,7 @@ from pytest_memalert.plugin.reporting import report_problems
 from pytest_memalert.records import record
 from pytest_memalert.settings import Settings, read_pyproject, read_settings
 from pytest_memalert.units import Unit
+from pytest_memalert.user_values import collecting, read_choice
 
 if TYPE_CHECKING:
     from pytest_memalert.acknowledgments import Acknowledgment

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
-from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.model import (
     OUT_OF_TURN,

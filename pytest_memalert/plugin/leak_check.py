@@ -11,7 +11,7 @@ import pytest
 
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.leaks.suspicion import Floor
-from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.model import OUT_OF_TURN, LeakAnalysis
 from pytest_memalert.plugin.purses import Purses
 from pytest_memalert.settings import LeakChecks

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_memalert.errors import ConfigurationError
-from pytest_memalert.limits import MarkerLimits, parse_marker
+from pytest_memalert.limits.marker import MarkerLimits, parse_marker
 from pytest_memalert.model import AlertRule
 
 __all__ = ["limits_of", "read_markers"]

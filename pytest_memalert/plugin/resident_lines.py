@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytest_memalert.collector import collect_all
-from pytest_memalert.limits import MarkerLimits
+from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.model import AlertRule, Measurement, Note
 from pytest_memalert.plugin.rerun_costs import RerunCosts
 from pytest_memalert.probes.malloc import trim_heap
