@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_memalert.attribution.composition import Composition, Kinds, compose
 from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.escaping import escape_controls
+from pytest_memalert.hunting.batches import Operation
 from pytest_memalert.hunting.excuses import Excuse
-from pytest_memalert.hunting.hunt import Known, Operation, hunt
+from pytest_memalert.hunting.hunt import Known, hunt
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
 from pytest_memalert.model import LeakAnalysis, Signal, Survivor

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gc
-import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
-from types import FrameType
-from typing import Literal
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
-from pytest_memalert.clock import Stopwatch, elapsed_s
+from pytest_memalert.clock import Stopwatch
+from pytest_memalert.hunting.batches import Batches, Operation
 from pytest_memalert.hunting.excuses import (
     Excuse,
     excuse_of_heap,
@@ -20,7 +18,7 @@ from pytest_memalert.hunting.excuses import (
     excuse_of_tracing,
 )
 from pytest_memalert.hunting.other_threads import OtherThreads, read_least
-from pytest_memalert.hunting.rows import WIDTH, Rows, differences
+from pytest_memalert.hunting.rows import differences
 from pytest_memalert.hunting.traced_runs import run_traced
 from pytest_memalert.leaks.noise import surviving
 from pytest_memalert.leaks.policy import Policy, Step
@@ -34,8 +32,6 @@ from pytest_memalert.records import record
 
 __all__ = ["Known", "hunt"]
 
-#: Runs the operation once; returns None, or why this run is no evidence.
-Operation = Callable[[], "str | None"]
 #: Takes what one run left behind, in types, and how many blocks, and how to learn what keeps it; returns
 #: what is known of such a leak.
 Recognise = Callable[[Kinds, int, float, Callable[[], Mapping[int, int]]], "Known | None"]
@@ -43,13 +39,6 @@ Recognise = Callable[[Kinds, int, float, Callable[[], Mapping[int, int]]], "Know
 #: None where it is one.
 Bounded = Callable[[Mapping[Signal, float], int], "Excuse | None"]
 
-# Descriptors and threads are counted after each of so many runs, later after each batch.
-_COUNTED_RUNS = 64
-# Counting from here on, every index is an integer object of its own: those up to 256 exist once
-# for all, and the 257th run would seem to leak a block.
-_COUNT_FROM = 1000
-# A batch is planned for 0.2 s at most; where the runs become slower, it ends after this.
-_LONGEST_BATCH_S = 1.0
 _DIES = "what it leaves behind dies in a full collection"
 _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
@@ -168,9 +157,7 @@ class _Hunt:
         self._run = run
         self._policy = policy
         self._reader = ExactReader(freezing=freezing, lists=lists)
-        self._rows = Rows()
-        self._runs = 0
-        self._stopwatch = Stopwatch()
+        self._batches = Batches(run, self._reader)
         self._others = OtherThreads()
         self._kinds: dict[str, int] | None = None
         # The runs when growth was suspected, and the levels then, without what was dead.
@@ -199,20 +186,20 @@ class _Hunt:
         suspected = doubted = False
         while True:
             # The readings aren't kept: what is counted next must not contain them.
-            step = next_step(self._rows.readings(), policy)
+            step = next_step(self._batches.rows.readings(), policy)
             if step.action == "leaking":
                 return step
             if step.action != "run":
                 self.has_witness = False
-                return self._dismiss(step.action, reason=step.reason, left=step.left)
+                return self._batches.dismiss(step.action, reason=step.reason, left=step.left)
             if step.suspected and not suspected:
                 # Before a slow test is run a dozen times for nothing.
                 if traces := excuse_of_tracing(self._risen_per_run(), run=self._run):
-                    return self._dismiss(traces.status, reason=traces.reason)
-                suspected, self._proof_from = True, self._runs
+                    return self._batches.dismiss(traces.status, reason=traces.reason)
+                suspected, self._proof_from = True, self._batches.runs
                 # Unfrozen, each reading is of what a full collection left: another proves nothing.
                 self._proof_start = self._count_unfrozen() if self._reader.freezing else None
-            enough = step.suspected and self._runs - self._proof_from >= policy.leak_runs
+            enough = step.suspected and self._batches.runs - self._proof_from >= policy.leak_runs
             if self._proof_start is not None and not doubted and enough:
                 doubted = True
                 # What dies is known to by now: no need to follow it for 1,300 runs.
@@ -226,48 +213,49 @@ class _Hunt:
                     policy = replace(policy, shape_runs=self._runs_to_measure(), shape_s=0.0)
                 is_known = None
                 continue
-            problem = self._batch(step)
+            problem = self._batches.perform(step)
             if problem is not None:
                 self.refused = True
-                return self._dismiss("unclear", reason=problem)
-            if recognise is not None and self._runs <= 2 and (known := self._recognise(recognise)):
+                return self._batches.dismiss("unclear", reason=problem)
+            if recognise is not None and self._batches.runs <= 2 and (known := self._recognise(recognise)):
                 return self._conclude_known(known)
-            if self._rows.is_full:
-                policy = replace(policy, most_runs=self._runs)
+            if self._batches.rows.is_full:
+                policy = replace(policy, most_runs=self._batches.runs)
 
     def _prove(self, step: Step, bounded: Bounded | None) -> LeakAnalysis:
         """Return the verdict on growth that must be a leak: of what stays, and has no excuse."""
         # Of a leak that is known both were asked before: each time, it would take seconds.
         threads_ended = not self._met_before and self._others.end_by_themselves()
         proven = self._proven()
-        seen = rises(self._rows.readings(), since_run=self._proof_from)
-        runs, run_s = self._runs - self._proof_from, self._rows.duration_s() or 0.0
+        seen = rises(self._batches.rows.readings(), since_run=self._proof_from)
+        runs, run_s = self._batches.runs - self._proof_from, self._batches.rows.duration_s() or 0.0
         if not self._met_before and self._others.leave_as_much(self._reader, seen, runs=runs, run_s=run_s):
-            return self._dismiss("unclear", reason=_OTHER_THREADS)
+            return self._batches.dismiss("unclear", reason=_OTHER_THREADS)
         signals = surviving(step.signals, seen=seen, proven=proven)
         if threads_ended:
             # Their stacks are mapped for the next ones, and what they freed is free in their arenas.
             signals = tuple(name for name in signals if name in ("blocks", "descriptors"))
             if not signals or not proven:
-                return self._dismiss("unclear", reason=_THREADS_END)
+                return self._batches.dismiss("unclear", reason=_THREADS_END)
         if not signals:
             return self._conclude_died(proven)
         lost = self._per_run(signals)
         blocks = seen.get("blocks", 0.0) / max(1, runs)
-        excuse = excuse_of_resident(lost, self._rows.readings(), blocks=blocks, runs=runs, run=self._run)
+        readings = self._batches.rows.readings()
+        excuse = excuse_of_resident(lost, readings, blocks=blocks, runs=runs, run=self._run)
         if excuse is None and not self._met_before:
-            excuse = excuse_of_heap(lost, run=self._run, runs=self._runs, others=self._others)
+            excuse = excuse_of_heap(lost, run=self._run, runs=self._batches.runs, others=self._others)
         if excuse is None and bounded is not None:
             with self._reader.thawed():
-                excuse = bounded(lost, self._runs)
+                excuse = bounded(lost, self._batches.runs)
         if excuse is not None:
-            return self._dismiss(excuse.status, reason=excuse.reason)
+            return self._batches.dismiss(excuse.status, reason=excuse.reason)
         traced = self._trace() if "blocks" in signals else None
         return self._conclude_leak(signals, traced=traced, since_run=self._proof_from)
 
     def _trace(self) -> TracedGrowth | None:
         """Return the sizes of what Python allocates and never frees, from further runs."""
-        readings = self._rows.readings()
+        readings = self._batches.rows.readings()
         # Of several blocks left in some runs, each line shows in these alone.
         single = single_increments(points_of(readings, "blocks"))
         share = sum(step > 0 for step in single) / len(single) if single else 1.0
@@ -280,17 +268,17 @@ class _Hunt:
 
     def _risen_per_run(self) -> dict[Signal, float]:
         """Return what each run so far has added to the signals that stand out."""
-        seen = rises(self._rows.readings(), since_run=0)
-        return {name: rise / self._runs for name, rise in seen.items() if stands_out(name, rise)}
+        seen = rises(self._batches.rows.readings(), since_run=0)
+        return {name: rise / self._batches.runs for name, rise in seen.items() if stands_out(name, rise)}
 
     def _per_run(self, signals: Sequence[Signal]) -> dict[Signal, float]:
         """Return what each run adds to some signals, since growth was suspected."""
-        readings = self._rows.readings()
+        readings = self._batches.rows.readings()
         return {name: growth_of(readings, name, since_run=self._proof_from).per_run for name in signals}
 
     def _has_died(self) -> LeakAnalysis | None:
         """Return the verdict if blocks were left, and what was is gone after a full collection; else None."""
-        seen = rises(self._rows.readings(), since_run=self._proof_from)
+        seen = rises(self._batches.rows.readings(), since_run=self._proof_from)
         left = [name for name in SIGNALS if stands_out(name, seen.get(name, 0.0))]
         proven = self._proven()
         if "blocks" not in left or surviving(left, seen=seen, proven=proven):
@@ -299,27 +287,27 @@ class _Hunt:
 
     def _conclude_died(self, proven: Mapping[Signal, float]) -> LeakAnalysis:
         """Return the verdict on what is mostly gone after a full collection."""
-        if proven.get("blocks", 0.0) >= _LEFT_PER_RUN * (self._runs - self._proof_from):
-            return self._dismiss("unclear", reason=_DIES_IN_PART)
-        return self._dismiss("clean", reason=_DIES)
+        if proven.get("blocks", 0.0) >= _LEFT_PER_RUN * (self._batches.runs - self._proof_from):
+            return self._batches.dismiss("unclear", reason=_DIES_IN_PART)
+        return self._batches.dismiss("clean", reason=_DIES)
 
     def _runs_to_measure(self) -> int:
         """Return how many runs tell the size of a known leak: all there are, unless it shows in few."""
-        events = growth_of(self._rows.readings(), "blocks").per_run
+        events = growth_of(self._batches.rows.readings(), "blocks").per_run
         # A hundred events at random are known to 10 %.
         wanted = ceil(100 / events) if 0 < events < 0.9 else 0
-        return max(self._runs, min(wanted, self._policy.shape_runs))
+        return max(self._batches.runs, min(wanted, self._policy.shape_runs))
 
     def _recognise(self, recognise: Recognise) -> Known | None:
         """Return what is known of what the last run left; asked after the first run and the second."""
-        readings = self._rows.readings()
+        readings = self._batches.rows.readings()
         blocks = readings[-1].levels["blocks"] - readings[-2].levels["blocks"]
         del readings
         if blocks <= 0 or not self._reader.freezing:
             self._kinds = None
             return None
         before, self._kinds = self._kinds, count_kinds()
-        if self._runs != 2 or before is None:
+        if self._batches.runs != 2 or before is None:
             return None
         kinds, times = kinds_of_run(before, self._kinds)
         self._kinds = None
@@ -336,67 +324,21 @@ class _Hunt:
     def _conclude_known(self, known: Known) -> LeakAnalysis:
         """Return the verdict on what was recognised."""
         if known.harmless is not None:
-            return self._dismiss("clean", reason=known.harmless)
-        readings = self._rows.readings()
+            return self._batches.dismiss("clean", reason=known.harmless)
+        readings = self._batches.rows.readings()
         blocks, size_bytes = growth_of(readings[1:], "blocks").per_run, known.bytes_per_run
         if blocks < self._policy.weak_blocks and (size_bytes or 0.0) < self._policy.weak_bytes:
             # By default it is chance whether a test that leaks so little is a suspect: none is told of.
             reason = f"+{blocks:,.0f} blocks per run of a leak found in another test; that one is told of"
-            return self._dismiss("unclear", reason=reason)
+            return self._batches.dismiss("unclear", reason=reason)
         # The first run may have filled a cache as well: what the last one left is what was recognised.
-        found = self._conclude_leak(("blocks",), since_run=self._runs - 1)
+        found = self._conclude_leak(("blocks",), since_run=self._batches.runs - 1)
         return replace(
             found,
             reason=f"{found.reason}, of a leak that was confirmed before",
             bytes_per_run=size_bytes,
             rate_bytes_per_hour=_rate_per_hour(size_bytes, found.duration_s),
         )
-
-    def _batch(self, step: Step) -> str | None:
-        """Run as often as the step says, with a reading at the start and after each or the last run."""
-        run, reader, rows, each = self._run, self._reader, self._rows, step.each
-        worked_s = self._stopwatch.worked_s
-        until_s = worked_s() + _LONGEST_BATCH_S
-        # Floats of their own from the start: the same number of blocks in the first reading and the last.
-        began_s = elapsed_s()
-        duration_s = elapsed_s() - began_s
-        last = _COUNT_FROM + step.runs
-        at = rows.next_at
-        is_first = rows.is_empty
-        over = False
-        _make_frames()
-        for index in range(_COUNT_FROM, last + 1):
-            if index > _COUNT_FROM:
-                began_s = elapsed_s()
-                problem = run()
-                duration_s = elapsed_s() - began_s
-                if problem is not None:
-                    self._runs += index - _COUNT_FROM
-                    return problem
-                # No number may be let go of between the first reading and the last: it is a block.
-                over = index == last or worked_s() > until_s
-                if not each and not over:
-                    continue
-            # Before what is dead is let go of: in Python 3.13 one reading of 300 had a block more, a float
-            # that this had made.
-            rows.describe(
-                at,
-                runs=self._runs + index - _COUNT_FROM,
-                elapsed_s=worked_s(),
-                duration_s=duration_s,
-                starts=index == _COUNT_FROM,
-            )
-            reader.settle()
-            border = over or index == _COUNT_FROM
-            # Our own work between two batches opens no descriptor: they need no second start.
-            counts = is_first if index == _COUNT_FROM else border or self._runs < _COUNTED_RUNS
-            reader.read(rows.cells, at, counts=counts, dear=border)
-            at += WIDTH
-            if over:
-                break
-        rows.keep(at)
-        self._runs += index - _COUNT_FROM
-        return None
 
     def _count_unfrozen(self) -> array[float]:
         """Return the levels after a full collection of the whole heap.
@@ -407,32 +349,11 @@ class _Hunt:
             self._reader.settle()
             return read_least(self._reader)
 
-    def _dismiss(
-        self,
-        status: Literal["clean", "unclear"],
-        *,
-        reason: str | None,
-        left: tuple[float, float] | None = None,
-    ) -> LeakAnalysis:
-        """Return the verdict that nothing leaks, or that it can't be told.
-
-        ``left`` has the blocks and bytes per run of growth that isn't pursued.
-        """
-        blocks, size_bytes = (0.0, 0.0) if status == "clean" else left or (None, None)
-        return LeakAnalysis(
-            status=status,
-            reason=reason,
-            bytes_per_run=None if size_bytes is None else max(0.0, size_bytes),
-            blocks_per_run=None if blocks is None else max(0.0, blocks),
-            runs=self._runs,
-            duration_s=self._rows.duration_s(),
-        )
-
     def _conclude_leak(
         self, signals: Sequence[Signal], *, traced: TracedGrowth | None = None, since_run: int
     ) -> LeakAnalysis:
         """Return the verdict that these signals leak, with how much since a run."""
-        readings, duration_s = self._rows.readings(), self._rows.duration_s()
+        readings, duration_s = self._batches.rows.readings(), self._batches.rows.duration_s()
         growth = tuple(growth_of(readings, signal, since_run=since_run) for signal in signals)
         size_bytes = bytes_per_run(readings, signals, traced, since_run=since_run)
         return LeakAnalysis(
@@ -440,22 +361,11 @@ class _Hunt:
             reason=describe_growth(growth),
             bytes_per_run=size_bytes,
             blocks_per_run=next((item.per_run for item in growth if item.signal == "blocks"), 0.0),
-            runs=self._runs,
+            runs=self._batches.runs,
             duration_s=duration_s,
             rate_bytes_per_hour=_rate_per_hour(size_bytes, duration_s),
             growth=growth,
         )
-
-
-def _make_frames() -> None:
-    """Have the running functions' frame objects made now, and not by an operation that walks the stack.
-
-    From Python 3.11 on they are made when somebody asks, and live as long as their function runs: the
-    first run of each batch of a test that looks at its callers would seem to leave one.
-    """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        frame = frame.f_back
 
 
 def _adapt(policy: Policy, *, runs: int | None, budget_s: float | None) -> Policy:
