@@ -6,6 +6,7 @@ import _thread
 import asyncio
 import contextlib
 import ctypes
+import functools
 import gc
 import itertools
 import os
@@ -83,6 +84,35 @@ async def keep_order_async() -> None:
 @pytest.fixture(autouse=True)
 def clear_kept() -> None:
     KEPT.clear()
+
+
+def test_what_is_very_large_is_found_in_few_runs() -> None:
+    try:
+        analysis = find_leaks(lambda: KEPT.append(bytearray(b"x") * 50_000_000))
+    finally:
+        KEPT.clear()
+    assert analysis.status == "leaking"
+    assert analysis.bytes_per_run == pytest.approx(50e6, rel=0.01)
+    assert "KEPT" in analysis.recommendations[0]
+
+
+def test_very_large_values_in_a_cache_are_no_leak() -> None:
+    numbers = itertools.count()
+    keep = functools.lru_cache(maxsize=6)(lambda number: bytearray(b"x") * 50_000_000)
+    assert find_leaks(lambda: keep(next(numbers))).status != "leaking"
+
+
+def test_leak_is_told_unexplained_where_there_is_no_room_to_explain_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pytest_memalert.hunting.finding.free_bytes", lambda: 10**9)
+    try:
+        analysis = find_leaks(lambda: KEPT.append(bytearray(b"x") * 130_000_000))
+        assert len(KEPT) < 5
+    finally:
+        KEPT.clear()
+    assert analysis.status == "leaking"
+    assert re.search("takes 16 runs, and 954 MiB of memory are free", analysis.recommendations[0])
 
 
 def test_a_function_that_keeps_an_object_leaks_it_in_each_call() -> None:

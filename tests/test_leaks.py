@@ -286,6 +286,20 @@ def test_much_that_is_mapped_and_touched_in_each_run_is_a_leak(size_bytes: float
     assert (step.action, set(step.signals)) == ("leaking", {"resident", "mapped"})
 
 
+@pytest.mark.parametrize(("size_bytes", "most_runs"), [(40e6, 8), (80e6, 4), (200e6, 2), (900e6, 2)])
+def test_what_takes_very_much_in_each_run_is_a_leak_after_few(size_bytes: float, most_runs: int) -> None:
+    """They were too few to tell: 256 MiB were reached, and no alert was raised."""
+    step, runs = follow(heap(lambda n: n * size_bytes), run_s=0.03)
+    assert (step.action, step.signals) == ("leaking", ("heap",))
+    assert runs <= most_runs
+
+
+@pytest.mark.parametrize("increments", [[80e6, 0.0], [80e6, 80e6, 80e6, 0.0], [300e6, 60e6]])
+def test_very_much_that_is_taken_once_or_each_time_less_is_no_leak(increments: list[float]) -> None:
+    step, _ = follow(heap(accumulate(increments)), run_s=0.03)
+    assert step.action != "leaking"
+
+
 def test_resident_memory_that_the_heap_accounts_for_is_told_by_the_heap() -> None:
     step, _ = follow(lambda n: {"blocks": 0.0, "heap": n * 1e6, "resident": n * 1e6, "mapped": 0.0})
     assert (step.action, step.signals) == ("leaking", ("heap",))

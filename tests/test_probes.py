@@ -103,6 +103,17 @@ def test_window_apart_is_not_the_outer_ones() -> None:
     assert outer.own_highest_bytes == 120
 
 
+def test_what_was_at_work_between_two_windows_is_neither_ones() -> None:
+    """Nor is its peak taken for the present level, at which a window needs no reset."""
+    mark = ScriptedMark()
+    windows = PeakWindows(mark)
+    mark.go(100)
+    windows.close(windows.open(level_bytes=100))
+    mark.go(900, 100)
+    windows.forget()
+    assert windows.close(windows.open(level_bytes=100)).highest_bytes == 100
+
+
 def test_peeking_leaves_the_window_open() -> None:
     """It may go higher still."""
     mark = ScriptedMark()

@@ -21,6 +21,7 @@ from pytest_memalert.hunting.hunt import Known, hunt
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
 from pytest_memalert.model import LeakAnalysis, Signal, Survivor
+from pytest_memalert.probes.memory import free_bytes
 from pytest_memalert.records import record
 from pytest_memalert.units import format_size
 
@@ -48,6 +49,9 @@ _IN_EVERY_RUN = 0.9
 _TURNED_OVER = 0.25
 #: A container that evicts may have been emptied before, or hold half as much again.
 _TIMES_FILLED = 2
+# To explain a leak takes about so many runs. Where each leaves so much, they may take this share of what is
+# free.
+_EXPLAINING_RUNS, _DEAR_BYTES, _ROOM_SHARE = 16, 16 * 2**20, 0.5
 _WITHIN = "it was called once, while another search for leaks was under way"
 
 
@@ -224,6 +228,9 @@ class _Search:
 
     def find_excuse(self, lost: Mapping[Signal, float], runs: int) -> Excuse | None:
         """Return why growth of so much per run, over so many runs, is no leak, or not surely one."""
+        if self.explanation is None and (reason := _why_too_large(lost)) is not None:
+            self.explanation = _unexplained(reason)
+            return None
         if self.explanation is None and runs < self._filled_runs:
             # Before the explanation, which traces: a slow run may take 25 times as long then.
             bound = self._filling_cache(lost)
@@ -268,6 +275,20 @@ class _Search:
                 recognised = _to_recognise(explanation, lost.get("blocks", 0.0))
                 self.known.by_composition.setdefault(left_behind, []).append(recognised)
         return explanation
+
+
+def _why_too_large(lost: Mapping[Signal, float]) -> str | None:
+    """Return why there is no room for the runs that explain a leak; None where there is."""
+    size_bytes = max(lost.get("heap", 0.0), lost.get("resident", 0.0))
+    if size_bytes < _DEAR_BYTES or _EXPLAINING_RUNS * size_bytes <= _ROOM_SHARE * (free := free_bytes()):
+        return None
+    return f"that takes {_EXPLAINING_RUNS} runs, and {format_size(free)} of memory are free"
+
+
+def _unexplained(reason: str) -> Explanation:
+    from pytest_memalert.attribution.explanation import Explanation
+
+    return Explanation(reason=reason)
 
 
 def _excuse_of(explanation: Explanation, lost: Mapping[Signal, float], runs: int) -> Excuse | None:

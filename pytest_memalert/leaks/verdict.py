@@ -21,7 +21,14 @@ from collections.abc import Mapping, Sequence
 from pytest_memalert.leaks.dismissal import dismiss_briefly, dismiss_weak, may_hide
 from pytest_memalert.leaks.noise import CACHED_CHUNKS, is_heap_noise, takes_unseen
 from pytest_memalert.leaks.policy import SLOW_RUN_S, Policy, Step
-from pytest_memalert.leaks.readings import EXACT_SIGNALS, NOISY_SIGNALS, Reading, is_in_every_run, points_of
+from pytest_memalert.leaks.readings import (
+    EXACT_SIGNALS,
+    NOISY_SIGNALS,
+    Reading,
+    is_in_every_run,
+    points_of,
+    single_increments,
+)
 from pytest_memalert.leaks.shapes import TOLERANCE, Shape, shapes_of
 from pytest_memalert.leaks.words import noun
 from pytest_memalert.model import Signal
@@ -50,6 +57,10 @@ _UNHURRIED_RUN_S = 0.2
 # Runs read one by one; later ones are read in windows of a sixteenth of the runs so far.
 _SINGLE_READINGS = 400
 _HARD_GROWTH = 4
+# Of what takes more than the rest of that at once there are two runs, unless the first took so much.
+_ONLY_GROWTH = 16
+# What so few runs take, each as much: no heap's noise is that large, and no cache was found that fills so.
+_PLAIN_BYTES, _PLAIN_SPREAD = 16 * 2**20, 1.25
 # Runs after which the pace of growth is known well enough not to pursue it.
 _WEAK_KNOWN_AFTER = 4
 # Runs after which the noise of a suspect is no reason to go on.
@@ -114,11 +125,14 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
         if leaking == ("heap",) and is_heap_noise(points_of(readings, "heap")):
             return _give_up(shapes, moving, runs, "so little may be an allocator's", policy, unseen)
         return Step(action="leaking", signals=leaking, suspected=True)
+    plain = _plainly_growing(readings, moving)
+    if ended and runs > 1 and plain and last.levels[plain[0]] >= policy.most_growth_bytes:
+        return Step(action="leaking", signals=plain, suspected=True)
     if ended:
         return _give_up(shapes, moving, runs, ended, policy, unseen)
     # The proof begins with full collections of the whole heap: not for what won't be pursued.
     is_weak_known = runs >= _WEAK_KNOWN_AFTER or not policy.weak_bytes
-    suspected = is_weak_known and any(shapes[signal].records >= 3 for signal in moving)
+    suspected = bool(plain) or (is_weak_known and any(shapes[signal].records >= 3 for signal in moving))
     return _run_more(last, run_s, policy, suspected=suspected)
 
 
@@ -143,6 +157,20 @@ def _moving(
     )
 
 
+def _plainly_growing(readings: Sequence[Reading], moving: Sequence[Signal]) -> tuple[Signal, ...]:
+    """Return the signals of bytes to which each run added much, and as much as the others."""
+    steps = {
+        signal: single_increments(points_of(readings, signal)) for signal in moving if signal in NOISY_SIGNALS
+    }
+    return tuple(
+        signal
+        for signal, added in steps.items()
+        if len(added) == readings[-1].runs
+        and max(added) <= _PLAIN_SPREAD * min(added)
+        and min(added) >= _PLAIN_BYTES
+    )
+
+
 def _may_creep(shape: Shape, run_s: float) -> bool:
     return shape.creeping and shape.runs < _CREEP_RUNS and run_s < _UNHURRIED_RUN_S
 
@@ -150,9 +178,8 @@ def _may_creep(shape: Shape, run_s: float) -> bool:
 def _end(last: Reading, run_s: float, policy: Policy, *, leak_runs: int) -> str | None:
     """Return why there can be no further runs, or None."""
     grown = max(last.levels.get("heap", 0.0), last.levels.get("resident", 0.0))
-    if grown >= policy.most_growth_bytes and (
-        last.runs >= leak_runs or grown >= _HARD_GROWTH * policy.most_growth_bytes
-    ):
+    hard_growth_bytes = policy.most_growth_bytes * (_HARD_GROWTH if last.runs > 1 else _ONLY_GROWTH)
+    if grown >= policy.most_growth_bytes and (last.runs >= leak_runs or grown >= hard_growth_bytes):
         return f"they had taken {grown / 2**20:,.0f} MiB"
     left = max(last.levels.get("descriptors", 0.0), last.levels.get("threads", 0.0))
     if left >= policy.most_left and last.runs >= policy.leak_runs:

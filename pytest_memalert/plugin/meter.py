@@ -85,6 +85,8 @@ class Meter:
         A thread of a re-run that ended only in the next test would hide one that this leaves running.
         """
         self.last = None
+        if self._sampler.peaks is not None:
+            self._sampler.peaks.forget()
         until_s = elapsed_s() + _LAST_ENDING_S
         while attempt.facts.reruns and count_threads() > attempt.threads and elapsed_s() < until_s:
             sleep(_ENDING_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.probes.procfs import STATM
@@ -11,6 +12,7 @@ from pytest_memalert.probes.procfs import STATM
 __all__ = [
     "Rationed",
     "child_page_faults",
+    "free_bytes",
     "open_blocks_reader",
     "open_heap_reader",
     "open_rss_reader",
@@ -23,6 +25,11 @@ Reader = Callable[[], "int | None"]
 # sys.getallocatedblocks() cost 0.1 to 0.7 ms (benchmarks/readings.py).
 _SHARE = 0.005
 _FREE_S = 0.010
+# Where Linux has the limit of a container, in cgroups of version 2 and of version 1.
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def child_page_faults() -> int:
@@ -35,6 +42,19 @@ def child_page_faults() -> int:
     except ImportError:
         return 0
     return getrusage(RUSAGE_CHILDREN).ru_minflt
+
+
+def free_bytes() -> int:
+    """Return how much this process may still take: what the machine has, or its container."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    for path in _CONTAINER_LIMITS:
+        try:
+            free = min(free, int(path.read_bytes()) - psutil.Process().memory_info().rss)
+        except (OSError, ValueError):  # there is none, or it is "max"
+            continue
+    return max(0, free)
 
 
 class Rationed:

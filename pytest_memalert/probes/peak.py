@@ -83,6 +83,10 @@ class PeakWindows:
             self._raise_level(shift_bytes)
         return window
 
+    def forget(self) -> None:
+        """Take note that something was at work since the last window: the mark may be higher than known."""
+        self._mark_bytes = sys.maxsize
+
     def peek(self, window: PeakWindow) -> PeakWindow:
         """Return an open window with what it has reached so far."""
         self._settle()

@@ -193,6 +193,27 @@ def test_peak_shows_where_malloc_held_memory_free_when_the_session_began(serial:
     assert serial.tests()["test_fat"]["peak_bytes"] == pytest.approx(40 * MIB, rel=0.1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there re-runs are told from the test by a mark")
+def test_peak_of_re_runs_is_not_the_next_tests(serial: Inner) -> None:
+    """Nor what was needed to explain a leak."""
+    serial.write(
+        """
+        RUNS, KEPT = [], []
+
+        def test_leaks():
+            RUNS.append(1)
+            KEPT.append([[] for _ in range(500)])
+            if len(RUNS) > 1:
+                assert bytearray(48 * 2**20)
+
+        def test_after():
+            pass
+        """
+    )
+    serial.run_apart("--memalert-leaks=suspects").assert_outcomes(failed=1, passed=1)
+    assert serial.tests()["test_after"]["peak_bytes"] < 8 * MIB
+
+
 def test_traced_peak_is_exact(inner: Inner) -> None:
     """To the byte, but for what Python itself needs."""
     inner.write(
