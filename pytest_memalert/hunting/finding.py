@@ -18,6 +18,7 @@ from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting.batches import Operation
 from pytest_memalert.hunting.excuses import Excuse
 from pytest_memalert.hunting.hunt import Known, hunt
+from pytest_memalert.hunting.patience import Patience
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
 from pytest_memalert.model import LeakAnalysis, Signal, Survivor
@@ -49,8 +50,9 @@ _IN_EVERY_RUN = 0.9
 _TURNED_OVER = 0.25
 #: A container that evicts may have been emptied before, or hold half as much again.
 _TIMES_FILLED = 2
-# To explain a leak takes about so many runs. Where each leaves so much, they may take this share of what is
-# free.
+# To explain a leak takes about so many runs, and none that begins later than this. Where each leaves so much,
+# they may take this share of what is free.
+_EXPLAINING_S = 30.0
 _EXPLAINING_RUNS, _DEAR_BYTES, _ROOM_SHARE = 16, 16 * 2**20, 0.5
 _WITHIN = "it was called once, while another search for leaks was under way"
 
@@ -144,7 +146,14 @@ def investigate(
     recognised costs fewer runs. Its signature names files from ``root``. The other parameters
     are those of ``hunting.hunt``.
     """
-    search = _Search(run, explained, filled_runs=(policy or Policy()).filled_runs, root=root)
+    run = patience = Patience(run)
+    search = _Search(
+        patience,
+        explained,
+        filled_runs=(policy or Policy()).filled_runs,
+        explaining_s=_EXPLAINING_S if budget_s is None else min(budget_s, _EXPLAINING_S),
+        root=root,
+    )
     _searching.add(threading.get_ident())
     try:
         analysis = hunt(
@@ -183,7 +192,13 @@ class _Search:
     """
 
     def __init__(
-        self, run: Operation, explained: Explained | None, *, filled_runs: int, root: Path | None
+        self,
+        run: Patience,
+        explained: Explained | None,
+        *,
+        filled_runs: int,
+        explaining_s: float,
+        root: Path | None,
     ) -> None:
         self.known = Explained() if explained is None else explained
         self.explanation: Explanation | None = None
@@ -191,6 +206,7 @@ class _Search:
         self._run = run
         self._is_shared = explained is not None
         self._filled_runs = filled_runs
+        self._explaining_s = explaining_s
         self._root = root
         self._composition: Composition = frozenset()
 
@@ -228,6 +244,7 @@ class _Search:
 
     def find_excuse(self, lost: Mapping[Signal, float], runs: int) -> Excuse | None:
         """Return why growth of so much per run, over so many runs, is no leak, or not surely one."""
+        self._run.limit(self._explaining_s)
         if self.explanation is None and (reason := _why_too_large(lost)) is not None:
             self.explanation = _unexplained(reason)
             return None

@@ -1,0 +1,43 @@
+"""Runs of an operation until they take too long: a leak may make each slower than the one before."""
+
+from __future__ import annotations
+
+from array import array
+
+from pytest_memalert.clock import elapsed_s
+from pytest_memalert.hunting.batches import Operation
+
+__all__ = ["Patience"]
+
+# Three runs, each so many times as long as the one before, and the last as long as this: the next ones would
+# take minutes, then hours. What traces makes runs longer once, not again.
+_SLOWER, _LONG_S = 1.4, 1.0
+
+
+class Patience:
+    """Run an operation as often as it is called, but refuse where that would take too long."""
+
+    def __init__(self, run: Operation) -> None:
+        self._run = run
+        # No numbers of their own: each would be a block.
+        self._last_s = array("d", (0.0, 0.0, 0.0))
+        self._until_s = array("d", (float("inf"),))
+        self._refusal: str | None = None
+
+    def limit(self, seconds: float) -> None:
+        """Refuse further runs after so many seconds from now."""
+        self._until_s[0] = elapsed_s() + seconds
+
+    def __call__(self) -> str | None:
+        """Run it once; return None, or the reason why that is no evidence."""
+        if self._refusal is None and elapsed_s() > self._until_s[0]:
+            self._refusal = "its runs take too long"
+        if self._refusal is not None:
+            return self._refusal
+        began_s = elapsed_s()
+        problem = self._run()
+        last_s = self._last_s
+        last_s[0], last_s[1], last_s[2] = last_s[1], last_s[2], elapsed_s() - began_s
+        if last_s[2] > _LONG_S and last_s[2] > _SLOWER * last_s[1] > _SLOWER * _SLOWER * last_s[0] > 0.0:
+            self._refusal = "each run takes longer than the one before"
+        return problem
