@@ -86,6 +86,46 @@ def clear_kept() -> None:
     KEPT.clear()
 
 
+def test_leak_of_the_same_type_that_takes_more_has_its_own_figures() -> None:
+    """The second was told with the size of the first, which a hundredth of it was."""
+
+    class Parcel:
+        def __init__(self, size_bytes: int) -> None:
+            self.data = bytearray(size_bytes)
+
+    for sizes in ((20_000, 2_000_000), (2_000_000, 20_000)):
+        explained = Explained()
+        for size_bytes in sizes:
+            keep = functools.partial(lambda size: KEPT.append(Parcel(size)), size_bytes)
+            analysis = investigate(keep, explained=explained)
+            assert analysis.bytes_per_run == pytest.approx(size_bytes, rel=0.1)
+            told_bytes = sum(kind.size_bytes for kind in analysis.survivors)
+            assert told_bytes == pytest.approx(size_bytes, rel=0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted there")
+def test_known_leak_does_not_hide_a_descriptor_left_open_beside_it() -> None:
+    opened: list[int] = []
+
+    def keep() -> None:
+        KEPT.append(Order(1))
+
+    def keep_and_open() -> None:
+        KEPT.append(Order(1))
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+
+    try:
+        for operations in ((keep, keep_and_open), (keep_and_open, keep)):
+            explained = Explained()
+            found = {each: investigate(each, explained=explained) for each in operations}
+            assert "descriptors" in {item.signal for item in found[keep_and_open].growth}
+            assert "descriptors" not in {item.signal for item in found[keep].growth}
+            assert found[keep].signature != found[keep_and_open].signature
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
 def test_what_is_very_large_is_found_in_few_runs() -> None:
     try:
         analysis = find_leaks(lambda: KEPT.append(bytearray(b"x") * 50_000_000))

@@ -92,7 +92,8 @@ class Explanation:
     search holds the survivors: what did so has let go of them since. ``has_files`` says that some of them
     have a descriptor. ``keepers`` are what was there before and holds the survivors, by identity, with the
     length of each: by them is the leak recognised.
-    ``blocks_per_run`` is what the explained operation left, where that is kept for the recognition.
+    ``lost`` is what each run of the explained operation took, by signal, where that is kept for the
+    recognition.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
     """
 
@@ -113,7 +114,7 @@ class Explanation:
     keepers: Mapping[int, int] = field(default_factory=dict)
     confidence: float = 0.0
     runs: int = 0
-    blocks_per_run: float = 0.0
+    lost: Mapping[Signal, float] = field(default_factory=dict)
     reason: str | None = None
 
 

@@ -17,7 +17,7 @@ from pytest_memalert.errors import MemalertWarning
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting.batches import Operation
 from pytest_memalert.hunting.excuses import Excuse
-from pytest_memalert.hunting.hunt import Known, hunt
+from pytest_memalert.hunting.hunt import Known, Left, hunt
 from pytest_memalert.hunting.patience import Patience
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
@@ -39,8 +39,10 @@ _BLOCKS_PER_OBJECT = 4
 # How much more than the objects with a name of their own a leak may take, to be known by them.
 _MOST_BESIDE = 4.0
 _LEAST_NAMED_BYTES = 512
-# How far the blocks of a run may be off those of the leak that it is recognised as.
+# How far the blocks of a run may be off those of the leak that it is recognised as, and the heap, whose
+# chunks come and go.
 _SAME = 0.1
+_SAME_BYTES, _SAME_SHARE = 4096.0, 0.25
 
 # The threads in which a search is under way. Another one meanwhile, begun by what the first runs, would take
 # thousands of runs for each of its runs, and what it leaves behind, as traces, be the outer one's finding.
@@ -63,6 +65,7 @@ class _Familiar:
 
     explanation: Explanation
     blocks: float
+    heap_bytes: float
     bytes: float | None
     times: int
     harmless: str | None
@@ -171,7 +174,8 @@ def investigate(
     explanation = search.explanation
     if explanation is None:
         return analysis
-    _remember(search.known, analysis, explanation, *search.left)
+    if search.left is not None:
+        _remember(search.known, analysis, explanation, search.left)
     if analysis.status != "leaking":
         return analysis
     return replace(
@@ -202,7 +206,7 @@ class _Search:
     ) -> None:
         self.known = Explained() if explained is None else explained
         self.explanation: Explanation | None = None
-        self.left: tuple[Kinds, int, float] = (frozenset(), 0, 0.0)
+        self.left: Left | None = None
         self._run = run
         self._is_shared = explained is not None
         self._filled_runs = filled_runs
@@ -210,27 +214,23 @@ class _Search:
         self._root = root
         self._composition: Composition = frozenset()
 
-    def recognise(
-        self, kinds: Kinds, times: int, blocks: float, find_keepers: Callable[[], Mapping[int, int]]
-    ) -> Known | None:
-        """Return the leak that was explained before and leaves the same types and as many blocks."""
-        if blocks > _BLOCKS_PER_OBJECT * times * sum(count for _, count in kinds):
+    def recognise(self, left: Left, find_keepers: Callable[[], Mapping[int, int]]) -> Known | None:
+        """Return the leak that was explained before and leaves the same types, and as much."""
+        if left.blocks > _BLOCKS_PER_OBJECT * left.times * sum(count for _, count in left.kinds):
             return None  # what has a name of its own is the lesser part of it
         alike = [
-            familiar
-            for familiar in self.known.by_kinds.get(kinds, ())
-            if abs(blocks - times * familiar.blocks) <= max(1.0, _SAME * blocks)
+            familiar for familiar in self.known.by_kinds.get(left.kinds, ()) if _is_alike(left, familiar)
         ]
         keepers: Mapping[int, int] = find_keepers() if alike else {}
         for familiar in alike:
             # What a plugin leaves for a test doesn't multiply.
-            is_harmless = familiar.harmless is not None and times == familiar.times
+            is_harmless = familiar.harmless is not None and left.times == familiar.times
             is_leak = familiar.harmless is None and _is_kept_alike(familiar.explanation, keepers)
             if is_harmless or is_leak:
                 self.explanation = familiar.explanation
-                size_bytes = None if familiar.bytes is None else times * familiar.bytes
+                size_bytes = None if familiar.bytes is None else left.times * familiar.bytes
                 return Known(bytes_per_run=size_bytes, harmless=familiar.harmless)
-        self.left = (kinds, times, blocks)
+        self.left = left
         return None
 
     def is_known(self) -> bool:
@@ -245,6 +245,8 @@ class _Search:
     def find_excuse(self, lost: Mapping[Signal, float], runs: int) -> Excuse | None:
         """Return why growth of so much per run, over so many runs, is no leak, or not surely one."""
         self._run.limit(self._explaining_s)
+        if self.explanation is not None and not _is_as_large(lost, self.explanation.lost):
+            self.explanation = None  # it does what is known, and leaks something else as well
         if self.explanation is None and (reason := _why_too_large(lost)) is not None:
             self.explanation = _unexplained(reason)
             return None
@@ -289,7 +291,7 @@ class _Search:
         if self._is_shared and explanation.survivors and not has_excuse:
             left_behind = self._composition or compose(self._run)[0]
             if left_behind:
-                recognised = _to_recognise(explanation, lost.get("blocks", 0.0))
+                recognised = _to_recognise(explanation, lost)
                 self.known.by_composition.setdefault(left_behind, []).append(recognised)
         return explanation
 
@@ -333,39 +335,55 @@ def _with_reason(explanation: Explanation) -> tuple[str, ...]:
     return (f"what survives could not be told: {explanation.reason}",)
 
 
-def _remember(
-    known: Explained,
-    analysis: LeakAnalysis,
-    explanation: Explanation,
-    kinds: Kinds,
-    times: int,
-    blocks: float,
-) -> None:
+def _remember(known: Explained, analysis: LeakAnalysis, explanation: Explanation, left: Left) -> None:
     """Keep a leak, or what pytest itself leaves behind, so that it is recognised after two runs."""
     leaks = analysis.status == "leaking" and explanation.survivors
     harmless = analysis.status == "clean" and explanation.framework
-    paces = analysis.blocks_per_run is not None and abs(analysis.blocks_per_run - blocks) <= _SAME * blocks
-    if not kinds or not (harmless or (leaks and paces)):
+    found = analysis.blocks_per_run
+    paces = found is not None and abs(found - left.blocks) <= _SAME * left.blocks
+    if not left.kinds or not (harmless or (leaks and paces)):
         return
     # A large buffer lost beside them has no type that tells: by these alone it would be charged to all
     # who leave such objects behind.
-    named = {name for name, _ in kinds}
+    named = {name for name, _ in left.kinds}
     named_bytes = sum(survivor.size_bytes for survivor in explanation.survivors if survivor.type in named)
     if leaks and (analysis.bytes_per_run or 0.0) > _MOST_BESIDE * max(named_bytes, _LEAST_NAMED_BYTES):
         return
-    size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / times
+    size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / left.times
     familiar = _Familiar(
-        explanation=_to_recognise(explanation, blocks),
-        blocks=blocks / times,
+        explanation=_to_recognise(explanation, {"blocks": left.blocks, "heap": left.heap_bytes}),
+        blocks=left.blocks / left.times,
+        heap_bytes=left.heap_bytes / left.times,
         bytes=size_bytes,
-        times=times,
+        times=left.times,
         harmless=analysis.reason if harmless else None,
     )
     # A fixture's container is another one in each module: the latest is the one to be met again.
     others = [
-        each for each in known.by_kinds.get(kinds, ()) if each.explanation.signature != explanation.signature
+        each
+        for each in known.by_kinds.get(left.kinds, ())
+        if each.explanation.signature != explanation.signature
     ]
-    known.by_kinds[kinds] = [*others, familiar]
+    known.by_kinds[left.kinds] = [*others, familiar]
+
+
+def _is_as_large(lost: Mapping[Signal, float], known: Mapping[Signal, float]) -> bool:
+    """Return whether a test loses what is known of another one, be it several times, and nothing besides."""
+    if any((name in lost) != (name in known) for name in ("descriptors", "threads")):
+        return False
+    blocks, known_blocks = lost.get("blocks", 0.0), known.get("blocks", 0.0)
+    times = blocks / known_blocks if blocks and known_blocks else 1.0
+    heap_bytes = lost.get("heap", 0.0)
+    off_bytes = abs(heap_bytes - times * known.get("heap", 0.0))
+    return off_bytes <= max(_SAME_BYTES, _SAME_SHARE * heap_bytes)
+
+
+def _is_alike(left: Left, familiar: _Familiar) -> bool:
+    """Return whether what a run left takes as many blocks, and bytes of the heap, as a known leak."""
+    off_blocks = abs(left.blocks - left.times * familiar.blocks)
+    off_bytes = abs(left.heap_bytes - left.times * familiar.heap_bytes)
+    most_off_bytes = max(_SAME_BYTES, _SAME_SHARE * abs(left.heap_bytes))
+    return off_blocks <= max(1.0, _SAME * left.blocks) and off_bytes <= most_off_bytes
 
 
 def _is_kept_alike(familiar: Explanation, keepers: Mapping[int, int]) -> bool:
@@ -378,21 +396,22 @@ def _is_kept_alike(familiar: Explanation, keepers: Mapping[int, int]) -> bool:
     return any(alike) or not (keepers or familiar.keepers)
 
 
-def _to_recognise(explanation: Explanation, blocks: float) -> Explanation:
+def _to_recognise(explanation: Explanation, lost: Mapping[Signal, float]) -> Explanation:
     """Return an explanation as it holds for other tests, which come to the same place by other ways.
 
-    ``blocks`` is what the explained test leaves in each run; one that is known from another test keeps that
+    ``lost`` is what the explained test leaves in each run; one that is known from another test keeps that
     one's.
     """
     shown = (replace(kind, allocated_at=kind.allocated_at[:1]) for kind in explanation.survivors)
-    return replace(explanation, survivors=tuple(shown), blocks_per_run=explanation.blocks_per_run or blocks)
+    return replace(explanation, survivors=tuple(shown), lost=explanation.lost or dict(lost))
 
 
 def _scaled(explanation: Explanation, blocks: float | None) -> tuple[Survivor, ...]:
     """Return the survivors of a known leak, as many as a test leaves that does more of it, or less."""
-    if not blocks or not explanation.blocks_per_run:
+    known = explanation.lost.get("blocks", 0.0)
+    if not blocks or not known:
         return explanation.survivors
-    times = blocks / explanation.blocks_per_run
+    times = blocks / known
     return tuple(
         replace(kind, count=max(1, round(times * kind.count)), size_bytes=round(times * kind.size_bytes))
         for kind in explanation.survivors

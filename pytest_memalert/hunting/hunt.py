@@ -30,11 +30,10 @@ from pytest_memalert.model import LeakAnalysis, Signal
 from pytest_memalert.probes.exact import ExactReader, refusal
 from pytest_memalert.records import record
 
-__all__ = ["Known", "hunt"]
+__all__ = ["Known", "Left", "hunt"]
 
-#: Takes what one run left behind, in types, and how many blocks, and how to learn what keeps it; returns
-#: what is known of such a leak.
-Recognise = Callable[[Kinds, int, float, Callable[[], Mapping[int, int]]], "Known | None"]
+#: Takes what one run left behind, and how to learn what keeps it; returns what is known of such a leak.
+Recognise = Callable[["Left", Callable[[], Mapping[int, int]]], "Known | None"]
 #: Says why growth of so much per run, by signal, seen in so many runs, is no leak after all, or may be none;
 #: None where it is one.
 Bounded = Callable[[Mapping[Signal, float], int], "Excuse | None"]
@@ -45,6 +44,16 @@ _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 _LEFT_PER_RUN = 0.5
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Left:
+    """Hold what one run left behind: these types, so many times, in blocks and in bytes of the heap."""
+
+    kinds: Kinds
+    times: int
+    blocks: float
+    heap_bytes: float
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -300,20 +309,25 @@ class _Hunt:
 
     def _recognise(self, recognise: Recognise) -> Known | None:
         """Return what is known of what the last run left; asked after the first run and the second."""
-        readings = self._batches.rows.readings()
-        blocks = readings[-1].levels["blocks"] - readings[-2].levels["blocks"]
-        del readings
-        if blocks <= 0 or not self._reader.freezing:
+        before, after = (reading.levels for reading in self._batches.rows.readings()[-2:])
+        steps = {name: level - before.get(name, level) for name, level in after.items()}
+        del before, after
+        blocks, heap_bytes = steps["blocks"], steps.get("heap", 0.0)
+        # No type tells of descriptors and threads.
+        others = any(steps.get(name) for name in ("descriptors", "threads"))
+        del steps
+        if blocks <= 0 or others or not self._reader.freezing:
             self._kinds = None
             return None
-        before, self._kinds = self._kinds, count_kinds()
-        if self._batches.runs != 2 or before is None:
+        earlier, self._kinds = self._kinds, count_kinds()
+        if self._batches.runs != 2 or earlier is None:
             return None
-        kinds, times = kinds_of_run(before, self._kinds)
+        kinds, times = kinds_of_run(earlier, self._kinds)
         self._kinds = None
         if not kinds:
             return None
-        return recognise(kinds, times, blocks, lambda: self._find_keepers({name for name, _ in kinds}))
+        left = Left(kinds=kinds, times=times, blocks=blocks, heap_bytes=heap_bytes)
+        return recognise(left, lambda: self._find_keepers({name for name, _ in kinds}))
 
     def _find_keepers(self, names: set[str]) -> dict[int, int]:
         """Return what keeps objects of these types that the runs left behind, as ``keepers_of`` does."""
