@@ -8,7 +8,7 @@ import io
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import (
     FunctionType,
     GetSetDescriptorType,
@@ -174,6 +174,7 @@ def filling_cache(
     ):
         way = "weak references to what is gone, which are let go in bulk: sqlite3 keeps those of 200 cursors"
         return Bound(way=way)
+    left.taken_in.update((id(obj), round(added * _RUNS)) for obj, added in grown)
     # The attributes of an instance may be in a dict of their own.
     holders += gc.get_referrers(*(obj for obj in holders if type(obj) is dict))
     for holder in (*containers, *holders):
@@ -205,6 +206,8 @@ class _Left:
         self._new = new
         self._heap_bytes = heap_bytes
         self._blocks = blocks
+        #: How many entries containers took in, by identity.
+        self.taken_in: dict[int, int] = {}
 
     def heads(self) -> list[object]:
         """Return some of those that no other refers to."""
@@ -221,13 +224,30 @@ class _Left:
     def is_mostly_below(self, holder: object, *, added: int = 0) -> bool:
         """Return whether a holder leads to most of it; ``added`` elements of it are new, tracked or not."""
         below, untracked = _below(holder, self.known)
-        plain = {id(obj): obj for obj in (*untracked, *newest(holder, added)) if not gc.is_tracked(obj)}
+        is_lru = type(holder) is LRU_WRAPPER
+        entries = _newest_entries(holder, self.taken_in) if is_lru else newest(holder, added)
+        plain = {id(obj): obj for obj in (*untracked, *entries) if not gc.is_tracked(obj)}
         size_bytes = sum(map(flat_size, (*below, *plain.values()))) / _RUNS
         # What a run replaces is new as well, but takes no blocks: they tell where there is much of it.
         blocks = (len(plain) + sum(2 if is_kind(obj, CONTAINERS) else 1 for obj in below)) / _RUNS
         has_objects = bool(below) and len(below) >= _MOST * len(self.known)
         has_blocks = self._blocks > 0 and blocks >= _MOST * self._blocks
         return (has_objects or has_blocks) and size_bytes >= _MOST * self._heap_bytes
+
+
+def _newest_entries(cache: object, taken_in: Mapping[int, int]) -> list[object]:
+    """Return what an lru_cache() has taken in last: keys, what holds them, values and what these hold.
+
+    It refers to each key and value with the type of what holds the two, the oldest first, before all else but
+    its own type.
+    """
+    referents = referents_of(cache)
+    table = next((child for child in referents if id(child) in taken_in), None)
+    if table is None:
+        return []
+    added, entries = taken_in[id(table)], LRU_WRAPPER.cache_info(cache).currsize  # type: ignore[arg-type]
+    found = [*newest(table, added), *referents[1 : 1 + 3 * entries][-3 * added :]]
+    return [*found, *(child for obj in found if type(obj) is tuple for child in referents_of(obj))]
 
 
 def kept_small(container: object, *, surely: bool = False) -> Bound | None:

@@ -52,7 +52,7 @@ from pytest_memalert.collector import thawed
 from pytest_memalert.model import Signal, Survivor
 from pytest_memalert.records import record
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Amount", "Explanation", "explain"]
 
 #: So often is the test run, traced: growth must show more than once.
 _RUNS = 4
@@ -76,6 +76,18 @@ _MOST = 0.5
 
 
 @record(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """Hold so many objects, and what they take, in each run; what holds them keeps up to so many."""
+
+    objects: float
+    bytes: float
+    limit: int = 0
+
+
+_NOTHING = Amount(objects=0.0, bytes=0.0)
+
+
+@record(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Hold what is known of a leak.
 
@@ -90,8 +102,9 @@ class Explanation:
     ``is_whole`` says that these survivors are all that a run leaves, as far as is seen: none was
     left out as being part of others, and what was traced is theirs. ``let_go`` says that nothing but this
     search holds the survivors: what did so has let go of them since. ``has_files`` says that some of them
-    have a descriptor. ``keepers`` are what was there before and holds the survivors, by identity, with the
-    length of each: by them is the leak recognised.
+    have a descriptor. ``own`` is how much they are in each run, ``cached`` how much caches take in beside
+    them. ``keepers`` are what was there before and holds the survivors, by identity, with the length of each:
+    by them is the leak recognised.
     ``lost`` is what each run of the explained operation took, by signal, where that is kept for the
     recognition.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
@@ -111,6 +124,8 @@ class Explanation:
     is_whole: bool = True
     let_go: bool = False
     has_files: bool = False
+    own: Amount = _NOTHING
+    cached: Amount = _NOTHING
     keepers: Mapping[int, int] = field(default_factory=dict)
     confidence: float = 0.0
     runs: int = 0
@@ -153,6 +168,10 @@ def _with_system_advice(
     if signature is not None and left:
         signature = f"{signature}; {left} left open"
     is_held = any(survivor.held_by[:1] not in _NO_HOLDERS for survivor in explanation.survivors)
+    if "descriptors" in lost and explanation.bounded is not None and not explanation.has_files:
+        # What fills a cache opens none.
+        explanation, is_held = replace(explanation, survivors=(), recommendations=()), False
+        signature = None
     # Files that are kept are closed by letting go of them.
     descriptors = "descriptors" in lost and not (is_held and explanation.has_files)
     if explanation.framework or (is_held and not descriptors):
@@ -224,11 +243,18 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         is_whole=chosen.is_whole,
         let_go=bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading),
         has_files=any(map(_is_of_files, users)),
+        own=_amount_of(users),
+        cached=replace(_amount_of(chosen.cached), limit=chosen.cached_limit),
         keepers={h.keeper[0]: h.keeper[1] for h in holders if h is not None and h.keeper is not None},
         confidence=max((group.confidence for group in users or chosen.framework), default=0.0),
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _amount_of(groups: Iterable[Group]) -> Amount:
+    kept = list(groups)
+    return Amount(objects=sum(group.per_run for group in kept), bytes=sum(group.size_bytes for group in kept))
 
 
 def _is_of_files(group: Group) -> bool:

@@ -21,8 +21,8 @@ from pytest_memalert.attribution.objects import is_kind, items_of, referents_of,
 from pytest_memalert.attribution.packages import origin_of_name
 
 __all__ = [
+    "cache_limit",
     "holders_of",
-    "is_in_full_cache",
     "is_parameter",
     "is_users",
     "is_weak",
@@ -187,7 +187,7 @@ def _leads_to(pending: list[object], wanted: set[int], new: set[int]) -> bool:
         current = pending.pop()
         if id(current) in wanted:
             return True
-        if id(current) in visited or is_kind(current, (type, ModuleType)):
+        if id(current) in visited or is_kind(current, ModuleType):
             continue
         visited.add(id(current))
         pending.extend(child for child in referents_of(current) if id(child) in new)
@@ -234,9 +234,10 @@ def _lists_subclasses(group: Group) -> bool:
     return 0 < len(values) == len(references) and all(is_kind(each(), type) for each in references)
 
 
-def is_in_full_cache(holder: Holder | None) -> bool:
-    """Return whether a cache holds something that lets go of as much as it takes in."""
-    return holder is not None and bool(holder.full_by)
+def cache_limit(holder: Holder | None) -> int:
+    """Return how many a cache keeps of what it takes in, where it holds something; 0 where none does."""
+    bounds = () if holder is None else (holder.full if holder.full_by else None, holder.bounded)
+    return max((bound.limit or 0 for bound in bounds if bound is not None), default=0)
 
 
 def is_weak(group: Group, holder: Holder | None) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import weakref
+from weakref import ReferenceType
 
 from pytest_memalert.attribution.advice import TASKS
 from pytest_memalert.attribution.groups import Group
 from pytest_memalert.attribution.objects import is_kind, referents_of
 
-__all__ = ["PLUMBING", "consists_of_references", "heads_of"]
+__all__ = ["PLUMBING", "consists_of_references", "heads_of", "refers_weakly_to"]
 
 #: What comes along with the real survivors, as weak references do: told, but not the reason for anything.
 _MINOR = frozenset(
@@ -81,7 +81,15 @@ def _is_minor(group: Group) -> bool:
 
 def consists_of_references(group: Group) -> bool:
     """Return whether a group consists of weak references."""
-    return bool(group.objects) and is_kind(group.objects[0], weakref.ReferenceType)
+    return bool(group.objects) and is_kind(group.objects[0], ReferenceType)
+
+
+def refers_weakly_to(wanted: set[int], group: Group) -> bool:
+    """Return whether a group consists of weak references, most of them to what is wanted."""
+    if not consists_of_references(group):
+        return False
+    ids = [id(ReferenceType.__call__(obj)) for obj in group.objects]  # type: ignore[arg-type]
+    return 2 * sum(each in wanted for each in ids) > len(ids)
 
 
 def _is_thread_or_task(group: Group) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pytest_memalert.attribution.group_holders import (
+    cache_limit,
     holders_of,
-    is_in_full_cache,
     is_parameter,
     is_users,
     is_weak,
@@ -12,7 +12,7 @@ from pytest_memalert.attribution.group_holders import (
     parts_of_others,
 )
 from pytest_memalert.attribution.groups import Group, Watch
-from pytest_memalert.attribution.heads import PLUMBING, heads_of
+from pytest_memalert.attribution.heads import PLUMBING, heads_of, refers_weakly_to
 from pytest_memalert.attribution.holder import Holder
 from pytest_memalert.attribution.objects import is_exactly
 
@@ -39,8 +39,9 @@ class Selection:
 
     ``framework`` are pytest's and its plugins', ``users`` all others that speak for the leak, the largest
     heads first; of these ``named`` are to be told, with their holders in ``paths``, and the advice is for the
-    ``leading`` ones. ``in_parameter`` says that a value that the test is parametrised with keeps all of it,
-    ``is_whole`` that these are all that a run leaves, as far as is seen.
+    ``leading`` ones. ``cached`` are those that caches of up to ``cached_limit`` have taken in beside them,
+    which let go of as much or will. ``in_parameter`` says that a value that the test is parametrised with
+    keeps all of it, ``is_whole`` that these are all that a run leaves, as far as is seen.
     """
 
     def __init__(self, seen: Watch) -> None:
@@ -52,7 +53,8 @@ class Selection:
         self.framework = [g for g in seen.groups if g.framework and not is_users(self._holder(g))]
         self.users = [group for group in seen.groups if group not in self.framework]
         self.in_parameter = self._leave_out_parameters()
-        self._leave_out_full_caches()
+        self.cached_limit = 0
+        self.cached = self._leave_out_caches()
         weak = {id(group) for group in seen.groups if is_weak(group, self._holder(group))}
         self.users.sort(key=lambda group: (id(group) in weak, group not in self._heads, -group.size_bytes))
         self.is_whole = _is_whole(seen) and not weak
@@ -90,11 +92,37 @@ class Selection:
             self.users = others
         return bool(by_parameter) and not others
 
-    def _leave_out_full_caches(self) -> None:
-        """Leave out what a full cache has taken in: it has let go of as much for it."""
-        in_full = [group for group in self._heads if is_in_full_cache(self._holder(group))]
-        if any(group in self._heads and group not in in_full for group in self.users):
-            self.users = [group for group in self.users if group not in in_full]
+    def _leave_out_caches(self) -> list[Group]:
+        """Leave out what caches have taken in, with all that belongs to it, and return that.
+
+        Where they are full they have let go of as much for it, else they will. Where there is nothing else,
+        nothing is left out.
+        """
+        limits = {id(group): cache_limit(self._holder(group)) for group in self._heads}
+        in_cache = [group for group in self._heads if limits[id(group)]]
+        others = [
+            group
+            for group in self._heads
+            if group in self.users and group not in in_cache and not is_unheld(self._holder(group))
+        ]
+        if not in_cache or not others:
+            return []
+        new = {id(obj) for group in self._seen.groups for obj in group.objects}
+        cached = [
+            group
+            for group in self.users
+            if group in in_cache
+            or (
+                group not in self._heads
+                and owner_of(group, others, self.holders, new) is None
+                and owner_of(group, in_cache, self.holders, new) is not None
+            )
+        ]
+        self.cached_limit = max(limits.values())
+        kept = {id(obj) for group in cached for obj in group.objects}
+        cached += [group for group in self.users if group not in cached and refers_weakly_to(kept, group)]
+        self.users = [group for group in self.users if group not in cached]
+        return cached
 
     def _leave_out_parts(self) -> None:
         """Leave out what others lead to; that of a type of its own means that not all is told."""

@@ -50,6 +50,11 @@ _searching: set[int] = set()
 _IN_EVERY_RUN = 0.9
 #: The share of what each run makes that must stay, for it to be what leaks.
 _TURNED_OVER = 0.25
+#: What caches took in beside a leak is not counted where it is more than the rest of this share.
+_MOSTLY_OWN = 0.95
+_SEEN_IN_PART = 3.0
+# After so many runs for each entry that they keep, they are full for most of the time.
+_LONG_FULL = 4
 #: A container that evicts may have been emptied before, or hold half as much again.
 _TIMES_FILLED = 2
 # To explain a leak takes about so many runs, and none that begins later than this. Where each leaves so much,
@@ -179,7 +184,7 @@ def investigate(
     if analysis.status != "leaking":
         return analysis
     return replace(
-        analysis,
+        _without_caches(analysis, explanation),
         survivors=_scaled(explanation, analysis.blocks_per_run),
         component=explanation.component,
         confidence=explanation.confidence,
@@ -250,7 +255,7 @@ class _Search:
         if self.explanation is None and (reason := _why_too_large(lost)) is not None:
             self.explanation = _unexplained(reason)
             return None
-        if self.explanation is None and runs < self._filled_runs:
+        if self.explanation is None and runs < self._filled_runs and _can_speak_for(lost):
             # Before the explanation, which traces: a slow run may take 25 times as long then.
             bound = self._filling_cache(lost)
             if bound is not None:
@@ -269,7 +274,9 @@ class _Search:
             self.explanation = replace(explanation, recommendations=advice)
             return None
         # Plain values within entries of lru_cache() are no survivors: it is asked what they take.
-        if _accounts_for(explanation.survivors, lost) or (_can_speak_for(lost) and self._filling_cache(lost)):
+        holds_files = explanation.has_files and "descriptors" in lost
+        is_filling = holds_files or (_can_speak_for(lost) and self._filling_cache(lost))
+        if is_filling or _accounts_for(explanation.survivors, lost):
             is_known = explanation.bounded.is_known and explanation.is_whole
             return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded.text)
         return None
@@ -326,6 +333,33 @@ def _excuse_of(explanation: Explanation, lost: Mapping[Signal, float], runs: int
     if explanation.full and not _is_passed_on(explanation.full, blocks, runs):
         return Excuse(status="unclear", reason=explanation.full.text)
     return None
+
+
+def _without_caches(analysis: LeakAnalysis, explanation: Explanation) -> LeakAnalysis:
+    """Return the analysis without what caches took in meanwhile: they have let go of as much, or will.
+
+    Not all that they took in is seen, so it is reckoned to be as large a part of what was lost as of what was
+    seen: unless most of that is neither.
+    """
+    size_bytes, own, cached = analysis.bytes_per_run, explanation.own, explanation.cached
+    if not size_bytes or not cached.bytes or analysis.runs > _LONG_FULL * cached.limit:
+        return analysis
+    own_bytes = size_bytes - cached.bytes
+    if size_bytes <= _SEEN_IN_PART * (own.bytes + cached.bytes):
+        own_bytes = min(own_bytes, size_bytes * own.bytes / (own.bytes + cached.bytes))
+    own_bytes = max(own_bytes, own.bytes)
+    if own_bytes > _MOSTLY_OWN * size_bytes:
+        return analysis
+    share, blocks, rate = own_bytes / size_bytes, analysis.blocks_per_run, analysis.rate_bytes_per_hour
+    if blocks is not None:
+        blocks = min(blocks, max(own.objects, blocks * own.objects / (own.objects + cached.objects)))
+    return replace(
+        analysis,
+        bytes_per_run=own_bytes,
+        blocks_per_run=blocks,
+        rate_bytes_per_hour=None if rate is None else share * rate,
+        reason=f"{analysis.reason}, with what caches took in",
+    )
 
 
 def _with_reason(explanation: Explanation) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ _DIES = "what it leaves behind dies in a full collection"
 _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
 _LEFT_PER_RUN = 0.5
+_TAKES_NO_MORE = "later runs took no more"
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
 
@@ -259,8 +260,17 @@ class _Hunt:
                 excuse = bounded(lost, self._batches.runs)
         if excuse is not None:
             return self._batches.dismiss(excuse.status, reason=excuse.reason)
+        if self._batches.runs < self._policy.leak_runs and not self._goes_on(lost):
+            return self._batches.dismiss("unclear", reason=_TAKES_NO_MORE)
         traced = self._trace() if "blocks" in signals else None
         return self._conclude_leak(signals, traced=traced, since_run=self._proof_from)
+
+    def _goes_on(self, lost: Mapping[Signal, float]) -> bool:
+        """Return whether another run takes as much as the few before: many took place to explain them."""
+        if self._batches.perform(Step(action="run", runs=1)) is not None:
+            return False
+        before, after = (reading.levels for reading in self._batches.rows.readings()[-2:])
+        return any(after[name] - before[name] >= pace / 2 for name, pace in lost.items() if name in after)
 
     def _trace(self) -> TracedGrowth | None:
         """Return the sizes of what Python allocates and never frees, from further runs."""
