@@ -504,7 +504,7 @@ def test_a_bound_beyond_what_tests_come_to_bounds_nothing() -> None:
 
 def test_a_compiled_class_has_its_bound_and_its_length_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bounded_holder(array("q", [1, 2])) is None
-    monkeypatch.setattr(bounds, "_BOUND_NAME", re.compile("^itemsize$"))
+    monkeypatch.setattr(bounds, "_BOUND_NAME", re.compile("^(?P<what>)itemsize$"))
     assert bounded_holder(array("q", [1, 2])) == Bound(count=2, limit=8)
     assert bounded_holder(array("q", range(8))) is None
 
@@ -760,6 +760,19 @@ def test_bounds_are_read_from_deques_caches_and_instances() -> None:
     class Limited(dict[int, int]):
         MAX_ENTRIES = 20
 
+    class Connection:
+        def __init__(self) -> None:
+            self.max_table_capacity = 4096
+            self.streams = {1: 1}
+
+    class Recorder:
+        def __init__(self) -> None:
+            self._history_max_size = 10
+            self._history = [1, 2]
+            self.output = [1, 2, 3]
+
+    assert bounded_holder(Connection()) is None  # of a table that isn't here
+    assert bounded_holder(Recorder()) == Bound(count=2, limit=10)
     cache = Squishy()
     cache.data.update((number, number) for number in range(700))
     assert bounded_holder(cache) == Bound(count=700, limit=500)  # it may have half as much again

@@ -8,7 +8,7 @@ import io
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import (
     FunctionType,
     GetSetDescriptorType,
@@ -55,8 +55,12 @@ __all__ = [
 
 LRU_WRAPPER = type(functools.lru_cache(maxsize=1)(lambda: None))
 
-#: Attribute names under which classes that evict keep their bound.
-_BOUND_NAME = re.compile(r"(^|_)(max_?(size|len|length|entries|items)|capacity)$", re.IGNORECASE)
+#: Attribute names under which classes that evict keep their bound, after words that say of what.
+_BOUND_NAME = re.compile(
+    r"^(?P<what>(?:.*_)??)(max_?(size|len|length|entries|items)|capacity)$", re.IGNORECASE
+)
+#: Words that any bound's name may have.
+_ANY_BOUND = frozenset({"", "cache", "default", "lru", "max", "maximum", "total"})
 #: More is bytes, as of an upload, or a bound that no test comes to.
 _LARGEST_BOUND = 1_000_000
 #: Such a class may let go only when it holds half as much again, and then of many at once.
@@ -305,18 +309,35 @@ def _bounded(container: object) -> Bound | None:
     own = length(container)
     limits = attributes if own is None else {**class_constants(type(container)), **attributes}
     for name, limit in limits.items():
-        if (
-            type(name) is str
-            and type(limit) is int
-            and 0 < limit <= _LARGEST_BOUND
-            and _BOUND_NAME.search(name)
-        ):
-            if own:
+        if type(name) is not str or type(limit) is not int or not 0 < limit <= _LARGEST_BOUND:
+            continue
+        if (words := _words_of_bound(name)) is None:
+            continue
+        kind = type(container).__name__
+        if own:
+            if _is_of(words, kind):
                 return _below_limit(own, limit, slack=_SLACK)
-            held = [length(value) for value in attributes.values() if not is_kind(value, tuple)]
-            longest = max((count for count in held if count is not None), default=None)
+            continue
+        held = [
+            length(value)
+            for attribute, value in attributes.items()
+            if not is_kind(value, tuple) and _is_of(words, f"{kind} {attribute}")
+        ]
+        longest = max((count for count in held if count is not None), default=None)
+        if longest is not None:
             return _below_limit(longest, limit, slack=_SLACK)
     return _compiled_bound(container)
+
+
+def _words_of_bound(name: str) -> frozenset[str] | None:
+    """Return the words that say what is bounded, where an attribute's name is that of a bound; else None."""
+    found = _BOUND_NAME.match(name.rpartition("__")[2])
+    return None if found is None else frozenset(found["what"].lower().split("_")) - _ANY_BOUND
+
+
+def _is_of(words: Collection[str], named: str) -> bool:
+    """Return whether a bound is one of what is named: that of a table is none of the streams beside it."""
+    return not words or any(word in named.lower() for word in words)
 
 
 def _compiled_bound(container: object) -> Bound | None:
@@ -325,7 +346,9 @@ def _compiled_bound(container: object) -> Bound | None:
     count = class_attribute(kind, "__len__")
     if not is_exactly(count, (WrapperDescriptorType,)):
         return None
-    names = {name for base in bases_of(kind) for name in class_dict(base) if _BOUND_NAME.search(name)}
+    names = {
+        name for base in bases_of(kind) for name in class_dict(base) if _words_of_bound(name) == frozenset()
+    }
     for name in sorted(names):
         limit = class_attribute(kind, name)
         if is_exactly(limit, (GetSetDescriptorType, MemberDescriptorType)):
