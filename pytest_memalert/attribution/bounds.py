@@ -145,14 +145,15 @@ def is_bound_of(holder: object, containers: Iterable[object]) -> bool:
 
 @thawed()
 def filling_cache(
-    run: Callable[[], str | None], *, heap_bytes: float = 0.0, blocks: float = 0.0
+    run: Callable[[], str | None], *, heap_bytes: float = 0.0, blocks: float = 0.0, lasted_s: float = 0.0
 ) -> Bound | None:
     """Return what lets go, or will, of most of what ``run`` leaves; None where nothing does.
 
     That is an evicting container which it fills with most of the objects, or of the ``blocks``, and of the
     ``heap_bytes`` that each run takes; or whoever made weak references to what is gone.
     Others may hold the same objects: through weak references whose callbacks remove them, say, or in lists
-    that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced.
+    that are emptied when an object is disposed of. ``run`` is called twice, and nothing is traced. It grew
+    for ``lasted_s`` so far: what is over sooner doesn't.
     """
     lengths = container_lengths()
     dicts = [(obj, length(obj) or 0) for obj in untracked_dicts()]
@@ -187,7 +188,7 @@ def filling_cache(
             return bound
     for container, added in grown:
         if left.is_mostly_below(container, added=round(added * _RUNS)):
-            return kept_small(container)
+            return kept_small(container, lasted_s=lasted_s)
     for holder in referrers_of(left.heads()):
         places = lengths.get(id(holder), 0)
         if type(holder) is list and len(holder) == places >= _FEWEST_PLACES and left.is_mostly_below(holder):
@@ -254,12 +255,13 @@ def _newest_entries(cache: object, taken_in: Mapping[int, int]) -> list[object]:
     return [*found, *(child for obj in found if type(obj) is tuple for child in referents_of(obj))]
 
 
-def kept_small(container: object, *, surely: bool = False) -> Bound | None:
+def kept_small(container: object, *, surely: bool = False, lasted_s: float = 0.0) -> Bound | None:
     """Return how the code that adds to a container keeps it small; None where it doesn't.
 
     ``surely`` asks for what bounds it: a length, be it known or not, or the age or size of its elements.
+    It has grown for ``lasted_s``.
     """
-    if _are_timers(container):
+    if _are_timers(container, lasted_s):
         return Bound(way="timers of asyncio's, which it drops in bulk or which are soon over")
     found = find_eviction(container)
     if found is None or (surely and found.by is None):
@@ -283,18 +285,20 @@ def _extent(container: object) -> int | None:
         return None
 
 
-def _are_timers(container: object) -> bool:
+def _are_timers(container: object, lasted_s: float) -> bool:
     """Return whether a container is what an event loop has scheduled, all of it cancelled or soon due.
 
-    asyncio drops those that are cancelled once they are half of all.
+    asyncio drops those that are cancelled once they are half of all. What is due much sooner than after the
+    time for which it grew would be over: tasks that set a timer again and again are not.
     """
     events = sys.modules.get("asyncio.events")
     if events is None or type(container) is not list or not container:
         return False
-    kind, until_s = events.TimerHandle, monotonic_s() + _SOON_S
-    return all(
-        type(timer) is kind and (kind.cancelled(timer) or kind.when(timer) <= until_s) for timer in container
-    )
+    kind, now_s = events.TimerHandle, monotonic_s()
+    if any(type(timer) is not kind for timer in container):
+        return False
+    due_s = [kind.when(timer) - now_s for timer in container if not kind.cancelled(timer)]
+    return not due_s or lasted_s / 2 <= max(due_s) <= _SOON_S
 
 
 def _bounded(container: object) -> Bound | None:

@@ -170,8 +170,9 @@ def _with_system_advice(
     is_held = any(survivor.held_by[:1] not in _NO_HOLDERS for survivor in explanation.survivors)
     if "descriptors" in lost and explanation.bounded is not None and not explanation.has_files:
         # What fills a cache opens none.
-        explanation, is_held = replace(explanation, survivors=(), recommendations=()), False
-        signature = None
+        cached = replace(explanation.own, limit=explanation.bounded.limit or 0)
+        explanation = replace(explanation, survivors=(), recommendations=(), own=_NOTHING, cached=cached)
+        is_held, signature = False, None
     # Files that are kept are closed by letting go of them.
     descriptors = "descriptors" in lost and not (is_held and explanation.has_files)
     if explanation.framework or (is_held and not descriptors):

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from pytest_memalert.attribution.objects import instance_dict, is_exactly, referents_of, type_name
 from pytest_memalert.attribution.sites import FRAMES, Frame, frames_of, is_framework, traceback_of, useful
 from pytest_memalert.attribution.sizes import own_size
 
-__all__ = ["Group", "Watch", "fold_attribute_dicts", "group_of", "lend_sites", "without_accidents"]
+__all__ = [
+    "Group",
+    "Watch",
+    "count_types",
+    "fold_attribute_dicts",
+    "group_of",
+    "lend_sites",
+    "without_accidents",
+    "without_replaced",
+]
 
 # So many objects of a group are measured, twice as many at most.
 _MEASURED = 1000
+# Of a type of which so small a share of what is new is more than before, the rest takes the place of others.
+_REPLACED = 0.5
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -144,3 +157,42 @@ def without_accidents(groups: list[Group]) -> list[Group]:
     if any(group.confidence > 0.6 for group in groups):
         return [group for group in groups if group.confidence >= 0.5]
     return groups
+
+
+def count_types() -> dict[str, int]:
+    """Return how many objects the collector knows of each type, by its name; 80 ms for a million."""
+    found = gc.get_objects()
+    # By identity: a metaclass may have a hash of its own, or none.
+    kinds = {id(kind): kind for kind in map(type, found)}
+    named: Counter[str] = Counter()
+    for key, count in Counter(map(id, map(type, found))).items():
+        named[type_name(kinds[key])] += count
+    return dict(named)
+
+
+def without_replaced(
+    groups: list[Group], before: Mapping[str, int], after: Mapping[str, int], *, runs: int
+) -> list[Group]:
+    """Return the groups with as many objects as there are more of, before and after all the runs.
+
+    While frozen, what takes the place of another one is new and the other still there: tasks that wait
+    on timers, begun anew in each run, leave them. Lists, dicts and the like come and go everywhere: their
+    number tells nothing. Where there are no more of anything, all are returned.
+    """
+    made: dict[str, float] = {}
+    for group in groups:
+        made[group.type] = made.get(group.type, 0.0) + group.per_run
+    shares = {
+        kind: max(0, after.get(kind, 0) - before.get(kind, 0)) / runs / new
+        for kind, new in made.items()
+        if new > 0
+    }
+    kept = []
+    for group in groups:
+        share = shares.get(group.type, 1.0) if "." in group.type else 1.0
+        if share >= _REPLACED:
+            kept.append(group)
+        elif share * group.per_run >= _REPLACED:
+            per_run, size_bytes = share * group.per_run, share * group.size_bytes
+            kept.append(replace(group, per_run=per_run, size_bytes=size_bytes))
+    return kept or groups

@@ -25,10 +25,12 @@ from pytest_memalert.attribution.census import (
 from pytest_memalert.attribution.containers import container_lengths, grown_containers
 from pytest_memalert.attribution.groups import (
     Watch,
+    count_types,
     fold_attribute_dicts,
     group_of,
     lend_sites,
     without_accidents,
+    without_replaced,
 )
 from pytest_memalert.attribution.held import held_from_outside
 from pytest_memalert.attribution.lengths import buffers, used_bytes
@@ -66,6 +68,7 @@ def watch(
         result.frames, runs = _FEW_FRAMES, _FEWEST_RUNS
     census = Census(runs)
     lengths = container_lengths()
+    alive = count_types()
     used = [(obj, used_bytes(obj)) for obj in buffers(untracked=with_buffers)]
     old = frozenset() if freezing else frozenset(map(id, gc.get_objects()))
     exit_callbacks = _exit_callbacks()
@@ -110,6 +113,7 @@ def watch(
     if result.runs >= 2:
         result.grown = grown_containers(lengths, new_ids, own, result.runs)
         lengths.clear()
+        result.groups = without_replaced(result.groups, alive, count_types(), runs=result.runs)
         longer = [(obj, more / result.runs) for obj, before in used if (more := used_bytes(obj) - before) > 0]
         _leave_out_last_results(run, result)
         find_untracked(run, result, new_ids)

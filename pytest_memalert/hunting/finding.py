@@ -21,6 +21,7 @@ from pytest_memalert.hunting.hunt import Known, Left, hunt
 from pytest_memalert.hunting.patience import Patience
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
+from pytest_memalert.leaks.words import describe_growth
 from pytest_memalert.model import LeakAnalysis, Signal, Survivor
 from pytest_memalert.probes.memory import free_bytes
 from pytest_memalert.records import record
@@ -284,7 +285,12 @@ class _Search:
     def _filling_cache(self, lost: Mapping[Signal, float]) -> Bound | None:
         from pytest_memalert.attribution.bounds import filling_cache
 
-        return filling_cache(self._run, heap_bytes=lost.get("heap", 0.0), blocks=lost.get("blocks", 0.0))
+        return filling_cache(
+            self._run,
+            heap_bytes=lost.get("heap", 0.0),
+            blocks=lost.get("blocks", 0.0),
+            lasted_s=self._run.age_s(),
+        )
 
     def _explain(self, lost: Mapping[Signal, float]) -> Explanation:
         # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
@@ -350,6 +356,16 @@ def _without_caches(analysis: LeakAnalysis, explanation: Explanation) -> LeakAna
     own_bytes = max(own_bytes, own.bytes)
     if own_bytes > _MOSTLY_OWN * size_bytes:
         return analysis
+    handles = tuple(item for item in analysis.growth if item.signal in ("descriptors", "threads"))
+    if own_bytes == 0.0 and handles:
+        return replace(
+            analysis,
+            bytes_per_run=0.0,
+            blocks_per_run=0.0,
+            rate_bytes_per_hour=0.0,
+            growth=handles,
+            reason=describe_growth(handles),
+        )
     share, blocks, rate = own_bytes / size_bytes, analysis.blocks_per_run, analysis.rate_bytes_per_hour
     if blocks is not None:
         blocks = min(blocks, max(own.objects, blocks * own.objects / (own.objects + cached.objects)))
@@ -458,7 +474,9 @@ def _are_turned_over(explanation: Explanation, blocks: float) -> bool:
     Those that it leaves replace others, as what is kept for 50 ms does: they don't explain the growth.
     """
     # What a container got longer by takes a block now and then.
-    made = sum(kind.count for kind in explanation.survivors if " of " not in kind.type)
+    kinds = [kind for kind in explanation.survivors if " of " not in kind.type]
+    # Of types with a name of their own only what stays was left; of lists and the like, all that is new.
+    made = sum(kind.count for kind in [kind for kind in kinds if "." in kind.type] or kinds)
     return explanation.confidence >= _IN_EVERY_RUN and 0 < blocks < _TURNED_OVER * made
 
 

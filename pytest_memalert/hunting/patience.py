@@ -23,6 +23,11 @@ class Patience:
         self._last_s = array("d", (0.0, 0.0, 0.0))
         self._until_s = array("d", (float("inf"),))
         self._refusal: str | None = None
+        self._began_s = elapsed_s()
+
+    def age_s(self) -> float:
+        """Return for how long it has been run, in seconds."""
+        return elapsed_s() - self._began_s
 
     def limit(self, seconds: float) -> None:
         """Refuse further runs after so many seconds from now."""
