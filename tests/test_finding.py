@@ -127,6 +127,29 @@ def test_cache_does_not_excuse_descriptors_that_it_does_not_hold() -> None:
     )
 
 
+def test_what_repetitions_of_a_leak_make_another_test_leave_is_not_that_ones() -> None:
+    """A thousand handlers that one left take in what the next one says: it was told as a thousand of it."""
+    explained = Explained()
+    heard = KEPT
+
+    def say(text: str) -> None:
+        for handler in heard:
+            handler(text)  # type: ignore[operator]
+
+    def add_handler() -> None:
+        out: list[str] = []
+        heard.append(lambda text: out.append(f"got {text}"))
+
+    policy = Policy(shape_runs=60, shape_s=0.0)
+    leak = investigate(add_handler, explained=explained, policy=policy)
+    assert leak.status == "leaking"
+    after = investigate(lambda: say("hello"), explained=explained, policy=policy)
+    assert after.status == "unclear"
+    assert "repetitions of another test" in (after.reason or "")
+    alone = investigate(lambda: say("hello"), policy=policy)
+    assert alone.status == "leaking"
+
+
 def test_tasks_that_wait_on_timers_are_told_without_the_timers_that_they_renew() -> None:
     """Each run renews hundreds: it was taken for one that makes much and leaves nearly nothing."""
     loop, tasks = asyncio.new_event_loop(), weakref.WeakSet[asyncio.Task[None]]()

@@ -104,7 +104,8 @@ class Explanation:
     search holds the survivors: what did so has let go of them since. ``has_files`` says that some of them
     have a descriptor. ``own`` is how much they are in each run, ``cached`` how much caches take in beside
     them. ``keepers`` are what was there before and holds the survivors, by identity, with the length of each:
-    by them is the leak recognised.
+    by them is the leak recognised. ``by_way_of`` has for each kind that matters what leads to its keeper, in
+    the same way.
     ``lost`` is what each run of the explained operation took, by signal, where that is kept for the
     recognition.
     ``reason`` says why facts are missing. ``confidence`` is the share of runs that grew.
@@ -127,6 +128,7 @@ class Explanation:
     own: Amount = _NOTHING
     cached: Amount = _NOTHING
     keepers: Mapping[int, int] = field(default_factory=dict)
+    by_way_of: tuple[Mapping[int, int], ...] = ()
     confidence: float = 0.0
     runs: int = 0
     lost: Mapping[Signal, float] = field(default_factory=dict)
@@ -247,6 +249,7 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         own=_amount_of(users),
         cached=replace(_amount_of(chosen.cached), limit=chosen.cached_limit),
         keepers={h.keeper[0]: h.keeper[1] for h in holders if h is not None and h.keeper is not None},
+        by_way_of=tuple({} if holder is None else dict(holder.by_way_of) for holder in holders),
         confidence=max((group.confidence for group in users or chosen.framework), default=0.0),
         runs=seen.runs,
         reason=seen.reason,

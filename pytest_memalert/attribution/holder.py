@@ -32,6 +32,7 @@ class Holder:
     the first holder, ``container`` that holder's type, ``types`` all types on the way.
     ``identity`` names the root without numbers or keys. ``keeper`` is the last object on the way that
     was there before the runs, its identity and its length (0 if it has none); None where there is none.
+    ``by_way_of`` has the same of what comes before it.
     ``gets_names`` says that a module or class gets new names in each run, ``variable`` being one of them or
     not known. ``full`` is the bound of a holder that evicts and is full, ``full_by`` has its identity and
     those of its parts: another one keeps what stays. ``keeps_weak_key`` says that what a
@@ -49,6 +50,7 @@ class Holder:
     hops: tuple[str, ...] = ()
     identity: str = ""
     keeper: tuple[int, int] | None = None
+    by_way_of: tuple[tuple[int, int], ...] = ()
     gets_names: bool = False
     bounded: Bound | None = None
     full: Bound | None = None

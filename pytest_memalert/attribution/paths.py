@@ -39,8 +39,7 @@ class PathWriter:
 
     def write(self, path: list[object], root: Root) -> Holder:
         """Return the path as text; ``path[0]`` is the root or what it holds."""
-        old = (obj for obj in reversed(path) if id(obj) not in self._survivors)
-        keeper = next(((id(obj), length(obj) or 0) for obj in old), None)
+        old = [(id(obj), length(obj) or 0) for obj in path if id(obj) not in self._survivors]
         target = thread_target(path[0]) if root.kind == "thread" else None
         new_names = self._new_names(path, root)
         variable, container = root.local, None
@@ -81,7 +80,8 @@ class PathWriter:
             types=tuple(types),
             hops=tuple(hops),
             identity=identity,
-            keeper=keeper,
+            keeper=old[-1] if old else None,
+            by_way_of=tuple(old[:-1]),
             gets_names=new_names is not None,
             is_raised_again=any(
                 is_kind(obj, BaseException) and type(next_obj) is TracebackType

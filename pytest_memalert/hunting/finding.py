@@ -62,6 +62,9 @@ _TIMES_FILLED = 2
 # they may take this share of what is free.
 _EXPLAINING_S = 30.0
 _EXPLAINING_RUNS, _DEAR_BYTES, _ROOM_SHARE = 16, 16 * 2**20, 0.5
+_BY_WAY_OF_A_LEAK = (
+    "it is kept by what repetitions of another test left, whose leak is told of: mend that first"
+)
 _WITHIN = "it was called once, while another search for leaks was under way"
 
 
@@ -81,11 +84,13 @@ class _Familiar:
 class Explained:
     """Hold the leaks explained so far, by what they leave behind: with its places, or by types alone.
 
-    ``times`` counts the explanations.
+    ``leaked_into`` has the containers that took them in, by identity, with their lengths; ``times`` counts
+    the explanations.
     """
 
     by_composition: dict[Composition, list[Explanation]] = field(default_factory=dict)
     by_kinds: dict[Kinds, list[_Familiar]] = field(default_factory=dict)
+    leaked_into: dict[int, int] = field(default_factory=dict)
     times: int = 0
 
 
@@ -184,6 +189,7 @@ def investigate(
         _remember(search.known, analysis, explanation, search.left)
     if analysis.status != "leaking":
         return analysis
+    search.known.leaked_into |= {key: count for key, count in explanation.keepers.items() if count}
     return replace(
         _without_caches(analysis, explanation),
         survivors=_scaled(explanation, analysis.blocks_per_run),
@@ -265,6 +271,8 @@ class _Search:
         if self.explanation is None:
             self.explanation = self._explain(lost)
         explanation, blocks = self.explanation, lost.get("blocks", 0.0)
+        if self._comes_by_way_of_a_leak(explanation):
+            return Excuse(status="unclear", reason=_BY_WAY_OF_A_LEAK)
         if (excuse := _excuse_of(explanation, lost, runs)) is not None:
             return excuse
         if explanation.bounded is None:
@@ -281,6 +289,17 @@ class _Search:
             is_known = explanation.bounded.is_known and explanation.is_whole
             return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded.text)
         return None
+
+    def _comes_by_way_of_a_leak(self, explanation: Explanation) -> bool:
+        """Return whether all that survives is kept by what hangs on a container that another test leaks into.
+
+        The repetitions of that test left a thousand there, each of which may take in what this one makes.
+        """
+        known = self.known.leaked_into
+        return bool(explanation.by_way_of) and all(
+            any(count >= known.get(key, count + 1) for key, count in way.items())
+            for way in explanation.by_way_of
+        )
 
     def _filling_cache(self, lost: Mapping[Signal, float]) -> Bound | None:
         from pytest_memalert.attribution.bounds import filling_cache
