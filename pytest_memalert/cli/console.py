@@ -141,6 +141,9 @@ def write_output(text: str, output: Path | None) -> None:
         return
     if problem := explain_unwritable(output):
         raise Unreadable(problem)
+    former = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
+    if _is_baseline(former) and not _is_baseline(text):
+        raise Unreadable(f"'{output}' is a baseline, which no report replaces; name another file")
     try:
         replace_text(output, text)
     except OSError as error:
