@@ -251,13 +251,18 @@ class Controller:
             return
         failed = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
         width = terminalreporter._tw.fullwidth
+        told = 1 if self._config.getoption("tbstyle", "auto") == "line" else None
+
+        def refit(lines: Sequence[str]) -> list[str]:
+            return [disarm(fitting) for line in lines[:told] for fitting in terminal.wrap(line, width)]
+
         for report in terminalreporter.stats.get("failed", ()):
             if report.nodeid in failed:
-                refit_section(report, lambda line: list(map(disarm, terminal.wrap(line, width))))
+                refit_section(report, refit)
 
     def _shown_as_failed(self, terminalreporter: pytest.TerminalReporter) -> set[str]:
-        """Return the tests that have a section among the failures."""
-        if self._config.getoption("tbstyle", "auto") == "no":
+        """Return the tests that have a section among the failures, which is more than a line."""
+        if self._config.getoption("tbstyle", "auto") in ("no", "line"):
             return set()
         reports = (*terminalreporter.stats.get("failed", ()), *terminalreporter.stats.get("error", ()))
         return {report.nodeid for report in reports}
