@@ -264,6 +264,15 @@ def test_directory_that_was_made_is_kept_out_of_git(path: Path) -> None:
     assert (path.parent / ".gitignore").read_text(encoding="utf-8").endswith("\n*\n")
 
 
+def test_directory_that_was_there_is_left_alone_however_the_path_is_written(tmp_path: Path) -> None:
+    """What was in it disappeared from git."""
+    path = tmp_path / "missing" / ".." / "history.sqlite3"
+    remember(path, make_run("r1"))
+    assert not (tmp_path / ".gitignore").exists()
+    with read_history(path) as history:
+        assert len(history.runs()) == 1
+
+
 def test_directory_that_was_there_is_left_alone(tmp_path: Path) -> None:
     remember(tmp_path / "history.sqlite3", make_run("r1"))
     assert [file.name for file in tmp_path.iterdir()] == ["history.sqlite3"]

@@ -225,10 +225,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _make_directory(directory: Path) -> None:
     """Make the directory if there is none, and keep what is in one that we made out of git."""
-    if directory.is_dir():
-        return
+    # Beyond a "..", which leads nowhere before the directories in front of it are made.
+    made = not Path(os.path.realpath(directory)).is_dir()
     directory.mkdir(parents=True, exist_ok=True)
-    replace_text(directory / ".gitignore", "# Written by pytest-memalert: nothing here is for git.\n*\n")
+    if made:
+        replace_text(directory / ".gitignore", "# Written by pytest-memalert: nothing here is for git.\n*\n")
 
 
 @contextmanager
