@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["explain_unfit", "explain_unwritable", "is_other_text", "is_source", "locked", "replace_text"]
+__all__ = [
+    "expand_path",
+    "explain_unfit",
+    "explain_unwritable",
+    "is_other_text",
+    "is_source",
+    "locked",
+    "replace_text",
+]
 
 _SOURCES = (".py", ".pyi", ".toml", ".cfg", ".ini", ".yaml", ".yml")
 
@@ -135,6 +143,11 @@ def is_other_text(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return bool(text.strip()) and "\0" not in text and not text.startswith(_DATABASE.decode())
+
+
+def expand_path(text: str) -> Path:
+    """Return the path that a text means; ``~`` is the home, as in pytest's own options."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - which raises where the user is not known
 
 
 def is_source(path: Path) -> bool:

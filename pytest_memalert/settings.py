@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.errors import ConfigurationError, WrongValueError, show_toml
-from pytest_memalert.files import is_source
+from pytest_memalert.files import expand_path, is_source
 from pytest_memalert.limits.tables import read_rules
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertRule, AlertSeverity, LeakChecks
@@ -26,6 +26,7 @@ __all__ = [
     "Budget",
     "LeakChecks",
     "Settings",
+    "is_off",
     "read_pyproject",
     "read_settings",
     "read_toml",
@@ -287,11 +288,13 @@ def _read_path(value: object, option: Option) -> Path | None:
 def _read_any_path(value: object) -> Path | None:
     if value is None or isinstance(value, Path):
         return value
+    if value == "-":
+        raise ValueError("'-' is no file; name one, and print it with: memalert report PATH")
     if isinstance(value, str) and not value.strip():
         raise ValueError("a file is missing; write its path")
     if isinstance(value, str) and "\0" in value:
         raise WrongValueError(value, "has a null character, which no path can have")
-    return Path(read_text(value))
+    return expand_path(read_text(value))
 
 
 def _read_baseline_path(value: object, option: Option) -> Path | None:
@@ -314,9 +317,12 @@ def _read_baseline_path(value: object, option: Option) -> Path | None:
 
 
 def _read_history(value: object, option: Option) -> Path | None:
-    if isinstance(value, str) and value.strip().lower() in ("none", "off"):
-        return None
-    return _read_path(value, option)
+    return None if is_off(value) else _read_path(value, option)
+
+
+def is_off(value: object) -> bool:
+    """Return whether the value of the option that names the history says that there is to be none."""
+    return isinstance(value, str) and value.strip().lower() in ("none", "off")
 
 
 def _read_age(value: object, option: Option) -> float:

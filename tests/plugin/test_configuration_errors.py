@@ -265,6 +265,27 @@ def test_a_name_that_is_too_long_is_a_usage_error(serial: Inner, option: str) ->
     )
 
 
+def test_a_dash_is_no_file_of_pytests_options(serial: Inner) -> None:
+    """A file of that name was written; for the commands it is standard output."""
+    serial.write(PASSING)
+    done = serial.run("--memalert-json=-", "--memalert-history=-")
+    advice = "'-' is no file; name one, and print it with: memalert report PATH"
+    assert_refused(serial, done, f"--memalert-json: {advice}", f"--memalert-history: {advice}")
+
+
+def test_a_tilde_is_the_home_in_every_path(serial: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = serial.pytester.mkdir("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    serial.write(PASSING)
+    serial.configure(options='html = "~/page"\nmarkdown = "~/r.md"\n')
+    names = ("json=~/r.json", "gitlab=~/g.json", "history=~/h.sqlite3", "save=~/b.json")
+    assert serial.run(*(f"--memalert-{name}" for name in names)).ret == 0
+    written = {each.name for each in home.iterdir()}
+    assert written == {"page", "r.md", "r.json", "g.json", "h.sqlite3", "b.json"}
+    assert not (serial.pytester.path / "~").exists()
+
+
 def test_a_report_may_have_any_other_name(serial: Inner) -> None:
     serial.write(PASSING)
     assert serial.run("--memalert-json=report", "--memalert-markdown=out.py.txt").ret == 0
