@@ -27,6 +27,7 @@ __all__ = [
     "LeakChecks",
     "Settings",
     "is_off",
+    "parse_toml",
     "read_pyproject",
     "read_settings",
     "read_toml",
@@ -186,7 +187,7 @@ def read_pyproject(path: Path) -> dict[str, object]:
     """
     text = _read_text(path)
     # To parse a large file takes 3 ms, and pytest has just done so: where we aren't named there is no table.
-    found: object = _parse_toml(path, text) if "memalert" in text else {}
+    found: object = parse_toml(text, str(path)) if "memalert" in text else {}
     place = ""
     for key in ("tool", "memalert"):
         place = f"{place}.{key}".lstrip(".")
@@ -200,7 +201,26 @@ def read_pyproject(path: Path) -> dict[str, object]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return all of a TOML file; raises ConfigurationError as ``read_pyproject`` does."""
-    return _parse_toml(path, _read_text(path))
+    return parse_toml(_read_text(path), str(path))
+
+
+def parse_toml(text: str, place: str) -> dict[str, Any]:
+    """Return a text of TOML as a dict; raises ConfigurationError, headed by ``place``."""
+    # Imported here, since most programs that use the package never read a file.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        return dict(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError([f"{place}: is not valid TOML: {error}"]) from error
+    except ValueError as error:
+        # Whole numbers of more than 4,300 digits: Python's text tells how to allow them, which is no advice.
+        raise ConfigurationError([f"{place}: has a number of too many digits; write it shorter"]) from error
+    except RecursionError as error:
+        raise ConfigurationError([f"{place}: is nested too deeply; write fewer brackets"]) from error
 
 
 def _read_text(path: Path) -> str:
@@ -211,19 +231,6 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigurationError([f"{path}: is not UTF-8 text (at line {line}); save it as UTF-8"]) from error
-
-
-def _parse_toml(path: Path, text: str) -> dict[str, Any]:
-    # Imported here, since most programs that use the package never read a file.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        return dict(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError([f"{path}: is not valid TOML: {error}"]) from error
 
 
 # --------------------------------------------------------------------- layers

@@ -540,6 +540,8 @@ def test_a_file_without_the_table_says_nothing(tmp_path: Path, text: str) -> Non
     ("content", "problem"),
     [
         (b"[tool.memalert]\nleaks = all\n", r"is not valid TOML: .*line 2"),
+        (b"[tool.memalert]\nbudget = " + b"9" * 5000, r"has a number of too many digits; write it shorter"),
+        (b"[tool.memalert]\nbudget = " + b"[" * 5000, r"is nested too deeply; write fewer brackets"),
         (b"a = 1\nb = '\xff'\n", r"is not UTF-8 text \(at line 2\); save it as UTF-8"),
         (b"tool = 3  # memalert's\n", r"tool: 3 is not a table; write \[tool\.memalert\]"),
         (b"[tool]\nmemalert = true\n", r"tool\.memalert: true is not a table; write \[tool\.memalert\]"),
