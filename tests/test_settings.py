@@ -486,7 +486,18 @@ def test_two_severities_of_a_new_name_are_a_pair() -> None:
             {"name": "rsss", "enabled": False},
             ": 'rsss' is a new rule and lacks metric and threshold; did you mean the default rule 'rss'",
         ),
-        ({"name": "new", "metric": "cpu_s"}, ": 'new' is a new rule and lacks threshold"),
+        (
+            {"name": "new", "metric": "cpu_s"},
+            ": 'new' is a new rule and lacks threshold; write as its threshold '1.5 s' or 1.5",
+        ),
+        (
+            {"name": "new"},
+            ": 'new' is a new rule and lacks metric and threshold; write metric = 'peak_bytes' or that of",
+        ),
+        (
+            {"name": "leak", "tests": []},
+            ".tests: [] names no test; leave the key out for a rule of all tests, or write enabled = false",
+        ),
         (
             {"name": "rss", "threshold": "1 GB"},
             ": 'rss' is a pair of rules, each with a threshold of its own; write severity = 'warning' or ",

@@ -191,7 +191,7 @@ class Controller:
             self._warn(f"pytest_memalert_finished failed ({describe_exception(problem)})")
         for trouble in write_reports(run, self._given.settings, self._config.invocation_params.dir):
             self._warn(trouble)
-        if no_summary := append_summary(run, os.environ):
+        if is_on_github() and (no_summary := append_summary(run, os.environ)):
             self._warn(no_summary)
         if self._checked:
             from pytest_memalert.leaks.turns import update
