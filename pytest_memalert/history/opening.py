@@ -247,9 +247,9 @@ def _told_as_history_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HistoryError(
-            f"the history '{path}' can't be used ({error.strerror or error}); {_ELSEWHERE}"
-        ) from error
+        # "File exists" speaks of what is there in the place of a directory.
+        reason = f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}"
+        raise HistoryError(f"the history '{path}' can't be used ({reason}); {_ELSEWHERE}") from error
     except sqlite3.Error as error:
         advice = _ELSEWHERE
         if "locked" in str(error):

@@ -440,6 +440,7 @@ def test_trouble_at_the_end_of_the_session_changes_no_outcome(
     serial: Inner, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """It is a warning, which shows no line of our code; what fails by an alert of the session does so."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setattr(f"pytest_memalert.plugin.controller.{part}", raise_trouble)
     serial.write("def test_fine(): pass")
     done = serial.run()
