@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -19,6 +18,7 @@ from pytest_memalert.errors import ConfigurationError, MemalertError, WrongValue
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertCondition, Note, PerformanceAlert, Run
 from pytest_memalert.records import record
+from pytest_memalert.settings import parse_toml
 from pytest_memalert.units import TIMED_UNITS, Unit, format_quantity, format_size, parse_quantity, parse_size
 from pytest_memalert.user_values import collecting, read_text, refuse_unknown
 
@@ -231,15 +231,9 @@ def parse_acknowledgments(
 
 
 def _parse(text: str, place: str) -> dict[str, Any]:
-    # Imported here, since most sessions have no such file.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
     try:
-        return dict(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        return parse_toml(text, place)
+    except ConfigurationError as error:
         from pytest_memalert.gate.baseline import find_conflict  # where something is wrong, alone
 
         if conflict := find_conflict(text):
@@ -248,7 +242,7 @@ def _parse(text: str, place: str) -> dict[str, Any]:
                 f"one side with: git checkout --ours {place} (or --theirs)"
             )
             raise ConfigurationError([f"{place}, {conflict}; {how}"]) from error
-        raise ConfigurationError([f"{place}: is not valid TOML: {error}"]) from error
+        raise
 
 
 def _read_fingerprint(value: object) -> str:

@@ -98,8 +98,8 @@ def refuse_misuse(rule: AlertRule) -> str | None:
     if against.kind in ("step", "drift"):
         if rule.scope != "session":
             return (
-                f"{against.text!r} is for the session as a whole; write scope = 'session' beside it, "
-                f"or for tests {_HISTORY_EXAMPLES}"
+                f"{against.text!r} is for the session as a whole: in a rule of the configuration write "
+                f"scope = 'session' beside it; for tests write {_HISTORY_EXAMPLES}"
             )
         upward = True
     else:

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.json_fields import (
+    LARGEST,
     read_at,
     read_each,
     read_member,
@@ -135,8 +136,7 @@ def encode_measurement(measurement: Measurement) -> dict[str, object]:
                 f"{measurement.nodeid}: a metric can't be called {name!r}, which is a key of the report; "
                 f"write another name, such as {'probed_' + name!r}"
             )
-        # Zero for what is finite only, and unlike math.isfinite for whole numbers of any size.
-        if value - value == 0:
+        if abs(value) <= LARGEST:
             entry["rss_after_bytes" if name == "rss_bytes" else name] = value
     if measurement.phases:
         entry["phases"] = {phase + _PHASE_SUFFIX: growth for phase, growth in measurement.phases.items()}
@@ -556,7 +556,7 @@ def _shallow(record: Any) -> dict[str, object]:
 
 def _finite(value: Any) -> float | None:
     """Return ``value`` if JSON can write it."""
-    return value if value is not None and value - value == 0 else None
+    return value if value is not None and abs(value) <= LARGEST else None
 
 
 def _utc(moment: datetime) -> str:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["explain_unwritable", "is_source", "locked", "replace_text"]
+__all__ = [
+    "expand_path",
+    "explain_unfit",
+    "explain_unwritable",
+    "is_other_text",
+    "is_source",
+    "locked",
+    "replace_text",
+]
 
 _SOURCES = (".py", ".pyi", ".toml", ".cfg", ".ini", ".yaml", ".yml")
+
+# What everything that we write begins with: JSON, Markdown, the page, changes, annotations, text.
+_OURS = re.compile(
+    rb"\s*[{\[]|<!-- memalert -->|<!DOCTYPE html>.{,2000}<title>Memory of "
+    rb"|[^\n]+[:\n]\s*[\d,]+ tests? compared"
+    rb"|::(?:error|warning|notice) |(?:CRITICAL|WARNING|INFO) |run of ",
+    re.DOTALL,
+)
+_BEGINNING_BYTES = 4096
+_DATABASE = b"SQLite format 3"
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -45,21 +65,53 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
+def explain_unfit(path: Path, *, example: str = "memalert.json", replaces: bool = True) -> str | None:
+    """Return why ``path`` is no place for what we write, and what to write; None where nothing is in the way.
+
+    That is a name of source or configuration, a directory, a named pipe (which waits for a reader), or a file
+    that is plainly of another kind. ``example`` is a name for a file of its kind. Whether its directory takes
+    a file is another question, and one that ``replaces`` nothing keeps what is in it.
+    """
+    shown = f"'{path}'"
+    if is_source(path):
+        what = "is the name of a source or configuration file, which is never overwritten"
+        return f"{shown} {what}; name another file"
+    try:
+        mode = _mode(path)
+        if mode is None:
+            return None
+        if stat.S_ISDIR(mode):
+            return f"{shown} is a directory; write a file name, such as '{path / example}'"
+        if stat.S_ISREG(mode):
+            if replaces and (beginning := _beginning(path)).strip() and not _OURS.match(beginning):
+                return (
+                    f"{shown} is there, and is nothing that memalert wrote: it is never overwritten; "
+                    "name another file, or remove that one"
+                )
+            return None
+    except PermissionError:
+        return None
+    except (OSError, ValueError) as error:
+        return f"{shown} can't be written ({_reason(error)}); name a file in a directory you can write to"
+    # A pipe of this process's own, as /dev/stdout may be, has no name behind it.
+    if stat.S_ISCHR(mode) or (stat.S_ISFIFO(mode) and not Path(os.path.realpath(path)).exists()):
+        return None
+    return f"{shown} is a device or pipe; name a file instead"
+
+
 def explain_unwritable(path: Path, *, example: str = "memalert.json") -> str | None:
     """Return why ``replace_text`` could not write ``path`` now, and what to write; None when it could.
 
-    ``example`` is a name for a file of its kind.
-
-    Leaves nothing behind. Tries for real in the nearest directory that exists:
-    permission bits say nothing to root, nor on a read-only file system.
+    Leaves nothing behind. Beside what ``explain_unfit`` says, it tries for real in the nearest directory that
+    exists: permission bits say nothing to root, nor on a read-only file system.
     """
+    if problem := explain_unfit(path, example=example):
+        return problem
     shown = f"'{path}'"
     try:
         mode = _mode(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         return f"{shown} can't be written ({_reason(error)}); name a file in a directory you can write to"
-    if mode is not None and stat.S_ISDIR(mode):
-        return f"{shown} is a directory; write a file name, such as '{path / example}'"
     if mode is not None and not stat.S_ISREG(mode):
         if os.access(path, os.W_OK):
             return None
@@ -83,6 +135,21 @@ def explain_unwritable(path: Path, *, example: str = "memalert.json") -> str | N
     return None
 
 
+def is_other_text(path: Path) -> bool:
+    """Return whether a file is text, and so neither a database of SQLite nor what is left of one."""
+    try:
+        # Incremental, since a character may be cut in two where the beginning ends.
+        text = codecs.getincrementaldecoder("utf-8")().decode(_beginning(path))
+    except (OSError, ValueError):
+        return False
+    return bool(text.strip()) and "\0" not in text and not text.startswith(_DATABASE.decode())
+
+
+def expand_path(text: str) -> Path:
+    """Return the path that a text means; ``~`` is the home, as in pytest's own options."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - which raises where the user is not known
+
+
 def is_source(path: Path) -> bool:
     """Return whether a path is named like source or configuration, or is a node id in one."""
     return path.suffix.partition("::")[0].lower() in _SOURCES
@@ -94,6 +161,11 @@ def _mode(path: Path) -> int | None:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_BEGINNING_BYTES)
 
 
 def _name_beside(directory: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import reprlib
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from pytest_memalert.errors import MemalertError
 
 __all__ = [
+    "LARGEST",
     "read_at",
     "read_each",
     "read_member",
@@ -29,6 +31,9 @@ __all__ = [
     "read_whole_or_none",
     "unfit",
 ]
+
+#: No number is larger, nor less than its negative. JSON's whole numbers may be: no float could be as large.
+LARGEST = sys.float_info.max
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=enum.Enum)
@@ -92,7 +97,7 @@ def read_texts(entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def read_number(entry: Mapping[str, Any], key: str) -> float:
     """Return the number under a key, which is finite."""
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         raise unfit(key, value, "a number")
     return value
 
@@ -105,7 +110,7 @@ def read_number_or_none(entry: Mapping[str, Any], key: str) -> float | None:
 def read_whole(entry: Mapping[str, Any], key: str) -> int:
     """Return the whole number under a key."""
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int) or not abs(value) <= LARGEST:
         raise unfit(key, value, "a whole number")
     return value
 

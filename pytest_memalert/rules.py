@@ -297,7 +297,7 @@ def make_alert(
     if rule.message:
         # What a rule says of every test doesn't say of which, how much and against what.
         figures = headline.removeprefix(f"{subject}: ")
-        headline = f"{subject}: {rule.message} ({figures})"
+        headline = f"{subject}: {escape_controls(rule.message)} ({figures})"
     return PerformanceAlert(
         id=id,
         fingerprint=fingerprint(rule, signature or measurement.nodeid),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_memalert.errors import ConfigurationError, WrongValueError, show_toml
-from pytest_memalert.files import is_source
+from pytest_memalert.files import expand_path, is_source
 from pytest_memalert.limits.tables import read_rules
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertRule, AlertSeverity, LeakChecks
@@ -26,6 +26,8 @@ __all__ = [
     "Budget",
     "LeakChecks",
     "Settings",
+    "is_off",
+    "parse_toml",
     "read_pyproject",
     "read_settings",
     "read_toml",
@@ -185,7 +187,7 @@ def read_pyproject(path: Path) -> dict[str, object]:
     """
     text = _read_text(path)
     # To parse a large file takes 3 ms, and pytest has just done so: where we aren't named there is no table.
-    found: object = _parse_toml(path, text) if "memalert" in text else {}
+    found: object = parse_toml(text, str(path)) if "memalert" in text else {}
     place = ""
     for key in ("tool", "memalert"):
         place = f"{place}.{key}".lstrip(".")
@@ -199,7 +201,26 @@ def read_pyproject(path: Path) -> dict[str, object]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return all of a TOML file; raises ConfigurationError as ``read_pyproject`` does."""
-    return _parse_toml(path, _read_text(path))
+    return parse_toml(_read_text(path), str(path))
+
+
+def parse_toml(text: str, place: str) -> dict[str, Any]:
+    """Return a text of TOML as a dict; raises ConfigurationError, headed by ``place``."""
+    # Imported here, since most programs that use the package never read a file.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        return dict(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError([f"{place}: is not valid TOML: {error}"]) from error
+    except ValueError as error:
+        # Whole numbers of more than 4,300 digits: Python's text tells how to allow them, which is no advice.
+        raise ConfigurationError([f"{place}: has a number of too many digits; write it shorter"]) from error
+    except RecursionError as error:
+        raise ConfigurationError([f"{place}: is nested too deeply; write fewer brackets"]) from error
 
 
 def _read_text(path: Path) -> str:
@@ -210,19 +231,6 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigurationError([f"{path}: is not UTF-8 text (at line {line}); save it as UTF-8"]) from error
-
-
-def _parse_toml(path: Path, text: str) -> dict[str, Any]:
-    # Imported here, since most programs that use the package never read a file.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        return dict(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError([f"{path}: is not valid TOML: {error}"]) from error
 
 
 # --------------------------------------------------------------------- layers
@@ -287,11 +295,13 @@ def _read_path(value: object, option: Option) -> Path | None:
 def _read_any_path(value: object) -> Path | None:
     if value is None or isinstance(value, Path):
         return value
+    if value == "-":
+        raise ValueError("'-' is no file; name one, and print it with: memalert report PATH")
     if isinstance(value, str) and not value.strip():
         raise ValueError("a file is missing; write its path")
     if isinstance(value, str) and "\0" in value:
         raise WrongValueError(value, "has a null character, which no path can have")
-    return Path(read_text(value))
+    return expand_path(read_text(value))
 
 
 def _read_baseline_path(value: object, option: Option) -> Path | None:
@@ -314,9 +324,12 @@ def _read_baseline_path(value: object, option: Option) -> Path | None:
 
 
 def _read_history(value: object, option: Option) -> Path | None:
-    if isinstance(value, str) and value.strip().lower() in ("none", "off"):
-        return None
-    return _read_path(value, option)
+    return None if is_off(value) else _read_path(value, option)
+
+
+def is_off(value: object) -> bool:
+    """Return whether the value of the option that names the history says that there is to be none."""
+    return isinstance(value, str) and value.strip().lower() in ("none", "off")
 
 
 def _read_age(value: object, option: Option) -> float:

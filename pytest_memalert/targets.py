@@ -115,9 +115,17 @@ def read_target(written: str, environ: Mapping[str, str]) -> Target:
     if name in ("http", "https", "webhook+http", "webhook+https"):
         address = url[len("webhook+") :] if name.startswith("webhook+") else url
         if _host_of(address) is None:
-            raise ValueError(f"{shown!r} has no host; write it as 'https://example.com/hook'")
+            raise ValueError(f"{shown!r} {_why_no_host(address)}; write it as 'https://example.com/hook'")
         return Target(kind="webhook", address=address, shown=shown)
     return Target(kind="other", address=url, shown=shown)
+
+
+def _why_no_host(url: str) -> str:
+    try:
+        urlsplit(url).port  # noqa: B018 - which is read only now
+    except ValueError:  # whose text may quote a password
+        return "has a host or port that can't be read (a port is a number up to 65535)"
+    return "has no host"
 
 
 def _host_of(url: str) -> str | None:

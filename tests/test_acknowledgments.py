@@ -276,6 +276,7 @@ def test_fingerprint_acknowledged_twice_is_refused() -> None:
     ("text", "said"),
     [
         ("[[acknowledged]\n", "is not valid TOML"),
+        ("format = " + "9" * 5000, "has a number of too many digits; write it shorter"),
         ("format = 2\nnew = 1\n", "format: 2 is newer than what this version reads (up to 1)"),
         ("format = 'one'\n", "format: 'one' is not a format of this file; write 1"),
         ("acknowledged = 3\n", "acknowledged: write [[acknowledged]] above each entry"),

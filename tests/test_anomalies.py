@@ -129,7 +129,10 @@ def test_wrong_threshold_is_told_with_a_remedy(text: str, problem: str) -> None:
         ({"threshold": "p1 of 30 runs"}, "write condition = '<'"),
         ({"threshold": "p99 of 30 runs", "condition": "=="}, "write condition = '>'"),
         ({"threshold": "4 MAD under median"}, "write condition = '<'"),
-        ({"threshold": "step of 10 % in 20 runs"}, "write scope = 'session' beside it"),
+        (
+            {"threshold": "step of 10 % in 20 runs"},
+            "in a rule of the configuration write scope = 'session' beside it; for tests write ",
+        ),
         (
             {"threshold": "p99 of 30 runs", "metric": "leak_bytes_per_run"},
             "leak_bytes_per_run is known of tests that leak alone",

@@ -319,6 +319,17 @@ def test_what_comes_from_tests_is_escaped() -> None:
     assert "\x1b" not in said("history") + said("show", "abc")
 
 
+def test_a_tilde_is_the_home_for_commands_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    away = f"'{folder / 'away.sqlite3'}'"
+    assert away in run("history", "--history=~/away.sqlite3").output
+    (folder / "pyproject.toml").write_text('[tool.memalert]\nhistory = "~/away.sqlite3"\n', encoding="utf-8")
+    assert "'away.sqlite3'" in run("history").output
+    (folder / "pyproject.toml").write_text('[tool.memalert]\nhistory = "off"\n', encoding="utf-8")
+    assert "the history is off" in run("history").output
+
+
 def test_history_prints_plainly_into_a_pipe() -> None:
     remember(PEAK)
     command = [sys.executable, "-m", "pytest_memalert.cli", "history"]

@@ -497,6 +497,37 @@ def test_report_is_printed_and_written_in_every_format(format_name: str) -> None
     written = run("report", path, "-f", format_name, "-o", "deep/out", "--exit-zero")
     assert (written.exit_code, written.output) == (0, "")
     assert Path("deep/out").read_bytes() == printed.stdout_bytes
+    again = run("report", path, "-f", format_name, "-o", "deep/out", "--exit-zero")
+    assert (again.exit_code, again.output) == (0, "")
+
+
+@pytest.mark.parametrize("format_name", ["text", "markdown", "json"])
+def test_a_comparison_may_replace_a_former_one(format_name: str) -> None:
+    path = write("a.json", shard(1, A))
+    for _ in range(2):
+        assert run("compare", path, path, "-f", format_name, "-o", "out").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "test_a.py", "README.md", "history.sqlite3"])
+def test_no_command_overwrites_what_memalert_did_not_write(name: str) -> None:
+    """Commands replaced sources, configuration and the history without a word."""
+    path = write("a.json", shard(1, A))
+    save("memalert.lock.json", a=10 * MIB)
+    content = b"SQLite format 3\0" if name.endswith("sqlite3") else b"# theirs\n"
+    Path(name).write_bytes(content)
+    for command in (["report", path], ["merge", path], ["compare", path, path], ["gate", path]):
+        result = run(*command, "-o", name)
+        assert result.exit_code == 2
+        assert f"'{name}' is " in result.output
+        assert "never overwritten; name another file" in result.output
+    assert Path(name).read_bytes() == content
+
+
+def test_no_report_replaces_a_baseline() -> None:
+    save("memalert.lock.json", a=10 * MIB)
+    result = run("gate", write("a.json", shard(1, A)), "-o", "memalert.lock.json")
+    assert result.exit_code == 2
+    assert "'memalert.lock.json' is a baseline, which no report replaces; name another file" in result.output
 
 
 def test_report_in_an_unknown_format_is_wrong_usage() -> None:

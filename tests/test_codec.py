@@ -212,9 +212,16 @@ def test_what_a_test_does_not_know_travels_not_at_all() -> None:
     }
 
 
-def test_a_whole_number_beyond_every_float_is_a_number() -> None:
-    measurement = make_measurement(values={"net_sent_bytes": 10**400})
-    assert codec.decode_measurement(codec.encode_measurement(measurement)) == measurement
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_whole_number_beyond_every_float_is_refused_and_never_written(sign: int) -> None:
+    """JSON has such numbers, and to compute with one was a traceback."""
+    measurement = make_measurement(values={"rss_bytes": 5, "net_sent_bytes": sign * 10**400})
+    entry = codec.encode_measurement(measurement)
+    assert codec.decode_measurement(entry).values == {"rss_bytes": 5}
+    with pytest.raises(MemalertError, match=r"^net_sent_bytes: -?1\d+\.\.\.\d+ is not a number$"):
+        codec.decode_measurement({**entry, "net_sent_bytes": sign * 10**400})
+    with pytest.raises(MemalertError, match="is not a whole number"):
+        codec.decode_measurement({**entry, "rss_before_bytes": sign * 10**400})
 
 
 # --------------------------------------------------------------- the format

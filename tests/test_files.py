@@ -132,11 +132,11 @@ def test_device_is_written_to_and_not_replaced() -> None:
 
 @pytest.mark.parametrize("name", ["report.json", "a/b/report.json", "old", "link"])
 def test_path_that_can_be_written_is_so_called_and_nothing_is_left(tmp_path: Path, name: str) -> None:
-    (tmp_path / "old").write_text("old", encoding="utf-8")
+    (tmp_path / "old").write_text("{}", encoding="utf-8")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "real")
     assert explain_unwritable(tmp_path / name) is None
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "old"]
-    assert (tmp_path / "old").read_text(encoding="utf-8") == "old"
+    assert (tmp_path / "old").read_text(encoding="utf-8") == "{}"
     replace_text(tmp_path / name, "new")
     assert (tmp_path / name).read_text(encoding="utf-8") == "new"
 
@@ -167,6 +167,32 @@ def test_directory_that_takes_no_files_is_refused(tmp_path: Path) -> None:
     assert problem is not None
     assert "takes no new file" in problem
     assert "name a file in a directory you can write to" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("README.md", b"# Ours\n"), ("Makefile", b"all:\n"), ("a.db", b"SQLite format 3\0...")],
+)
+def test_a_file_that_holds_nothing_of_ours_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert explain_unwritable(tmp_path / name) == (
+        f"'{tmp_path / name}' is there, and is nothing that memalert wrote: it is never overwritten; "
+        "name another file, or remove that one"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"{}", b"\n[]", b"<!-- memalert -->\n"])
+def test_an_empty_file_or_a_former_report_may_be_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "report").write_bytes(content)
+    assert explain_unwritable(tmp_path / "report") is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert explain_unwritable(tmp_path / "pipe") == (
+        f"'{tmp_path / 'pipe'}' is a device or pipe; name a file instead"
+    )
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "missing/" + "x" * 300, "nul\0", "loop"])

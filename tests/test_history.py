@@ -264,6 +264,15 @@ def test_directory_that_was_made_is_kept_out_of_git(path: Path) -> None:
     assert (path.parent / ".gitignore").read_text(encoding="utf-8").endswith("\n*\n")
 
 
+def test_directory_that_was_there_is_left_alone_however_the_path_is_written(tmp_path: Path) -> None:
+    """What was in it disappeared from git."""
+    path = tmp_path / "missing" / ".." / "history.sqlite3"
+    remember(path, make_run("r1"))
+    assert not (tmp_path / ".gitignore").exists()
+    with read_history(path) as history:
+        assert len(history.runs()) == 1
+
+
 def test_directory_that_was_there_is_left_alone(tmp_path: Path) -> None:
     remember(tmp_path / "history.sqlite3", make_run("r1"))
     assert [file.name for file in tmp_path.iterdir()] == ["history.sqlite3"]
@@ -345,7 +354,7 @@ def test_path_that_is_a_directory_is_told(tmp_path: Path) -> None:
 
 def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(HistoryError, match="file/h/history"):
+    with pytest.raises(HistoryError, match=r"file/h/history.*name a file in a directory that can be written"):
         remember(tmp_path / "file" / "h" / "history.sqlite3", make_run("r1"))
 
 
@@ -377,6 +386,56 @@ def test_history_is_read_where_nothing_can_be_written(path: Path) -> None:
         assert names_of(path) == ["r1"]
     finally:
         path.parent.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("started_at", "yesterday", "'yesterday' is no time"),
+        ("started_at", 3, "'3' is no time"),
+        ("metrics", "zz", "a list of metrics is not JSON: "),
+        ("metrics", "3", "'3' is no list of metrics"),
+        ("report", "[]", "is not an object with keys"),
+    ],
+)
+def test_row_of_a_run_that_makes_no_sense_is_told_with_its_file_and_what_to_do(
+    path: Path, column: str, value: object, said: str
+) -> None:
+    """It was a traceback of the commands."""
+    remember(path, make_run("r1"))
+    connection = sqlite3.connect(path)
+    connection.execute(f"UPDATE runs SET {column} = ?", (value,))
+    connection.commit()
+    connection.close()
+
+    def read_everything() -> None:
+        with read_history(path) as history:
+            history.runs()
+            history.series(NODEID, "rss_bytes", limit=5)
+            history.every_series("rss_bytes", limit=5)
+
+    with pytest.raises(
+        HistoryError, match="move the file away, and the next pytest --memalert begins"
+    ) as told:
+        read_everything()
+    assert f"the history '{path}' holds what can't be read (" in str(told.value)
+    assert said in str(told.value)
+
+
+def test_history_that_another_process_is_at_work_on_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_memalert.history.opening._WAIT_S", 0.1)
+    remember(path, make_run("r1"))
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(HistoryError) as told:
+        write_history(path, lambda history: history.forget(), warn=print, at=NOON)
+    connection.close()
+    assert str(told.value) == (
+        f"the history '{path}' can't be used (database is locked); another process is at work on it: wait "
+        "for its end, or end it, and try again"
+    )
 
 
 def test_missing_history_says_how_one_is_written(path: Path) -> None:

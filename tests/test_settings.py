@@ -486,7 +486,18 @@ def test_two_severities_of_a_new_name_are_a_pair() -> None:
             {"name": "rsss", "enabled": False},
             ": 'rsss' is a new rule and lacks metric and threshold; did you mean the default rule 'rss'",
         ),
-        ({"name": "new", "metric": "cpu_s"}, ": 'new' is a new rule and lacks threshold"),
+        (
+            {"name": "new", "metric": "cpu_s"},
+            ": 'new' is a new rule and lacks threshold; write as its threshold '1.5 s' or 1.5",
+        ),
+        (
+            {"name": "new"},
+            ": 'new' is a new rule and lacks metric and threshold; write metric = 'peak_bytes' or that of",
+        ),
+        (
+            {"name": "leak", "tests": []},
+            ".tests: [] names no test; leave the key out for a rule of all tests, or write enabled = false",
+        ),
         (
             {"name": "rss", "threshold": "1 GB"},
             ": 'rss' is a pair of rules, each with a threshold of its own; write severity = 'warning' or ",
@@ -540,6 +551,8 @@ def test_a_file_without_the_table_says_nothing(tmp_path: Path, text: str) -> Non
     ("content", "problem"),
     [
         (b"[tool.memalert]\nleaks = all\n", r"is not valid TOML: .*line 2"),
+        (b"[tool.memalert]\nbudget = " + b"9" * 5000, r"has a number of too many digits; write it shorter"),
+        (b"[tool.memalert]\nbudget = " + b"[" * 5000, r"is nested too deeply; write fewer brackets"),
         (b"a = 1\nb = '\xff'\n", r"is not UTF-8 text \(at line 2\); save it as UTF-8"),
         (b"tool = 3  # memalert's\n", r"tool: 3 is not a table; write \[tool\.memalert\]"),
         (b"[tool]\nmemalert = true\n", r"tool\.memalert: true is not a table; write \[tool\.memalert\]"),

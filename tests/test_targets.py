@@ -118,6 +118,12 @@ def test_address_says_what_takes_the_messages(url: str, expected: tuple[str, str
     assert kind_and_address(read_target(url, {})) == expected
 
 
+UNREADABLE = (
+    "'https://...' has a host or port that can't be read (a port is a number up to 65535); "
+    "write it as 'https://example.com/hook'"
+)
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
@@ -125,6 +131,8 @@ def test_address_says_what_takes_the_messages(url: str, expected: tuple[str, str
         ("jsonl:", "'jsonl:' names no file; write it as 'jsonl:alerts.jsonl'"),
         ("logging:", "'logging:' names no logger; write it as 'logging:memalert'"),
         ("https:///x", "'https://...' has no host; write it as 'https://example.com/hook'"),
+        ("https://example.com:99999999/x", UNREADABLE),
+        ("https://[host/x", UNREADABLE),
         ("${NOPE}", "'${NOPE}' is not set in the environment; export NOPE before the run"),
         ("${}", "'${...}' must hold the name of a variable; write it as '${SLACK_URL}'"),
     ],

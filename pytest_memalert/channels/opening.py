@@ -9,6 +9,7 @@ from pytest_memalert.channels import AlertChannel
 from pytest_memalert.channels.jsonl import JsonLinesChannel
 from pytest_memalert.channels.logger import LoggingChannel
 from pytest_memalert.errors import DeliveryError
+from pytest_memalert.files import expand_path
 from pytest_memalert.targets import Target
 
 __all__ = ["GROUP", "open_channel"]
@@ -24,7 +25,7 @@ def open_channel(target: Target, *, base: Path, limit_s: float = 10.0) -> AlertC
     Raises ValueError, with nothing secret in it, where there is none.
     """
     if target.kind == "jsonl":
-        return JsonLinesChannel(base / target.address)
+        return JsonLinesChannel(base / expand_path(target.address))
     if target.kind == "logging":
         return LoggingChannel(target.address)
     if target.kind == "webhook":

@@ -9,7 +9,14 @@ from pathlib import Path
 import click
 
 from pytest_memalert.changes import CHANGE_METRICS, Change, Changes, Figures, find_changes, run_figures
-from pytest_memalert.cli.console import Unreadable, echo_note, output_option, read_any, write_output
+from pytest_memalert.cli.console import (
+    PathOfUser,
+    Unreadable,
+    echo_note,
+    output_option,
+    read_any,
+    write_output,
+)
 from pytest_memalert.comparisons import unit_of
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.gate.baseline import Baseline
@@ -31,8 +38,8 @@ _NAMES_LISTED = 10
 
 
 @click.command(short_help="Print what changed between reports or baselines.")
-@click.argument("old", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
-@click.argument("new", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("old", type=PathOfUser(dir_okay=False, allow_dash=True))
+@click.argument("new", type=PathOfUser(dir_okay=False, allow_dash=True))
 @click.option(
     "-f",
     "--format",

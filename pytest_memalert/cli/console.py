@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pytest_memalert.codec import decode_run
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import disarm, escape_controls
-from pytest_memalert.files import explain_unwritable, replace_text
+from pytest_memalert.files import expand_path, explain_unwritable, replace_text
 from pytest_memalert.gate.baseline import (
     DEFAULT_NAME,
     Baseline,
@@ -28,6 +30,7 @@ from pytest_memalert.reports import terminal
 __all__ = [
     "ALERTS",
     "FINE",
+    "PathOfUser",
     "Unreadable",
     "echo_line",
     "echo_note",
@@ -123,11 +126,19 @@ def _shown(path: Path) -> str:
     return "standard input" if str(path) == "-" else f"'{path}'"
 
 
+class PathOfUser(click.Path):
+    """A path as the user writes it; ``~`` is the home where no shell has said so (``--output=~/a``)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, checked."""
+        return Path(os.fsdecode(super().convert(expand_path(os.fsdecode(value)), param, ctx)))
+
+
 #: The option that says where a command writes.
 output_option = click.option(
     "-o",
     "--output",
-    type=click.Path(allow_dash=True, path_type=Path),
+    type=PathOfUser(allow_dash=True),
     metavar="PATH",
     help='Write to this file, whole or not at all; without it, or with "-", to standard output.',
 )
@@ -141,6 +152,9 @@ def write_output(text: str, output: Path | None) -> None:
         return
     if problem := explain_unwritable(output):
         raise Unreadable(problem)
+    former = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
+    if _is_baseline(former) and not _is_baseline(text):
+        raise Unreadable(f"'{output}' is a baseline, which no report replaces; name another file")
     try:
         replace_text(output, text)
     except OSError as error:

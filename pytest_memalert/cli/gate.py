@@ -11,6 +11,7 @@ import click
 from pytest_memalert.cli.console import (
     ALERTS,
     FINE,
+    PathOfUser,
     Unreadable,
     echo_line,
     echo_note,
@@ -35,12 +36,12 @@ __all__ = ["gate"]
 
 
 @click.command(short_help="Hold a JSON report against the baseline.")
-@click.argument("path", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("path", type=PathOfUser(dir_okay=False, allow_dash=True))
 @click.option(
     "-b",
     "--baseline",
     "baseline_path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=PathOfUser(dir_okay=False),
     default=Path(DEFAULT_NAME),
     show_default=True,
     metavar="FILE",
@@ -53,7 +54,7 @@ __all__ = ["gate"]
 )
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=PathOfUser(exists=True, dir_okay=False),
     metavar="FILE",
     help="A pyproject.toml, whose [tool.memalert.gate] says what is allowed; without it, that of the "
     "project here, if it has one.",
@@ -61,7 +62,7 @@ __all__ = ["gate"]
 @click.option(
     "-o",
     "--output",
-    type=click.Path(allow_dash=True, path_type=Path),
+    type=PathOfUser(allow_dash=True),
     metavar="PATH",
     help='Write the judged report as JSON to this file; with "-" to standard output, and the text to '
     "standard error.",

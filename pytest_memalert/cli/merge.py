@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from pytest_memalert.cli.console import Unreadable, echo_note, output_option, read_any, write_output
+from pytest_memalert.cli.console import (
+    PathOfUser,
+    Unreadable,
+    echo_note,
+    output_option,
+    read_any,
+    write_output,
+)
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.gate.baseline import Baseline, merge_baselines, render_baseline
 from pytest_memalert.model import Run
@@ -19,9 +26,7 @@ __all__ = ["merge"]
 
 
 @click.command(short_help="Join reports of a suite's shards, or baselines.")
-@click.argument(
-    "paths", nargs=-1, required=True, type=click.Path(dir_okay=False, allow_dash=True, path_type=Path)
-)
+@click.argument("paths", nargs=-1, required=True, type=PathOfUser(dir_okay=False, allow_dash=True))
 @output_option
 def merge(paths: tuple[Path, ...], output: Path | None) -> None:
     """Join the JSON reports of a suite's shards, or baselines.

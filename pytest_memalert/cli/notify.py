@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from pytest_memalert.channels.wording import headline, message_lines
-from pytest_memalert.cli.console import ALERTS, FINE, Unreadable, echo_wrapped, read_run
+from pytest_memalert.cli.console import ALERTS, FINE, PathOfUser, Unreadable, echo_wrapped, read_run
 from pytest_memalert.cli.project import find_configuration
 from pytest_memalert.clock import utc_now
 from pytest_memalert.delivery import Opened, deliver, open_routes
@@ -31,7 +31,7 @@ __all__ = ["notify"]
 
 
 @click.command(short_help="Send the alerts of a JSON report to channels.")
-@click.argument("path", required=False, type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("path", required=False, type=PathOfUser(dir_okay=False, allow_dash=True))
 @click.option(
     "--url",
     "urls",
@@ -41,7 +41,7 @@ __all__ = ["notify"]
 )
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=PathOfUser(exists=True, dir_okay=False),
     metavar="PATH",
     help="A pyproject.toml; without it, that of the project here, if it has one.",
 )

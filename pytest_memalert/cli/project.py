@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import click
 
 from pytest_memalert.acknowledgments import FILE_NAME, Acknowledgment, read_acknowledgments
-from pytest_memalert.cli.console import Unreadable
+from pytest_memalert.cli.console import PathOfUser, Unreadable
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import ConfigurationError, MemalertError
-from pytest_memalert.files import locked, replace_text
+from pytest_memalert.files import expand_path, locked, replace_text
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertLife
-from pytest_memalert.settings import read_pyproject, read_toml
+from pytest_memalert.settings import is_off, read_pyproject, read_toml
 from pytest_memalert.units import parse_duration
 
 __all__ = [
@@ -58,7 +58,7 @@ def history_option(command: _F) -> _F:
     return click.option(
         "--history",
         "history_path",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=PathOfUser(dir_okay=False),
         metavar="PATH",
         help=f"The file of the history; without it, that of the project here ({_DEFAULT_HISTORY}).",
     )(command)
@@ -108,9 +108,9 @@ def locate_history(given: Path | None) -> Path:
         table.get("history", _DEFAULT_HISTORY),
         f"{configuration}: tool.memalert.history",
     )
-    if not isinstance(named, str) or named.strip().lower() == "none":
+    if not isinstance(named, str) or is_off(named):
         raise Unreadable(f"the history is off ({where}); name a file with --history PATH")
-    path = project / named
+    path = project / expand_path(named)
     return _shortened(path)
 
 

@@ -9,6 +9,7 @@ import click
 from pytest_memalert.cli.console import (
     ALERTS,
     FINE,
+    PathOfUser,
     Unreadable,
     echo_line,
     output_option,
@@ -28,7 +29,7 @@ FORMATS = ("text", *formats.FORMATS)
 
 
 @click.command(short_help="Print or convert what a JSON report found.")
-@click.argument("path", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("path", type=PathOfUser(dir_okay=False, allow_dash=True))
 @click.option(
     "-f",
     "--format",

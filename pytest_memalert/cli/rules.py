@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pytest_memalert.cli.console import Unreadable, echo_wrapped
+from pytest_memalert.cli.console import PathOfUser, Unreadable, echo_wrapped
 from pytest_memalert.cli.project import find_configuration
 from pytest_memalert.errors import ConfigurationError, nearest
 from pytest_memalert.limits.tables import RULE_KEYS
@@ -31,7 +31,7 @@ _RULES_FORMAT = 1
 @click.command(short_help="Print the rules in force, and their origin.")
 @click.option(
     "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=PathOfUser(exists=True, dir_okay=False),
     metavar="PATH",
     help="A pyproject.toml; without it, that of the project here, if it has one.",
 )

@@ -20,9 +20,12 @@ from pytest_memalert.history.rows import (
     LIFE_COLUMNS,
     alert_of,
     alert_text,
+    counts_of,
     header_text,
+    installation_of,
     life_of,
     life_row,
+    names_of,
     number_at,
     number_named,
     numbers_by_name,
@@ -275,7 +278,7 @@ class History:
         self, run: tuple[int, str], metric: str, nodeids: Collection[str] | None
     ) -> dict[str, float]:
         number, names = run
-        known: list[str] = json.loads(names)
+        known = names_of(names)
         if metric not in known:
             return {}
         index = known.index(metric)
@@ -301,7 +304,7 @@ class History:
             (environment.key, runs),
         ).fetchall()
         for age, (number, started_at, names, report) in enumerate(latest):
-            if json.loads(report)["environment"].get("installation") != environment.installation:
+            if installation_of(report) != environment.installation:
                 continue
             rows = self._connection.execute(
                 "SELECT nodeid, leak, numbers FROM figures JOIN tests ON id = test "
@@ -309,7 +312,7 @@ class History:
                 (number, SESSION, limit),
             ).fetchall()
             limit -= len(rows)
-            when, known = time_of(started_at), json.loads(names)
+            when, known = time_of(started_at), names_of(names)
             for nodeid, status, numbers in rows:
                 yield CheckedTest(
                     nodeid=nodeid,
@@ -335,7 +338,7 @@ class History:
                 environment=environment,
                 tests=tests,
                 leaks=leaks,
-                alerts=json.loads(report)["totals"]["alerts"],
+                alerts=counts_of(report),
             )
             for run_id, started_at, duration_s, commit, environment, tests, leaks, report in rows
         )

@@ -17,10 +17,12 @@ from pytest_memalert.history.schema import APPLICATION_ID, MIGRATIONS, migrate
 __all__ = ["connected_for_reading", "work_on"]
 
 #: How long a session waits for another one that is writing. Writing 60,000 tests takes about a second.
-_WAIT_S = 30.0
+_WAIT_S = 10.0
 
 # What every file of SQLite begins with.
 _MAGIC = b"SQLite format 3\0"
+
+_ELSEWHERE = "name a file in a directory that can be written to, or turn it off with --memalert-history=none"
 
 _T = TypeVar("_T")
 
@@ -86,6 +88,13 @@ def connected_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
             raise _unreadable(path, unusable) from None
         except _UnusableError as unusable:
             raise _unreadable(path, unusable) from None
+        except HistoryError:
+            raise
+        except MemalertError as error:
+            # Not all of it is read by a session, which may go on writing to it.
+            why = f"holds what can't be read ({error})"
+            advice = "move the file away, and the next pytest --memalert begins a new one"
+            raise HistoryError(f"the history '{path}' {why}; {advice}") from None
         finally:
             if connection is not None:
                 connection.close()
@@ -225,10 +234,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _make_directory(directory: Path) -> None:
     """Make the directory if there is none, and keep what is in one that we made out of git."""
-    if directory.is_dir():
-        return
+    # Beyond a "..", which leads nowhere before the directories in front of it are made.
+    made = not Path(os.path.realpath(directory)).is_dir()
     directory.mkdir(parents=True, exist_ok=True)
-    replace_text(directory / ".gitignore", "# Written by pytest-memalert: nothing here is for git.\n*\n")
+    if made:
+        replace_text(directory / ".gitignore", "# Written by pytest-memalert: nothing here is for git.\n*\n")
 
 
 @contextmanager
@@ -237,9 +247,11 @@ def _told_as_history_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HistoryError(f"the history {path}: {error.strerror or error}") from error
+        # "File exists" speaks of what is there in the place of a directory.
+        reason = f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}"
+        raise HistoryError(f"the history '{path}' can't be used ({reason}); {_ELSEWHERE}") from error
     except sqlite3.Error as error:
-        hint = ""
-        if "unable to open" in str(error) and path.parent.is_dir() and not os.access(path.parent, os.W_OK):
-            hint = f"; '{path.parent}' can't be written to"
-        raise HistoryError(f"the history {path}: {error}{hint}") from error
+        advice = _ELSEWHERE
+        if "locked" in str(error):
+            advice = "another process is at work on it: wait for its end, or end it, and try again"
+        raise HistoryError(f"the history '{path}' can't be used ({error}); {advice}") from error

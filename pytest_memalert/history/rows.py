@@ -15,15 +15,19 @@ from pytest_memalert.codec import (
     encode_totals,
 )
 from pytest_memalert.errors import MemalertError
+from pytest_memalert.json_fields import read_object, read_text_or_none, read_whole
 from pytest_memalert.model import AlertLife, PerformanceAlert, Run
 
 __all__ = [
     "LIFE_COLUMNS",
     "alert_of",
     "alert_text",
+    "counts_of",
     "header_text",
+    "installation_of",
     "life_of",
     "life_row",
+    "names_of",
     "number_at",
     "number_named",
     "numbers_by_name",
@@ -77,25 +81,47 @@ def numbers_texts(all_values: Sequence[Mapping[str, float]], names: Sequence[str
     return [f"[{numbers}]" for numbers in text[2:-2].split("],[")]
 
 
+def names_of(text: str) -> list[str]:
+    """Return the names of a run's figures; raises MemalertError."""
+    names = _read(text, "a list of metrics")
+    if not isinstance(names, list):
+        raise MemalertError(f"{text!r} is no list of metrics")
+    return names
+
+
+def installation_of(header: str) -> str | None:
+    """Return the installation that a text of ``header_text`` names; raises MemalertError."""
+    return read_text_or_none(read_object(_header(header).get("environment")), "installation")
+
+
+def counts_of(header: str) -> dict[str, int]:
+    """Return how many alerts of each kind a text of ``header_text`` counts; raises MemalertError."""
+    counts = read_object(read_object(_header(header).get("totals")).get("alerts"))
+    return {word: read_whole(counts, word) for word in counts}
+
+
 def number_at(index: int, numbers: str) -> float | None:
     """Return the number that is there in such a list: taken apart as it was put together, 5 times as fast."""
-    text = numbers[1:-1].split(",", index + 1)[index]
-    return None if text == "null" else float(text)
+    try:
+        text = numbers[1:-1].split(",", index + 1)[index]
+        return None if text == "null" else float(text)
+    except (ValueError, IndexError, TypeError):
+        raise MemalertError(f"figures are no list of numbers: {numbers!r}") from None
 
 
 def number_named(name: str, names: str, numbers: str) -> float | None:
     """Return the number of that name in such a list."""
-    known: list[str] = json.loads(names)
+    known = names_of(names)
     return number_at(known.index(name), numbers) if name in known else None
 
 
 def numbers_by_name(names: Sequence[str], numbers: str) -> dict[str, float]:
     """Return the numbers that are known in such a list, by name; raises MemalertError."""
     try:
-        pairs = zip(names, json.loads(numbers), strict=True)
+        pairs = zip(names, _read(numbers, "figures"), strict=True)
         return {name: number for name, number in pairs if number is not None}
-    except ValueError as error:
-        raise MemalertError(f"figures are not JSON: {error}") from None
+    except (ValueError, TypeError):
+        raise MemalertError(f"figures are no list of numbers: {numbers!r}") from None
 
 
 def alert_text(alert: PerformanceAlert) -> str:
@@ -105,10 +131,7 @@ def alert_text(alert: PerformanceAlert) -> str:
 
 def alert_of(text: str) -> PerformanceAlert:
     """Return the alert of such a text; raises MemalertError."""
-    try:
-        return decode_alert(json.loads(text))
-    except ValueError as error:
-        raise MemalertError(f"an alert is not JSON: {error}") from None
+    return decode_alert(_read(text, "an alert"))
 
 
 def life_row(life: AlertLife) -> tuple[object, ...]:
@@ -157,5 +180,19 @@ def text_of(moment: datetime) -> str:
 
 
 def time_of(text: str) -> datetime:
-    """Return the time of such a text."""
-    return datetime.fromisoformat(text)
+    """Return the time of such a text; raises MemalertError."""
+    try:
+        return datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise MemalertError(f"{text!r} is no time") from None
+
+
+def _header(text: str) -> dict[str, Any]:
+    return read_object(_read(text, "the header of a run"))
+
+
+def _read(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MemalertError(f"{what} is not JSON: {error}") from None

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from pytest_memalert.anomalies import refuse_misuse
-from pytest_memalert.errors import nearest, show_toml
+from pytest_memalert.errors import WrongValueError, nearest, show_toml
 from pytest_memalert.limits.advice import advised
 from pytest_memalert.limits.defaults import DEFAULT_RULES, category_of, condition_of
 from pytest_memalert.limits.thresholds import read_threshold, threshold_fields
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import AlertCategory, AlertCondition, AlertRule, AlertSeverity, RuleScope
-from pytest_memalert.units import parse_size
+from pytest_memalert.units import UNIT_EXAMPLES, parse_size
 from pytest_memalert.user_values import (
     collecting,
     read_choice,
@@ -26,6 +26,16 @@ from pytest_memalert.user_values import (
 
 __all__ = ["RULE_KEYS", "read_rules"]
 
+
+def _read_tests(value: object) -> tuple[str, ...]:
+    tests = read_texts(value)
+    if not tests:
+        raise WrongValueError(
+            value, "names no test; leave the key out for a rule of all tests, or write enabled = false"
+        )
+    return tests
+
+
 _READERS: dict[str, Callable[[object], object]] = {
     "name": read_text,
     "category": read_member(AlertCategory),
@@ -33,7 +43,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "metric": read_text,
     "condition": read_member(AlertCondition),
     "scope": lambda value: read_choice(value, get_args(RuleScope)),
-    "tests": read_texts,
+    "tests": _read_tests,
     "component": read_text,
     "min_growth": parse_size,
     "message": read_text,
@@ -133,8 +143,14 @@ def _missing(
             return None
         defaults = {rule.name for rule in DEFAULT_RULES}
         near = nearest(name, sorted(defaults), cutoff=0.5)
-        hint = f"; did you mean the default rule {near!r}?" if near else ""
-        return f"{name!r} is a new rule and lacks {' and '.join(lacking)}{hint}"
+        metric = fields.get("metric", "peak_bytes")
+        examples = {
+            "metric": f"metric = {metric!r} or that of another figure",
+            "threshold": f"as its threshold {UNIT_EXAMPLES[metrics[metric].unit]}",
+        }
+        written = " and ".join(examples[key] for key in lacking)
+        advice = f"did you mean the default rule {near!r}?" if near else f"write {written}"
+        return f"{name!r} is a new rule and lacks {' and '.join(lacking)}; {advice}"
     severities = [rule.severity for rule in namesakes]
     is_pair = len(namesakes) > 1
     if is_pair and "severity" not in table and "threshold" in table:

@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_memalert.plugin.given import read_given
 
     try:
-        given = read_given(config, config.hook.pytest_memalert_probes(config=config))
+        given = read_given(config)
     except ConfigurationError as wrong:
         raise pytest.UsageError(f"memalert: {wrong}") from None
     worker = None

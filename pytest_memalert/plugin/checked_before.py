@@ -80,12 +80,12 @@ def read_checked_before(
 ) -> CheckedBefore | None:
     """Return what earlier sessions found; None where that is nothing, or the history can't be read.
 
-    ``warn`` is told of trouble; that it is no history, or not a whole one, is told when it is written.
+    ``warn`` is told of trouble; that it is no history is told when it is written.
     """
     checked: list[CheckedTest] = []
     try:
         with reading_history(
-            config, given, purpose="can't see what was checked", warn=lambda _: None
+            config, given, purpose="can't see what was checked", warn=warn, tells_unopened=False
         ) as history:
             if history is not None:
                 environment = this_environment(traced=given.settings.trace)

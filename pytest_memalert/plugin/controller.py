@@ -32,6 +32,7 @@ from pytest_memalert.plugin.command_line import BEGAN_AT
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Facts, decode_facts
 from pytest_memalert.plugin.given import Given
+from pytest_memalert.plugin.imports import Ways
 from pytest_memalert.plugin.pytest_internals import refit_section
 from pytest_memalert.plugin.remembering import note_idle, remember
 from pytest_memalert.plugin.reporting import append_summary, history_path, locate, write_reports
@@ -58,6 +59,8 @@ class Controller:
         # The worker's in this process: a hook of its own costs each of three reports a microsecond.
         self._hear_report = hear_report
         self._given = given
+        # Most of what concludes a session is loaded when it is needed.
+        self._ways = Ways()
         # A conftest.py may have loaded the plugin, after the hook that notes when the session began.
         self._started_at = config.stash.get(BEGAN_AT, utc_now())
         self._started_s = elapsed_s()
@@ -137,7 +140,8 @@ class Controller:
         if self._config.getoption("collectonly", False) or session.exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         try:
-            self._conclude(session)
+            with self._ways.kept():
+                self._conclude(session)
         except Exception as trouble:
             self._warn(f"memalert could not conclude the session ({describe_exception(trouble)})")
         run = self._run
@@ -155,7 +159,8 @@ class Controller:
         if self._run is None:
             return
         try:
-            self._summarize(terminalreporter, self._run)
+            with self._ways.kept():
+                self._summarize(terminalreporter, self._run)
         except Exception as trouble:
             terminalreporter.write_line(f"memalert: no summary ({type(trouble).__name__})")
 
@@ -186,7 +191,7 @@ class Controller:
             self._warn(f"pytest_memalert_finished failed ({describe_exception(problem)})")
         for trouble in write_reports(run, self._given.settings, self._config.invocation_params.dir):
             self._warn(trouble)
-        if no_summary := append_summary(run, os.environ):
+        if is_on_github() and (no_summary := append_summary(run, os.environ)):
             self._warn(no_summary)
         if self._checked:
             from pytest_memalert.leaks.turns import update
@@ -251,13 +256,18 @@ class Controller:
             return
         failed = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
         width = terminalreporter._tw.fullwidth
+        told = 1 if self._config.getoption("tbstyle", "auto") == "line" else None
+
+        def refit(lines: Sequence[str]) -> list[str]:
+            return [disarm(fitting) for line in lines[:told] for fitting in terminal.wrap(line, width)]
+
         for report in terminalreporter.stats.get("failed", ()):
             if report.nodeid in failed:
-                refit_section(report, lambda line: list(map(disarm, terminal.wrap(line, width))))
+                refit_section(report, refit)
 
     def _shown_as_failed(self, terminalreporter: pytest.TerminalReporter) -> set[str]:
-        """Return the tests that have a section among the failures."""
-        if self._config.getoption("tbstyle", "auto") == "no":
+        """Return the tests that have a section among the failures, which is more than a line."""
+        if self._config.getoption("tbstyle", "auto") in ("no", "line"):
             return set()
         reports = (*terminalreporter.stats.get("failed", ()), *terminalreporter.stats.get("error", ()))
         return {report.nodeid for report in reports}

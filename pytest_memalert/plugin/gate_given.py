@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_memalert.errors import ConfigurationError, MemalertError
-from pytest_memalert.files import explain_unwritable
+from pytest_memalert.files import explain_unfit, explain_unwritable
 from pytest_memalert.gate.allowances import ALLOWANCES, Allowances
 from pytest_memalert.gate.baseline import DEFAULT_NAME, Baseline, read_baseline
 from pytest_memalert.plugin.environment import this_environment
@@ -43,8 +43,9 @@ def read_gate_given(config: pytest.Config, settings: Settings) -> GateGiven:
     path = locate_baseline(config, settings)
     name = _shown(path, config.invocation_params.dir)
     key = this_environment(traced=settings.trace).key
-    if path.is_dir():
-        raise ConfigurationError([f"{origin}: {name!r} is a directory; name a file, as in {DEFAULT_NAME}"])
+    # What is in it, and whose that is, is told where it is read.
+    if problem := explain_unfit(path, example=DEFAULT_NAME, replaces=False):
+        raise ConfigurationError([f"{origin}: {problem}"])
     try:
         baseline = read_saved(path, name)
     except MemalertError as wrong:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from pytest_memalert.codec import TAKEN_KEYS
-from pytest_memalert.errors import ConfigurationError, show_code
+from pytest_memalert.errors import ConfigurationError, describe_exception, show_code
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
 from pytest_memalert.options import OPTIONS
@@ -47,10 +47,10 @@ class Given:
     terminal: io.StringIO = field(default_factory=io.StringIO)
 
 
-def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | None]) -> Given:
+def read_given(config: pytest.Config) -> Given:
     """Return what the session was given; raise ConfigurationError with every problem in it."""
     problems: list[str] = []
-    probes = tuple(probe for probes in probe_lists for probe in probes or ())
+    probes = _ask_for_probes(config, problems)
     metrics = dict(METRICS)
     for probe in probes:
         name: object = probe.name
@@ -129,6 +129,22 @@ def read_given(config: pytest.Config, probe_lists: Sequence[Sequence[Probe] | No
     )
 
 
+def _ask_for_probes(config: pytest.Config, problems: list[str]) -> tuple[Probe, ...]:
+    """Return the probes that plugins add; ``problems`` takes what else they return or raise."""
+    hook = config.hook.pytest_memalert_probes
+    plugins = " or ".join(str(each.plugin_name) for each in hook.get_hookimpls())
+    place, advice = f"pytest_memalert_probes of {plugins}", "return a list of pytest_memalert.Probe"
+    try:
+        found = [probe for probes in hook(config=config) for probe in probes]
+    except Exception as trouble:  # what returns a number, say, can't be gone through
+        problems.append(f"{place}: {describe_exception(trouble)}; {advice}")
+        return ()
+    problems += [
+        f"{place}: {show_code(each)} is no probe; {advice}" for each in found if not isinstance(each, Probe)
+    ]
+    return tuple(each for each in found if isinstance(each, Probe))
+
+
 def _problems_of(probe: Probe, metrics: Mapping[str, Metric]) -> list[str]:
     """Return what is wrong with a probe."""
     problems = []
@@ -137,6 +153,8 @@ def _problems_of(probe: Probe, metrics: Mapping[str, Metric]) -> list[str]:
     if probe.name in TAKEN_KEYS:
         other = f"probed_{probe.name}"
         problems.append(f"{probe.name!r} is a key of the report; choose another name, such as {other!r}")
+    if not callable(probe.read):
+        problems.append(f"read of {probe.name!r}: {show_code(probe.read)} is no function; write one")
     with collecting(problems, f"unit of {probe.name!r}", show=show_code):
         read_choice(probe.unit, get_args(Unit))
     with collecting(problems, f"kind of {probe.name!r}", show=show_code):

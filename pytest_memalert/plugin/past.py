@@ -27,11 +27,12 @@ Warn = Callable[[str], None]
 
 @contextmanager
 def reading_history(
-    config: pytest.Config, given: Given, *, purpose: str, warn: Warn
+    config: pytest.Config, given: Given, *, purpose: str, warn: Warn, tells_unopened: bool = True
 ) -> Iterator[History | None]:
     """Open the history that the session has, to read it; None where there is none.
 
     Where it can't be read, ``warn`` is told for which ``purpose`` it is missed, and what was begun ends.
+    That it can't be opened is told where it is written, too: ``tells_unopened`` says whether here as well.
     """
     path = history_path(config, given.settings)
     if path is None or not path.is_file():
@@ -46,7 +47,8 @@ def reading_history(
             opened = True
             yield history
     except HistoryError as trouble:
-        warn(f"memalert {purpose}: {trouble}")
+        if opened or tells_unopened:
+            warn(f"memalert {purpose}: {trouble}")
         if not opened:
             yield None
 

@@ -109,11 +109,11 @@ def fail_report(report: pytest.TestReport, item: pytest.Item, *, headline: str, 
     report.longrepr = ExceptionChainRepr([(traceback, where, None)])
 
 
-def refit_section(report: pytest.TestReport, refit: Callable[[str], list[str]]) -> None:
-    """Put lines in the place of each line of the section of a report that ``fail_report`` made."""
+def refit_section(report: pytest.TestReport, refit: Callable[[Sequence[str]], list[str]]) -> None:
+    """Put lines in the place of those of the section of a report that ``fail_report`` made."""
     if isinstance(report.longrepr, ExceptionChainRepr):
         for entry in report.longrepr.reprtraceback.reprentries:
-            entry.lines = [fitting for line in entry.lines for fitting in refit(line)]
+            entry.lines = refit(entry.lines)
 
 
 def is_of_one_test(definition: pytest.FixtureDef[Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.errors import describe_exception
-from pytest_memalert.files import explain_unwritable, replace_text
+from pytest_memalert.files import explain_unfit, explain_unwritable, is_other_text, replace_text
 from pytest_memalert.model import Run
 from pytest_memalert.reports.formats import export
 from pytest_memalert.settings import Settings
@@ -51,10 +51,10 @@ def report_problems(config: pytest.Config, settings: Settings, opened: Sequence[
             if isinstance(each.channel, JsonLinesChannel):
                 # Several of them may share a file: each only appends to it.
                 _take(each.channel.path, each.shown, each.route.origin, dict(taken), problems)
+                if problem := explain_unfit(each.channel.path, example="alerts.jsonl"):
+                    problems.append(f"{each.route.origin}: {problem}")
     history = history_path(config, settings)
-    if history is not None and history.is_dir():
-        example = history / "history.sqlite3"
-        problem = f"'{settings.history}' is a directory; write a file name, such as '{example}'"
+    if history is not None and (problem := _history_problem(history, settings)):
         problems.append(f"{settings.origins['history']}: {problem}")
     if settings.html is not None:
         from pytest_memalert.reports import html
@@ -74,6 +74,17 @@ def history_path(config: pytest.Config, settings: Settings) -> Path | None:
         return None
     by_hand = settings.origins["history"].startswith("--")
     return (config.invocation_params.dir if by_hand else config.rootpath) / settings.history
+
+
+def _history_problem(path: Path, settings: Settings) -> str | None:
+    """Return why a file can't be the history; that nothing can be written there is but a warning, later."""
+    if problem := explain_unfit(path, example="history.sqlite3", replaces=False):
+        return problem
+    # What is in the place by default was made by us, and is set aside.
+    if settings.origins["history"] != "default" and is_other_text(path):
+        why = "is a text, and no history: it is never overwritten"
+        return f"'{path}' {why}; name another file, or remove that one"
+    return None
 
 
 def write_reports(run: Run, settings: Settings, folder: Path) -> Iterator[str]:

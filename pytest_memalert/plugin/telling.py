@@ -10,7 +10,7 @@ import pytest
 
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning, describe_exception
-from pytest_memalert.escaping import disarm
+from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.model import Measurement, PerformanceAlert
 from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.pytest_internals import fail_report
@@ -75,7 +75,7 @@ def accept_known(
 def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[PerformanceAlert]) -> None:
     """Make a report one of failure for these alerts."""
     text = disarm("\n\n".join(map(render_alert, alerts)))
-    first = headline(alerts[0])
+    first = escape_controls(headline(alerts[0]))  # pytest writes it as it is; a hook may have made it
     if len(alerts) > 1:
         first += f" (and {len(alerts) - 1:,} more)"
     fail_report(report, item, headline=first, text=text)
@@ -83,7 +83,7 @@ def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[Per
 
 def warn_of(config: pytest.Config, item: pytest.Item, alert: PerformanceAlert) -> None:
     """Record an alert that doesn't fail its test as a pytest warning at the test's location."""
-    first_line = alert.message.split("\n", 1)[0]
+    first_line = escape_controls(alert.message.split("\n", 1)[0])
     _, line, _ = item.location
     warning = MemoryAlertWarning(f"{alert.severity.value} {alert.category.value}: {first_line}")
     _record_warning(config, warning, nodeid=item.nodeid, path=str(item.path), line=(line or 0) + 1)

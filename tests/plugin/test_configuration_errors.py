@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -217,6 +218,74 @@ def test_no_option_writes_what_is_written_by_hand(serial: Inner, option: str, na
     assert "def test_it" in (serial.pytester.path / "test_a.py").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (
+            "--memalert-json=README.md",
+            "is nothing that memalert wrote: it is never overwritten; name another",
+        ),
+        (
+            "--memalert-markdown=README.md",
+            "is nothing that memalert wrote: it is never overwritten; name another",
+        ),
+        (
+            "--memalert-notify=jsonl:README.md",
+            "is nothing that memalert wrote: it is never overwritten; name another",
+        ),
+        ("--memalert-history=README.md", "is a text, and no history: it is never overwritten; name another"),
+    ],
+)
+def test_no_option_replaces_a_file_that_memalert_did_not_write(serial: Inner, option: str, said: str) -> None:
+    """The history renamed a README, and a report replaced it."""
+    serial.write(PASSING)
+    (serial.pytester.path / "README.md").write_text("# Ours, naïve\n", encoding="utf-8")
+    assert_refused(serial, serial.run(option), "README.md' ", said)
+    assert [each.name for each in serial.pytester.path.glob("README*")] == ["README.md"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
+@pytest.mark.parametrize("option", ["json", "gate", "save", "history"])
+def test_a_named_pipe_is_refused_before_anything_waits_for_it(serial: Inner, option: str) -> None:
+    serial.write(PASSING)
+    os.mkfifo(serial.pytester.path / "pipe.json")
+    done = serial.run(f"--memalert-{option}=pipe.json")
+    assert_refused(
+        serial, done, f"--memalert-{option}: '", "pipe.json' is a device or pipe; name a file instead"
+    )
+
+
+@pytest.mark.parametrize("option", ["json", "gate", "save", "history"])
+def test_a_name_that_is_too_long_is_a_usage_error(serial: Inner, option: str) -> None:
+    """It was an internal error."""
+    serial.write(PASSING)
+    done = serial.run(f"--memalert-{option}={'x' * 300}.json")
+    assert_refused(
+        serial, done, f"--memalert-{option}: '", "can't be written (", "name a file in a directory you can"
+    )
+
+
+def test_a_dash_is_no_file_of_pytests_options(serial: Inner) -> None:
+    """A file of that name was written; for the commands it is standard output."""
+    serial.write(PASSING)
+    done = serial.run("--memalert-json=-", "--memalert-history=-")
+    advice = "'-' is no file; name one, and print it with: memalert report PATH"
+    assert_refused(serial, done, f"--memalert-json: {advice}", f"--memalert-history: {advice}")
+
+
+def test_a_tilde_is_the_home_in_every_path(serial: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = serial.pytester.mkdir("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    serial.write(PASSING)
+    serial.configure(options='html = "~/page"\nmarkdown = "~/r.md"\n')
+    names = ("json=~/r.json", "gitlab=~/g.json", "history=~/h.sqlite3", "save=~/b.json")
+    assert serial.run(*(f"--memalert-{name}" for name in names)).ret == 0
+    written = {each.name for each in home.iterdir()}
+    assert written == {"page", "r.md", "r.json", "g.json", "h.sqlite3", "b.json"}
+    assert not (serial.pytester.path / "~").exists()
+
+
 def test_a_report_may_have_any_other_name(serial: Inner) -> None:
     serial.write(PASSING)
     assert serial.run("--memalert-json=report", "--memalert-markdown=out.py.txt").ret == 0
@@ -371,4 +440,4 @@ def test_a_history_that_is_a_directory_is_refused(inner: Inner) -> None:
     inner.write(PASSING)
     inner.pytester.mkdir("runs")
     done = inner.run("--memalert-history=runs")
-    assert_refused(inner, done, "--memalert-history: 'runs' is a directory; write a file name, such as '")
+    assert_refused(inner, done, "--memalert-history: '", "runs' is a directory; write a file name, such as '")

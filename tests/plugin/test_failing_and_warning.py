@@ -81,6 +81,44 @@ def test_evidence_is_told_once_whether_sections_of_failures_are_shown_or_not(
     assert sum("resident memory grew in: call" in line for line in lines) == 1
 
 
+@pytest.mark.parametrize("fail_on", ["critical", "never"])
+def test_control_characters_in_a_message_reach_no_terminal(serial: Inner, fail_on: str) -> None:
+    """They came through in pytest's own list of failures, and in its warnings where a hook wrote them."""
+    serial.write(
+        "def test_large(): bytearray(4 * 2**20)",
+        conftest="""
+        from dataclasses import replace
+
+        def pytest_memalert_modify_alerts(alerts):
+            alerts[:] = [replace(each, message=each.message.replace("red", "red\\x1b]0;")) for each in alerts]
+        """,
+    )
+    serial.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "own"
+        metric = "peak_bytes"
+        threshold = "1 MiB"
+        message = "\\u001b[31mred"
+        """,
+        options=f'fail_on = "{fail_on}"',
+    )
+    told = serial.run().stdout.str()
+    assert "\\x1b[31mred\\x1b]0; (peak" in told
+    assert "\x1b" not in told
+
+
+def test_with_tb_line_an_alert_takes_as_many_lines_as_any_failure(serial: Inner) -> None:
+    """Its whole section was there, and the summary told but half of it."""
+    serial.write(GROWING)
+    lines = serial.run("--tb=line").stdout.lines
+    start = next(index for index, line in enumerate(lines) if "= FAILURES =" in line)
+    assert "test_a.py::test_growing: growth " in lines[start + 1]
+    assert re.fullmatch(r"\S*test_a.py:\d+: growth .* is over the limit of 1 MiB", lines[start + 2])
+    assert "= memory alerts =" in lines[start + 3]
+    assert any("resident memory grew in: call" in line for line in lines[start + 3 :])
+
+
 def test_failing_alert_is_one_failure_in_junit_xml(inner: Inner) -> None:
     """The figures are the test case's properties."""
     inner.write(GROWING)
@@ -402,6 +440,7 @@ def test_trouble_at_the_end_of_the_session_changes_no_outcome(
     serial: Inner, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     """It is a warning, which shows no line of our code; what fails by an alert of the session does so."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setattr(f"pytest_memalert.plugin.controller.{part}", raise_trouble)
     serial.write("def test_fine(): pass")
     done = serial.run()

@@ -163,6 +163,7 @@ def test_exception_that_cannot_be_shown_breaks_nothing(inner: Inner) -> None:
         ("name='rss_bytes', unit='bytes'", "a metric named 'rss_bytes' exists already; choose another name"),
         ("name=3, unit='count'", "3 is no name; write a text in quotes"),
         ("name='', unit='count'", "'' is no name; write a text in quotes"),
+        ("name='cache', unit='count', read=3", "read of 'cache': 3 is no function; write one"),
         ("name='leak', unit='count'", "'leak' is a key of the report; * such as 'probed_leak'"),
         ("name='cache', unit='counts'", "unit of 'cache': 'counts' is not one of *; did you mean 'count'?"),
         ("name='cache', unit='count', kind='height'", "kind of 'cache': 'height' is not one of 'growth', *"),
@@ -175,13 +176,41 @@ def test_wrong_probe_is_refused(inner: Inner, probe: str, told: str) -> None:
         from pytest_memalert import Probe
 
         def pytest_memalert_probes(config):
-            return [Probe(read=lambda: 1, {probe})]
+            return [Probe(**{{'read': lambda: 1, **dict({probe})}})]
         """
     )
     inner.write("def test_it(): pass")
     done = inner.run()
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines([f"*pytest_memalert_probes: {told}"])
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("return [3]", "3 is no probe"),
+        ("return 3", "TypeError: 'int' object is not iterable"),
+        ("return Probe(name='a', unit='count', read=lambda: 1)", "TypeError: 'Probe' object is not iterable"),
+        ("raise KeyError('a')", "KeyError: 'a'"),
+    ],
+)
+def test_what_is_no_list_of_probes_is_refused_with_who_returned_it(
+    inner: Inner, body: str, told: str
+) -> None:
+    """It was an internal error."""
+    inner.pytester.makeconftest(
+        f"""
+        from pytest_memalert import Probe
+
+        def pytest_memalert_probes(config):
+            {body}
+        """
+    )
+    inner.write("def test_it(): pass")
+    done = inner.run()
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    advice = "return a list of pytest_memalert.Probe"
+    done.stderr.fnmatch_lines([f"*pytest_memalert_probes of *conftest.py: {told}; {advice}"])
 
 
 def test_level_over_its_limit_is_an_alert_without_further_runs(serial: Inner) -> None:

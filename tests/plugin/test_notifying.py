@@ -133,13 +133,15 @@ def test_digests_of_an_hour_are_counted_over_sessions(serial: Inner) -> None:
 
 def test_what_could_not_be_sent_is_sent_by_the_next_session(serial: Inner) -> None:
     serial.write(GROWING)
-    folder = serial.pytester.path / "alerts.jsonl"
-    folder.mkdir()
+    folder = serial.pytester.path / "kept"
+    folder.touch()
+    (serial.pytester.path / "alerts.jsonl").symlink_to(folder / "alerts.jsonl")
     done = serial.run("--memalert-notify=jsonl:alerts.jsonl")
     done.stdout.fnmatch_lines(
-        ["*MemalertWarning: jsonl:alerts.jsonl could not be told of 1 new (Is a directory)*not affected"]
+        ["*MemalertWarning: jsonl:alerts.jsonl could not be told of 1 new (Not a directory)*not affected"]
     )
-    folder.rmdir()
+    folder.unlink()
+    folder.mkdir()
     serial.run("--memalert-notify=jsonl:alerts.jsonl")
     assert kinds(serial) == ["new"]
 

@@ -311,6 +311,19 @@ def test_database_of_another_program_is_left_alone_with_a_warning(serial: Inner)
     result.stdout.fnmatch_lines("*could not remember this run: *app.db' is the database of another program*")
 
 
+def test_row_that_makes_no_sense_is_a_warning_with_its_file_and_what_to_do(serial: Inner) -> None:
+    serial.write(LEAN)
+    serial.run(leaks="suspects")
+    connection = sqlite3.connect(serial.pytester.path / DEFAULT)
+    connection.execute("UPDATE runs SET started_at = 'yesterday'")
+    connection.commit()
+    connection.close()
+    result = serial.run(leaks="suspects")
+    assert result.ret == 0
+    why = "holds what can't be read ('yesterday' is no time); move the file away"
+    result.stdout.fnmatch_lines(f"*can't see what was checked: the history '*' {why}*")
+
+
 def test_history_that_cannot_be_written_is_a_warning_only(serial: Inner) -> None:
     (serial.pytester.path / ".memalert").write_text("in the way", encoding="utf-8")
     serial.write(FAT.format(size=40))

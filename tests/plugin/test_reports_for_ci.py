@@ -43,6 +43,16 @@ def github(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return summary
 
 
+def test_summary_of_a_job_is_of_github_actions_alone(
+    serial: Inner, github: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As annotations are: other programs set the variable for their own ends."""
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    serial.write("def test_it(): pass")
+    assert serial.run().ret == 0
+    assert github.read_text(encoding="utf-8") == "# of an earlier command\n"
+
+
 def commands(done: pytest.RunResult) -> list[str]:
     """Return the lines that the runner takes for commands."""
     return [line for line in done.outlines if line.strip().startswith("::") or "##[" in line]

@@ -154,6 +154,20 @@ def test_report_path_is_relative_to_where_pytest_was_started(serial: Inner) -> N
     assert serial.report()["totals"]["tests"] == 1
 
 
+@pytest.mark.parametrize("left", ["path", "meta_path", "path_hooks"])
+def test_a_test_that_leaves_no_way_to_modules_costs_no_report(serial: Inner, left: str) -> None:
+    """What concludes a session is loaded at its end: all reports were lost, and the session green."""
+    serial.write(
+        f"import sys\n\ndef test_it():\n    sys.{left}[:] = []\n    sys.path_importer_cache.clear()\n"
+    )
+    done = serial.run_apart("--memalert-markdown=r.md", "--memalert-html=page", "--memalert-save")
+    assert done.ret == 0
+    assert "could not" not in done.stdout.str()
+    written = {each.name for each in serial.pytester.path.iterdir()}
+    assert {"memalert.json", "r.md", "page", ".memalert", "memalert.lock.json"} <= written
+    assert [test["nodeid"] for test in serial.report()["tests"]] == ["test_a.py::test_it"]
+
+
 def test_report_that_can_not_be_written_in_the_end_is_a_warning(serial: Inner) -> None:
     """The run itself isn't affected."""
     serial.write("import os\n\ndef test_it(): os.mkdir('memalert.json')")

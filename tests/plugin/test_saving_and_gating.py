@@ -879,7 +879,7 @@ def test_directory_in_the_place_of_the_file_is_refused(serial: Inner) -> None:
     """For saving and for the gate."""
     serial.write(BEFORE)
     serial.pytester.mkdir("own.json")
-    assert "'own.json' is a directory" in refused(serial, "--memalert-save=own.json")
+    assert "own.json' is a directory" in refused(serial, "--memalert-save=own.json")
 
 
 def test_blocks_are_had_the_same_way_whatever_was_freed_before(serial: Inner) -> None:
