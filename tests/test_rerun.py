@@ -150,6 +150,28 @@ def test_each_parametrised_case_runs_again_with_its_own_parameter(project: Proje
     assert [each.outcomes for each in told] == [PASSED, PASSED]
 
 
+def test_what_the_collector_calls_is_called_in_re_runs_and_what_they_add_is_dropped(project: Project) -> None:
+    """Between them it works for us: a thousand callbacks, each of which raised, were called in our stead."""
+    _, told = project.run_one(
+        """
+        import gc
+
+        calls = []
+        gc.callbacks.append(lambda phase, info: calls.append(phase))
+
+        def test_adds_a_callback():
+            before = len(calls)
+            gc.collect()
+            assert len(calls) == before + 2
+            gc.callbacks.append(lambda phase, info: None)
+        """,
+        watched="len(__import__('gc').callbacks)",
+    )
+    assert set(told.outcomes) == {"passed"}
+    assert set(told.after_each) == {0}
+    assert told.after == told.before
+
+
 def test_method_gets_a_new_instance_in_each_re_run(project: Project) -> None:
     _, told = project.run_one(
         """

@@ -27,6 +27,7 @@ from pytest_memalert.plugin.attempt import STOPPED
 from pytest_memalert.plugin.pytest_internals import heeder_of_next_item
 from pytest_memalert.plugin.rerun.apart import (
     ReportEar,
+    collector_callbacks_apart,
     entered,
     environment_kept,
     item_state_kept,
@@ -144,6 +145,7 @@ class Rerunner:
             self._own_protocols = stack.enter_context(timers_of_their_own(item))
             stack.enter_context(reports_unheard(item.session, self._reports))
             stack.enter_context(log_handlers_silent(item.config))
+            give_callbacks, take_callbacks = stack.enter_context(collector_callbacks_apart())
             stack.enter_context(random_states_kept())
             stack.enter_context(environment_kept())
             stack.enter_context(other_instances_allowed(item))
@@ -152,6 +154,7 @@ class Rerunner:
             refresh_item = stack.enter_context(item_state_kept(item))
             # Each is undone after every re-run.
             self._undos = (
+                take_callbacks,
                 keep_directory(),
                 remove_directory,
                 keep_finalizers(item),
@@ -164,7 +167,7 @@ class Rerunner:
                 drop_log_records(item.config),
                 forget_unraisable,
             )
-            self._before = (forget_unraisable, refresh_item, renew_doctest_namespace(item))
+            self._before = (forget_unraisable, refresh_item, renew_doctest_namespace(item), give_callbacks)
             # What the first re-run would leave of all this, it finds: then it is as exact as the others.
             for node in item.listchain():
                 item.session.gethookproxy(node.path)

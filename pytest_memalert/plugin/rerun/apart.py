@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import random
 import shutil
@@ -289,6 +290,30 @@ def environment_kept() -> Generator[None]:
                 environ[name] = value
         sys.path = path
         path[:] = entries
+
+
+@contextlib.contextmanager
+def collector_callbacks_apart() -> Generator[tuple[Undo, Undo]]:
+    """Provide how to give the collector its callbacks for a re-run, and to take them away after it.
+
+    Between re-runs it works for us alone. One that each re-run adds, and that raises or takes its time, would
+    be called a thousand times in each collection; in the end all that were added are dropped.
+    """
+    before, kept = len(gc.callbacks), list[Any]()
+
+    def give() -> None:
+        gc.callbacks[:0] = kept
+        kept.clear()
+
+    def take_away() -> None:
+        kept.extend(gc.callbacks)
+        gc.callbacks.clear()
+
+    try:
+        yield give, take_away
+    finally:
+        give()
+        del gc.callbacks[before:]
 
 
 @contextlib.contextmanager
