@@ -37,6 +37,7 @@ def test_operation_that_takes_twice_as_long_each_time_is_refused(monkeypatch: py
     [
         [3.0] * 10,
         [0.1, 0.1, 2.5, 2.5, 2.5, 2.5],  # traced
+        [0.07, 0.07, 0.5, 1.2, 1.2, 1.2],  # with one frame of each allocation, then with more
         [0.1, 0.2, 0.4, 0.8, 0.8, 0.8],
         [1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
     ],

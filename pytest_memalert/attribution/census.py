@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from types import FunctionType
+from types import FrameType, FunctionType
 
 from pytest_memalert.attribution.groups import Group
-from pytest_memalert.attribution.objects import is_frame_of, is_heap_type, type_name
+from pytest_memalert.attribution.objects import is_exactly, is_frame_of, is_heap_type, type_name
 from pytest_memalert.attribution.roots import is_of_context
 from pytest_memalert.attribution.sites import (
     OWN_DIRECTORY,
@@ -60,18 +61,21 @@ class Census:
         """Return a number for the type and the site of an object; None for what is not the test's doing.
 
         The traceback is asked for once: with 16 frames it is some forty objects, which are traced as well.
-        Without it, the few that are ours are the same in each run.
         """
         if self.is_own(obj):
             return None
-        if not self.by_site:
-            return kind_of(obj)
         traceback = traceback_of(obj)
         return None if is_ours(traceback) else hash((kind_of(obj), self.site(traceback)))
 
     def sort(self, objects: Iterable[object]) -> dict[int, list[object]]:
         """Return those of the objects that are the test's doing, by type and site."""
         by_key: dict[int, list[object]] = {}
+        if not self.by_site:
+            for alike in _by_type(objects):
+                kept = [obj for obj in alike if not self.is_own(obj)] if _may_be_own(alike[0]) else alike
+                if kept:
+                    by_key.setdefault(kind_of(kept[0]), []).extend(kept)
+            return by_key
         for obj in objects:
             key = self.key(obj)
             if key is not None:
@@ -93,14 +97,20 @@ class Census:
         if run == 0 and len(found) > _MOST_TRACED_OBJECTS:
             self.by_site = False
         counts, kinds = self.objects[run], self.kinds[run]
+        if not self.by_site:
+            # The few that are ours are the same in each run. No object is asked for anything: there are many.
+            types = dict(zip(map(id, map(type, found)), map(type, found), strict=True))
+            for number, count in Counter(map(id, map(type, found))).items():
+                kind = _number_of(types[number])
+                counts[kind] = kinds[kind] = counts.get(kind, 0) + count
+            return
         for obj in found:
             key = self.key(obj)
             if key is not None:
                 counts[key] = counts.get(key, 0) + 1
                 kind = kind_of(obj)
                 kinds[kind] = kinds.get(kind, 0) + 1
-        if self.by_site:
-            self._take_traces(run)
+        self._take_traces(run)
 
     def _take_traces(self, run: int) -> None:
         if not tracemalloc.is_tracing() or tracemalloc.get_traced_memory()[0] > _MOST_TRACED_BYTES:
@@ -116,9 +126,26 @@ class Census:
 
 
 def kind_of(obj: object) -> int:
-    """Return a number for the type of an object: by name, where each run may have made one of its own."""
-    kind = type(obj)
+    """Return a number for the type of an object."""
+    return _number_of(type(obj))
+
+
+def _number_of(kind: type) -> int:
+    """Return a number for a type: by name, where each run may have made one of its own."""
     return hash(type_name(kind)) if is_heap_type(kind) else id(kind)
+
+
+def _by_type(objects: Iterable[object]) -> list[list[object]]:
+    """Return the objects, those of one type together."""
+    found: dict[int, list[object]] = {}
+    for obj in objects:
+        found.setdefault(id(type(obj)), []).append(obj)
+    return list(found.values())
+
+
+def _may_be_own(obj: object) -> bool:
+    """Return whether objects of such a type may be ours."""
+    return is_exactly(obj, (FunctionType, FrameType, dict, list, set, Census))
 
 
 def count_unfrozen(census: Census, by_key: Mapping[int, list[object]], runs: int) -> None:

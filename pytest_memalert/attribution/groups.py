@@ -25,6 +25,7 @@ __all__ = [
 
 # So many objects of a group are measured, twice as many at most.
 _MEASURED = 1000
+_FAR_LARGER = 20
 # Of a type of which so small a share of what is new is more than before, the rest takes the place of others.
 _REPLACED = 0.5
 
@@ -77,7 +78,11 @@ def group_of(
             break
     # Alike as they are, some tell what all of them take.
     measured = objects[:: max(1, len(objects) // _MEASURED)]
-    total = sum(own_size(obj, new_ids, seen) for obj in measured)
+    sizes = sorted(own_size(obj, new_ids, seen) for obj in measured)
+    # A few that are much larger than the others, as the list of them all, stand for themselves alone.
+    is_sample, typical = len(measured) < len(objects), sizes[len(sizes) // 2]
+    large = [size for size in sizes if is_sample and size > _FAR_LARGER * typical]
+    usual_bytes = (sum(sizes) - sum(large)) / (len(sizes) - len(large))
     return Group(
         type=type_name(type(objects[0])),
         objects=objects,
@@ -85,7 +90,7 @@ def group_of(
         framework=is_framework(frames),
         is_site_lent=bool(frames) and traceback_of(objects[0]) is None,
         per_run=per_run,
-        size_bytes=total / len(measured) * per_run,
+        size_bytes=per_run * (usual_bytes + sum(large) / len(objects)),
         confidence=confidence,
     )
 

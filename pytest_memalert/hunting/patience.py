@@ -9,9 +9,9 @@ from pytest_memalert.hunting.batches import Operation
 
 __all__ = ["Patience"]
 
-# Three runs, each so many times as long as the one before, and the last as long as this: the next ones would
-# take minutes, then hours. What traces makes runs longer once, not again.
-_SLOWER, _LONG_S = 1.4, 1.0
+# Five runs, each so many times as long as the one before, and the last as long as this: the next ones would
+# take minutes, then hours. What is traced, with ever more frames, takes longer twice.
+_RISING_RUNS, _SLOWER, _LONG_S = 5, 1.3, 1.0
 
 
 class Patience:
@@ -20,7 +20,7 @@ class Patience:
     def __init__(self, run: Operation) -> None:
         self._run = run
         # No numbers of their own: each would be a block.
-        self._last_s = array("d", (0.0, 0.0, 0.0))
+        self._last_s = array("d", bytes(8 * _RISING_RUNS))
         self._until_s = array("d", (float("inf"),))
         self._refusal: str | None = None
         self._began_s = elapsed_s()
@@ -42,7 +42,11 @@ class Patience:
         began_s = elapsed_s()
         problem = self._run()
         last_s = self._last_s
-        last_s[0], last_s[1], last_s[2] = last_s[1], last_s[2], elapsed_s() - began_s
-        if last_s[2] > _LONG_S and last_s[2] > _SLOWER * last_s[1] > _SLOWER * _SLOWER * last_s[0] > 0.0:
+        for index in range(1, _RISING_RUNS):
+            last_s[index - 1] = last_s[index]
+        last_s[-1] = elapsed_s() - began_s
+        if last_s[-1] > _LONG_S and all(
+            last_s[index] > _SLOWER * last_s[index - 1] > 0.0 for index in range(1, _RISING_RUNS)
+        ):
             self._refusal = "each run takes longer than the one before"
         return problem

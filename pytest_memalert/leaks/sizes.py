@@ -172,8 +172,8 @@ def bytes_per_run(
         native = 0.0
     bypassing = 0.0
     if "resident" in signals or "mapped" in signals:
-        # Only what is counted as the heap's is none of this.
-        counted = max(0.0, heap) if "heap" in signals else 0.0
+        # Only what is counted as the heap's is none of this, nor what Python keeps in arenas of its own.
+        counted = max(python_bytes, heap if "heap" in signals else 0.0)
         mapped = _median_increment(points["mapped"])
         mapped -= max(0.0, _median_increment(points["heap"])) if "heap" in signals else 0.0
         resident = growth_per_run([p for p in points["resident"] if p[0] >= since_run])
