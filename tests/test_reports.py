@@ -16,6 +16,7 @@ from pytest_memalert.model import (
     AlertSeverity,
     FixtureGrowth,
     GateResult,
+    LeakVerdict,
     Measurement,
     Note,
     Overhead,
@@ -363,6 +364,13 @@ def test_one_time_growth_is_told_only_when_asked() -> None:
     note = Note(kind="one_time", nodeid="test_a", text="test_a grew by 3 MiB once")
     assert len(shown(make_run(notes=(note,)))) == 1
     assert shown(make_run(notes=(note,)), verbosity=1)[0] == "note: test_a grew by 3 MiB once"
+
+
+def test_one_time_growth_of_a_test_that_leaks_is_not_told() -> None:
+    note = Note(kind="one_time", nodeid="test_a", text="test_a grew by 3 MiB once")
+    test = make_test("test_a", leak=LeakVerdict(status="leaking"))
+    lines = shown(make_run(tests=(test,), notes=(note,)), verbosity=1)
+    assert not any("3 MiB once" in line for line in lines)
 
 
 def test_three_trends_are_told_unasked_before_the_notes() -> None:

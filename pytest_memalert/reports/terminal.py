@@ -91,7 +91,14 @@ def render(run: Run, *, verbosity: int, width: int, shown_as_failed: Collection[
         lines += _unsure_lines(run.tests, width)
     lines += _fixture_lines(run, verbosity, width)
     lines += _trend_lines(run.notes, verbosity, width)
-    lines += _note_lines([note for note in run.notes if note.kind != "trend"], verbosity, width)
+    leaking = {test.nodeid for test in run.tests if test.leak.status == "leaking"}
+    notes = [
+        note
+        for note in run.notes
+        # Of a test that leaks, what came once besides is no comfort.
+        if note.kind != "trend" and not (note.kind == "one_time" and note.nodeid in leaking)
+    ]
+    lines += _note_lines(notes, verbosity, width)
     if run.gate is not None:
         from pytest_memalert.reports import gate
 
