@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_memalert.attribution.advice import (
@@ -185,4 +187,29 @@ def test_of_native_memory_the_users_own_line_is_told_before_the_package() -> Non
     assert text.endswith(
         "it grew at lib/core.py:3 in make: look at t.py:5 in test, whether what it makes there is kept; "
         "else upgrade lib, or report it"
+    )
+
+
+def test_what_a_package_keeps_is_to_be_closed_where_it_can_be() -> None:
+    tornado = Package(name="tornado", version="6.5.10")
+    loop = Finding(
+        type="tornado.IOLoop",
+        site="test_auth.py:420 in test_auth",
+        holder=in_module("tornado.ioloop", "LOOPS"),
+        package=tornado,
+    )
+    kept = "`tornado.ioloop.LOOPS` of tornado 6.5.10 keeps it: "
+    ways = "clear it in a fixture if it offers a way, upgrade tornado, or report it"
+    assert only(loop) == kept + ways
+    closing = "call close() on what is made (test_auth.py:420 in test_auth); else "
+    assert only(replace(loop, closing="close")) == kept + closing + ways
+
+
+def test_what_a_package_adds_to_a_fixture_may_be_the_packages_fault() -> None:
+    holder = Holder(root="fixture", root_name="jar", hops=("fixture jar",))
+    assert only(Finding(type="dict", holder=holder)).endswith("clear it in its teardown")
+    aiohttp = Package(name="aiohttp", version="3.12.2")
+    text = only(Finding(type="dict", holder=holder, maker=aiohttp, site="x.py:1 in f"))
+    assert text.endswith(
+        "if nothing was to be kept there, upgrade aiohttp 3.12.2, or report it (x.py:1 in f)"
     )

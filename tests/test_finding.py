@@ -30,7 +30,8 @@ from pytest_memalert.attribution import explanation
 from pytest_memalert.attribution.descriptors import open_descriptors
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.native import NativeGrowth
-from pytest_memalert.hunting.finding import Explained, _are_turned_over, investigate
+from pytest_memalert.hunting.investigation import _are_turned_over, investigate
+from pytest_memalert.hunting.recognition import Explained
 from pytest_memalert.leaks.policy import Policy
 
 KEPT: list[object] = []
@@ -265,7 +266,7 @@ def test_very_large_values_in_a_cache_are_no_leak(size_bytes: int, entries: int)
 def test_leak_is_told_unexplained_where_there_is_no_room_to_explain_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pytest_memalert.hunting.finding.free_bytes", lambda: 10**9)
+    monkeypatch.setattr("pytest_memalert.hunting.investigation.free_bytes", lambda: 10**9)
     try:
         analysis = find_leaks(lambda: KEPT.append(bytearray(b"x") * 130_000_000))
         assert len(KEPT) < 8

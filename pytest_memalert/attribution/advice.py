@@ -55,7 +55,8 @@ class Finding:
     of the root that holds it, if installed; ``is_stdlib`` says that this root is of the standard library
     or the interpreter. ``extension`` is that of the compiled code which made it,
     or of the code that called it where that package has some. ``is_over`` says that all are threads or
-    tasks that have ended: what keeps them is the matter.
+    tasks that have ended: what keeps them is the matter. ``closing`` is the method of the type that ends
+    what its objects do, and ``maker`` the package in whose code they are made.
     """
 
     type: str
@@ -67,6 +68,8 @@ class Finding:
     extension: Package | None = None
     is_over: bool = False
     at_exit: bool = False
+    closing: str | None = None
+    maker: Package | None = None
 
 
 def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
@@ -179,7 +182,7 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         variable = f" `{holder.variable}`" if holder.variable else "s, of which there should be few,"
         yield f"reset the context variable{variable} when done, by the token that set() returns{_at(finding)}"
     elif holder.root == "fixture":
-        yield f"the fixture `{holder.root_name}` outlives the test and collects: clear it in its teardown"
+        yield _for_fixture(finding, holder)
     elif holder.root == "frame":
         yield f"drop the reference `{holder.variable}` in {holder.root_name}, which is still running"
     elif holder.root == "function" or holder.root == "object":
@@ -209,7 +212,7 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
     elif finding.is_stdlib:
         yield _for_stdlib(finding, holder, name)
     elif finding.package is not None:
-        yield _for_package(finding.package, name)
+        yield _for_package(finding, finding.package, name)
     elif _REGISTRY.search(variable) or any(_REGISTRY.search(hop) for hop in holder.hops[1:]):
         yield f"unregister in teardown what the test registers in `{name}`{_at(finding)}"
     elif _is_clearable(holder):
@@ -224,7 +227,7 @@ def _for_class(finding: Finding, holder: Holder, name: str | None) -> str:
     if finding.is_stdlib:
         return _for_stdlib(finding, holder, name)
     if finding.package is not None:
-        return _for_package(finding.package, name)
+        return _for_package(finding, finding.package, name)
     if holder.variable == MADE_OF or _BOOKKEEPING.fullmatch(holder.variable or ""):
         return f"undo in teardown what the test adds to the class `{holder.root_name}`{_at(finding)}"
     clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""
@@ -242,9 +245,20 @@ def _undoing(name: str | None) -> str:
     return f", e.g. with pytest's {_UNDOING[name]}" if name in _UNDOING else ""
 
 
-def _for_package(package: Package, name: str | None) -> str:
+def _for_package(finding: Finding, package: Package, name: str | None) -> str:
     keeps = f"`{name}` of {package} keeps it" if name else f"{package} keeps it"
-    return f"{keeps}: clear it in a fixture if it offers a way, upgrade {package.name}, or report it"
+    ways = f"clear it in a fixture if it offers a way, upgrade {package.name}, or report it"
+    if finding.closing is not None:
+        ways = f"call {finding.closing}() on what is made{_at(finding)}; else {ways}"
+    return f"{keeps}: {ways}"
+
+
+def _for_fixture(finding: Finding, holder: Holder) -> str:
+    text = f"the fixture `{holder.root_name}` outlives the test and collects: clear it in its teardown"
+    if finding.maker is None:
+        return text
+    maker = finding.maker
+    return f"{text}; if nothing was to be kept there, upgrade {maker}, or report it{_at(finding)}"
 
 
 def _for_lru_cache(holder: Holder) -> str:

@@ -71,6 +71,9 @@ _LEAST_NATIVE_BYTES = 16
 #: A number at the end of a name: "argmap_read_17", "<argmap> compilation 21".
 _COUNTER = re.compile(r"(?<=[_ ])\d+\b")
 
+# What ends the objects of a type, the first that it has.
+_CLOSING = ("aclose", "close", "shutdown", "stop", "disconnect")
+
 # The share of what is lost that must be accounted for.
 _MOST = 0.5
 
@@ -422,6 +425,8 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
         extension=extension,
         is_over=bool(group.objects) and all(map(_is_over, group.objects)),
         at_exit=bool(holder and holder.root in ("none", "function") and seen.exit_callbacks_per_run >= 0.5),
+        closing=None if kind is None else next((n for n in _CLOSING if class_attribute(kind, n)), None),
+        maker=package_of_file(group.frames[0][0]) if group.frames else None,
     )
 
 

@@ -17,7 +17,7 @@ from pytest_memalert.plugin.purses import Purses
 from pytest_memalert.settings import LeakChecks
 
 if TYPE_CHECKING:
-    from pytest_memalert.hunting.finding import Explained
+    from pytest_memalert.hunting.recognition import Explained
     from pytest_memalert.leaks.policy import Policy
     from pytest_memalert.plugin.checked_before import CheckedBefore
 
@@ -144,7 +144,7 @@ class LeakCheck:
         budget_s: float | None,
     ) -> tuple[LeakAnalysis, int]:
         from pytest_memalert.attribution.eviction import running
-        from pytest_memalert.hunting.finding import investigate
+        from pytest_memalert.hunting.investigation import investigate
         from pytest_memalert.plugin.rerun import Rerunner
 
         function, names = getattr(item, "function", None), item.config.getini("python_functions")
@@ -199,8 +199,9 @@ def _load_engine() -> Explained:
     was_collecting = gc.isenabled()
     gc.disable()
     try:
+        import pytest_memalert.hunting.investigation
         import pytest_memalert.plugin.rerun  # noqa: F401
-        from pytest_memalert.hunting.finding import Explained
+        from pytest_memalert.hunting.recognition import Explained
 
         return Explained()
     finally:

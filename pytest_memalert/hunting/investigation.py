@@ -1,0 +1,359 @@
+"""Investigate an operation: hunt its leak, ask what excuses it, explain it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_memalert.attribution.composition import Composition, compose
+from pytest_memalert.hunting.batches import Operation
+from pytest_memalert.hunting.excuses import Excuse
+from pytest_memalert.hunting.hunt import Known, Left, hunt
+from pytest_memalert.hunting.patience import Patience
+from pytest_memalert.hunting.recognition import (
+    Explained,
+    is_alike,
+    is_as_large,
+    is_kept_alike,
+    remember,
+    scaled,
+    to_recognise,
+)
+from pytest_memalert.leaks.policy import Policy
+from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
+from pytest_memalert.leaks.words import describe_growth
+from pytest_memalert.model import LeakAnalysis, Signal, Survivor
+from pytest_memalert.probes.memory import free_bytes
+from pytest_memalert.units import format_size
+
+if TYPE_CHECKING:
+    from pytest_memalert.attribution.bounds import Bound
+    from pytest_memalert.attribution.explanation import Explanation
+
+__all__ = ["investigate", "is_searching"]
+
+# Survivors must be at least this share of what is lost to speak for it; an object is one to
+# four blocks: itself, its attributes, its buffer, its spare room.
+_MOST = 0.5
+_BLOCKS_PER_OBJECT = 4
+
+# The threads in which a search is under way. Another one meanwhile, begun by what the first runs, would take
+# thousands of runs for each of its runs, and what it leaves behind, as traces, be the outer one's finding.
+_searching: set[int] = set()
+_IN_EVERY_RUN = 0.9
+#: The share of what each run makes that must stay, for it to be what leaks.
+_TURNED_OVER = 0.25
+#: What caches took in beside a leak is not counted where it is more than the rest of this share.
+_MOSTLY_OWN = 0.95
+_SEEN_IN_PART = 3.0
+# After so many runs for each entry that they keep, they are full for most of the time.
+_LONG_FULL = 4
+#: A container that evicts may have been emptied before, or hold half as much again.
+_TIMES_FILLED = 2
+# To explain a leak takes about so many runs, and none that begins later than this. Where each leaves so much,
+# they may take this share of what is free.
+_EXPLAINING_S = 30.0
+_EXPLAINING_RUNS, _DEAR_BYTES, _ROOM_SHARE = 16, 16 * 2**20, 0.5
+_BY_WAY_OF_A_LEAK = (
+    "it is kept by what repetitions of another test left, whose leak is told of: mend that first"
+)
+
+
+def is_searching() -> bool:
+    """Return whether a search is under way, in whichever thread."""
+    return bool(_searching)
+
+
+def investigate(
+    run: Operation,
+    *,
+    warmups: int | None = None,
+    runs: int | None = None,
+    budget_s: float | None = None,
+    policy: Policy | None = None,
+    explained: Explained | None = None,
+    root: Path | None = None,
+) -> LeakAnalysis:
+    """Return whether an operation leaks, with the explanation where it does.
+
+    ``explained`` has the leaks explained before, and takes this one in: a leak that is
+    recognised costs fewer runs. Its signature names files from ``root``. The other parameters
+    are those of ``hunting.hunt``.
+    """
+    run = patience = Patience(run)
+    search = _Search(
+        patience,
+        explained,
+        filled_runs=(policy or Policy()).filled_runs,
+        explaining_s=_EXPLAINING_S if budget_s is None else min(budget_s, _EXPLAINING_S),
+        root=root,
+    )
+    _searching.add(threading.get_ident())
+    try:
+        analysis = hunt(
+            run,
+            warmups=warmups,
+            runs=runs,
+            budget_s=budget_s,
+            policy=policy,
+            recognise=search.recognise if explained is not None else None,
+            is_known=search.is_known if search.known.by_composition else None,
+            bounded=search.find_excuse,
+        )
+    finally:
+        _searching.discard(threading.get_ident())
+    explanation = search.explanation
+    if explanation is None:
+        return analysis
+    if search.left is not None:
+        remember(search.known, analysis, explanation, search.left)
+    if analysis.status != "leaking":
+        return analysis
+    search.known.leaked_into |= {key: count for key, count in explanation.keepers.items() if count}
+    return replace(
+        _without_caches(analysis, explanation),
+        survivors=scaled(explanation, analysis.blocks_per_run),
+        component=explanation.component,
+        confidence=explanation.confidence,
+        signature=explanation.signature,
+        grown_at=explanation.grown_at,
+        recommendations=_with_reason(explanation),
+    )
+
+
+class _Search:
+    """Answer what a hunt asks of what an operation leaves behind: is it a known leak, is there an excuse?
+
+    ``explanation`` is what is known of it by then; ``left`` what one run left, by which it is recognised.
+    """
+
+    def __init__(
+        self,
+        run: Patience,
+        explained: Explained | None,
+        *,
+        filled_runs: int,
+        explaining_s: float,
+        root: Path | None,
+    ) -> None:
+        self.known = Explained() if explained is None else explained
+        self.explanation: Explanation | None = None
+        self.left: Left | None = None
+        self._run = run
+        self._is_shared = explained is not None
+        self._filled_runs = filled_runs
+        self._explaining_s = explaining_s
+        self._root = root
+        self._composition: Composition = frozenset()
+
+    def recognise(self, left: Left, find_keepers: Callable[[], Mapping[int, int]]) -> Known | None:
+        """Return the leak that was explained before and leaves the same types, and as much."""
+        if left.blocks > _BLOCKS_PER_OBJECT * left.times * sum(count for _, count in left.kinds):
+            return None  # what has a name of its own is the lesser part of it
+        alike = [familiar for familiar in self.known.by_kinds.get(left.kinds, ()) if is_alike(left, familiar)]
+        keepers: Mapping[int, int] = find_keepers() if alike else {}
+        for familiar in alike:
+            # What a plugin leaves for a test doesn't multiply.
+            is_harmless = familiar.harmless is not None and left.times == familiar.times
+            is_leak = familiar.harmless is None and is_kept_alike(familiar.explanation, keepers)
+            if is_harmless or is_leak:
+                self.explanation = familiar.explanation
+                size_bytes = None if familiar.bytes is None else left.times * familiar.bytes
+                return Known(bytes_per_run=size_bytes, harmless=familiar.harmless)
+        self.left = left
+        return None
+
+    def is_known(self) -> bool:
+        """Return whether what a run leaves is that of a leak that was explained, with its places."""
+        explanations = [each for alike in self.known.by_composition.values() for each in alike]
+        keys = {key for each in explanations for key in each.keepers}
+        self._composition, keepers = compose(self._run, containers=keys)
+        alike = self.known.by_composition.get(self._composition, ())
+        self.explanation = next((each for each in alike if is_kept_alike(each, keepers)), None)
+        return self.explanation is not None
+
+    def find_excuse(self, lost: Mapping[Signal, float], runs: int) -> Excuse | None:
+        """Return why growth of so much per run, over so many runs, is no leak, or not surely one."""
+        self._run.limit(self._explaining_s)
+        if self.explanation is not None and not is_as_large(lost, self.explanation.lost):
+            self.explanation = None  # it does what is known, and leaks something else as well
+        if self.explanation is None and (reason := _why_too_large(lost)) is not None:
+            self.explanation = _unexplained(reason)
+            return None
+        if self.explanation is None and runs < self._filled_runs and _can_speak_for(lost):
+            # Before the explanation, which traces: a slow run may take 25 times as long then.
+            bound = self._filling_cache(lost)
+            if bound is not None:
+                reason = f"what keeps most of it lets go again ({bound.text})"
+                return Excuse(status="unclear", reason=reason)
+        if self.explanation is None:
+            self.explanation = self._explain(lost)
+        explanation, blocks = self.explanation, lost.get("blocks", 0.0)
+        if self._comes_by_way_of_a_leak(explanation):
+            return Excuse(status="unclear", reason=_BY_WAY_OF_A_LEAK)
+        if (excuse := _excuse_of(explanation, lost, runs)) is not None:
+            return excuse
+        if explanation.bounded is None:
+            return None
+        if _is_passed_on(explanation.bounded, blocks, runs):
+            told = f"what holds it lets go of it ({explanation.bounded.text}), and yet it stays"
+            advice = (f"{told}: look for where it goes from there",)
+            self.explanation = replace(explanation, recommendations=advice)
+            return None
+        # Plain values within entries of lru_cache() are no survivors: it is asked what they take.
+        holds_files = explanation.has_files and "descriptors" in lost
+        is_filling = holds_files or (_can_speak_for(lost) and self._filling_cache(lost))
+        if is_filling or _accounts_for(explanation.survivors, lost):
+            is_known = explanation.bounded.is_known and explanation.is_whole
+            return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded.text)
+        return None
+
+    def _comes_by_way_of_a_leak(self, explanation: Explanation) -> bool:
+        """Return whether all that survives is kept by what hangs on a container that another test leaks into.
+
+        The repetitions of that test left a thousand there, each of which may take in what this one makes.
+        """
+        known = self.known.leaked_into
+        return bool(explanation.by_way_of) and all(
+            any(count >= known.get(key, count + 1) for key, count in way.items())
+            for way in explanation.by_way_of
+        )
+
+    def _filling_cache(self, lost: Mapping[Signal, float]) -> Bound | None:
+        from pytest_memalert.attribution.bounds import filling_cache
+
+        return filling_cache(
+            self._run,
+            heap_bytes=lost.get("heap", 0.0),
+            blocks=lost.get("blocks", 0.0),
+            lasted_s=self._run.age_s(),
+        )
+
+    def _explain(self, lost: Mapping[Signal, float]) -> Explanation:
+        # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
+        from pytest_memalert.attribution.explanation import explain
+
+        self.known.times += 1
+        explanation = explain(self._run, lost=lost, root=self._root)
+        # What has an excuse here may have none in another test: not kept. Nor is what no survivor stands for:
+        # all that is left to know it by is what is there anyway.
+        has_excuse = explanation.bounded or explanation.full or explanation.let_go
+        if self._is_shared and explanation.survivors and not has_excuse:
+            left_behind = self._composition or compose(self._run)[0]
+            if left_behind:
+                recognised = to_recognise(explanation, lost)
+                self.known.by_composition.setdefault(left_behind, []).append(recognised)
+        return explanation
+
+
+def _why_too_large(lost: Mapping[Signal, float]) -> str | None:
+    """Return why there is no room for the runs that explain a leak; None where there is."""
+    size_bytes = max(lost.get("heap", 0.0), lost.get("resident", 0.0))
+    if size_bytes < _DEAR_BYTES or _EXPLAINING_RUNS * size_bytes <= _ROOM_SHARE * (free := free_bytes()):
+        return None
+    return f"that takes {_EXPLAINING_RUNS} runs, and {format_size(free)} of memory are free"
+
+
+def _unexplained(reason: str) -> Explanation:
+    from pytest_memalert.attribution.explanation import Explanation
+
+    return Explanation(reason=reason)
+
+
+def _excuse_of(explanation: Explanation, lost: Mapping[Signal, float], runs: int) -> Excuse | None:
+    """Return the excuse that an explanation is by itself, the most certain first."""
+    blocks = lost.get("blocks", 0.0)
+    if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
+        reason = "what remains was made by pytest or a plugin, not by the test"
+        return Excuse(status="clean" if explanation.is_whole else "unclear", reason=reason)
+    if explanation.in_parameter and _can_speak_for(lost):
+        reason = "a value that it is parametrised with keeps it, which a session uses once"
+        return Excuse(status="unclear", reason=reason)
+    if _are_turned_over(explanation, blocks):
+        return Excuse(status="unclear", reason="nearly as much of it is let go of as is made anew")
+    if explanation.let_go and _can_speak_for(lost):
+        return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
+    if explanation.full and not _is_passed_on(explanation.full, blocks, runs):
+        return Excuse(status="unclear", reason=explanation.full.text)
+    return None
+
+
+def _without_caches(analysis: LeakAnalysis, explanation: Explanation) -> LeakAnalysis:
+    """Return the analysis without what caches took in meanwhile: they have let go of as much, or will.
+
+    Not all that they took in is seen, so it is reckoned to be as large a part of what was lost as of what was
+    seen: unless most of that is neither.
+    """
+    size_bytes, own, cached = analysis.bytes_per_run, explanation.own, explanation.cached
+    if not size_bytes or not cached.bytes or analysis.runs > _LONG_FULL * cached.limit:
+        return analysis
+    own_bytes = size_bytes - cached.bytes
+    if size_bytes <= _SEEN_IN_PART * (own.bytes + cached.bytes):
+        own_bytes = min(own_bytes, size_bytes * own.bytes / (own.bytes + cached.bytes))
+    own_bytes = max(own_bytes, own.bytes)
+    if own_bytes > _MOSTLY_OWN * size_bytes:
+        return analysis
+    handles = tuple(item for item in analysis.growth if item.signal in ("descriptors", "threads"))
+    if own_bytes == 0.0 and handles:
+        return replace(
+            analysis,
+            bytes_per_run=0.0,
+            blocks_per_run=0.0,
+            rate_bytes_per_hour=0.0,
+            growth=handles,
+            reason=describe_growth(handles),
+        )
+    share, blocks, rate = own_bytes / size_bytes, analysis.blocks_per_run, analysis.rate_bytes_per_hour
+    if blocks is not None:
+        blocks = min(blocks, max(own.objects, blocks * own.objects / (own.objects + cached.objects)))
+    return replace(
+        analysis,
+        bytes_per_run=own_bytes,
+        blocks_per_run=blocks,
+        rate_bytes_per_hour=None if rate is None else share * rate,
+        reason=f"{analysis.reason}, with what caches took in",
+    )
+
+
+def _with_reason(explanation: Explanation) -> tuple[str, ...]:
+    """Return the advice; where there is none, why what survives is not known."""
+    if explanation.reason is None or explanation.survivors or explanation.recommendations:
+        return explanation.recommendations
+    return (f"what survives could not be told: {explanation.reason}",)
+
+
+def _are_turned_over(explanation: Explanation, blocks: float) -> bool:
+    """Return whether each run leaves many more objects than there are more of in the end.
+
+    Those that it leaves replace others, as what is kept for 50 ms does: they don't explain the growth.
+    """
+    # What a container got longer by takes a block now and then.
+    kinds = [kind for kind in explanation.survivors if " of " not in kind.type]
+    # Of types with a name of their own only what stays was left; of lists and the like, all that is new.
+    made = sum(kind.count for kind in [kind for kind in kinds if "." in kind.type] or kinds)
+    return explanation.confidence >= _IN_EVERY_RUN and 0 < blocks < _TURNED_OVER * made
+
+
+def _is_passed_on(bound: Bound, blocks: float, runs: int) -> bool:
+    """Return whether what is below a bound has been filled more than once: then it isn't what grows."""
+    return bound.limit is not None and min(1.0, blocks) * runs > _TIMES_FILLED * bound.limit
+
+
+def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -> bool:
+    """Return whether these survivors are most of what each run leaves, and can speak for it."""
+    if not _can_speak_for(lost):
+        return False
+    count = sum(survivor.count for survivor in survivors)
+    size_bytes = sum(survivor.size_bytes for survivor in survivors)
+    blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
+    # What survivors are made of isn't among them: a list of texts is one, of the size of all.
+    is_all = size_bytes >= _MOST * (heap_bytes + SMALL_BLOCK_BYTES * blocks)
+    return is_all or (count >= _MOST * blocks / _BLOCKS_PER_OBJECT and size_bytes >= _MOST * heap_bytes)
+
+
+def _can_speak_for(lost: Mapping[Signal, float]) -> bool:
+    """Return whether Python objects can account for what is lost: memory alone."""
+    return bool(lost.keys() & {"blocks", "heap"}) and not lost.keys() & {"descriptors", "threads"}

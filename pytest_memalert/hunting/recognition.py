@@ -1,0 +1,143 @@
+"""Leaks that were explained: how one of them is known again, and what of its explanation holds then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field, replace
+from typing import TYPE_CHECKING
+
+from pytest_memalert.attribution.composition import Composition, Kinds
+from pytest_memalert.hunting.hunt import Left
+from pytest_memalert.model import LeakAnalysis, Signal, Survivor
+from pytest_memalert.records import record
+
+if TYPE_CHECKING:
+    from pytest_memalert.attribution.explanation import Explanation
+
+__all__ = [
+    "Explained",
+    "Familiar",
+    "is_alike",
+    "is_as_large",
+    "is_kept_alike",
+    "remember",
+    "scaled",
+    "to_recognise",
+]
+
+# How much more than the objects with a name of their own a leak may take, to be known by them.
+_MOST_BESIDE = 4.0
+_LEAST_NAMED_BYTES = 512
+# How far the blocks of a run may be off those of the leak that it is recognised as, and the heap, whose
+# chunks come and go.
+_SAME = 0.1
+_SAME_BYTES, _SAME_SHARE = 4096.0, 0.25
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Familiar:
+    """Hold what a leak costs each time that a test does what leaks; the one explained ``times`` times."""
+
+    explanation: Explanation
+    blocks: float
+    heap_bytes: float
+    bytes: float | None
+    times: int
+    harmless: str | None
+
+
+@record(slots=True)
+class Explained:
+    """Hold the leaks explained so far, by what they leave behind: with its places, or by types alone.
+
+    ``leaked_into`` has the containers that took them in, by identity, with their lengths; ``times`` counts
+    the explanations.
+    """
+
+    by_composition: dict[Composition, list[Explanation]] = field(default_factory=dict)
+    by_kinds: dict[Kinds, list[Familiar]] = field(default_factory=dict)
+    leaked_into: dict[int, int] = field(default_factory=dict)
+    times: int = 0
+
+
+def remember(known: Explained, analysis: LeakAnalysis, explanation: Explanation, left: Left) -> None:
+    """Keep a leak, or what pytest itself leaves behind, so that it is recognised after two runs."""
+    leaks = analysis.status == "leaking" and explanation.survivors
+    harmless = analysis.status == "clean" and explanation.framework
+    found = analysis.blocks_per_run
+    paces = found is not None and abs(found - left.blocks) <= _SAME * left.blocks
+    if not left.kinds or not (harmless or (leaks and paces)):
+        return
+    # A large buffer lost beside them has no type that tells: by these alone it would be charged to all
+    # who leave such objects behind.
+    named = {name for name, _ in left.kinds}
+    named_bytes = sum(survivor.size_bytes for survivor in explanation.survivors if survivor.type in named)
+    if leaks and (analysis.bytes_per_run or 0.0) > _MOST_BESIDE * max(named_bytes, _LEAST_NAMED_BYTES):
+        return
+    size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / left.times
+    familiar = Familiar(
+        explanation=to_recognise(explanation, {"blocks": left.blocks, "heap": left.heap_bytes}),
+        blocks=left.blocks / left.times,
+        heap_bytes=left.heap_bytes / left.times,
+        bytes=size_bytes,
+        times=left.times,
+        harmless=analysis.reason if harmless else None,
+    )
+    # A fixture's container is another one in each module: the latest is the one to be met again.
+    others = [
+        each
+        for each in known.by_kinds.get(left.kinds, ())
+        if each.explanation.signature != explanation.signature
+    ]
+    known.by_kinds[left.kinds] = [*others, familiar]
+
+
+def is_as_large(lost: Mapping[Signal, float], known: Mapping[Signal, float]) -> bool:
+    """Return whether a test loses what is known of another one, be it several times, and nothing besides."""
+    if any((name in lost) != (name in known) for name in ("descriptors", "threads")):
+        return False
+    blocks, known_blocks = lost.get("blocks", 0.0), known.get("blocks", 0.0)
+    times = blocks / known_blocks if blocks and known_blocks else 1.0
+    heap_bytes = lost.get("heap", 0.0)
+    off_bytes = abs(heap_bytes - times * known.get("heap", 0.0))
+    return off_bytes <= max(_SAME_BYTES, _SAME_SHARE * heap_bytes)
+
+
+def is_alike(left: Left, familiar: Familiar) -> bool:
+    """Return whether what a run left takes as many blocks, and bytes of the heap, as a known leak."""
+    off_blocks = abs(left.blocks - left.times * familiar.blocks)
+    off_bytes = abs(left.heap_bytes - left.times * familiar.heap_bytes)
+    most_off_bytes = max(_SAME_BYTES, _SAME_SHARE * abs(left.heap_bytes))
+    return off_blocks <= max(1.0, _SAME * left.blocks) and off_bytes <= most_off_bytes
+
+
+def is_kept_alike(familiar: Explanation, keepers: Mapping[int, int]) -> bool:
+    """Return whether what keeps some objects is what keeps a known leak's: the same container, or nothing.
+
+    The like of what leaks may fill a cache elsewhere, or leak there. A container that is shorter than the one
+    that was known is another one, where that was.
+    """
+    alike = (keepers.get(key, -1) >= count for key, count in familiar.keepers.items())
+    return any(alike) or not (keepers or familiar.keepers)
+
+
+def to_recognise(explanation: Explanation, lost: Mapping[Signal, float]) -> Explanation:
+    """Return an explanation as it holds for other tests, which come to the same place by other ways.
+
+    ``lost`` is what the explained test leaves in each run; one that is known from another test keeps that
+    one's.
+    """
+    shown = (replace(kind, allocated_at=kind.allocated_at[:1]) for kind in explanation.survivors)
+    return replace(explanation, survivors=tuple(shown), lost=explanation.lost or dict(lost))
+
+
+def scaled(explanation: Explanation, blocks: float | None) -> tuple[Survivor, ...]:
+    """Return the survivors of a known leak, as many as a test leaves that does more of it, or less."""
+    known = explanation.lost.get("blocks", 0.0)
+    if not blocks or not known:
+        return explanation.survivors
+    times = blocks / known
+    return tuple(
+        replace(kind, count=max(1, round(times * kind.count)), size_bytes=round(times * kind.size_bytes))
+        for kind in explanation.survivors
+    )
