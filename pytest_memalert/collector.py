@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = [
     "age_all",
@@ -23,6 +24,8 @@ __all__ = [
 
 freeze, thaw = gc.freeze, gc.unfreeze
 _collect, _callbacks = gc.collect, gc.callbacks
+# Those of the callbacks that aren't told of a collection of ours.
+_told: list[Any] = []
 _count, _count_frozen, _is_enabled = gc.get_count, gc.get_freeze_count, gc.isenabled
 _allocated_blocks: Callable[[], int] = getattr(sys, "getallocatedblocks", lambda: 0)
 
@@ -45,12 +48,16 @@ def collect(generation: int = 2) -> int:
     """
     if not _callbacks:
         return _collect(generation)
-    told = _callbacks[:]
+    # No list is made: it would lie ready for the next one, whose place of allocation nobody would know.
+    _told.extend(_callbacks)
     _callbacks.clear()
     try:
         return _collect(generation)
     finally:
-        _callbacks[:0] = told
+        _told.extend(_callbacks)
+        _callbacks.clear()
+        _callbacks.extend(_told)
+        _told.clear()
 
 
 def collect_young() -> None:

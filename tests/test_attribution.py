@@ -241,6 +241,26 @@ def test_nothing_is_told_of_a_test_that_leaves_nothing() -> None:
     assert found.reason is not None
 
 
+def test_what_the_collector_calls_changes_nothing_in_what_is_found() -> None:
+    """A list of them, once dropped, lay ready for the test's next one, which then seemed made elsewhere."""
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        pass
+
+    number = counter()
+
+    def leak() -> None:
+        if number() % 2:
+            KEEP.append([1])
+
+    gc.callbacks.append(note)
+    try:
+        assert [s.type for s in explained(leak).survivors] == ["list"]
+        assert gc.callbacks[-1] is note
+    finally:
+        gc.callbacks.remove(note)
+
+
 def test_a_leak_of_every_second_run_is_found() -> None:
     number = counter()
 
