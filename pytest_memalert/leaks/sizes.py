@@ -104,7 +104,9 @@ def traced_growth(
     A line that grew much more rarely than the leak (``events_per_run``) is no part of it: a
     container's enlarged buffer, a value replaced. Nor is a trace much larger than its line's others.
     """
-    least = max(2.0, 0.5 * min(1.0, events_per_run) * runs) if runs >= 4 else 1.0
+    events = min(1.0, events_per_run) * runs
+    # Of few runs each must have left it: a dict that made room in one of two would be half of all.
+    least = max(2.0, 0.5 * events) if runs >= 4 else max(1.0, 0.75 * events)
     by_line: dict[str, list[tuple[int, int]]] = {}
     for key in before.keys() | after.keys():
         grown = after.get(key, 0) - before.get(key, 0)
