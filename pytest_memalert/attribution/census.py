@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from types import FrameType, FunctionType
 
 from pytest_memalert.attribution.groups import Group
-from pytest_memalert.attribution.objects import is_exactly, is_frame_of, is_heap_type, type_name
+from pytest_memalert.attribution.objects import (
+    count_by_type,
+    is_exactly,
+    is_frame_of,
+    is_heap_type,
+    type_name,
+)
 from pytest_memalert.attribution.roots import is_of_context
 from pytest_memalert.attribution.sites import (
     OWN_DIRECTORY,
@@ -99,9 +104,8 @@ class Census:
         counts, kinds = self.objects[run], self.kinds[run]
         if not self.by_site:
             # The few that are ours are the same in each run. No object is asked for anything: there are many.
-            types = dict(zip(map(id, map(type, found)), map(type, found), strict=True))
-            for number, count in Counter(map(id, map(type, found))).items():
-                kind = _number_of(types[number])
+            for type_found, count in count_by_type(found):
+                kind = _number_of(type_found)
                 counts[kind] = kinds[kind] = counts.get(kind, 0) + count
             return
         for obj in found:

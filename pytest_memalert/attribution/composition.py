@@ -11,7 +11,13 @@ from math import gcd
 from types import FrameType
 
 from pytest_memalert.attribution import sites
-from pytest_memalert.attribution.objects import length, referents_of, referrers_of, type_name
+from pytest_memalert.attribution.objects import (
+    count_by_type,
+    length,
+    referents_of,
+    referrers_of,
+    type_name,
+)
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.collector import collect, frozen
 
@@ -44,10 +50,7 @@ def count_kinds() -> dict[str, int]:
     found = gc.get_objects()
     if len(found) > _MOST_OBJECTS:
         return {}
-    # By identity: a metaclass may have a hash of its own, or none.
-    kinds = {id(kind): kind for kind in map(type, found)}
-    counts = Counter(id(type(obj)) for obj in found)
-    names = [(type_name(kinds[key]), count) for key, count in counts.items()]
+    names = [(type_name(kind), count) for kind, count in count_by_type(found)]
     return {name: count for name, count in names if "." in name and not name.startswith(_FRAMEWORKS)}
 
 

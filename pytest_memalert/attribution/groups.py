@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from pytest_memalert.attribution.objects import instance_dict, is_exactly, referents_of, type_name
+from pytest_memalert.attribution.objects import (
+    count_by_type,
+    instance_dict,
+    is_exactly,
+    referents_of,
+    type_name,
+)
 from pytest_memalert.attribution.sites import FRAMES, Frame, frames_of, is_framework, traceback_of, useful
 from pytest_memalert.attribution.sizes import own_size
 
@@ -165,14 +170,12 @@ def without_accidents(groups: list[Group]) -> list[Group]:
 
 
 def count_types() -> dict[str, int]:
-    """Return how many objects the collector knows of each type, by its name; 80 ms for a million."""
-    found = gc.get_objects()
-    # By identity: a metaclass may have a hash of its own, or none.
-    kinds = {id(kind): kind for kind in map(type, found)}
-    named: Counter[str] = Counter()
-    for key, count in Counter(map(id, map(type, found))).items():
-        named[type_name(kinds[key])] += count
-    return dict(named)
+    """Return how many objects the collector knows of each type, by its name; 0.1 s for a million."""
+    named: dict[str, int] = {}
+    for kind, count in count_by_type(gc.get_objects()):
+        name = type_name(kind)
+        named[name] = named.get(name, 0) + count
+    return named
 
 
 def without_replaced(

@@ -98,17 +98,18 @@ def is_as_large(lost: Mapping[Signal, float], known: Mapping[Signal, float]) -> 
         return False
     blocks, known_blocks = lost.get("blocks", 0.0), known.get("blocks", 0.0)
     times = blocks / known_blocks if blocks and known_blocks else 1.0
-    heap_bytes = lost.get("heap", 0.0)
-    off_bytes = abs(heap_bytes - times * known.get("heap", 0.0))
-    return off_bytes <= max(_SAME_BYTES, _SAME_SHARE * heap_bytes)
+    return _is_same_heap(lost.get("heap", 0.0), times * known.get("heap", 0.0))
 
 
 def is_alike(left: Left, familiar: Familiar) -> bool:
     """Return whether what a run left takes as many blocks, and bytes of the heap, as a known leak."""
     off_blocks = abs(left.blocks - left.times * familiar.blocks)
-    off_bytes = abs(left.heap_bytes - left.times * familiar.heap_bytes)
-    most_off_bytes = max(_SAME_BYTES, _SAME_SHARE * abs(left.heap_bytes))
-    return off_blocks <= max(1.0, _SAME * left.blocks) and off_bytes <= most_off_bytes
+    is_same_heap = _is_same_heap(left.heap_bytes, left.times * familiar.heap_bytes)
+    return off_blocks <= max(1.0, _SAME * left.blocks) and is_same_heap
+
+
+def _is_same_heap(size_bytes: float, known_bytes: float) -> bool:
+    return abs(size_bytes - known_bytes) <= max(_SAME_BYTES, _SAME_SHARE * abs(size_bytes))
 
 
 def is_kept_alike(familiar: Explanation, keepers: Mapping[int, int]) -> bool:
