@@ -89,7 +89,7 @@ def is_heap_type(kind: type) -> bool:
 
 
 def count_by_type(objects: list[object]) -> list[tuple[type, int]]:
-    """Return each type of these objects with how many there are of it; 40 ms for a million.
+    """Return each type of these objects with how many there are of it; 0.1 s for a million.
 
     By identity: a metaclass may have a hash of its own, or none.
     """

@@ -83,9 +83,9 @@ def investigate(
     recognised costs fewer runs. Its signature names files from ``root``. The other parameters
     are those of ``hunting.hunt``.
     """
-    run = patience = Patience(run)
+    patient = Patience(run)
     search = _Search(
-        patience,
+        patient,
         explained,
         filled_runs=(policy or Policy()).filled_runs,
         explaining_s=_EXPLAINING_S if budget_s is None else min(budget_s, _EXPLAINING_S),
@@ -94,7 +94,7 @@ def investigate(
     _searching.add(threading.get_ident())
     try:
         analysis = hunt(
-            run,
+            patient,
             warmups=warmups,
             runs=runs,
             budget_s=budget_s,
@@ -180,16 +180,15 @@ class _Search:
         self._run.limit(self._explaining_s)
         if self.explanation is not None and not is_as_large(lost, self.explanation.lost):
             self.explanation = None  # it does what is known, and leaks something else as well
-        if self.explanation is None and (reason := _why_too_large(lost)) is not None:
-            self.explanation = _unexplained(reason)
-            return None
-        if self.explanation is None and runs < self._filled_runs and _can_speak_for(lost):
+        if self.explanation is None:
+            if (reason := _why_too_large(lost)) is not None:
+                self.explanation = _unexplained(reason)
+                return None
             # Before the explanation, which traces: a slow run may take 25 times as long then.
-            bound = self._filling_cache(lost)
-            if bound is not None:
+            is_asked = runs < self._filled_runs and _can_speak_for(lost)
+            if is_asked and (bound := self._filling_cache(lost)) is not None:
                 reason = f"what keeps most of it lets go again ({bound.text})"
                 return Excuse(status="unclear", reason=reason)
-        if self.explanation is None:
             self.explanation = self._explain(lost)
         explanation, blocks = self.explanation, lost.get("blocks", 0.0)
         if self._comes_by_way_of_a_leak(explanation):
@@ -203,10 +202,13 @@ class _Search:
             advice = (f"{told}: look for where it goes from there",)
             self.explanation = replace(explanation, recommendations=advice)
             return None
-        # Plain values within entries of lru_cache() are no survivors: it is asked what they take.
         holds_files = explanation.has_files and "descriptors" in lost
-        is_filling = holds_files or (_can_speak_for(lost) and self._filling_cache(lost))
-        if is_filling or _accounts_for(explanation.survivors, lost):
+        # Plain values within entries of lru_cache() are no survivors: two runs tell what they take.
+        if (
+            holds_files
+            or _accounts_for(explanation.survivors, lost)
+            or (_can_speak_for(lost) and self._filling_cache(lost))
+        ):
             is_known = explanation.bounded.is_known and explanation.is_whole
             return Excuse(status="clean" if is_known else "unclear", reason=explanation.bounded.text)
         return None
