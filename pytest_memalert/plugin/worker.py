@@ -19,6 +19,7 @@ from pytest_memalert.plugin.bench import Bench, set_up_bench
 from pytest_memalert.plugin.collected import Collected
 from pytest_memalert.plugin.facts import FACTS, encode_facts
 from pytest_memalert.plugin.given import Given
+from pytest_memalert.plugin.imports import Ways
 from pytest_memalert.plugin.markers import limits_of
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
@@ -69,6 +70,7 @@ class Worker:
         self._asked_for: set[str] = set()
         self._started_tracing = False
         self._told_trouble: set[str] = set()
+        self._ways = Ways()
         self._whole: WholeProcess | None = None
         if given.gate is not None:
             from pytest_memalert.plugin.whole import WholeProcess
@@ -413,7 +415,8 @@ class Worker:
             return
         self._repeating = True
         try:
-            found = judge.judge(measurement, item, limits, passed=facts.passed)
+            with self._ways.kept():  # what checks a test is loaded when it is first needed
+                found = judge.judge(measurement, item, limits, passed=facts.passed)
         except BaseException:  # Ctrl-C in a re-run, or trouble of our own
             facts.measurement = replace(own, leak=LeakVerdict(reason="its check did not come to an end"))
             raise

@@ -168,6 +168,30 @@ def test_a_test_that_leaves_no_way_to_modules_costs_no_report(serial: Inner, lef
     assert [test["nodeid"] for test in serial.report()["tests"]] == ["test_a.py::test_it"]
 
 
+def test_a_leak_is_found_after_a_test_that_leaves_no_way_to_modules(serial: Inner) -> None:
+    """What checks a test is loaded for the first one: none could be judged."""
+    serial.write(
+        """
+        import sys
+
+        import pytest
+
+        KEPT = []
+
+        def test_leaves_none():
+            sys.path[:] = []
+            sys.path_importer_cache.clear()
+
+        @pytest.mark.memalert(leaks="all", runs=40)
+        def test_leaks():
+            KEPT.extend(object() for _ in range(1000))
+        """
+    )
+    done = serial.run_apart("--memalert-leaks=suspects")
+    assert "could not" not in done.stdout.str()
+    assert serial.report()["tests"][1]["leak"]["status"] == "leaking"
+
+
 def test_report_that_can_not_be_written_in_the_end_is_a_warning(serial: Inner) -> None:
     """The run itself isn't affected."""
     serial.write("import os\n\ndef test_it(): os.mkdir('memalert.json')")
