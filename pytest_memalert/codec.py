@@ -63,6 +63,7 @@ __all__ = [
     "decode_measurement",
     "decode_note",
     "decode_run",
+    "decode_survivor",
     "encode_alert",
     "encode_comparison",
     "encode_environment",
@@ -73,6 +74,7 @@ __all__ = [
     "encode_note",
     "encode_overhead",
     "encode_run",
+    "encode_survivor",
     "encode_test",
     "encode_totals",
 ]
@@ -240,7 +242,7 @@ def _decode_growth(entry: object) -> SignalGrowth:
     )
 
 
-def _encode_survivor(survivor: Survivor) -> dict[str, object]:
+def encode_survivor(survivor: Survivor) -> dict[str, object]:
     """Return a survivor as a dict."""
     return {
         "type": survivor.type,
@@ -251,7 +253,7 @@ def _encode_survivor(survivor: Survivor) -> dict[str, object]:
     }
 
 
-def _decode_survivor(entry: object) -> Survivor:
+def decode_survivor(entry: object) -> Survivor:
     """Return the survivor of such a dict; raises MemalertError."""
     known = read_object(entry)
     return Survivor(
@@ -284,7 +286,7 @@ def encode_alert(alert: PerformanceAlert) -> dict[str, object]:
         "inhibited_by": alert.inhibited_by,
         "location": alert.location,
         "growth": [_encode_growth(growth) for growth in alert.growth],
-        "survivors": [_encode_survivor(survivor) for survivor in alert.survivors],
+        "survivors": [encode_survivor(survivor) for survivor in alert.survivors],
     }
 
 
@@ -307,7 +309,7 @@ def decode_alert(entry: object) -> PerformanceAlert:
         message=read_text(known, "message"),
         recommendations=read_texts(known, "recommendations"),
         growth=read_each(known, "growth", _decode_growth),
-        survivors=read_each(known, "survivors", _decode_survivor),
+        survivors=read_each(known, "survivors", decode_survivor),
         raised_at=read_time(known, "raised_at"),
         acknowledged=read_text_or_none(known, "acknowledged"),
         inhibited_by=read_text_or_none(known, "inhibited_by"),

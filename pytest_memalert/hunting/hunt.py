@@ -334,8 +334,6 @@ class _Hunt:
             return None
         kinds, times = kinds_of_run(earlier, self._kinds)
         self._kinds = None
-        if not kinds:
-            return None
         left = Left(kinds=kinds, times=times, blocks=blocks, heap_bytes=heap_bytes)
         return recognise(left, lambda: self._find_keepers({name for name, _ in kinds}))
 

@@ -15,9 +15,12 @@ from pytest_memalert.hunting.hunt import Known, Left, hunt
 from pytest_memalert.hunting.patience import Patience
 from pytest_memalert.hunting.recognition import (
     Explained,
+    Proof,
     is_alike,
     is_as_large,
+    is_its_pace,
     is_kept_alike,
+    is_left_again,
     remember,
     scaled,
     to_recognise,
@@ -75,18 +78,20 @@ def investigate(
     budget_s: float | None = None,
     policy: Policy | None = None,
     explained: Explained | None = None,
+    before: Proof | None = None,
     root: Path | None = None,
 ) -> LeakAnalysis:
     """Return whether an operation leaks, with the explanation where it does.
 
     ``explained`` has the leaks explained before, and takes this one in: a leak that is
-    recognised costs fewer runs. Its signature names files from ``root``. The other parameters
-    are those of ``hunting.hunt``.
+    recognised costs fewer runs. ``before`` is what the same code was found to leak in an earlier session.
+    Its signature names files from ``root``. The other parameters are those of ``hunting.hunt``.
     """
     patient = Patience(run)
     search = _Search(
         patient,
         explained,
+        before=before,
         filled_runs=(policy or Policy()).filled_runs,
         explaining_s=_EXPLAINING_S if budget_s is None else min(budget_s, _EXPLAINING_S),
         root=root,
@@ -105,7 +110,10 @@ def investigate(
         )
     finally:
         _searching.discard(threading.get_ident())
+    search.known.latest = None
     explanation = search.explanation
+    if before is not None and search.is_left_again:
+        return _told_again(analysis, before.analysis)
     if explanation is None:
         return analysis
     if search.left is not None:
@@ -113,7 +121,7 @@ def investigate(
     if analysis.status != "leaking":
         return analysis
     search.known.leaked_into |= {key: count for key, count in explanation.keepers.items() if count}
-    return replace(
+    told = replace(
         _without_caches(analysis, explanation),
         survivors=scaled(explanation, analysis.blocks_per_run),
         component=explanation.component,
@@ -122,12 +130,16 @@ def investigate(
         grown_at=explanation.grown_at,
         recommendations=_with_reason(explanation),
     )
+    if search.seen is not None and told.survivors and is_its_pace(search.seen, told):
+        search.known.latest = Proof(left=search.seen, analysis=told)
+    return told
 
 
 class _Search:
     """Answer what a hunt asks of what an operation leaves behind: is it a known leak, is there an excuse?
 
     ``explanation`` is what is known of it by then; ``left`` what one run left, by which it is recognised.
+    ``seen`` is that as well where it was recognised, ``is_left_again`` whether by an earlier session's proof.
     """
 
     def __init__(
@@ -135,6 +147,7 @@ class _Search:
         run: Patience,
         explained: Explained | None,
         *,
+        before: Proof | None,
         filled_runs: int,
         explaining_s: float,
         root: Path | None,
@@ -142,6 +155,9 @@ class _Search:
         self.known = Explained() if explained is None else explained
         self.explanation: Explanation | None = None
         self.left: Left | None = None
+        self.seen: Left | None = None
+        self.is_left_again = False
+        self._before = before
         self._run = run
         self._is_shared = explained is not None
         self._filled_runs = filled_runs
@@ -151,6 +167,10 @@ class _Search:
 
     def recognise(self, left: Left, find_keepers: Callable[[], Mapping[int, int]]) -> Known | None:
         """Return the leak that was explained before and leaves the same types, and as much."""
+        self.seen = left
+        if self._before is not None and is_left_again(left, self._before.left):
+            self.is_left_again = True
+            return Known(bytes_per_run=self._before.analysis.bytes_per_run)
         if left.blocks > _BLOCKS_PER_OBJECT * left.times * sum(count for _, count in left.kinds):
             return None  # what has a name of its own is the lesser part of it
         alike = [familiar for familiar in self.known.by_kinds.get(left.kinds, ()) if is_alike(left, familiar)]
@@ -317,6 +337,21 @@ def _without_caches(analysis: LeakAnalysis, explanation: Explanation) -> LeakAna
         blocks_per_run=blocks,
         rate_bytes_per_hour=None if rate is None else share * rate,
         reason=f"{analysis.reason}, with what caches took in",
+    )
+
+
+def _told_again(analysis: LeakAnalysis, before: LeakAnalysis) -> LeakAnalysis:
+    """Return the analysis of two runs, with what an earlier session found of such a leak."""
+    if analysis.status != "leaking":
+        return analysis
+    return replace(
+        analysis,
+        survivors=before.survivors,
+        component=before.component,
+        confidence=before.confidence,
+        signature=before.signature,
+        grown_at=before.grown_at,
+        recommendations=before.recommendations,
     )
 
 

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Explained",
     "Familiar",
+    "Proof",
     "is_alike",
     "is_as_large",
+    "is_its_pace",
     "is_kept_alike",
+    "is_left_again",
     "remember",
     "scaled",
     "to_recognise",
@@ -46,27 +49,34 @@ class Familiar:
     harmless: str | None
 
 
+@record(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Hold what a test's leak was found to be, and what a run left then: by that a later session knows it."""
+
+    left: Left
+    analysis: LeakAnalysis
+
+
 @record(slots=True)
 class Explained:
     """Hold the leaks explained so far, by what they leave behind: with its places, or by types alone.
 
     ``leaked_into`` has the containers that took them in, by identity, with their lengths; ``times`` counts
-    the explanations.
+    the explanations. ``latest`` is the proof of the last investigation, None where there is none to be kept.
     """
 
     by_composition: dict[Composition, list[Explanation]] = field(default_factory=dict)
     by_kinds: dict[Kinds, list[Familiar]] = field(default_factory=dict)
     leaked_into: dict[int, int] = field(default_factory=dict)
     times: int = 0
+    latest: Proof | None = None
 
 
 def remember(known: Explained, analysis: LeakAnalysis, explanation: Explanation, left: Left) -> None:
     """Keep a leak, or what pytest itself leaves behind, so that it is recognised after two runs."""
     leaks = analysis.status == "leaking" and explanation.survivors
     harmless = analysis.status == "clean" and explanation.framework
-    found = analysis.blocks_per_run
-    paces = found is not None and abs(found - left.blocks) <= _SAME * left.blocks
-    if not left.kinds or not (harmless or (leaks and paces)):
+    if not left.kinds or not (harmless or (leaks and is_its_pace(left, analysis))):
         return
     # A large buffer lost beside them has no type that tells: by these alone it would be charged to all
     # who leave such objects behind.
@@ -90,6 +100,20 @@ def remember(known: Explained, analysis: LeakAnalysis, explanation: Explanation,
         if each.explanation.signature != explanation.signature
     ]
     known.by_kinds[left.kinds] = [*others, familiar]
+
+
+def is_its_pace(left: Left, analysis: LeakAnalysis) -> bool:
+    """Return whether the run left what each run leaves, and nothing besides, such as an entry of a cache."""
+    blocks = analysis.blocks_per_run
+    return blocks is not None and abs(blocks - left.blocks) <= _SAME * left.blocks
+
+
+def is_left_again(left: Left, before: Left) -> bool:
+    """Return whether a run left what one left in an earlier session."""
+    off_blocks = abs(left.blocks - before.blocks)
+    is_same = left.kinds == before.kinds and left.times == before.times
+    is_same &= off_blocks <= max(1.0, _SAME * left.blocks)
+    return is_same and _is_same_heap(left.heap_bytes, before.heap_bytes)
 
 
 def is_as_large(lost: Mapping[Signal, float], known: Mapping[Signal, float]) -> bool:

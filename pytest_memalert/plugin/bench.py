@@ -67,7 +67,7 @@ def set_up_bench(
             past = read_past_of_tests(config, given, rules, warn=warn)
         before = None
         # What a gate says must not depend on what this machine remembers.
-        if given.gate is None and (given.settings.leaks == "suspects" or turns is not None):
+        if given.gate is None and given.settings.leaks != "off":
             from pytest_memalert.plugin.checked_before import read_checked_before
 
             before = read_checked_before(config, given, warn=warn)

@@ -18,7 +18,7 @@ __all__ = ["Case"]
 
 @record(slots=True, kw_only=True)
 class Case:
-    """What is gathered about one test while it is judged."""
+    """What is gathered about one test while it is judged; ``proof`` is that of its leak, for the cache."""
 
     measurement: Measurement
     item: pytest.Item
@@ -27,6 +27,7 @@ class Case:
     metrics: Mapping[str, Metric]
     notes: list[Note]
     leak: LeakAnalysis | None = None
+    proof: Mapping[str, object] | None = None
     reruns: int = 0
 
     def note(self, kind: Literal["one_time", "not_repeated", "unclear"], text: str) -> None:

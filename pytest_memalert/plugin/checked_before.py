@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -18,9 +19,11 @@ from pytest_memalert.model import AS_BEFORE, UNCLEAR_BEFORE
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.past import reading_history
+from pytest_memalert.plugin.proofs import Proofs, read_proofs
 
 if TYPE_CHECKING:
     from pytest_memalert.history import CheckedTest
+    from pytest_memalert.hunting.recognition import Proof
 
 __all__ = ["CheckedBefore", "choose", "read_checked_before"]
 
@@ -34,11 +37,12 @@ _MOST_CHECKED = 10_000
 class CheckedBefore:
     """Say whether a suspect need not be checked; ``tests`` were checked before, the newest verdict first.
 
-    Their node ids name files from the root folder of ``config``.
+    Their node ids name files from the root folder of ``config``. ``proofs`` has what leaks were proven to be.
     """
 
-    def __init__(self, tests: Iterable[CheckedTest], config: pytest.Config) -> None:
+    def __init__(self, tests: Iterable[CheckedTest], proofs: Proofs, config: pytest.Config) -> None:
         self._checked, self.leaking = choose(tests)
+        self._proofs = proofs
         self._root = config.rootpath
         self._loaded: set[str] = set()
         # Of several files of a name, as conftest.py, only the last is in sys.modules.
@@ -55,15 +59,19 @@ class CheckedBefore:
         before = self._checked.get(nodeid)
         if before is None or not is_alike(values, before.values):
             return None
-        self._look_for_changes()
-        file = self._root / nodeid.partition("::")[0]  # that of a doctest is no module
-        changed_s, checked_s = max(self._last_change_s, _changed_s(file)), before.started_at.timestamp()
-        if not changed_s < checked_s <= utc_now().timestamp():
+        if not self._changed_s(nodeid) < before.started_at.timestamp() <= utc_now().timestamp():
             return None
         return AS_BEFORE if before.status == "clean" else UNCLEAR_BEFORE
 
-    def _look_for_changes(self) -> None:
-        """See when a file was last changed of the modules that were loaded since: the test has just run."""
+    def proof_of(self, nodeid: str) -> Proof | None:
+        """Return what the test, which is known to leak, was proven to leave in each run, by the same code."""
+        if nodeid not in self.leaking:
+            return None
+        changed_at = datetime.fromtimestamp(self._changed_s(nodeid), timezone.utc)
+        return self._proofs.find(nodeid, changed_at=changed_at)
+
+    def _changed_s(self, nodeid: str) -> float:
+        """Return when a file was last changed of the modules that were loaded: the test has just run."""
         for name in set(sys.modules) - self._loaded:
             self._loaded.add(name)
             try:
@@ -73,6 +81,8 @@ class CheckedBefore:
                 continue
             if isinstance(file, str):
                 self._last_change_s = max(self._last_change_s, _changed_s(file))
+        # That of a doctest is no module.
+        return max(self._last_change_s, _changed_s(self._root / nodeid.partition("::")[0]))
 
 
 def read_checked_before(
@@ -83,16 +93,16 @@ def read_checked_before(
     ``warn`` is told of trouble; that it is no history is told when it is written.
     """
     checked: list[CheckedTest] = []
+    environment = this_environment(traced=given.settings.trace)
     try:
         with reading_history(
             config, given, purpose="can't see what was checked", warn=warn, tells_unopened=False
         ) as history:
             if history is not None:
-                environment = this_environment(traced=given.settings.trace)
                 checked += history.checked(runs=_CLEAN_FOR, limit=_MOST_CHECKED, environment=environment)
     except Exception as trouble:  # each suspect is checked
         warn(f"memalert can't see what earlier sessions have checked ({describe_exception(trouble)})")
-    return CheckedBefore(checked, config) if checked else None
+    return CheckedBefore(checked, read_proofs(config, environment), config) if checked else None
 
 
 def choose(tests: Iterable[CheckedTest]) -> tuple[dict[str, CheckedTest], frozenset[str]]:

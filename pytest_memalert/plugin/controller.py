@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,7 @@ class Controller:
         self._reruns_s = 0.0
         self._screening_s = 0.0
         self._checked: dict[str, tuple[float, float, str]] = {}
+        self._proofs: dict[str, Mapping[str, object]] = {}
         self._run: Run | None = None
         self._news: tuple[str, ...] = ()
         self._was_left = False
@@ -198,6 +199,10 @@ class Controller:
             from pytest_memalert.plugin.turn_cache import read_turns, write_turns
 
             write_turns(self._config, update(read_turns(self._config), self._checked))
+        if self._proofs:
+            from pytest_memalert.plugin.proofs import write_proofs
+
+            write_proofs(self._config, self._proofs, run.environment, proven_at=run.started_at)
         self._run = _reported_since(began_s, run)
 
     def _find_unmeasured(self, session: pytest.Session) -> Collection[str] | None:
@@ -281,6 +286,8 @@ class Controller:
             if facts.source is not None:
                 duration_s = facts.measurement.values["duration_s"]
                 self._checked[nodeid] = (facts.reruns_s, duration_s, facts.source)
+            if facts.proof is not None:
+                self._proofs[nodeid] = facts.proof
         if self._keeper is not None:
             self._keeper.gather(nodeid, facts)
         if facts.alerts:

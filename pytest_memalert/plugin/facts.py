@@ -55,7 +55,7 @@ class Facts:
     ``comparisons`` with the baseline are those that confirming runs gave, ``entry`` is what a session
     that saves has measured for the baseline, ``renamed_from`` the id that the baseline knows the test by.
     ``passed`` says whether the test passed by itself, whatever its alerts made of that; ``unjudged``, that
-    trouble of ours kept it from being judged.
+    trouble of ours kept it from being judged. ``proof`` is that of its leak, for later sessions.
     """
 
     measurement: Measurement | None = None
@@ -71,6 +71,7 @@ class Facts:
     renamed_from: str | None = None
     passed: bool = False
     unjudged: bool = False
+    proof: Mapping[str, object] | None = None
 
     @property
     def retains(self) -> bool:
@@ -98,6 +99,7 @@ def encode_facts(facts: Facts) -> str:
         "screening_s": facts.screening_s,
         "passed": facts.passed,
         "unjudged": facts.unjudged,
+        "proof": facts.proof,
     }
     if facts.comparisons:
         entry["comparisons"] = [encode_comparison(comparison) for comparison in facts.comparisons]
@@ -128,6 +130,7 @@ def decode_facts(text: str) -> Facts:
         renamed_from=entry.get("renamed_from"),
         passed=entry.get("passed", False),
         unjudged=entry.get("unjudged", False),
+        proof=entry.get("proof"),
     )
 
 

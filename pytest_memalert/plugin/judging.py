@@ -223,6 +223,7 @@ class Judge:
             entry=finding.entry if finding is not None else None,
             renamed_from=finding.renamed_from if finding is not None else None,
             passed=passed,
+            proof=case.proof,
         )
 
     def _hold_against_baseline(self, case: Case) -> GateFinding:
@@ -260,6 +261,10 @@ class Judge:
         case.leak = analysis
         case.reruns += runs
         if analysis.status == "leaking":
+            if (proof := self._leak_check.proof) is not None:
+                from pytest_memalert.plugin.proofs import encode_proof
+
+                case.proof = encode_proof(proof)
             values = {
                 **values,
                 "leak_bytes_per_run": analysis.bytes_per_run or 0.0,

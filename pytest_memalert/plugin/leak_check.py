@@ -17,7 +17,7 @@ from pytest_memalert.plugin.purses import Purses
 from pytest_memalert.settings import LeakChecks
 
 if TYPE_CHECKING:
-    from pytest_memalert.hunting.recognition import Explained
+    from pytest_memalert.hunting.recognition import Explained, Proof
     from pytest_memalert.leaks.policy import Policy
     from pytest_memalert.plugin.checked_before import CheckedBefore
 
@@ -46,6 +46,11 @@ class LeakCheck:
         # Made with the engine, which is loaded for the first test that is checked: most sessions have none.
         self._explained: Explained | None = None
         self.purses = Purses()
+
+    @property
+    def proof(self) -> Proof | None:
+        """Return the proof of the leak found last, for later sessions; None where it says too little."""
+        return None if self._explained is None else self._explained.latest
 
     def may_repeat(self, limits: MarkerLimits) -> bool:
         """Return whether the settings and the test's marker let it be run again."""
@@ -161,6 +166,7 @@ class LeakCheck:
                 budget_s=budget_s,
                 policy=policy,
                 explained=self._explained,
+                before=None if self._before is None else self._before.proof_of(item.nodeid),
                 root=item.config.rootpath,
             )
             return analysis, rerunner.runs
