@@ -7,8 +7,10 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+import click
 import pytest
 
 from pytest_memalert.cli import main
@@ -17,13 +19,11 @@ from pytest_memalert.limits.defaults import DEFAULT_RULES
 from pytest_memalert.limits.keywords import MARKER_KEYS
 from pytest_memalert.limits.tables import RULE_KEYS
 from pytest_memalert.metrics import METRICS
-from pytest_memalert.options import OPTIONS, Option
+from pytest_memalert.options import OPTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def reference(name: str) -> str:
@@ -56,76 +56,81 @@ def test_generated_pages_say_what_the_code_says() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
-def test_every_option_is_documented(option: Option) -> None:
+def undocumented(page: str, names: Iterable[str]) -> list[str]:
+    """Return which of these have no row of their own on a page."""
+    text = reference(page)
+    return [name for name in names if f"| `{name}` |" not in text]
+
+
+def test_every_option_is_documented() -> None:
     """By its flag and by its ini key."""
     page = reference("options")
-    assert f"| `{option.flag}" in page
-    assert f"| `{option.ini}` |" in page
+    assert [option.flag for option in OPTIONS if f"| `{option.flag}" not in page] == []
+    assert undocumented("options", (option.ini for option in OPTIONS)) == []
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_every_metric_is_documented(metric: str) -> None:
-    """With its formula, so that a limit on it means one thing."""
-    assert f"| `{metric}` |" in reference("metrics")
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        # With its formula, so that a limit on it means one thing.
+        ("metrics", METRICS),
+        # Whoever is alerted can look up why.
+        ("default-rules", [rule.name for rule in DEFAULT_RULES]),
+        # With what it means to leave it out.
+        ("default-rules", RULE_KEYS),
+        ("marker", MARKER_KEYS),
+        # With its default.
+        ("gate", ALLOWANCE_KEYS),
+    ],
+    ids=["metrics", "default rules", "keys of a rule", "keywords of the marker", "allowances of the gate"],
+)
+def test_every_name_that_a_user_may_write_is_documented(page: str, names: Iterable[str]) -> None:
+    assert list(names)
+    assert undocumented(page, names) == []
 
 
-@pytest.mark.parametrize("rule", sorted({rule.name for rule in DEFAULT_RULES}))
-def test_every_default_rule_is_documented(rule: str) -> None:
-    """Whoever is alerted can look up why."""
-    assert f"| `{rule}` |" in reference("default-rules")
-
-
-@pytest.mark.parametrize("key", RULE_KEYS)
-def test_every_key_of_a_rule_is_documented(key: str) -> None:
-    """With what it means to leave it out."""
-    assert f"| `{key}` |" in reference("default-rules")
-
-
-@pytest.mark.parametrize("keyword", MARKER_KEYS)
-def test_every_keyword_of_the_marker_is_documented(keyword: str) -> None:
-    """Each has a row of its own."""
-    assert f"| `{keyword}` |" in reference("marker")
-
-
-@pytest.mark.parametrize("key", ALLOWANCE_KEYS)
-def test_every_allowance_of_the_gate_is_documented(key: str) -> None:
-    """With its default."""
-    assert f"| `{key}` |" in reference("gate")
-
-
-@pytest.mark.parametrize("hook", hook_names())
-def test_every_hook_is_documented(hook: str) -> None:
+def test_every_hook_is_documented() -> None:
     """Each has a heading, so that it can be linked to."""
-    assert re.search(rf"^## `{hook}\(", reference("hooks"), re.MULTILINE)
+    page, hooks = reference("hooks"), hook_names()
+    assert hooks
+    assert [hook for hook in hooks if not re.search(rf"^## `{hook}\(", page, re.MULTILINE)] == []
 
 
-@pytest.mark.parametrize("command", sorted(main.commands))
-def test_every_command_is_documented(command: str) -> None:
+def test_every_command_is_documented() -> None:
     """With its options, which are generated."""
-    page = reference("command")
-    assert re.search(rf"^## `memalert {command}\b", page, re.MULTILINE)
-    has_options = any(option.opts[0].startswith("-") for option in main.commands[command].params)
-    assert has_options == (f"<!-- generated: command {command} -->" in page)
+    page, wrong = reference("command"), []
+    for command, its in main.commands.items():
+        has_options = any(option.opts[0].startswith("-") for option in its.params)
+        has_table = f"<!-- generated: command {command} -->" in page
+        if not re.search(rf"^## `memalert {command}\b", page, re.MULTILINE) or has_options != has_table:
+            wrong.append(command)
+    assert wrong == []
 
 
-@each_page
-def test_every_command_in_the_documentation_is_a_valid_one(page: Path) -> None:
+def test_every_command_in_the_documentation_is_a_valid_one() -> None:
     """As far as its arguments go; the tests of the examples run theirs."""
-    text = page.read_text(encoding="utf-8")
-    for line in re.findall(r"^(?: {4}|\$ )(.*memalert .*)$", text, re.MULTILINE):
-        for part in re.split(r"[|>]|&&", line):
-            program, *arguments = shlex.split(part)
-            if program == "memalert" and not arguments[0].startswith("-"):
-                main.commands[arguments[0]].make_context(arguments[0], arguments[1:])
     known = {"--memalert", *(option.flag for option in OPTIONS)}
-    assert set(re.findall(r"(?<![\w-])--memalert(?:-[a-z]+)*\b", text)) <= known
+    wrong = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for line in re.findall(r"^(?: {4}|\$ )(.*memalert .*)$", text, re.MULTILINE):
+            for part in re.split(r"[|>]|&&", line):
+                program, *arguments = shlex.split(part)
+                if program == "memalert" and not arguments[0].startswith("-"):
+                    try:
+                        main.commands[arguments[0]].make_context(arguments[0], arguments[1:])
+                    except (KeyError, click.ClickException) as error:
+                        wrong.append(f"{page.name}: {part}: {error!r}")
+        unknown = set(re.findall(r"(?<![\w-])--memalert(?:-[a-z]+)*\b", text)) - known
+        wrong += [f"{page.name}: {flag}" for flag in sorted(unknown)]
+    assert wrong == []
 
 
-@each_page
-def test_every_link_leads_to_a_file_that_exists(page: Path) -> None:
+def test_every_link_leads_to_a_file_that_exists() -> None:
     """Links to the web are not looked at: the tests need no network."""
-    assert [target for target in local_links(page) if not (page.parent / target).exists()] == []
+    links = [(page, target) for page in PAGES for target in local_links(page)]
+    assert links
+    assert [f"{page.name}: {target}" for page, target in links if not (page.parent / target).exists()] == []
 
 
 def test_no_link_leads_out_of_the_pages() -> None:
