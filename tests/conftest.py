@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -68,7 +71,7 @@ class Inner:
 
         Unless ``leaks`` says otherwise no test is run again: the first run counts.
         """
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _set_aside() if leaks == "off" else nullcontext():
             # The filters in force here are not the inner run's.
             warnings.resetwarnings()
             return self.pytester.runpytest_inprocess(*self._arguments(args, leaks, memalert))
@@ -96,6 +99,19 @@ class Inner:
             ours = ["--memalert", "--memalert-json=memalert.json"]
             ours += [f"--memalert-leaks={leaks}"] if leaks else []
         return [*ours, *self._ways, *args]
+
+
+@contextmanager
+def _set_aside() -> Iterator[None]:
+    """Keep what the outer run has loaded out of an inner run's collections: they took half of its time.
+
+    Only where no leak is searched for: a search that meets a frozen heap doesn't freeze it itself.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @pytest.fixture(params=["serial", "-n2"])
