@@ -115,12 +115,12 @@ def test_wrong_ini_value_is_refused(serial: Inner) -> None:
     )
 
 
-def test_wrong_value_on_the_command_line_is_refused(inner: Inner) -> None:
+def test_wrong_value_on_the_command_line_is_refused(serial: Inner) -> None:
     """By its flag."""
-    inner.write(PASSING)
-    done = inner.run("--memalert-fail-on=sometimes", "--memalert-budget=10")
+    serial.write(PASSING)
+    done = serial.run("--memalert-fail-on=sometimes", "--memalert-budget=10")
     assert_refused(
-        inner,
+        serial,
         done,
         "--memalert-fail-on: 'sometimes' is not one of 'critical', 'warning', 'never'",
         "--memalert-budget: '10' is neither a duration nor a share; write it as '30s' or '10%'",
@@ -189,12 +189,14 @@ def test_what_else_is_wrong_is_told_with_the_settings(serial: Inner) -> None:
     assert told.count("notify.urls[0]") == told.count("tool.memalert.budget") == 1
 
 
-def test_directory_as_report_path_is_refused(inner: Inner) -> None:
+def test_directory_as_report_path_is_refused(serial: Inner) -> None:
     """Before the first test, not after the last."""
-    inner.write(PASSING)
-    inner.pytester.mkdir("reports")
-    done = inner.run("--memalert-json=reports")
-    assert_refused(inner, done, "--memalert-json: '", "reports' is a directory; write a file name, such as '")
+    serial.write(PASSING)
+    serial.pytester.mkdir("reports")
+    done = serial.run("--memalert-json=reports")
+    assert_refused(
+        serial, done, "--memalert-json: '", "reports' is a directory; write a file name, such as '"
+    )
 
 
 @pytest.mark.parametrize(
@@ -338,14 +340,14 @@ def test_a_report_may_have_any_other_name(serial: Inner) -> None:
         (["--memalert-strict"], "--memalert-strict: nothing is held against a baseline; add --memalert-gate"),
     ],
 )
-def test_options_that_undo_one_another_are_refused(inner: Inner, options: list[str], told: str) -> None:
-    inner.write(PASSING)
-    assert_refused(inner, inner.run(*options), told)
+def test_options_that_undo_one_another_are_refused(serial: Inner, options: list[str], told: str) -> None:
+    serial.write(PASSING)
+    assert_refused(serial, serial.run(*options), told)
 
 
-def test_one_device_may_take_several_reports(inner: Inner) -> None:
-    inner.write(PASSING)
-    assert inner.run(f"--memalert-markdown={os.devnull}", f"--memalert-gitlab={os.devnull}").ret == 0
+def test_one_device_may_take_several_reports(serial: Inner) -> None:
+    serial.write(PASSING)
+    assert serial.run(f"--memalert-markdown={os.devnull}", f"--memalert-gitlab={os.devnull}").ret == 0
 
 
 def test_several_routes_may_append_to_one_file(serial: Inner) -> None:
@@ -423,21 +425,23 @@ def test_ini_key_turns_measuring_on(inner: Inner) -> None:
     done.stdout.fnmatch_lines(["memalert: 1 test measured, *"])
 
 
-def test_a_path_with_a_null_character_is_refused(inner: Inner) -> None:
+def test_a_path_with_a_null_character_is_refused(serial: Inner) -> None:
     """It was an internal error, which hid all other problems."""
-    inner.write(PASSING)
-    inner.configure(options='markdown = "a\\u0000b"\nsave = "a\\u0000.json"\n')
-    done = inner.run()
+    serial.write(PASSING)
+    serial.configure(options='markdown = "a\\u0000b"\nsave = "a\\u0000.json"\n')
+    done = serial.run()
     assert_refused(
-        inner,
+        serial,
         done,
         "tool.memalert.markdown: 'a\\x00b' has a null character, which no path can have",
         "tool.memalert.save: 'a\\x00.json' has a null character, which no path can have",
     )
 
 
-def test_a_history_that_is_a_directory_is_refused(inner: Inner) -> None:
-    inner.write(PASSING)
-    inner.pytester.mkdir("runs")
-    done = inner.run("--memalert-history=runs")
-    assert_refused(inner, done, "--memalert-history: '", "runs' is a directory; write a file name, such as '")
+def test_a_history_that_is_a_directory_is_refused(serial: Inner) -> None:
+    serial.write(PASSING)
+    serial.pytester.mkdir("runs")
+    done = serial.run("--memalert-history=runs")
+    assert_refused(
+        serial, done, "--memalert-history: '", "runs' is a directory; write a file name, such as '"
+    )

@@ -54,28 +54,28 @@ def test_test_beyond_its_own_past_fails(inner: Inner) -> None:
     assert (alert["rule"], alert["limit"]) == ("unusual", 5.5 * MIB)
 
 
-def test_run_after_a_lasting_change_does_not_call_it_resolved(inner: Inner) -> None:
+def test_run_after_a_lasting_change_does_not_call_it_resolved(serial: Inner) -> None:
     """What is part of the past now is usual, and as large as it was."""
-    inner.configure(UNUSUAL)
-    inner.write(LOAD.format(size=40 * MIB))
-    remember(inner, [{"test_a.py::test_load": 5.0 * MIB}] * 12)
-    inner.run().assert_outcomes(failed=1)
-    inner.run().assert_outcomes(passed=1)
-    (told,) = notes(inner, "resolved")
+    serial.configure(UNUSUAL)
+    serial.write(LOAD.format(size=40 * MIB))
+    remember(serial, [{"test_a.py::test_load": 5.0 * MIB}] * 12)
+    serial.run().assert_outcomes(failed=1)
+    serial.run().assert_outcomes(passed=1)
+    (told,) = notes(serial, "resolved")
     assert "resolved" not in told
     assert told.startswith("no alert any more: test_a.py::test_load: peak ")
     assert "(p99 of 30 runs); it still is " in told
 
 
-def test_test_within_its_own_past_passes(inner: Inner) -> None:
+def test_test_within_its_own_past_passes(serial: Inner) -> None:
     """However much that is."""
-    inner.configure(UNUSUAL)
-    inner.write(LOAD.format(size=40 * MIB))
-    remember(inner, [{"test_a.py::test_load": 60.0 * MIB}] * 12)
-    result = inner.run()
+    serial.configure(UNUSUAL)
+    serial.write(LOAD.format(size=40 * MIB))
+    remember(serial, [{"test_a.py::test_load": 60.0 * MIB}] * 12)
+    result = serial.run()
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK
-    assert inner.report()["notes"] == []
+    assert serial.report()["notes"] == []
 
 
 def test_unusual_value_that_does_not_come_back_is_no_alert(serial: Inner) -> None:
@@ -129,9 +129,9 @@ def test_history_too_short_is_told_once_for_all_tests(inner: Inner) -> None:
     assert "for 6 tests, among them test_a.py::test_load[" in told
 
 
-def test_marker_holds_one_test_against_its_past(inner: Inner) -> None:
+def test_marker_holds_one_test_against_its_past(serial: Inner) -> None:
     """The others are not compared."""
-    inner.write(
+    serial.write(
         f"""
         import pytest
 
@@ -143,8 +143,8 @@ def test_marker_holds_one_test_against_its_past(inner: Inner) -> None:
             assert bytearray(b"x") * {40 * MIB}
         """
     )
-    remember(inner, [{"test_a.py::test_load": 5.0 * MIB, "test_a.py::test_other": 5.0 * MIB}] * 12)
-    result = inner.run()
+    remember(serial, [{"test_a.py::test_load": 5.0 * MIB, "test_a.py::test_other": 5.0 * MIB}] * 12)
+    result = serial.run()
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*that earlier runs set (4 MAD over median of 20 runs)*"])
 
@@ -157,17 +157,17 @@ def test_history_that_is_off_leaves_the_rule_without_data(serial: Inner) -> None
     assert len(notes(serial, "no_history")) == 1
 
 
-def test_history_that_cannot_be_read_fails_no_test(inner: Inner) -> None:
+def test_history_that_cannot_be_read_fails_no_test(serial: Inner) -> None:
     """It is our own trouble: a warning."""
-    inner.configure(UNUSUAL)
-    inner.write(LOAD.format(size=40 * MIB))
-    directory = inner.pytester.mkdir(".memalert")
+    serial.configure(UNUSUAL)
+    serial.write(LOAD.format(size=40 * MIB))
+    directory = serial.pytester.mkdir(".memalert")
     (directory / "history.sqlite3").write_bytes(b"no database at all, but long enough to be looked at" * 100)
-    result = inner.run()
+    result = serial.run()
     assert result.parseoutcomes()["passed"] == 1
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*can't compare tests with earlier runs*"])
-    assert len(notes(inner, "no_history")) == 1
+    assert len(notes(serial, "no_history")) == 1
 
 
 def test_wrong_threshold_is_a_usage_error(serial: Inner) -> None:
@@ -236,24 +236,24 @@ def test_step_of_the_session_fails_it_where_a_rule_asks(inner: Inner) -> None:
     )
 
 
-def test_single_session_far_out_is_no_step(inner: Inner) -> None:
+def test_single_session_far_out_is_no_step(serial: Inner) -> None:
     """The level before was never left for long."""
-    inner.configure(STEP_RULE)
-    inner.write(DESCRIPTORS)
-    remember(inner, [{SESSION: 0.0, "test_a.py::test_open": 0.0}] * 19, metric="open_fds_growth")
-    result = inner.run_apart()
+    serial.configure(STEP_RULE)
+    serial.write(DESCRIPTORS)
+    remember(serial, [{SESSION: 0.0, "test_a.py::test_open": 0.0}] * 19, metric="open_fds_growth")
+    result = serial.run_apart()
     assert result.ret == pytest.ExitCode.OK
-    assert inner.report()["alerts"] == []
-    assert inner.report()["notes"] == []
+    assert serial.report()["alerts"] == []
+    assert serial.report()["notes"] == []
 
 
-def test_session_rule_without_enough_sessions_is_noted(inner: Inner) -> None:
+def test_session_rule_without_enough_sessions_is_noted(serial: Inner) -> None:
     """Never silence."""
-    inner.configure(STEP_RULE)
-    inner.write(DESCRIPTORS)
-    result = inner.run_apart()
+    serial.configure(STEP_RULE)
+    serial.write(DESCRIPTORS)
+    result = serial.run_apart()
     assert result.ret == pytest.ExitCode.OK
-    (told,) = notes(inner, "no_history")
+    (told,) = notes(serial, "no_history")
     assert "'step of 20 in 20 runs' needs 10 earlier runs in the history" in told
 
 
@@ -287,13 +287,13 @@ def test_step_of_a_test_is_told_with_the_commit_it_came_with(inner: Inner) -> No
     ]
 
 
-def test_no_trend_is_told_of_what_is_steady_or_better(inner: Inner) -> None:
+def test_no_trend_is_told_of_what_is_steady_or_better(serial: Inner) -> None:
     """Good news is for those who ask."""
-    inner.write(LOAD.format(size=1))
-    remember(inner, [{"test_a.py::test_load": 30.0 * MIB}] * 16 + [{"test_a.py::test_load": 0.0}] * 4)
-    result = inner.run()
+    serial.write(LOAD.format(size=1))
+    remember(serial, [{"test_a.py::test_load": 30.0 * MIB}] * 16 + [{"test_a.py::test_load": 0.0}] * 4)
+    result = serial.run()
     result.stdout.no_fnmatch_line("trend: *")
-    assert inner.report()["notes"] == []
+    assert serial.report()["notes"] == []
 
 
 def test_many_tests_are_looked_at_where_they_have_moved(inner: Inner) -> None:

@@ -57,17 +57,17 @@ def test_growth_that_comes_back_fails_the_test_itself(inner: Inner) -> None:
 
 
 def test_section_of_a_failure_is_broken_where_the_summary_is(
-    inner: Inner, monkeypatch: pytest.MonkeyPatch
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the terminal's width; what JUnit XML has of it is unbroken."""
     monkeypatch.setenv("COLUMNS", "70")
-    inner.write(GROWING)
-    done = inner.run("--junitxml=junit.xml", leaks="suspects")
+    serial.write(GROWING)
+    done = serial.run("--junitxml=junit.xml", leaks="suspects")
     lines = done.stdout.str().splitlines()
     advice = "-> bound or clear `test_a.KEPT` (list), e.g. in a fixture:"
     for arrow in (advice, f"  {advice}"):
         assert lines[lines.index(arrow) + 1] == f"{arrow[: arrow.index('-')]}   `test_a.KEPT.clear()`"
-    failure = ElementTree.parse(inner.pytester.path / "junit.xml").getroot().find(".//failure")
+    failure = ElementTree.parse(serial.pytester.path / "junit.xml").getroot().find(".//failure")
     assert failure is not None
     assert f"{advice} `test_a.KEPT.clear()`" in (failure.text or "")
 
@@ -152,8 +152,8 @@ def test_failing_alert_is_one_failure_in_junit_xml(inner: Inner) -> None:
     }
 
 
-def test_junit_xml_has_what_an_alert_is_about(inner: Inner) -> None:
-    inner.write(
+def test_junit_xml_has_what_an_alert_is_about(serial: Inner) -> None:
+    serial.write(
         """
         import pytest, time
 
@@ -161,8 +161,8 @@ def test_junit_xml_has_what_an_alert_is_about(inner: Inner) -> None:
         def test_slow(): time.sleep(0.01)
         """
     )
-    inner.run("--junitxml=junit.xml", "-o", "junit_family=xunit1").assert_outcomes(failed=1)
-    root = ElementTree.parse(inner.pytester.path / "junit.xml").getroot()
+    serial.run("--junitxml=junit.xml", "-o", "junit_family=xunit1").assert_outcomes(failed=1)
+    root = ElementTree.parse(serial.pytester.path / "junit.xml").getroot()
     assert "memalert_duration_s" in {entry.get("name") for entry in root.iter("property")}
 
 
@@ -233,11 +233,11 @@ def test_several_alerts_of_a_test_are_told_in_one_failure(serial: Inner) -> None
     )
 
 
-def test_test_failed_by_an_alert_is_failed_in_the_report(inner: Inner) -> None:
+def test_test_failed_by_an_alert_is_failed_in_the_report(serial: Inner) -> None:
     """The report agrees with the terminal."""
-    inner.write(GROWING)
-    inner.run()
-    assert {name: test["outcome"] for name, test in inner.tests().items()} == {
+    serial.write(GROWING)
+    serial.run()
+    assert {name: test["outcome"] for name, test in serial.tests().items()} == {
         "test_before": "passed",
         "test_growing": "failed",
         "test_after": "passed",
@@ -273,28 +273,28 @@ def test_warning_alert_fails_nothing_where_warnings_are_errors(inner: Inner) -> 
     assert done.ret == pytest.ExitCode.OK
 
 
-def test_warning_filter_silences_warning_alerts(inner: Inner) -> None:
+def test_warning_filter_silences_warning_alerts(serial: Inner) -> None:
     """The summary still lists the alert: it is no pytest warning there."""
-    inner.write(WARNING)
-    inner.configure(pytest_options='filterwarnings = ["ignore::pytest_memalert.MemoryAlertWarning"]')
-    done = inner.run()
+    serial.write(WARNING)
+    serial.configure(pytest_options='filterwarnings = ["ignore::pytest_memalert.MemoryAlertWarning"]')
+    done = serial.run()
     done.assert_outcomes(passed=3, warnings=0)
     done.stdout.no_fnmatch_line("*MemoryAlertWarning*")
     done.stdout.fnmatch_lines(["WARNING memory_growth  test_a.py::test_growing"])
 
 
-def test_fail_on_warning_fails_the_test_for_a_warning(inner: Inner) -> None:
+def test_fail_on_warning_fails_the_test_for_a_warning(serial: Inner) -> None:
     """No pytest warning is given as well."""
-    inner.write(WARNING)
-    done = inner.run("--memalert-fail-on=warning")
+    serial.write(WARNING)
+    done = serial.run("--memalert-fail-on=warning")
     done.assert_outcomes(passed=2, failed=1, warnings=0)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_fail_on_never_makes_every_alert_a_warning(inner: Inner) -> None:
+def test_fail_on_never_makes_every_alert_a_warning(serial: Inner) -> None:
     """Critical ones too."""
-    inner.write(GROWING)
-    done = inner.run("--memalert-fail-on=never")
+    serial.write(GROWING)
+    done = serial.run("--memalert-fail-on=never")
     done.assert_outcomes(passed=3, warnings=1)
     assert done.ret == pytest.ExitCode.OK
     done.stdout.fnmatch_lines(["*MemoryAlertWarning: critical memory_growth: *", "1 critical"])
@@ -351,16 +351,16 @@ OWN_OUTCOMES = """
 """
 
 
-def test_own_outcome_is_kept(inner: Inner) -> None:
+def test_own_outcome_is_kept(serial: Inner) -> None:
     """Outcomes are those without --memalert; alerts of tests that fail are muted and counted."""
-    inner.write(OWN_OUTCOMES)
+    serial.write(OWN_OUTCOMES)
     outcomes = {"failed": 2, "skipped": 1, "xfailed": 1, "xpassed": 1, "passed": 1, "errors": 2}
-    assert inner.run(memalert=False).parseoutcomes() == outcomes
-    done = inner.run()
+    assert serial.run(memalert=False).parseoutcomes() == outcomes
+    done = serial.run()
     assert done.parseoutcomes() == outcomes
     done.stdout.no_fnmatch_line("CRITICAL*")
     done.stdout.fnmatch_lines(["FAILED test_a.py::test_failing - AssertionError: its own failure"])
-    report = inner.report()
+    report = serial.report()
     assert report["totals"]["alerts"] == {
         "critical": 0,
         "warning": 0,
@@ -370,7 +370,7 @@ def test_own_outcome_is_kept(inner: Inner) -> None:
     }
     assert {alert["inhibited_by"] for alert in report["alerts"]} == {"the test's own failure"}
     assert report["totals"]["reruns"] == 0
-    assert {name: test["outcome"] for name, test in inner.tests().items()} == {
+    assert {name: test["outcome"] for name, test in serial.tests().items()} == {
         "test_failing": "failed",
         "test_xfailing": "xfailed",
         "test_xpassing": "xpassed",

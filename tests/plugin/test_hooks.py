@@ -80,20 +80,21 @@ def test_probe_that_raises_is_no_data(serial: Inner) -> None:
     done.stdout.fnmatch_lines(["note: *no data for mine *: the reading failed; *"])
 
 
-@pytest.mark.parametrize(
-    ("value", "seen"),
-    [
-        ("3", 3),
-        ("True", 1.0),
-        ("Odd(2.5)", 2.5),
-        ("Fraction(1, 2)", 0.5),
-        ("float('nan')", None),
-        ("10**400", None),
-        ("'much'", None),
-    ],
-)
-def test_probe_may_answer_with_any_number(inner: Inner, value: str, seen: float | None) -> None:
+def test_probe_may_answer_with_any_number(inner: Inner) -> None:
     """As numpy's, which derive from float; what is no number is no data."""
+    answers = {
+        "whole": ("3", 3),
+        "truth": ("True", 1.0),
+        "odd": ("Odd(2.5)", 2.5),
+        "fraction": ("Fraction(1, 2)", 0.5),
+        "nan": ("float('nan')", None),
+        "huge": ("10**400", None),
+        "text": ("'much'", None),
+    }
+    probes = ", ".join(
+        f'Probe(name="{name}", unit="count", kind="level", read=lambda: {value})'
+        for name, (value, _) in answers.items()
+    )
     inner.pytester.makeconftest(
         f"""
         from fractions import Fraction
@@ -102,14 +103,21 @@ def test_probe_may_answer_with_any_number(inner: Inner, value: str, seen: float 
         class Odd(float): pass
 
         def pytest_memalert_probes(config):
-            return [Probe(name="mine", unit="count", kind="level", read=lambda: {value})]
+            return [{probes}]
         """
     )
     inner.write("def test_it(): pass")
-    inner.configure("[[tool.memalert.rules]]\nname = 'mine'\nmetric = 'mine'\nthreshold = 9")
+    inner.configure(
+        "\n".join(
+            f"[[tool.memalert.rules]]\nname = '{name}'\nmetric = '{name}'\nthreshold = 9" for name in answers
+        )
+    )
     inner.run().assert_outcomes(passed=1, warnings=0)
-    found = inner.tests()["test_it"].get("mine")
-    assert (found, type(found)) == (seen, type(seen))
+    found = {name: inner.tests()["test_it"].get(name) for name in answers}
+    assert found == {name: seen for name, (_, seen) in answers.items()}
+    assert {name: type(value) for name, value in found.items()} == {
+        name: type(seen) for name, (_, seen) in answers.items()
+    }
 
 
 def test_alerts_may_be_given_any_number(inner: Inner) -> None:
@@ -139,9 +147,9 @@ def test_alerts_may_be_given_any_number(inner: Inner) -> None:
     assert inner.report()["alerts"][0]["observed"] > 3 * 2**20
 
 
-def test_exception_that_cannot_be_shown_breaks_nothing(inner: Inner) -> None:
+def test_exception_that_cannot_be_shown_breaks_nothing(serial: Inner) -> None:
     """Its text is made by code of anybody's."""
-    inner.pytester.makeconftest(
+    serial.pytester.makeconftest(
         """
         class Mute(Exception):
             def __str__(self):
@@ -151,8 +159,8 @@ def test_exception_that_cannot_be_shown_breaks_nothing(inner: Inner) -> None:
             raise Mute()
         """
     )
-    inner.write("def test_it(): pass")
-    done = inner.run()
+    serial.write("def test_it(): pass")
+    done = serial.run()
     done.assert_outcomes(passed=1, warnings=1)
     done.stdout.fnmatch_lines(["*memalert could not judge a test (Mute: (its message can't be read))*"])
 
@@ -169,9 +177,9 @@ def test_exception_that_cannot_be_shown_breaks_nothing(inner: Inner) -> None:
         ("name='cache', unit='count', kind='height'", "kind of 'cache': 'height' is not one of 'growth', *"),
     ],
 )
-def test_wrong_probe_is_refused(inner: Inner, probe: str, told: str) -> None:
+def test_wrong_probe_is_refused(serial: Inner, probe: str, told: str) -> None:
     """Before the first test."""
-    inner.pytester.makeconftest(
+    serial.pytester.makeconftest(
         f"""
         from pytest_memalert import Probe
 
@@ -179,8 +187,8 @@ def test_wrong_probe_is_refused(inner: Inner, probe: str, told: str) -> None:
             return [Probe(**{{'read': lambda: 1, **dict({probe})}})]
         """
     )
-    inner.write("def test_it(): pass")
-    done = inner.run()
+    serial.write("def test_it(): pass")
+    done = serial.run()
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines([f"*pytest_memalert_probes: {told}"])
 
@@ -195,10 +203,10 @@ def test_wrong_probe_is_refused(inner: Inner, probe: str, told: str) -> None:
     ],
 )
 def test_what_is_no_list_of_probes_is_refused_with_who_returned_it(
-    inner: Inner, body: str, told: str
+    serial: Inner, body: str, told: str
 ) -> None:
     """It was an internal error."""
-    inner.pytester.makeconftest(
+    serial.pytester.makeconftest(
         f"""
         from pytest_memalert import Probe
 
@@ -206,8 +214,8 @@ def test_what_is_no_list_of_probes_is_refused_with_who_returned_it(
             {body}
         """
     )
-    inner.write("def test_it(): pass")
-    done = inner.run()
+    serial.write("def test_it(): pass")
+    done = serial.run()
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     advice = "return a list of pytest_memalert.Probe"
     done.stderr.fnmatch_lines([f"*pytest_memalert_probes of *conftest.py: {told}; {advice}"])
@@ -286,18 +294,18 @@ def test_component_is_named_by_a_hook(inner: Inner) -> None:
     assert [alert["component"] for alert in inner.report()["alerts"]] == ["billing"]
 
 
-def test_dropped_alert_fails_nothing(inner: Inner) -> None:
+def test_dropped_alert_fails_nothing(serial: Inner) -> None:
     """Alerts are modified before they are judged failing."""
-    inner.pytester.makeconftest(
+    serial.pytester.makeconftest(
         """
         def pytest_memalert_modify_alerts(config, alerts):
             alerts[:] = [alert for alert in alerts if alert.rule != "limit-growth"]
         """
     )
-    inner.write(GROWING)
-    done = inner.run()
+    serial.write(GROWING)
+    done = serial.run()
     done.assert_outcomes(passed=1, warnings=0)
-    assert inner.report()["alerts"] == []
+    assert serial.report()["alerts"] == []
 
 
 def test_conftest_modifies_the_alerts_of_the_tests_below_it_only(inner: Inner) -> None:

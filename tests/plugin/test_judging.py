@@ -115,9 +115,9 @@ def test_import_raises_nothing(serial: Inner) -> None:
     done.assert_outcomes(passed=1, warnings=0)
 
 
-def test_first_run_counts_where_nothing_is_run_again(inner: Inner) -> None:
+def test_first_run_counts_where_nothing_is_run_again(serial: Inner) -> None:
     """With --memalert-leaks=off, or leaks="off" on the marker."""
-    inner.write(
+    serial.write(
         """
         import pytest
 
@@ -132,16 +132,16 @@ def test_first_run_counts_where_nothing_is_run_again(inner: Inner) -> None:
             CACHE.setdefault("other", b"x" * 4 * 2**20)
         """
     )
-    done = inner.run(leaks="suspects")
+    done = serial.run(leaks="suspects")
     done.assert_outcomes(passed=1, failed=1)
-    done = inner.run()
+    done = serial.run()
     done.assert_outcomes(failed=2)
-    assert inner.report()["totals"]["reruns"] == 0
+    assert serial.report()["totals"]["reruns"] == 0
 
 
-def test_test_that_fails_when_run_again_is_unclear(inner: Inner) -> None:
+def test_test_that_fails_when_run_again_is_unclear(serial: Inner) -> None:
     """Another outcome is no evidence; the test keeps its own."""
-    inner.write(
+    serial.write(
         """
         import pytest
 
@@ -153,7 +153,7 @@ def test_test_that_fails_when_run_again_is_unclear(inner: Inner) -> None:
             KEPT.append(b"x" * 4 * 2**20)
         """
     )
-    done = inner.run(leaks="suspects")
+    done = serial.run(leaks="suspects")
     done.assert_outcomes(passed=1, warnings=0)
     done.stdout.fnmatch_lines(["note: *test_only_once: growth 4* MiB*run again, it failed*"])
 
@@ -228,9 +228,9 @@ def test_budget_limits_repetition(serial: Inner) -> None:
     done.stdout.fnmatch_lines(["note: *test_growing*the budget for re-runs is spent*"])
 
 
-def test_repeated_peak_over_its_limit_fails(inner: Inner) -> None:
+def test_repeated_peak_over_its_limit_fails(serial: Inner) -> None:
     """And a peak that was there once doesn't."""
-    inner.write(
+    serial.write(
         """
         import pytest
 
@@ -247,7 +247,7 @@ def test_repeated_peak_over_its_limit_fails(inner: Inner) -> None:
                 ONCE.append(1)
         """
     )
-    done = inner.run(leaks="suspects")
+    done = serial.run(leaks="suspects")
     done.assert_outcomes(passed=1, failed=1)
     # The kernel's mark may lag behind by some pages for each processor.
     done.stdout.fnmatch_lines(["*test_peaks: peak 2[34]* MiB is over the limit of 8 MiB"])
@@ -291,11 +291,11 @@ def test_default_growth_rate_warns_between_its_lines(serial: Inner) -> None:
     assert 10**6 < alert["observed"] < 5 * 10**6
 
 
-def test_default_growth_rate_is_silent_where_nothing_is_repeated(inner: Inner) -> None:
+def test_default_growth_rate_is_silent_where_nothing_is_repeated(serial: Inner) -> None:
     """It speaks of growth that comes back; a limit set by hand is held against the first run."""
-    inner.write(GROWING)
-    inner.run(leaks="off").assert_outcomes(passed=1, warnings=0)
-    inner.write(
+    serial.write(GROWING)
+    serial.run(leaks="off").assert_outcomes(passed=1, warnings=0)
+    serial.write(
         """
         import pytest
 
@@ -306,16 +306,16 @@ def test_default_growth_rate_is_silent_where_nothing_is_repeated(inner: Inner) -
             KEPT.append(b"x" * 4 * 2**20)
         """
     )
-    inner.run(leaks="off").assert_outcomes(failed=1)
+    serial.run(leaks="off").assert_outcomes(failed=1)
 
 
-def test_growth_below_a_megabyte_is_no_rate(inner: Inner) -> None:
+def test_growth_below_a_megabyte_is_no_rate(serial: Inner) -> None:
     """A quick test's noise would be times 500."""
-    inner.write(GROWING.replace("4 * 2**20", "900 * 1000"))
-    done = inner.run()
+    serial.write(GROWING.replace("4 * 2**20", "900 * 1000"))
+    done = serial.run()
     done.assert_outcomes(passed=1, warnings=0)
-    assert inner.report()["alerts"] == []
-    assert inner.report()["totals"]["reruns"] == 0
+    assert serial.report()["alerts"] == []
+    assert serial.report()["totals"]["reruns"] == 0
 
 
 def test_default_efficiency_warns_of_a_spike(serial: Inner) -> None:
@@ -487,12 +487,12 @@ def test_limit_of_a_marker_that_was_crossed_before_is_told_unasked(serial: Inner
 # --------------------------------------------------------- rules of a file
 
 
-def test_glob_rule_holds_for_the_tests_it_names(inner: Inner) -> None:
+def test_glob_rule_holds_for_the_tests_it_names(serial: Inner) -> None:
     """The limit for others is none."""
-    inner.write(GROWING)
-    inner.pytester.mkdir("io")
-    inner.pytester.path.joinpath("io", "test_io.py").write_text("from test_a import *", encoding="utf-8")
-    inner.configure(
+    serial.write(GROWING)
+    serial.pytester.mkdir("io")
+    serial.pytester.path.joinpath("io", "test_io.py").write_text("from test_a import *", encoding="utf-8")
+    serial.configure(
         """
         [[tool.memalert.rules]]
         name = "growth-rate"
@@ -506,9 +506,9 @@ def test_glob_rule_holds_for_the_tests_it_names(inner: Inner) -> None:
         """,
         pytest_options='pythonpath = "."',
     )
-    done = inner.run()
+    done = serial.run()
     done.assert_outcomes(passed=1, failed=1)
-    (alert,) = speaking(inner)
+    (alert,) = speaking(serial)
     assert alert["nodeids"] == ["io/test_io.py::test_growing"]
     assert alert["rule"] == "io-growth"
 
@@ -533,19 +533,19 @@ def test_rule_whose_tests_do_not_exist_is_told_of(inner: Inner) -> None:
     inner.run("-k", "it").stdout.no_fnmatch_line("*of which none ran*")
 
 
-def test_disabled_rule_is_silent(inner: Inner) -> None:
+def test_disabled_rule_is_silent(serial: Inner) -> None:
     """Both of a pair."""
-    inner.write(GROWING)
-    inner.configure(
+    serial.write(GROWING)
+    serial.configure(
         """
         [[tool.memalert.rules]]
         name = "growth-rate"
         enabled = false
         """
     )
-    done = inner.run()
+    done = serial.run()
     done.assert_outcomes(passed=1, warnings=0)
-    assert inner.report()["alerts"] == []
+    assert serial.report()["alerts"] == []
 
 
 def test_rule_speaks_its_own_message_and_recommendations(serial: Inner) -> None:
@@ -578,9 +578,9 @@ def test_rule_speaks_its_own_message_and_recommendations(serial: Inner) -> None:
     )
 
 
-def test_value_equal_to_its_limit_passes(inner: Inner) -> None:
+def test_value_equal_to_its_limit_passes(serial: Inner) -> None:
     """And one more than the limit doesn't; counted in descriptors, which are exact."""
-    inner.write(
+    serial.write(
         """
         import os
 
@@ -593,7 +593,7 @@ def test_value_equal_to_its_limit_passes(inner: Inner) -> None:
             KEPT.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(3))
         """
     )
-    inner.configure(
+    serial.configure(
         """
         [[tool.memalert.rules]]
         name = "descriptors"
@@ -601,7 +601,7 @@ def test_value_equal_to_its_limit_passes(inner: Inner) -> None:
         threshold = 2
         """
     )
-    done = inner.run_apart()
+    done = serial.run_apart()
     done.assert_outcomes(passed=1, failed=1)
     done.stdout.fnmatch_lines(["*test_three: descriptor growth 3 is over the limit of 2"])
 
@@ -640,10 +640,10 @@ def test_session_rule_fails_the_session_and_no_test(inner: Inner) -> None:
     done.stdout.fnmatch_lines(["CRITICAL memory_growth  session*", "1 critical"])
 
 
-def test_session_rule_within_its_limit_is_silent(inner: Inner) -> None:
+def test_session_rule_within_its_limit_is_silent(serial: Inner) -> None:
     """The exit status is pytest's."""
-    inner.write("def test_it(): pass")
-    inner.configure(
+    serial.write("def test_it(): pass")
+    serial.configure(
         """
         [[tool.memalert.rules]]
         name = "whole"
@@ -652,15 +652,15 @@ def test_session_rule_within_its_limit_is_silent(inner: Inner) -> None:
         threshold = "64 MiB"
         """
     )
-    assert inner.run().ret == pytest.ExitCode.OK
+    assert serial.run().ret == pytest.ExitCode.OK
 
 
 # ------------------------------------------------------------------ markers
 
 
-def test_closest_marker_wins_key_by_key(inner: Inner) -> None:
+def test_closest_marker_wins_key_by_key(serial: Inner) -> None:
     """Module, class, function: the growth limit of one, the severity of another."""
-    inner.write(
+    serial.write(
         """
         import pytest
 
@@ -683,9 +683,9 @@ def test_closest_marker_wins_key_by_key(inner: Inner) -> None:
             def test_critical(self): grow()
         """
     )
-    done = inner.run()
+    done = serial.run()
     done.assert_outcomes(passed=3, failed=1, warnings=2)
-    told = {alert["nodeids"][0].rpartition("::")[2]: alert for alert in speaking(inner)}
+    told = {alert["nodeids"][0].rpartition("::")[2]: alert for alert in speaking(serial)}
     assert {name: (alert["severity"], alert["limit"]) for name, alert in told.items()} == {
         "test_by_the_module": ("warning", 2**20),
         "test_by_the_function": ("warning", 2 * 2**20),
@@ -693,10 +693,10 @@ def test_closest_marker_wins_key_by_key(inner: Inner) -> None:
     }
 
 
-def test_marker_wins_over_rules_of_its_metric(inner: Inner) -> None:
+def test_marker_wins_over_rules_of_its_metric(serial: Inner) -> None:
     """A test that is allowed 8 MiB may grow at any pace."""
-    inner.write("import pytest\n\npytestmark = pytest.mark.memalert(growth='8 MiB')\n" + _dedented(GROWING))
-    inner.configure(
+    serial.write("import pytest\n\npytestmark = pytest.mark.memalert(growth='8 MiB')\n" + _dedented(GROWING))
+    serial.configure(
         """
         [[tool.memalert.rules]]
         name = "all"
@@ -704,7 +704,7 @@ def test_marker_wins_over_rules_of_its_metric(inner: Inner) -> None:
         threshold = "1 MiB"
         """
     )
-    done = inner.run()
+    done = serial.run()
     done.assert_outcomes(passed=1, warnings=0)
 
 

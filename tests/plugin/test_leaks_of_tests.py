@@ -146,10 +146,10 @@ def test_clean_tests_are_not_accused(inner: Inner) -> None:
     assert inner.report()["alerts"] == []
 
 
-def test_class_scoped_fixture_of_a_test_in_no_class_is_the_tests_own(inner: Inner) -> None:
+def test_class_scoped_fixture_of_a_test_in_no_class_is_the_tests_own(serial: Inner) -> None:
     """Each run sets it up anew, as pytest-django's is for each test: what we measure of it is no leak."""
-    inner.pytester.makepyprojecttoml(NO_RULES)
-    inner.write(
+    serial.pytester.makepyprojecttoml(NO_RULES)
+    serial.write(
         """
 import pytest
 
@@ -170,10 +170,10 @@ class TestClass:
     def test_clean_in_class(self): pass
 """
     )
-    inner.run_apart("-Wignore", leaks="all").assert_outcomes(passed=3)
-    verdicts = {name: test["leak"]["status"] for name, test in inner.tests().items()}
+    serial.run_apart("-Wignore", leaks="all").assert_outcomes(passed=3)
+    verdicts = {name: test["leak"]["status"] for name, test in serial.tests().items()}
     assert verdicts == {"test_clean": "clean", "test_leaking": "leaking", "test_clean_in_class": "clean"}
-    assert [fixture["nodeid"] for fixture in inner.report()["fixtures"]] == ["test_a.py::TestClass"]
+    assert [fixture["nodeid"] for fixture in serial.report()["fixtures"]] == ["test_a.py::TestClass"]
 
 
 def test_arguments_of_a_kept_exception_are_no_missing_decref(serial: Inner) -> None:
@@ -510,9 +510,9 @@ def test_marker_opts_a_test_out(inner: Inner) -> None:
     assert inner.tests()["test_once"]["leak"]["status"] == "unchecked"
 
 
-def test_tests_that_do_not_pass_are_not_run_again(inner: Inner) -> None:
+def test_tests_that_do_not_pass_are_not_run_again(serial: Inner) -> None:
     """Nor is one that is skipped, or expected to fail."""
-    inner.write(
+    serial.write(
         """
         import pytest
 
@@ -533,41 +533,48 @@ def test_tests_that_do_not_pass_are_not_run_again(inner: Inner) -> None:
             assert RUNS.count("xfailing") > 1
         """
     )
-    done = inner.run(leaks="all")
+    done = serial.run(leaks="all")
     done.assert_outcomes(failed=1, skipped=1, xfailed=1)
-    assert inner.report()["totals"]["reruns"] == 0
+    assert serial.report()["totals"]["reruns"] == 0
 
 
-@pytest.mark.parametrize(
-    ("deed", "told"),
-    [
-        ("assert False", "call: AssertionError"),
-        ("pytest.skip('used up')", "call: Skipped: used up"),
-        ("pytest.exit('enough')", "call: Exit: enough"),
-    ],
-)
-def test_rerun_that_ends_otherwise_is_unclear_and_changes_nothing(inner: Inner, deed: str, told: str) -> None:
+def test_rerun_that_ends_otherwise_is_unclear_and_changes_nothing(inner: Inner) -> None:
     """The test passed, the session goes on; the reason is in the report."""
     inner.write(
-        f"""
+        """
         import pytest
 
         RUNS = []
 
-        def test_one_shot():
-            RUNS.append(1)
-            if len(RUNS) > 1:
-                {deed}
+        def is_run_again(name):
+            RUNS.append(name)
+            return RUNS.count(name) > 1
+
+        def test_fails():
+            assert not is_run_again("fails")
+
+        def test_skips():
+            if is_run_again("skips"):
+                pytest.skip("used up")
+
+        def test_exits():
+            if is_run_again("exits"):
+                pytest.exit("enough")
 
         def test_after(): pass
         """
     )
     done = inner.run(leaks="all")
-    done.assert_outcomes(passed=2, warnings=0)
+    done.assert_outcomes(passed=4, warnings=0)
     assert done.ret == pytest.ExitCode.OK
-    leak = inner.tests()["test_one_shot"]["leak"]
-    assert leak["status"] == "unclear"
-    assert told in leak["reason"]
+    for name, told in (
+        ("test_fails", "call: AssertionError"),
+        ("test_skips", "call: Skipped: used up"),
+        ("test_exits", "call: Exit: enough"),
+    ):
+        leak = inner.tests()[name]["leak"]
+        assert leak["status"] == "unclear"
+        assert told in leak["reason"]
 
 
 def test_interrupt_in_a_rerun_keeps_the_tests_own_outcome(serial: Inner) -> None:
@@ -705,10 +712,10 @@ def test_budget_gives_every_test_its_turn_over_several_sessions(serial: Inner) -
     assert sorted(set(checked)) == ["test_it[0]", "test_it[1]", "test_it[2]"]
 
 
-def test_exception_that_a_test_is_parametrised_with_is_no_leak(inner: Inner) -> None:
+def test_exception_that_a_test_is_parametrised_with_is_no_leak(serial: Inner) -> None:
     """It keeps the traceback of each run, and a session raises it once."""
-    inner.pytester.makepyprojecttoml("")
-    inner.write(
+    serial.pytester.makepyprojecttoml("")
+    serial.write(
         """
         import pytest
 
@@ -720,8 +727,8 @@ def test_exception_that_a_test_is_parametrised_with_is_no_leak(inner: Inner) -> 
                 raise error
         """
     )
-    inner.run_apart(leaks="all").assert_outcomes(passed=2)
-    assert {test["leak"]["status"] for test in inner.tests().values()} == {"unclear"}
+    serial.run_apart(leaks="all").assert_outcomes(passed=2)
+    assert {test["leak"]["status"] for test in serial.tests().values()} == {"unclear"}
 
 
 def test_suspect_out_of_turn_is_checked_with_what_is_left_of_a_budget(serial: Inner) -> None:

@@ -215,9 +215,9 @@ def test_peak_of_re_runs_is_not_the_next_tests(serial: Inner) -> None:
     assert serial.tests()["test_after"]["peak_bytes"] < 8 * MIB
 
 
-def test_traced_peak_is_exact(inner: Inner) -> None:
+def test_traced_peak_is_exact(serial: Inner) -> None:
     """To the byte, but for what Python itself needs."""
-    inner.write(
+    serial.write(
         """
         import pytest
 
@@ -229,16 +229,16 @@ def test_traced_peak_is_exact(inner: Inner) -> None:
             pass
         """
     )
-    done = inner.run("--memalert-trace")
+    done = serial.run("--memalert-trace")
     done.assert_outcomes(passed=1, failed=1)
-    assert inner.tests()["test_peaking"]["traced_peak_bytes"] == pytest.approx(3 * MIB, rel=0.05)
-    assert inner.tests()["test_small"]["traced_peak_bytes"] < MIB
-    assert inner.report()["environment"]["traced"] is True
+    assert serial.tests()["test_peaking"]["traced_peak_bytes"] == pytest.approx(3 * MIB, rel=0.05)
+    assert serial.tests()["test_small"]["traced_peak_bytes"] < MIB
+    assert serial.report()["environment"]["traced"] is True
 
 
-def test_limit_without_data_is_told_and_not_passed_in_silence(inner: Inner) -> None:
+def test_limit_without_data_is_told_and_not_passed_in_silence(serial: Inner) -> None:
     """A traced peak needs --memalert-trace."""
-    inner.write(
+    serial.write(
         """
         import pytest
 
@@ -247,7 +247,7 @@ def test_limit_without_data_is_told_and_not_passed_in_silence(inner: Inner) -> N
             bytearray(3 * 2**20)
         """
     )
-    done = inner.run()
+    done = serial.run()
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(
         ["note: no data for traced_peak_bytes (test_a.py::test_it: *traced only with --memalert-trace*"]
@@ -274,9 +274,9 @@ def test_metrics_are_sampled_only_where_a_rule_names_them(serial: Inner) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems lack some of these metrics")
-def test_metrics_that_a_rule_names_are_measured(inner: Inner) -> None:
+def test_metrics_that_a_rule_names_are_measured(serial: Inner) -> None:
     """Every metric on demand in one test that moves it."""
-    inner.write(
+    serial.write(
         """
         import os, subprocess, sys, threading
 
@@ -304,7 +304,7 @@ def test_metrics_that_a_rule_names_are_measured(inner: Inner) -> None:
             KEPT[-1].communicate()
         """
     )
-    inner.configure(
+    serial.configure(
         "".join(
             f"""
             [[tool.memalert.rules]]
@@ -316,10 +316,9 @@ def test_metrics_that_a_rule_names_are_measured(inner: Inner) -> None:
             for name, threshold in METRICS_ON_DEMAND.items()
         )
     )
-    arguments = ["--dist=loadfile"] if inner.distributed else []
-    done = inner.run_apart(*arguments)
-    done.assert_outcomes(passed=2, warnings=len(inner.report()["alerts"]))
-    found = inner.tests()["test_it"]
+    done = serial.run_apart()
+    done.assert_outcomes(passed=2, warnings=len(serial.report()["alerts"]))
+    found = serial.tests()["test_it"]
     assert found["open_fds_growth"] == 6
     assert found["threads_growth"] == 1
     assert 0 < found["cpu_s"] < 10

@@ -108,11 +108,11 @@ def test_routes_decide_what_goes_where(serial: Inner) -> None:
     assert [path.name for path in serial.pytester.path.glob("*.jsonl")] == ["critical.jsonl"]
 
 
-def test_terminal_can_be_told_as_well(inner: Inner) -> None:
-    inner.write(GROWING)
-    done = inner.run("--memalert-notify=terminal")
+def test_terminal_can_be_told_as_well(serial: Inner) -> None:
+    serial.write(GROWING)
+    done = serial.run("--memalert-notify=terminal")
     done.stdout.fnmatch_lines(["NEW critical memory_growth: test_a.py::test_growing: growth*"])
-    inner.run("--memalert-notify=terminal").stdout.no_fnmatch_line("NEW *")
+    serial.run("--memalert-notify=terminal").stdout.no_fnmatch_line("NEW *")
 
 
 def test_digests_of_an_hour_are_counted_over_sessions(serial: Inner) -> None:
@@ -227,17 +227,17 @@ def test_secret_is_in_nothing_that_a_run_prints_or_writes(
 
 @pytest.mark.parametrize("way", ["404", "hang"])
 def test_delivery_trouble_is_a_warning_and_changes_no_exit_status(
-    inner: Inner, webhook: tuple[str, list[Any], list[str]], way: str
+    serial: Inner, webhook: tuple[str, list[Any], list[str]], way: str
 ) -> None:
     """Even where warnings are errors; and a hanging channel costs its time limit."""
     url, _, ways = webhook
     ways[0] = way
-    inner.write(GROWING)
-    inner.configure("[tool.memalert.notify]\ntimeout = '0.3 s'", options="fail_on = 'never'")
-    done = inner.run(f"--memalert-notify={url}", "-W", "error::pytest_memalert.MemalertWarning")
+    serial.write(GROWING)
+    serial.configure("[tool.memalert.notify]\ntimeout = '0.3 s'", options="fail_on = 'never'")
+    done = serial.run(f"--memalert-notify={url}", "-W", "error::pytest_memalert.MemalertWarning")
     assert done.ret == pytest.ExitCode.OK
     done.stdout.fnmatch_lines(["*MemalertWarning: http://127.0.0.1:*/... could not be told of 1 new (*"])
-    assert inner.report()["totals"]["tests"] == 2
+    assert serial.report()["totals"]["tests"] == 2
 
 
 def test_time_that_a_channel_takes_is_told(serial: Inner, webhook: tuple[str, list[Any], list[str]]) -> None:
@@ -260,12 +260,12 @@ def test_workers_tell_nobody(distributed: Inner, webhook: tuple[str, list[Any], 
 
 
 def test_first_failure_that_ends_the_session_is_told(
-    inner: Inner, webhook: tuple[str, list[Any], list[str]]
+    serial: Inner, webhook: tuple[str, list[Any], list[str]]
 ) -> None:
     """Under -x what was found is as true as ever."""
     url, bodies, _ = webhook
-    inner.write(GROWING)
-    done = inner.run("-x", f"--memalert-notify={url}")
+    serial.write(GROWING)
+    done = serial.run("-x", f"--memalert-notify={url}")
     assert done.ret in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
     assert len(bodies) == 1
 
@@ -284,10 +284,10 @@ def test_interrupted_session_tells_nobody(serial: Inner, webhook: tuple[str, lis
 # ------------------------------------------------------------------ configuration
 
 
-def test_address_that_can_not_be_used_is_refused_before_the_first_test(inner: Inner) -> None:
+def test_address_that_can_not_be_used_is_refused_before_the_first_test(serial: Inner) -> None:
     """With all the others, and without showing what may be secret."""
-    inner.write("def test_it(): open('ran', 'w').close()")
-    inner.configure(
+    serial.write("def test_it(): open('ran', 'w').close()")
+    serial.configure(
         """
         [tool.memalert.notify]
         urls = ["${MEMALERT_NOPE}", "s3cr3t"]
@@ -297,7 +297,7 @@ def test_address_that_can_not_be_used_is_refused_before_the_first_test(inner: In
         channel = "jsonl:"
         """
     )
-    done = inner.run()
+    done = serial.run()
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     told = done.errlines + done.outlines
     for problem in (
@@ -308,7 +308,7 @@ def test_address_that_can_not_be_used_is_refused_before_the_first_test(inner: In
     ):
         assert any(problem in line for line in told), problem
     assert not any("s3cr3t" in line for line in told)
-    assert not inner.pytester.path.joinpath("ran").exists()
+    assert not serial.pytester.path.joinpath("ran").exists()
 
 
 def test_ini_file_can_name_several_addresses(serial: Inner) -> None:
@@ -374,10 +374,10 @@ def test_fixture_has_a_manager_with_the_rules_of_the_session(inner: Inner) -> No
     done.assert_outcomes(passed=2)
 
 
-def test_fixture_has_a_manager_with_the_limits_of_the_test(inner: Inner) -> None:
+def test_fixture_has_a_manager_with_the_limits_of_the_test(serial: Inner) -> None:
     """The rules for its component too, whatever the blocks are called."""
-    inner.pytester.makeconftest("def pytest_memalert_component(item): return 'storage'")
-    inner.write(
+    serial.pytester.makeconftest("def pytest_memalert_component(item): return 'storage'")
+    serial.write(
         """
         import pytest
 
@@ -390,7 +390,7 @@ def test_fixture_has_a_manager_with_the_limits_of_the_test(inner: Inner) -> None
             assert "growth" not in {rule.name for rule in memalert.manager.rules}
         """
     )
-    inner.configure(
+    serial.configure(
         """
         [[tool.memalert.rules]]
         name = "storage-blocks"
@@ -399,7 +399,7 @@ def test_fixture_has_a_manager_with_the_limits_of_the_test(inner: Inner) -> None
         component = "storage"
         """
     )
-    inner.run().assert_outcomes(passed=1)
+    serial.run().assert_outcomes(passed=1)
 
 
 def test_fixture_has_a_manager_without_the_option_too(serial: Inner) -> None:

@@ -81,9 +81,9 @@ def test_rerunfailures_without_reruns_leaves_one_failed_test(serial: Inner) -> N
 # ---------------------------------------------------------- kinds of tests
 
 
-def test_unittest_cases_are_measured(inner: Inner) -> None:
+def test_unittest_cases_are_measured(serial: Inner) -> None:
     """Failures, skips and growth of a TestCase."""
-    inner.write(
+    serial.write(
         """
         import unittest, pytest
 
@@ -101,7 +101,7 @@ def test_unittest_cases_are_measured(inner: Inner) -> None:
             async def test_awaiting(self): pass
         """
     )
-    done = inner.run()
+    done = serial.run()
     done.assert_outcomes(passed=2, failed=2, skipped=1)
     done.stdout.fnmatch_lines(["*::TestAll::test_growing: growth 4 MiB is over the limit of 1 MiB"])
 
@@ -133,9 +133,9 @@ def test_subtests_of_unittest_keep_their_outcomes(serial: Inner) -> None:
     assert plain["failed"] >= 1
 
 
-def test_doctests_are_measured(inner: Inner) -> None:
+def test_doctests_are_measured(serial: Inner) -> None:
     """A failing one fails as ever."""
-    inner.pytester.makepyfile(
+    serial.pytester.makepyfile(
         module='''
         def double(number):
             """
@@ -152,15 +152,15 @@ def test_doctests_are_measured(inner: Inner) -> None:
             return number * 3
         '''
     )
-    done = inner.run("--doctest-modules", "module.py")
+    done = serial.run("--doctest-modules", "module.py")
     done.assert_outcomes(passed=1, failed=1)
-    assert inner.report()["totals"]["tests"] == 2
+    assert serial.report()["totals"]["tests"] == 2
 
 
-def test_asyncio_tests_are_measured(inner: Inner) -> None:
+def test_asyncio_tests_are_measured(serial: Inner) -> None:
     """With their loops' fixtures."""
     pytest.importorskip("pytest_asyncio")
-    inner.write(
+    serial.write(
         """
         import asyncio, pytest
 
@@ -175,7 +175,7 @@ def test_asyncio_tests_are_measured(inner: Inner) -> None:
             await asyncio.sleep(0)
         """
     )
-    done = inner.run(
+    done = serial.run(
         "-p", "asyncio", "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"
     )
     done.assert_outcomes(passed=1, failed=1)

@@ -115,42 +115,34 @@ def test_alert_of_a_test_that_is_deleted_is_resolved(inner: Inner, gone: str) ->
     assert states(inner) == ["resolved"]
 
 
-@pytest.mark.parametrize(
-    ("left_out", "arguments"),
-    [
+def test_alert_of_a_test_that_is_left_out_stays_open(inner: Inner) -> None:
+    inner.write(LARGE, test_b=OTHERS)
+    inner.run()
+    for left_out, arguments in (
         ("", ["--deselect=test_a.py::test_fat"]),
         ("", ["--ignore=test_a.py"]),
         ("", ["test_b.py", "test_a.py::test_slim"]),
         ("def pytest_collection_modifyitems(items): items[:] = items[1:]", []),
         ("collect_ignore = ['test_a.py']", []),
-    ],
-)
-def test_alert_of_a_test_that_is_left_out_stays_open(
-    inner: Inner, left_out: str, arguments: list[str]
-) -> None:
-    inner.write(LARGE, test_b=OTHERS)
-    inner.run()
-    inner.pytester.makeconftest(left_out)
-    inner.run(*arguments)
-    assert states(inner) == ["open"]
+    ):
+        inner.pytester.makeconftest(left_out)
+        inner.run(*arguments)
+        assert states(inner) == ["open"], (left_out, arguments)
 
 
-@pytest.mark.parametrize(
-    ("found", "replacement"),
-    [
-        ("def test_slim", "assert False\n\n    def test_slim"),
-        ("def test_slim", "pytest.skip(allow_module_level=True)\n\n    def test_slim"),
-        ("@pytest", "@pytest.mark.skip\n    @pytest"),
-        ("def test_fat", "def test_renamed"),
-    ],
-    ids=["collection fails", "module skipped", "skipped", "renamed"],
-)
-def test_alert_of_a_test_that_may_exist_stays_open(inner: Inner, found: str, replacement: str) -> None:
+def test_alert_of_a_test_that_may_exist_stays_open(inner: Inner) -> None:
+    """Its collection fails, its module or itself is skipped; one of a new name has an alert of its own."""
     inner.write(LARGE, test_b=OTHERS)
     inner.run()
-    inner.write(LARGE.replace(found, replacement))
-    inner.run("--continue-on-collection-errors")
-    assert states(inner) == (["open", "open"] if "renamed" in replacement else ["open"])
+    for found, replacement, expected in (
+        ("def test_slim", "assert False\n\n    def test_slim", ["open"]),
+        ("def test_slim", "pytest.skip(allow_module_level=True)\n\n    def test_slim", ["open"]),
+        ("@pytest", "@pytest.mark.skip\n    @pytest", ["open"]),
+        ("def test_fat", "def test_renamed", ["open", "open"]),
+    ):
+        inner.write(LARGE.replace(found, replacement))
+        inner.run("--continue-on-collection-errors")
+        assert states(inner) == expected, replacement
 
 
 PARAMETERS = """
@@ -207,26 +199,28 @@ def test_alert_of_a_test_that_did_not_fail_last_stays_open(inner: Inner) -> None
     assert states(inner) == ["open"]
 
 
-def test_alert_of_a_test_that_may_have_moved_under_a_new_name_stays_open(inner: Inner) -> None:
+def test_alert_of_a_test_that_may_have_moved_under_a_new_name_stays_open(serial: Inner) -> None:
     """A test that came since, in any file, and failed may be it: also in the session after."""
-    inner.write(LARGE, test_b=OTHERS)
-    inner.run()
-    (inner.pytester.path / "test_a.py").unlink()
-    inner.pytester.makepyfile(test_c="def test_moved(): assert 0")
+    serial.write(LARGE, test_b=OTHERS)
+    serial.run()
+    (serial.pytester.path / "test_a.py").unlink()
+    serial.pytester.makepyfile(test_c="def test_moved(): assert 0")
     for _ in range(2):
-        inner.run()
-        assert states(inner) == ["open"]
-    inner.pytester.makepyfile(test_c="def test_moved(): assert 1")
-    inner.run()
-    assert states(inner) == ["resolved"]
+        serial.run()
+        assert states(serial) == ["open"]
+    serial.pytester.makepyfile(test_c="def test_moved(): assert 1")
+    serial.run()
+    assert states(serial) == ["resolved"]
 
 
-def test_alert_of_a_deleted_test_stays_open_where_the_session_ended_early(inner: Inner) -> None:
-    inner.write(LARGE, test_b=OTHERS)
-    inner.run()
-    inner.write(LARGE.replace("def test_fat", "def fat"), test_b=OTHERS.replace("8(): pass", "8(): assert 0"))
-    inner.run("-x")
-    assert states(inner) == ["open"]
+def test_alert_of_a_deleted_test_stays_open_where_the_session_ended_early(serial: Inner) -> None:
+    serial.write(LARGE, test_b=OTHERS)
+    serial.run()
+    serial.write(
+        LARGE.replace("def test_fat", "def fat"), test_b=OTHERS.replace("8(): pass", "8(): assert 0")
+    )
+    serial.run("-x")
+    assert states(serial) == ["open"]
 
 
 def test_history_of_a_path_of_ones_own(serial: Inner) -> None:
@@ -261,11 +255,11 @@ def test_leak_is_the_same_one_wherever_pytest_is_started(
 
 
 @pytest.mark.parametrize("way", ["--memalert-history=none", "-omemalert_history=none"])
-def test_history_that_is_off_writes_nothing(inner: Inner, way: str) -> None:
-    inner.write(FAT.format(size=40))
-    result = inner.run(way)
+def test_history_that_is_off_writes_nothing(serial: Inner, way: str) -> None:
+    serial.write(FAT.format(size=40))
+    result = serial.run(way)
     result.assert_outcomes(passed=1, failed=1)
-    assert not (inner.pytester.path / ".memalert").exists()
+    assert not (serial.pytester.path / ".memalert").exists()
 
 
 def test_session_that_collects_only_remembers_nothing(serial: Inner) -> None:
@@ -289,15 +283,15 @@ def test_as_many_runs_are_kept_as_the_configuration_says(serial: Inner) -> None:
         assert len(history.runs()) == 2
 
 
-def test_corrupted_history_is_set_aside_with_a_warning(inner: Inner) -> None:
-    inner.write(LEAN)
-    inner.run()
-    (inner.pytester.path / DEFAULT).write_bytes(b"what is this?")
-    result = inner.run("-Werror")
+def test_corrupted_history_is_set_aside_with_a_warning(serial: Inner) -> None:
+    serial.write(LEAN)
+    serial.run()
+    (serial.pytester.path / DEFAULT).write_bytes(b"what is this?")
+    result = serial.run("-Werror")
     result.assert_outcomes(passed=2, warnings=1)
     assert result.ret == 0
     result.stdout.fnmatch_lines("*MemalertWarning: the history *history.sqlite3 can't be read*")
-    with read_history(inner.pytester.path / DEFAULT) as history:
+    with read_history(serial.pytester.path / DEFAULT) as history:
         assert len(history.runs()) == 1
 
 
@@ -384,11 +378,11 @@ def test_acknowledged_alert_is_shown_on_request(serial: Inner) -> None:
     )
 
 
-def test_expired_acknowledgment_fails_the_test_again_and_is_told(inner: Inner) -> None:
-    inner.write(FAT.format(size=40))
-    inner.run()
-    acknowledge(inner, fingerprint(inner), until=tomorrow(-1))
-    result = inner.run()
+def test_expired_acknowledgment_fails_the_test_again_and_is_told(serial: Inner) -> None:
+    serial.write(FAT.format(size=40))
+    serial.run()
+    acknowledge(serial, fingerprint(serial), until=tomorrow(-1))
+    result = serial.run()
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(f"*its acknowledgment expired on {tomorrow(-1)} (Ada, it loads all at once)")
     result.stdout.fnmatch_lines(
@@ -396,39 +390,39 @@ def test_expired_acknowledgment_fails_the_test_again_and_is_told(inner: Inner) -
     )
 
 
-def test_alert_that_has_grown_beyond_what_was_accepted_fails_the_test_again(inner: Inner) -> None:
-    inner.write(FAT.format(size=40))
-    inner.run()
-    acknowledge(inner, fingerprint(inner), until=tomorrow())
-    inner.run().assert_outcomes(passed=2)
-    inner.write(FAT.format(size=80))
-    result = inner.run()
+def test_alert_that_has_grown_beyond_what_was_accepted_fails_the_test_again(serial: Inner) -> None:
+    serial.write(FAT.format(size=40))
+    serial.run()
+    acknowledge(serial, fingerprint(serial), until=tomorrow())
+    serial.run().assert_outcomes(passed=2)
+    serial.write(FAT.format(size=80))
+    result = serial.run()
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines("*it has grown beyond the 42 MiB acknowledged (Ada, it loads all at once)")
 
 
-def test_unused_acknowledgment_is_told(inner: Inner) -> None:
-    inner.write(LEAN)
-    acknowledge(inner, "0123456789ab", until=tomorrow())
-    result = inner.run()
+def test_unused_acknowledgment_is_told(serial: Inner) -> None:
+    serial.write(LEAN)
+    acknowledge(serial, "0123456789ab", until=tomorrow())
+    result = serial.run()
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         "note: memalert.acks.toml: acknowledged[[]0]: 0123456789ab is unused: the alert was not raised; *"
     )
-    assert "is unused" not in inner.run("-k", "slim").stdout.str()
+    assert "is unused" not in serial.run("-k", "slim").stdout.str()
 
 
-def test_acknowledged_session_alert_fails_nothing(inner: Inner) -> None:
-    inner.configure(
+def test_acknowledged_session_alert_fails_nothing(serial: Inner) -> None:
+    serial.configure(
         '[[tool.memalert.rules]]\nname = "whole"\nmetric = "rss_bytes"\nthreshold = 1\nscope = "session"'
     )
-    inner.write(LEAN)
-    assert inner.run().ret == pytest.ExitCode.TESTS_FAILED
-    (inner.pytester.path / "memalert.acks.toml").write_text(
-        f'[[acknowledged]]\nfingerprint = "{fingerprint(inner)}"\nreason = "known"\nuntil = {tomorrow()}\n',
+    serial.write(LEAN)
+    assert serial.run().ret == pytest.ExitCode.TESTS_FAILED
+    (serial.pytester.path / "memalert.acks.toml").write_text(
+        f'[[acknowledged]]\nfingerprint = "{fingerprint(serial)}"\nreason = "known"\nuntil = {tomorrow()}\n',
         encoding="utf-8",
     )
-    assert inner.run().ret == 0
+    assert serial.run().ret == 0
 
 
 def test_session_alert_is_the_same_one_with_any_number_of_workers(serial: Inner) -> None:
@@ -442,13 +436,13 @@ def test_session_alert_is_the_same_one_with_any_number_of_workers(serial: Inner)
     assert fingerprint(serial) == alone
 
 
-def test_everything_wrong_with_the_file_is_told_before_the_first_test(inner: Inner) -> None:
-    inner.configure(options='fail_on = "sometimes"')
-    inner.write(LEAN)
-    (inner.pytester.path / "memalert.acks.toml").write_text(
+def test_everything_wrong_with_the_file_is_told_before_the_first_test(serial: Inner) -> None:
+    serial.configure(options='fail_on = "sometimes"')
+    serial.write(LEAN)
+    (serial.pytester.path / "memalert.acks.toml").write_text(
         '[[acknowledged]]\nfingerprint = "f1"\nuntil = "soon"\n', encoding="utf-8"
     )
-    result = inner.run()
+    result = serial.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         [

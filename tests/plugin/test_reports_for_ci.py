@@ -121,12 +121,12 @@ def test_reports_can_be_asked_for_in_pyproject(serial: Inner) -> None:
     assert (serial.pytester.path / "gl.json").read_text(encoding="utf-8") == "[]\n"
 
 
-def test_reports_that_can_not_be_written_are_usage_errors_told_at_once(inner: Inner) -> None:
+def test_reports_that_can_not_be_written_are_usage_errors_told_at_once(serial: Inner) -> None:
     """Before the first test, and nothing is written."""
-    inner.write("def test_it(): open('ran', 'w')")
-    inner.pytester.mkdir("folder")
-    (inner.pytester.path / "file").touch()
-    done = inner.run("--memalert-markdown=folder", "--memalert-gitlab=file/gl.json", "--memalert-html=file")
+    serial.write("def test_it(): open('ran', 'w')")
+    serial.pytester.mkdir("folder")
+    (serial.pytester.path / "file").touch()
+    done = serial.run("--memalert-markdown=folder", "--memalert-gitlab=file/gl.json", "--memalert-html=file")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     told = done.stderr.str() + done.stdout.str()
     assert re.search(
@@ -134,8 +134,8 @@ def test_reports_that_can_not_be_written_are_usage_errors_told_at_once(inner: In
     )
     assert re.search(r"--memalert-gitlab: '.*gl\.json' can't be written: '.*file' is not a directory", told)
     assert re.search(r"--memalert-html: '.*index\.html' can't be written", told)
-    assert not (inner.pytester.path / "ran").exists()
-    assert not (inner.pytester.path / "memalert.json").exists()
+    assert not (serial.pytester.path / "ran").exists()
+    assert not (serial.pytester.path / "memalert.json").exists()
 
 
 def test_missing_extra_is_a_usage_error(serial: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,17 +272,17 @@ def test_job_summary_that_can_not_be_written_is_a_warning(
     done.stdout.fnmatch_lines(["*MemalertWarning: memalert could not add to the summary of the job*"])
 
 
-def test_junit_failure_has_the_figures(inner: Inner) -> None:
+def test_junit_failure_has_the_figures(serial: Inner) -> None:
     """As the failure's message and in its text."""
-    inner.write(GROWING)
-    inner.run("--junit-xml=junit.xml")
-    (failure,) = ElementTree.parse(inner.pytester.path / "junit.xml").getroot().iter("failure")
+    serial.write(GROWING)
+    serial.run("--junit-xml=junit.xml")
+    (failure,) = ElementTree.parse(serial.pytester.path / "junit.xml").getroot().iter("failure")
     assert "growth 4 MiB is over the limit of 1 MiB" in failure.attrib["message"]
     assert "growth 4 MiB is over the limit of 1 MiB" in (failure.text or "")
     assert "memory_growth" in (failure.text or "")
 
 
-def test_shards_are_merged_and_judged_as_a_whole(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_are_merged_and_judged_as_a_whole(serial: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A baseline of the whole, two shards that each write a report, one verdict."""
     source = """
         import os
@@ -295,14 +295,14 @@ def test_shards_are_merged_and_judged_as_a_whole(inner: Inner, monkeypatch: pyte
         def test_two():
             pass
     """
-    inner.write(source % "2 * 2**20", test_b="def test_three(): pass")
-    folder = inner.pytester.path
-    inner.run_apart("--memalert-save").assert_outcomes(passed=3)
+    serial.write(source % "2 * 2**20", test_b="def test_three(): pass")
+    folder = serial.pytester.path
+    serial.run_apart("--memalert-save").assert_outcomes(passed=3)
     assert (folder / "memalert.lock.json").exists()
 
     def judge(*options: str) -> tuple[int, str]:
         for name in ("a", "b"):
-            inner.run_apart("--memalert-gate", f"--memalert-json={name}.json", f"test_{name}.py")
+            serial.run_apart("--memalert-gate", f"--memalert-json={name}.json", f"test_{name}.py")
         monkeypatch.chdir(folder)
         assert CliRunner().invoke(main, ["merge", "a.json", "b.json", "-o", "all.json"]).exit_code == 0
         result = CliRunner().invoke(main, ["gate", "all.json", *options])
@@ -311,13 +311,13 @@ def test_shards_are_merged_and_judged_as_a_whole(inner: Inner, monkeypatch: pyte
     status, told = judge()
     assert status == 0, told
     assert "3 tests" in told
-    inner.write(source % "40 * 2**20")
+    serial.write(source % "40 * 2**20")
     status, told = judge()
     assert status == 1, told
     assert "CRITICAL memory_regression  test_a.py::test_one" in told
     assert told.count("CRITICAL") == 1
     (folder / "test_b.py").write_text("def test_four(): pass\n")
-    inner.write(source % "2 * 2**20")
+    serial.write(source % "2 * 2**20")
     status, told = judge("--strict")
     assert status == 1, told
     assert "CRITICAL memory_regression  test_b.py::test_four" in told

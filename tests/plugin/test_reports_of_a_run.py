@@ -34,13 +34,13 @@ def test_summary_is_one_line_when_all_is_well(inner: Inner) -> None:
     done.stdout.no_fnmatch_line("*= memory*")
 
 
-def test_quiet_summary_is_a_line_for_each_alert(inner: Inner) -> None:
+def test_quiet_summary_is_a_line_for_each_alert(serial: Inner) -> None:
     """And none where there are no alerts."""
-    inner.write(GROWING)
-    done = inner.run("-q")
+    serial.write(GROWING)
+    done = serial.run("-q")
     done.stdout.fnmatch_lines(["CRITICAL test_a.py::test_growing: growth 4 MiB is over the limit of 1 MiB"])
     done.stdout.no_fnmatch_line("memalert:*")
-    done = inner.run("-q", "-k", "fine")
+    done = serial.run("-q", "-k", "fine")
     done.stdout.no_fnmatch_line("*memalert*measured*")
 
 

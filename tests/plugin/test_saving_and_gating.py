@@ -60,6 +60,19 @@ def saved(inner: Inner) -> dict[str, dict[str, Any]]:
     return entries
 
 
+def write_saved(inner: Inner, source: str) -> None:
+    """Write tests, and beside them the baseline that a session of them has saved: once for all who ask."""
+    inner.write(source)
+    path = inner.pytester.path / NAME
+    if source not in _BASELINES:
+        inner.run("--memalert-save")
+        _BASELINES[source] = path.read_text(encoding="utf-8")
+    path.write_text(_BASELINES[source], encoding="utf-8")
+
+
+_BASELINES: dict[str, str] = {}
+
+
 def names(inner: Inner) -> list[str]:
     """Return the tests of the file by their names alone."""
     return [nodeid.rpartition("::")[2] for nodeid in saved(inner) if "::" in nodeid]
@@ -81,12 +94,12 @@ def test_unchanged_code_passes(inner: Inner) -> None:
     done.stdout.fnmatch_lines([f"gate: 3 tests compared with {NAME}, 0 worse, 0 better"])
 
 
-def test_higher_peak_fails_the_test_with_the_figures(inner: Inner) -> None:
+def test_higher_peak_fails_the_test_with_the_figures(serial: Inner) -> None:
     """A mebibyte more than four; and twice as many small objects, which the kernel may not see at all."""
-    inner.write(BEFORE)
-    inner.run_apart("--memalert-save")
-    inner.write(BEFORE.replace("4 * 2**20", "5_242_880").replace("20_000", "100_000"))
-    done = inner.run_apart("--memalert-gate")
+    serial.write(BEFORE)
+    serial.run_apart("--memalert-save")
+    serial.write(BEFORE.replace("4 * 2**20", "5_242_880").replace("20_000", "100_000"))
+    done = serial.run_apart("--memalert-gate")
     done.assert_outcomes(passed=1, failed=2)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.stdout.fnmatch_lines(
@@ -154,24 +167,22 @@ def test_verdicts_of_workers_are_those_of_one_process(serial: Inner, distributed
     done.stdout.fnmatch_lines(["*test_a.py::test_peak - traced peak 5 MiB is 1 MiB over *"])
 
 
-def test_memory_that_each_run_retains_fails_the_test(inner: Inner) -> None:
+def test_memory_that_each_run_retains_fails_the_test(serial: Inner) -> None:
     """As a regression, whatever the leak rules say (here, they are off)."""
-    inner.write(BEFORE)
-    inner.run("--memalert-save")
-    inner.write(BEFORE.replace("pass", "KEPT.append(bytearray(64 * 2**10))"))
-    done = inner.run("--memalert-gate")
+    write_saved(serial, BEFORE)
+    serial.write(BEFORE.replace("pass", "KEPT.append(bytearray(64 * 2**10))"))
+    done = serial.run("--memalert-gate")
     done.assert_outcomes(passed=2, failed=1)
     done.stdout.fnmatch_lines(
         ["test_a.py::test_small: growth 6? KiB, where the baseline has none (allowed: *"]
     )
 
 
-def test_cache_that_is_filled_once_is_no_regression(inner: Inner) -> None:
+def test_cache_that_is_filled_once_is_no_regression(serial: Inner) -> None:
     """It didn't come back when the test was run again."""
-    inner.write(BEFORE)
-    inner.run("--memalert-save")
-    inner.write(BEFORE.replace("pass", "KEPT or KEPT.append(bytearray(256 * 2**10))"))
-    done = inner.run("--memalert-gate", "-k", "small or objects")
+    write_saved(serial, BEFORE)
+    serial.write(BEFORE.replace("pass", "KEPT or KEPT.append(bytearray(256 * 2**10))"))
+    done = serial.run("--memalert-gate", "-k", "small or objects")
     done.assert_outcomes(passed=2)
     assert done.ret == pytest.ExitCode.OK
 
@@ -317,12 +328,11 @@ def test_leak_that_the_baseline_has_is_no_news(serial: Inner) -> None:
     serial.run_apart("--memalert-gate", leaks="suspects").assert_outcomes(failed=1)
 
 
-def test_improvement_is_told_with_the_command_that_keeps_it(inner: Inner) -> None:
+def test_improvement_is_told_with_the_command_that_keeps_it(serial: Inner) -> None:
     """It fails nothing."""
-    inner.write(BEFORE)
-    inner.run("--memalert-save")
-    inner.write(BEFORE.replace("4 * 2**20", "2_097_152"))
-    done = inner.run("--memalert-gate")
+    write_saved(serial, BEFORE)
+    serial.write(BEFORE.replace("4 * 2**20", "2_097_152"))
+    done = serial.run("--memalert-gate")
     done.assert_outcomes(passed=3)
     done.stdout.fnmatch_lines(
         [
@@ -350,15 +360,15 @@ def test_import_that_brings_more_fails_the_session(inner: Inner) -> None:
     )
 
 
-def test_import_in_a_conftest_counts_as_well(inner: Inner) -> None:
+def test_import_in_a_conftest_counts_as_well(serial: Inner) -> None:
     """It is loaded before the collection, and where most projects import what they test."""
-    inner.configure(OFF)
-    inner.pytester.makeconftest("import shop")
-    inner.pytester.makepyfile(shop="KEPT = []")
-    inner.write(BEFORE)
-    inner.run_apart("--memalert-save")
-    inner.pytester.makepyfile(shop="KEPT = [bytearray(2**20)]")
-    done = inner.run_apart("--memalert-gate")
+    serial.configure(OFF)
+    serial.pytester.makeconftest("import shop")
+    serial.pytester.makepyfile(shop="KEPT = []")
+    serial.write(BEFORE)
+    serial.run_apart("--memalert-save")
+    serial.pytester.makepyfile(shop="KEPT = [bytearray(2**20)]")
+    done = serial.run_apart("--memalert-gate")
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.stdout.fnmatch_lines(
         ["  memory that imports at collection brought * is 1 MiB over the baseline's *"]
@@ -366,34 +376,33 @@ def test_import_in_a_conftest_counts_as_well(inner: Inner) -> None:
 
 
 @pytest.mark.parametrize(("mebibytes", "worse"), [(4, 1), (0, 0)])
-def test_new_test_keeps_no_import_from_being_compared(inner: Inner, mebibytes: int, worse: int) -> None:
+def test_new_test_keeps_no_import_from_being_compared(serial: Inner, mebibytes: int, worse: int) -> None:
     """What it imports itself has some room."""
-    inner.configure(OFF)
-    inner.write(BEFORE)
-    inner.run_apart("--memalert-save")
-    inner.write(
+    serial.configure(OFF)
+    serial.write(BEFORE)
+    serial.run_apart("--memalert-save")
+    serial.write(
         BEFORE.replace("KEPT = []", f"KEPT = [bytearray({mebibytes} * 2**20)]")
         + "\n    def test_new(): pass\n"
     )
-    done = inner.run_apart("--memalert-gate")
+    done = serial.run_apart("--memalert-gate")
     assert done.ret == worse
     done.stdout.fnmatch_lines([f"gate: 3 tests compared with *, {worse} worse, 0 better, 1 new"])
 
 
-def test_session_with_a_failed_test_is_not_compared_and_says_so(inner: Inner) -> None:
+def test_session_with_a_failed_test_is_not_compared_and_says_so(serial: Inner) -> None:
     """What it imports is."""
-    inner.write(BEFORE)
-    inner.run_apart("--memalert-save")
-    inner.write(BEFORE.replace("4 * 2**20)", "4 * 2**20); assert 0"))
-    done = inner.run_apart("--memalert-gate")
+    serial.write(BEFORE)
+    serial.run_apart("--memalert-save")
+    serial.write(BEFORE.replace("4 * 2**20)", "4 * 2**20); assert 0"))
+    done = serial.run_apart("--memalert-gate")
     done.stdout.fnmatch_lines(["note: session* is not compared with *: 1 of its tests failed or *"])
-    assert inner.report()["gate"]["wholes"] == ["collection"]
+    assert serial.report()["gate"]["wholes"] == ["collection"]
 
 
 def test_test_that_fails_by_itself_keeps_its_own_failure(serial: Inner) -> None:
     """It isn't compared."""
-    serial.write(BEFORE)
-    serial.run("--memalert-save")
+    write_saved(serial, BEFORE)
     serial.write(BEFORE.replace("4 * 2**20)", "9 * 2**20); assert 0"))
     done = serial.run("--memalert-gate")
     done.assert_outcomes(passed=2, failed=1)
@@ -401,32 +410,30 @@ def test_test_that_fails_by_itself_keeps_its_own_failure(serial: Inner) -> None:
     done.stdout.no_fnmatch_line("*over the baseline*")
 
 
-def test_test_that_fails_by_another_alert_is_compared_all_the_same(inner: Inner) -> None:
+def test_test_that_fails_by_another_alert_is_compared_all_the_same(serial: Inner) -> None:
     """A leak or a limit is no reason not to hold the session against the baseline."""
-    inner.write(BEFORE.replace("def test_peak", '@pytest.mark.memalert(peak="1 MiB")\n    def test_peak'))
-    inner.run("--memalert-save")
-    done = inner.run("--memalert-gate")
+    serial.write(BEFORE.replace("def test_peak", '@pytest.mark.memalert(peak="1 MiB")\n    def test_peak'))
+    serial.run("--memalert-save")
+    done = serial.run("--memalert-gate")
     done.assert_outcomes(passed=2, failed=1)
     done.stdout.fnmatch_lines(["gate: 3 tests compared with *, 0 worse, 0 better"])
 
 
 def test_fail_on_never_makes_a_regression_a_warning(serial: Inner) -> None:
     """As any other alert."""
-    serial.write(BEFORE)
-    serial.run("--memalert-save")
+    write_saved(serial, BEFORE)
     serial.write(BEFORE.replace("4 * 2**20", "5_242_880"))
     done = serial.run("--memalert-gate", "--memalert-fail-on=never")
     done.assert_outcomes(passed=3, warnings=1)
     assert done.ret == pytest.ExitCode.OK
 
 
-def test_gate_is_in_the_json_report(inner: Inner) -> None:
+def test_gate_is_in_the_json_report(serial: Inner) -> None:
     """With the values of the runs that confirmed it."""
-    inner.write(BEFORE)
-    inner.run("--memalert-save")
-    inner.write(BEFORE.replace("4 * 2**20", "5_242_880"))
-    inner.run("--memalert-gate")
-    gate = inner.report()["gate"]
+    write_saved(serial, BEFORE)
+    serial.write(BEFORE.replace("4 * 2**20", "5_242_880"))
+    serial.run("--memalert-gate")
+    gate = serial.report()["gate"]
     assert (gate["path"], gate["compared"], gate["refusal"]) == (NAME, 3, None)
     (comparison,) = gate["comparisons"]
     assert (comparison["nodeid"], comparison["status"]) == ("test_a.py::test_peak", "regression")
@@ -533,8 +540,7 @@ def test_traced_session_has_entries_of_its_own(serial: Inner) -> None:
 
 def test_marker_limit_is_all_that_the_gate_asks_of_its_test(serial: Inner) -> None:
     """It was written by hand for this test."""
-    serial.write(BEFORE)
-    serial.run("--memalert-save")
+    write_saved(serial, BEFORE)
     marked = BEFORE.replace("def test_peak", '@pytest.mark.memalert(peak="6 MiB")\n    def test_peak')
     serial.write(marked.replace("4 * 2**20", "5_242_880"))
     serial.run("--memalert-gate").assert_outcomes(passed=3)
@@ -587,12 +593,11 @@ def test_new_and_missing_tests_are_listed_and_pass(inner: Inner) -> None:
     )
 
 
-def test_strict_gate_fails_new_tests(inner: Inner) -> None:
+def test_strict_gate_fails_new_tests(serial: Inner) -> None:
     """With the command that saves them."""
-    inner.write(BEFORE)
-    inner.run("--memalert-save")
-    inner.write(BEFORE.replace("test_small", "test_newly_written"))
-    done = inner.run("--memalert-gate", "--memalert-strict")
+    write_saved(serial, BEFORE)
+    serial.write(BEFORE.replace("test_small", "test_newly_written"))
+    done = serial.run("--memalert-gate", "--memalert-strict")
     done.assert_outcomes(passed=2, failed=1)
     done.stdout.fnmatch_lines(
         [
@@ -611,12 +616,11 @@ PARAMETRISED = """
 """
 
 
-def test_renamed_parameter_is_the_same_test(inner: Inner) -> None:
+def test_renamed_parameter_is_the_same_test(serial: Inner) -> None:
     """One id went, one came, and it needs the same: even the strict gate lets it pass."""
-    inner.write(PARAMETRISED)
-    inner.run("--memalert-save")
-    inner.write(PARAMETRISED.replace("large", "the largest"))
-    done = inner.run("--memalert-gate", "--memalert-strict")
+    write_saved(serial, PARAMETRISED)
+    serial.write(PARAMETRISED.replace("large", "the largest"))
+    done = serial.run("--memalert-gate", "--memalert-strict")
     done.assert_outcomes(passed=2)
     done.stdout.fnmatch_lines(
         [
@@ -626,22 +630,20 @@ def test_renamed_parameter_is_the_same_test(inner: Inner) -> None:
     )
 
 
-def test_parameter_that_needs_more_is_another_test(inner: Inner) -> None:
+def test_parameter_that_needs_more_is_another_test(serial: Inner) -> None:
     """It is new, not worse."""
-    inner.write(PARAMETRISED)
-    inner.run("--memalert-save")
-    inner.write(PARAMETRISED.replace('3, id="large"', '5, id="the largest"'))
-    done = inner.run("--memalert-gate")
+    write_saved(serial, PARAMETRISED)
+    serial.write(PARAMETRISED.replace('3, id="large"', '5, id="the largest"'))
+    done = serial.run("--memalert-gate")
     done.assert_outcomes(passed=2)
     done.stdout.fnmatch_lines(["gate: 1 test compared with *, 0 worse, 0 better, 1 new, 1 missing"])
 
 
-def test_nothing_is_missing_where_a_part_was_asked_for(inner: Inner) -> None:
+def test_nothing_is_missing_where_a_part_was_asked_for(serial: Inner) -> None:
     """By node id, or by expression."""
-    inner.write(BEFORE)
-    inner.run("--memalert-save")
+    write_saved(serial, BEFORE)
     for part in (["test_a.py::test_peak"], ["-k", "peak"]):
-        done = inner.run(*part, "--memalert-gate")
+        done = serial.run(*part, "--memalert-gate")
         done.stdout.fnmatch_lines([f"gate: 1 test compared with {NAME}, 0 worse, 0 better"])
 
 
@@ -681,16 +683,16 @@ def test_baseline_that_cannot_be_saved_fails_the_session_and_says_so(serial: Inn
     )
 
 
-def test_entries_of_a_file_that_is_left_out_are_kept(inner: Inner) -> None:
+def test_entries_of_a_file_that_is_left_out_are_kept(serial: Inner) -> None:
     """By a conftest.py, or an option: its tests exist."""
-    inner.write(BEFORE)
-    inner.pytester.makepyfile(test_b="def test_other(): pass")
-    inner.run("--memalert-save")
-    inner.pytester.makeconftest("collect_ignore = ['test_b.py']")
-    inner.run("--memalert-save").stdout.no_fnmatch_line("*dropped from it*")
-    assert "test_other" in names(inner)
-    (inner.pytester.path / "test_b.py").unlink()
-    inner.run("--memalert-save").stdout.fnmatch_lines(["dropped from it, *: test_b.py::test_other"])
+    serial.write(BEFORE)
+    serial.pytester.makepyfile(test_b="def test_other(): pass")
+    serial.run("--memalert-save")
+    serial.pytester.makeconftest("collect_ignore = ['test_b.py']")
+    serial.run("--memalert-save").stdout.no_fnmatch_line("*dropped from it*")
+    assert "test_other" in names(serial)
+    (serial.pytester.path / "test_b.py").unlink()
+    serial.run("--memalert-save").stdout.fnmatch_lines(["dropped from it, *: test_b.py::test_other"])
 
 
 def test_entries_of_tests_that_an_ended_session_did_not_reach_are_kept(serial: Inner) -> None:
@@ -758,8 +760,7 @@ def test_saving_the_whole_suite_drops_and_names_tests_that_are_gone(inner: Inner
 
 def test_failing_test_keeps_its_entry(serial: Inner) -> None:
     """What it needs is not known."""
-    serial.write(BEFORE)
-    serial.run("--memalert-save")
+    write_saved(serial, BEFORE)
     before = saved(serial)["test_a.py::test_peak"]
     serial.write(BEFORE.replace("4 * 2**20)", "9 * 2**20); assert 0"))
     serial.run("--memalert-save")
@@ -806,12 +807,12 @@ def refused(inner: Inner, *args: str) -> str:
     return text
 
 
-def test_gate_without_a_baseline_says_how_to_save_one(inner: Inner) -> None:
+def test_gate_without_a_baseline_says_how_to_save_one(serial: Inner) -> None:
     """Before any test runs."""
-    inner.write(BEFORE)
+    serial.write(BEFORE)
     assert (
         f"--memalert-gate: there is no baseline {NAME}; save one with: pytest --memalert --memalert-save"
-    ) in refused(inner, "--memalert-gate")
+    ) in refused(serial, "--memalert-gate")
 
 
 @pytest.mark.parametrize("option", ["--memalert-gate", "--memalert-save"])
@@ -845,16 +846,15 @@ def test_baseline_that_is_not_utf_8_is_refused(serial: Inner) -> None:
     assert f"{NAME}, line 2: is not UTF-8 text" in refused(serial, "--memalert-gate")
 
 
-def test_baseline_of_another_environment_is_refused(inner: Inner) -> None:
+def test_baseline_of_another_environment_is_refused(serial: Inner) -> None:
     """Nothing was compared, and that must not look like success."""
-    inner.write(BEFORE)
-    inner.run("--memalert-save")
-    path = inner.pytester.path / NAME
+    write_saved(serial, BEFORE)
+    path = serial.pytester.path / NAME
     (key,) = json.loads(path.read_text(encoding="utf-8"))["environments"]
     path.write_text(path.read_text(encoding="utf-8").replace(key, "pypy-2.7-plan9-vax"), encoding="utf-8")
-    text = refused(inner, "--memalert-gate")
+    text = refused(serial, "--memalert-gate")
     assert f"{NAME}: has no entries for this environment, {key} (it has: pypy-2.7-plan9-vax)" in text
-    inner.run("--memalert-save")
+    serial.run("--memalert-save")
     assert set(json.loads(path.read_text(encoding="utf-8"))["environments"]) == {key, "pypy-2.7-plan9-vax"}
 
 
