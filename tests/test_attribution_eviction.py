@@ -1308,7 +1308,7 @@ def test_a_file_is_read_once_however_many_refer_to_a_container(
             Node(KEPT)
         """
     )
-    for number in range(300):
+    for number in range(50):
         module.put(number)
     assert find_eviction(module.KEPT) is None
     assert read.count(str(module.__file__)) == 1

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_memalert.model import OUT_OF_TURN
+from tests.conftest import FEW
 
 if TYPE_CHECKING:
     from tests.conftest import Inner
 
-# A leak this plain shows in 40 runs; without a bound each of them would take its 1,300. Python 3.10 allocates
-# for each function that was called 1,024 times, pytest's own included: 40 runs can't tell that from a leak.
-FEW = 40 if sys.version_info >= (3, 11) else 1300
 FEW_RUNS = f"import pytest\npytestmark = pytest.mark.memalert(runs={FEW})\n"
 
 LEAKING = (
