@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -22,6 +20,7 @@ import pytest_memalert.plugin.phases
 import pytest_memalert.plugin.rerun
 import pytest_memalert.plugin.turn_cache
 import pytest_memalert.plugin.worker  # noqa: F401
+from tests.heap import set_aside, untrack
 
 pytest_plugins = "pytester"
 
@@ -35,6 +34,11 @@ _LEAK_RULES = ("leak", "leak-rate")
 # A leak this plain shows in 40 runs; without a bound each of them would take its 1,300. Python 3.10 allocates
 # for each function that was called 1,024 times, pytest's own included: 40 runs can't tell that from a leak.
 FEW = 40 if sys.version_info >= (3, 11) else 1300
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Hide the tests that were collected from the searches within this process."""
+    untrack(session.items)
 
 
 class Inner:
@@ -76,7 +80,7 @@ class Inner:
 
         Unless ``leaks`` says otherwise no test is run again: the first run counts.
         """
-        with warnings.catch_warnings(), _set_aside() if leaks == "off" else nullcontext():
+        with warnings.catch_warnings(), set_aside() if leaks == "off" else nullcontext():
             # The filters in force here are not the inner run's.
             warnings.resetwarnings()
             return self.pytester.runpytest_inprocess(*self._arguments(args, leaks, memalert))
@@ -104,19 +108,6 @@ class Inner:
             ours = ["--memalert", "--memalert-json=memalert.json"]
             ours += [f"--memalert-leaks={leaks}"] if leaks else []
         return [*ours, *self._ways, *args]
-
-
-@contextmanager
-def _set_aside() -> Iterator[None]:
-    """Keep what the outer run has loaded out of an inner run's collections: they took half of its time.
-
-    Only where no leak is searched for: a search that meets a frozen heap doesn't freeze it itself.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @pytest.fixture(params=["serial", "-n2"])

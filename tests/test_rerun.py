@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.heap import set_aside
+
 RUNS = 3
 
 DRIVER = """
@@ -100,7 +102,8 @@ class Project:
         if source:
             self.pytester.makepyfile(test_it=source)
         run = self.pytester.runpytest if in_process else self.pytester.runpytest_subprocess
-        result = run("-p", "no:cacheprovider", "-W", "always", *args)
+        with set_aside():
+            result = run("-p", "no:cacheprovider", "-W", "always", *args)
         told = self.pytester.path / "told.jsonl"
         return result, [Told(**json.loads(line)) for line in told.read_text().splitlines()]
 
