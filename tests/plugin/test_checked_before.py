@@ -168,6 +168,8 @@ def test_who_asks_for_checks_has_them(checked: Inner) -> None:
 
 def test_without_a_history_each_session_checks(checked: Inner) -> None:
     assert check(checked, "--memalert-history=off")[0] == "clean"
+    # It is no file of that name.
+    assert not (checked.pytester.path / "off").exists()
 
 
 def test_what_a_gate_says_does_not_depend_on_the_history(checked: Inner) -> None:
@@ -187,12 +189,6 @@ def test_history_that_cannot_be_read_is_no_trouble_for_a_check(checked: Inner) -
     history.write_bytes(b"not a database")
     assert check(checked)[0] == "clean"
     settle(checked)
-
-
-def test_a_history_that_is_off_is_no_file(checked: Inner) -> None:
-    """It is no file of that name."""
-    check(checked, "--memalert-history=off")
-    assert not (checked.pytester.path / "off").exists()
 
 
 def test_leak_that_does_not_stand_out_each_time_is_told_each_time(

@@ -773,14 +773,14 @@ def test_leaks_in_most_tests_do_not_become_what_is_normal(inner: Inner) -> None:
         def client():
             KEPT.append(bytearray(16 * 1024))
 
-        @pytest.mark.parametrize("n", range(40))
+        @pytest.mark.parametrize("n", range(20))
         def test_it(n): pass
 
         def test_another(): KEPT.append([object() for _ in range(400)])
         """
     )
     done = inner.run_apart(leaks=None)
-    done.assert_outcomes(failed=41)
+    done.assert_outcomes(failed=21)
     report = inner.report()
     assert {test["leak"]["status"] for test in report["tests"]} == {"leaking"}
     # The first is followed to the end, in each process; the others are recognised.

@@ -212,12 +212,18 @@ def test_without_terminal_the_report_is_written_all_the_same(serial: Inner) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["faulthandler", "logging", "tmpdir", "warnings", "recwarn", "doctest", "reports"]
+    "names",
+    [
+        ("logging",),
+        ("tmpdir",),
+        ("faulthandler", "logging", "tmpdir", "warnings", "recwarn", "doctest", "reports"),
+    ],
+    ids=["logging", "tmpdir", "all"],
 )
-def test_leak_is_found_without_one_of_pytests_own_plugins(serial: Inner, name: str) -> None:
-    """What is undone of it has nothing to undo then."""
+def test_leak_is_found_without_some_of_pytests_own_plugins(serial: Inner, names: tuple[str, ...]) -> None:
+    """What is undone of them has nothing to undo then."""
     serial.write("KEPT = []\n\ndef test_leaking():\n    KEPT.append(bytearray(200_000))\n")
-    serial.run_apart("-p", f"no:{name}", leaks="suspects")
+    serial.run_apart(*(f"-pno:{name}" for name in names), leaks="suspects")
     assert serial.tests()["test_leaking"]["leak"]["status"] == "leaking"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -60,23 +61,21 @@ FAILING_WITHIN_A_MODULE_FIXTURE = """
 """
 
 
-def assert_as_plain(inner: Inner, *arguments: str, leaks: str = "suspects") -> dict[str, int]:
+def assert_as_plain(inner: Inner, *arguments: str, leaks: Sequence[str] = ("suspects",)) -> dict[str, int]:
     """Assert that a run ends as one without the plugin does; return the counts of outcomes."""
     plain = inner.run_apart(*arguments, leaks=None, memalert=False)
-    ours = inner.run_apart(*arguments, leaks=leaks)
-    assert ours.parseoutcomes() == plain.parseoutcomes()
-    assert ours.ret == plain.ret
+    for which in leaks:
+        ours = inner.run_apart(*arguments, leaks=which)
+        assert ours.parseoutcomes() == plain.parseoutcomes(), which
+        assert ours.ret == plain.ret, which
     return plain.parseoutcomes()
 
 
-@pytest.mark.parametrize("leaks", ["suspects", "all"])
 @pytest.mark.parametrize("how", TEARDOWNS)
-def test_teardown_that_fails_at_the_end_of_a_module_breaks_nothing_else(
-    serial: Inner, how: str, leaks: str
-) -> None:
+def test_teardown_that_fails_at_the_end_of_a_module_breaks_nothing_else(serial: Inner, how: str) -> None:
     """The module and the class are torn down all the same, once."""
     serial.write(TEARDOWNS[how], test_b="def test_other(): pass")
-    assert_as_plain(serial, leaks=leaks)
+    assert_as_plain(serial, leaks=("suspects", "all"))
 
 
 @pytest.mark.parametrize("option", ["-x", "--maxfail=1", "--sw"])
@@ -127,7 +126,7 @@ TWO_CLASSES = """
 def test_hooks_that_ask_for_the_next_test_end_a_class_once(serial: Inner) -> None:
     """What they end with the last test of a class is theirs: that test isn't run again, and says why."""
     serial.write(TWO_CLASSES, conftest=TABLES_OF_A_CLASS)
-    assert assert_as_plain(serial, leaks="all") == {"passed": 4}
+    assert assert_as_plain(serial, leaks=("all",)) == {"passed": 4}
     leaks = {name: test["leak"] for name, test in serial.tests().items()}
     assert leaks["test_one"]["status"] == "clean"
     assert leaks["test_last"]["status"] == "unclear"
@@ -162,7 +161,7 @@ def test_re_run_of_the_only_test_of_a_module_shows_hooks_a_test(serial: Inner) -
                 nextitem.fixturenames
         """,
     )
-    assert assert_as_plain(serial, leaks="all") == {"passed": 3}
+    assert assert_as_plain(serial, leaks=("all",)) == {"passed": 3}
     status = {name: test["leak"]["status"] for name, test in serial.tests().items()}
     assert status == {"test_alone": "clean", "test_one": "clean", "test_two": "unclear"}
 
