@@ -314,24 +314,31 @@ def test_memo_that_fills_leaves_a_large_leak_its_time(serial: Inner) -> None:
 
 @pytest.mark.parametrize(("finding_s", "pursuit_s"), [(0.0, 0.5), (0.05, 0.0)])
 def test_leaks_found_by_default_take_no_more_than_their_share(
-    serial: Inner, monkeypatch: pytest.MonkeyPatch, finding_s: float, pursuit_s: float
+    serial: Inner, finding_s: float, pursuit_s: float
 ) -> None:
     """After the first, which took more than all may here, further suspects say why they weren't checked.
 
     So it is where small leaks are pursued as well, which has a purse of its own.
     """
-    monkeypatch.setattr("pytest_memalert.plugin.purses._PURSUIT_COST_S", pursuit_s)
-    monkeypatch.setattr("pytest_memalert.plugin.purses._FINDING_S", finding_s)
-    monkeypatch.setattr("pytest_memalert.plugin.purses._FINDING_SHARE", 0.0)
-    serial.write(
-        """
-        KEPT = []
-        def test_first(): KEPT.append([[] for _ in range(500)])
-        def test_like_the_first(): KEPT.append([[] for _ in range(500)])
-        def test_second(): KEPT.append([{} for _ in range(500)])
+    serial.pytester.makeconftest(
+        f"""
+        from pytest_memalert.plugin import purses
+
+        purses._PURSUIT_COST_S = {pursuit_s}
+        purses._FINDING_S = {finding_s}
+        purses._FINDING_SHARE = 0.0
         """
     )
-    serial.run(leaks="suspects")
+    serial.write(
+        FEW_RUNS
+        + """
+KEPT = []
+def test_first(): KEPT.append([[] for _ in range(500)])
+def test_like_the_first(): KEPT.append([[] for _ in range(500)])
+def test_second(): KEPT.append([{} for _ in range(500)])
+"""
+    )
+    serial.run_apart(leaks="suspects")
     leaks = {name: test["leak"] for name, test in serial.tests().items()}
     assert leaks["test_first"]["status"] == "leaking"
     assert leaks["test_second"]["status"] == "unchecked"
