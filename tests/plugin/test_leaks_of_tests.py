@@ -986,39 +986,38 @@ def test_a_list_that_lies_where_a_known_one_did_is_another_one(serial: Inner) ->
 def test_value_that_a_test_is_parametrised_with_and_changes_is_no_leak(serial: Inner) -> None:
     """Its item runs once in a session; that it is changed again is the repetition's doing."""
     serial.write(
-        """
-        import pytest
+        FEW_RUNS
+        + """
+class Recorder:
+    def __init__(self):
+        self.calls = []
 
-        class Recorder:
-            def __init__(self):
-                self.calls = []
+def record(recorder):
+    recorder.calls.append([[object()] for _ in range(200)])
 
-        def record(recorder):
-            recorder.calls.append([[object()] for _ in range(200)])
+@pytest.mark.parametrize("recorder", [Recorder()])
+def test_records(recorder):
+    record(recorder)
 
-        @pytest.mark.parametrize("recorder", [Recorder()])
-        def test_records(recorder):
-            record(recorder)
+@pytest.mark.parametrize("recorder", [Recorder()])
+@pytest.mark.parametrize("size", [1])
+def test_records_by_two_marks(recorder, size):
+    record(recorder)
 
-        @pytest.mark.parametrize("recorder", [Recorder()])
-        @pytest.mark.parametrize("size", [1])
-        def test_records_by_two_marks(recorder, size):
-            record(recorder)
+@pytest.fixture(params=[Recorder()])
+def recorder(request):
+    return request.param
 
-        @pytest.fixture(params=[Recorder()])
-        def recorder(request):
-            return request.param
+def test_records_by_a_fixture(recorder):
+    record(recorder)
 
-        def test_records_by_a_fixture(recorder):
-            record(recorder)
+LOST = []
 
-        LOST = []
-
-        @pytest.mark.parametrize("recorder", [Recorder()])
-        def test_leaks_beside(recorder):
-            record(recorder)
-            LOST.append(bytearray(40_000))
-        """
+@pytest.mark.parametrize("recorder", [Recorder()])
+def test_leaks_beside(recorder):
+    record(recorder)
+    LOST.append(bytearray(40_000))
+"""
     )
     serial.run_apart(leaks="all")
     leaks = {name.partition("[")[0]: test["leak"] for name, test in serial.tests().items()}
