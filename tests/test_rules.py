@@ -29,6 +29,7 @@ from pytest_memalert.rules import (
     describe,
     find_breaches,
     find_gaps,
+    find_unjudged,
     fingerprint,
     make_alert,
     matches,
@@ -140,6 +141,17 @@ def test_mildest_repetition_is_claimed() -> None:
     assert (kept.observed, kept.repeated) == (2 * MIB, 3)
     assert mildest([breach], [*runs, {"growth_bytes": MIB}]) == ()
     assert mildest([breach], []) == ()
+
+
+def test_breach_is_unjudged_where_a_further_run_has_no_data() -> None:
+    """One that a run with data didn't show is gone all the same."""
+    breach = Breach(rule=rule(), observed=9 * MIB)
+    again, gone = {"growth_bytes": 4 * MIB}, {"growth_bytes": 0}
+    assert find_unjudged([breach], [again, {}]) == (breach,)
+    assert find_unjudged([breach], [{}, again]) == (breach,)
+    assert find_unjudged([breach], [again, {}, gone]) == ()
+    assert find_unjudged([breach], [again, again]) == ()
+    assert find_unjudged([breach], []) == ()
 
 
 def test_mildest_of_less_is_worse_is_the_largest() -> None:
