@@ -59,7 +59,7 @@ LEAK_METRICS = (
 #: A limit set by hand speaks for these metrics too: who allows 5 MiB allows them at any pace.
 _COVERED_BY = {
     "growth_bytes": ("growth_rate_bytes_per_s", "leak_rate_bytes_per_hour"),
-    "leak_bytes_per_run": ("leak_blocks_per_run", "leak_rate_bytes_per_hour"),
+    "leak_bytes_per_run": ("growth_rate_bytes_per_s", "leak_blocks_per_run", "leak_rate_bytes_per_hour"),
 }
 #: After it fired, a line must be left by this share before crossing it is news again.
 REARM_SHARE = 0.9

@@ -175,6 +175,13 @@ def test_marker_replaces_every_rule_of_its_metric() -> None:
     assert "efficiency" in {one.name for one in found}
 
 
+def test_limit_on_a_leak_speaks_for_its_pace() -> None:
+    """Of the leak as of the growth that it is; descriptors and threads are no bytes."""
+    limits = parse_marker([(NODEID, {"leak": "8 MiB"}, ())]).rules
+    found = rules_for_test(DEFAULT_RULES, limits, nodeid=NODEID, component="x")
+    assert {one.name for one in found} == {"limit-leak", "leak-handles", "efficiency", "rss"}
+
+
 def test_rules_that_speak_of_others_are_left_out() -> None:
     """Disabled, of the session, of another component, of other tests."""
     others = [

@@ -489,6 +489,29 @@ def test_other(): pass
     done.stdout.fnmatch_lines(["*bound or clear `test_a.ORDERS` (list)*"])
 
 
+def test_leak_that_a_marker_allows_is_allowed_at_any_pace(serial: Inner) -> None:
+    """A limit on growth allows as much, and leaves the leak a warning."""
+    serial.pytester.makepyprojecttoml("")
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(leak="10 MiB")
+        def test_meant():
+            KEPT.append(b"x" * 2**20)
+
+        @pytest.mark.memalert(growth="10 MiB")
+        def test_not_meant():
+            KEPT.append(b"x" * 3 * 2**20)
+        """
+    )
+    serial.run_apart(leaks=None).assert_outcomes(passed=2, warnings=1)
+    (alert,) = [alert for alert in serial.report()["alerts"] if alert["inhibited_by"] is None]
+    assert (alert["nodeids"], alert["rule"]) == (["test_a.py::test_not_meant"], "leak")
+
+
 def test_marker_opts_a_test_out(inner: Inner) -> None:
     """It is never run again, even where all others are."""
     inner.write(
