@@ -529,8 +529,12 @@ def test_marker_opts_a_test_out(inner: Inner) -> None:
             assert len(RUNS) <= 1
         """
     )
-    inner.run("--dist=loadfile" if inner.distributed else "-q", leaks="all").assert_outcomes(passed=2)
-    assert inner.tests()["test_once"]["leak"]["status"] == "unchecked"
+    done = inner.run("--dist=loadfile" if inner.distributed else "-v", "-v", leaks="all")
+    done.assert_outcomes(passed=2)
+    leak = inner.tests()["test_once"]["leak"]
+    assert (leak["status"], leak["reason"]) == ("unchecked", "its marker opts out: writes rows")
+    done.stdout.fnmatch_lines(["  test_a.py::test_once: unchecked: its marker opts out: writes rows"])
+    done.stdout.no_fnmatch_line("memalert: *unchecked*")
 
 
 def test_tests_that_do_not_pass_are_not_run_again(inner: Inner) -> None:
