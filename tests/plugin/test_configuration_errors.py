@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_memalert import __version__
+
 if TYPE_CHECKING:
     from tests.conftest import Inner
 
@@ -441,3 +443,23 @@ def test_a_history_that_is_a_directory_is_refused(inner: Inner) -> None:
     inner.pytester.mkdir("runs")
     done = inner.run("--memalert-history=runs")
     assert_refused(inner, done, "--memalert-history: '", "runs' is a directory; write a file name, such as '")
+
+
+def without_a_private_name(inner: Inner) -> list[str]:
+    """Return the arguments of a run under a pytest that lacks a private name which it doesn't need itself."""
+    inner.pytester.makepyfile(newer_pytest="import _pytest._code.code as code\ndel code.ReprEntry")
+    return ["-p", "newer_pytest"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--memalert-save"]], ids=["measuring", "saving"])
+def test_a_pytest_that_lacks_what_we_need_of_it_is_refused(inner: Inner, arguments: list[str]) -> None:
+    """By its version and ours; it was an internal error."""
+    inner.write(PASSING)
+    done = inner.run_apart(*without_a_private_name(inner), *arguments)
+    told = f"memalert: pytest {pytest.__version__} is not supported by pytest-memalert {__version__} "
+    assert_refused(inner, done, told, "(cannot import name 'ReprEntry' from '_pytest._code.code')")
+
+
+def test_a_pytest_that_lacks_what_we_need_of_it_runs_without_us(serial: Inner) -> None:
+    serial.write(PASSING)
+    serial.run_apart(*without_a_private_name(serial), memalert=False).assert_outcomes(passed=1)
