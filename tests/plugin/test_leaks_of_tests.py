@@ -1034,3 +1034,28 @@ def test_value_that_a_test_is_parametrised_with_and_changes_is_no_leak(serial: I
     assert leaks.pop("test_leaks_beside")["status"] == "leaking"
     told = "a value that it is parametrised with keeps it, which a session uses once"
     assert {(leak["status"], leak["reason"]) for leak in leaks.values()} == {("unclear", told)}
+
+
+def test_what_coverage_keeps_of_each_thread_is_no_leak_of_the_test(serial: Inner) -> None:
+    """Its collector has a tracer for every thread that was ever started: such tests failed for it."""
+    pytest.importorskip("pytest_cov")
+    serial.write(
+        """
+        import threading
+        import pytest
+
+        @pytest.mark.memalert(runs=40)
+        def test_threads():
+            threads = [threading.Thread(target=int) for _ in range(20)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+        """
+    )
+    serial.pytester.makefile(".coveragerc", "[run]\ncore = ctrace\n")
+    done = serial.run_apart("-p", "pytest_cov", "--cov=test_a", "--cov-config=.coveragerc", leaks="all")
+    done.assert_outcomes(passed=1)
+    verdict = serial.tests()["test_threads"]["leak"]
+    assert (verdict["status"], verdict["reason"]) == (
+        "clean",
+        "what remains was made by pytest or a plugin, not by the test",
+    )
