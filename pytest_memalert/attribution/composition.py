@@ -42,8 +42,8 @@ _FRAMES = 4
 
 _SAMPLES = 8
 
-# What has no name of its own is counted by its traces, of which each run has some more or less: so much of them
-# may lie elsewhere.
+# What has no name of its own is counted by its traces, of which each run has some more or less: so much of
+# them may lie elsewhere.
 _ELSEWHERE = 0.1
 _LEVELS = 4
 
