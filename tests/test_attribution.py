@@ -33,7 +33,7 @@ from unittest import mock
 import click
 import pytest
 
-from pytest_memalert.attribution import bounds, native, survivors
+from pytest_memalert.attribution import bounds, line_watch, native, survivors
 from pytest_memalert.attribution.bounds import Bound, bounded_holder, filling_cache
 from pytest_memalert.attribution.explanation import Explanation, explain
 from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED
@@ -1250,7 +1250,7 @@ def test_test_that_looks_for_a_tracer_is_watched_without_one() -> None:
 
 
 def test_lines_are_not_followed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_PROFILING_S", 0.0)
+    monkeypatch.setattr(line_watch, "_FOLLOWING_S", 0.0)
     heap = bytearray()
     traced = []
 

@@ -469,7 +469,7 @@ def test_threads_that_the_runs_leave_are_a_leak_however_busy_they_are() -> None:
     ended = threading.Event()
 
     def work() -> None:
-        ticks = []
+        ticks: list[object] = []
         while not ended.wait(0.0005):
             ticks.extend(object() for _ in range(20))
 

@@ -6,7 +6,7 @@ Each names the user's own code: the module, the variable, the class, the functio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from pytest_memalert.attribution.edges import MADE_OF
@@ -14,7 +14,7 @@ from pytest_memalert.attribution.holder import C_STATE, IN_C, UNTRACKED, Holder
 from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
 
-__all__ = ["TASKS", "Finding", "recommend", "recommend_for_memory", "recommend_for_system"]
+__all__ = ["TASKS", "Finding", "Opening", "recommend", "recommend_for_memory", "recommend_for_system"]
 
 _CLEARABLE = frozenset(
     {
@@ -72,6 +72,15 @@ class Finding:
     maker: Package | None = None
 
 
+@record(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Say where something is opened that stays open: in whose package, if installed, and who called it."""
+
+    place: str
+    caller: str | None = None
+    package: Package | None = None
+
+
 def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
     """Return what to do about these survivors, each recommendation once, the most specific first."""
     texts: dict[str, None] = {}
@@ -81,16 +90,33 @@ def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def recommend_for_system(*, descriptors: bool, threads: bool, targets: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return what to do about descriptors and threads; ``targets`` is what the descriptors lead to."""
+def recommend_for_system(
+    *, descriptors: bool, threads: bool, targets: Iterable[str] = (), places: Sequence[Opening] = ()
+) -> tuple[str, ...]:
+    """Return what to do about descriptors and threads.
+
+    ``targets`` is what the descriptors lead to, ``places`` where they are opened, as far as is known.
+    """
     texts = []
     if descriptors:
         led = ", ".join(targets)
         whereto = f" (what stays open leads to {led})" if led else ""
-        texts.append(f"close what the test opens, by a context manager or in teardown{whereto}")
+        if not places:
+            texts.append(f"close what the test opens, by a context manager or in teardown{whereto}")
+        texts += [f"{_for_opening(opening)}{whereto}" for opening in places]
     if threads:
         texts.append("end and join() the thread that the test starts, or make it a fixture that does")
     return tuple(texts)
+
+
+def _for_opening(opening: Opening) -> str:
+    called = f", called at {opening.caller}" if opening.caller else ""
+    if opening.package is None:
+        return f"close what is opened at {opening.place}{called}, by a context manager or in teardown"
+    return (
+        f"{opening.package} opens it at {opening.place}{called}: close what is made there if it offers a "
+        f"way, else upgrade {opening.package.name}, or report it"
+    )
 
 
 def recommend_for_memory(

@@ -24,7 +24,7 @@ from pathlib import Path
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding
 from pytest_memalert.attribution.bounds import Bound
-from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
+from pytest_memalert.attribution.descriptors import open_descriptors, places_of_opening, targets_of
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED, Holder
 from pytest_memalert.attribution.holders import HolderSearch
@@ -156,13 +156,18 @@ def explain(
         known = lost or {}
         with thawed():
             explanation = _explain(run, known, root)
-        return _with_system_advice(explanation, known, open_descriptors() - descriptors)
+        opened = open_descriptors() - descriptors
+        return _with_system_advice(explanation, known, opened, run, root)
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
 
 
 def _with_system_advice(
-    explanation: Explanation, lost: Mapping[Signal, float], opened: frozenset[int]
+    explanation: Explanation,
+    lost: Mapping[Signal, float],
+    opened: frozenset[int],
+    run: Callable[[], str | None],
+    root: Path | None,
 ) -> Explanation:
     """Return the explanation with advice for lost descriptors and threads that no known holder explains.
 
@@ -183,18 +188,33 @@ def _with_system_advice(
     if explanation.framework or (is_held and not descriptors):
         return replace(explanation, signature=signature)
     targets = targets_of(opened) if descriptors else ()
+    places = places_of_opening(run) if descriptors else ()
     advised = advice.recommend_for_system(
-        descriptors=descriptors, threads="threads" in lost and not is_held, targets=targets
+        descriptors=descriptors,
+        threads="threads" in lost and not is_held,
+        targets=targets,
+        places=[_opening(frames) for frames in places],
     )
     if is_held:
         advice_for_all = (*explanation.recommendations, *advised)
         return replace(explanation, recommendations=advice_for_all, signature=signature)
-    # Memory beside them is the thread's own, or the buffer of a file.
-    known = explanation.recommendations if explanation.survivors or not advised else ()
-    # What they lead to tells one leak from another, but for the folder, which may be a test's own.
-    leads_to = "".join(f" to {_COUNTER.sub('#', Path(target).name)}" for target in sorted(targets))
-    signature = signature or (f"{left} left open{leads_to}" if left else None)
-    return replace(explanation, recommendations=(*advised, *known), signature=signature)
+    if not explanation.survivors and advised:
+        # Memory beside them is the thread's own, or the buffer of a file.
+        explanation = replace(explanation, recommendations=(), grown_at=())
+        signature = None if places else signature
+    # Where they are opened tells one leak from another; else what they lead to, but for the folder, which may
+    # be a test's own.
+    told_apart = [f" from {sites.place(frames[0], root)}" for frames in places]
+    told_apart = told_apart or [f" to {_COUNTER.sub('#', Path(target).name)}" for target in targets]
+    signature = signature or (f"{left} left open{''.join(sorted(told_apart))}" if left else None)
+    return replace(explanation, recommendations=(*advised, *explanation.recommendations), signature=signature)
+
+
+def _opening(frames: tuple[sites.Frame, ...]) -> advice.Opening:
+    place, *callers = map(sites.describe, frames)
+    return advice.Opening(
+        place=place, caller=callers[0] if callers else None, package=package_of_file(frames[0][0])
+    )
 
 
 def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: Path | None) -> Explanation:

@@ -10,10 +10,10 @@ from pytest_memalert.units import format_duration
 __all__ = ["Purses"]
 
 # Suspects that turn out to be clean may take this share of the tests' own time, and this long at
-# the start, where most suspects are: in a suite of a second, which has some fifty, 0.2 s left nine of eighteen
-# leaks that are promised unchecked. Quick ones, as most are, have a purse of their own: a slow one or two
-# would leave them nothing. And so have, of both, those that left much behind: one memo that fills for 200
-# runs would leave a leak of 1 MB unchecked. All four together are 5 % and 1.6 s.
+# the start, where most suspects are: in a suite of a second, which has some fifty, 0.2 s left nine of
+# eighteen leaks that are promised unchecked. Quick ones, as most are, have a purse of their own: a slow one
+# or two would leave them nothing. And so have, of both, those that left much behind: one memo that fills for
+# 200 runs would leave a leak of 1 MB unchecked. All four together are 5 % and 1.6 s.
 _CLEARING_SHARE = 0.0125
 _CLEARING_QUICK_S, _CLEARING_SLOW_S = 0.6, 0.2
 _LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -1059,3 +1059,33 @@ def test_what_coverage_keeps_of_each_thread_is_no_leak_of_the_test(serial: Inner
         "clean",
         "what remains was made by pytest or a plugin, not by the test",
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists descriptors")
+def test_descriptors_that_are_opened_at_different_places_are_different_leaks(serial: Inner) -> None:
+    """Each is told with its place; they were one alert without any."""
+    serial.write(
+        FEW_RUNS
+        + """
+import os
+
+def leave_a_pipe():
+    read, write = os.pipe()
+    os.close(read)
+
+def test_one(): leave_a_pipe()
+def test_same(): leave_a_pipe()
+def test_other(): os.close(os.pipe()[1])
+"""
+    )
+    serial.run_apart(leaks="all")
+    alerts = {tuple(name.rpartition("::")[2] for name in each["nodeids"]): each for each in leaks_of(serial)}
+    assert sorted(alerts) == [("test_one", "test_same"), ("test_other",)]
+    (advice,) = alerts["test_other",]["recommendations"]
+    assert advice.startswith("close what is opened at test_a.py:12 in test_other, by a context manager")
+    assert "leads to pipe" in advice
+
+
+def leaks_of(inner: Inner) -> list[dict[str, Any]]:
+    """Return the alerts of the last report that speak."""
+    return [alert for alert in inner.report()["alerts"] if alert["inhibited_by"] is None]
