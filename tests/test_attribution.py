@@ -1124,10 +1124,10 @@ def test_descriptors_beside_what_is_held_are_to_be_closed() -> None:
     try:
         found = explain(leak, lost={"blocks": 3.0, "descriptors": 2.0})
         assert any("KEEP" in text for text in found.recommendations)
-        assert "close what the test opens" in found.recommendations[-1]
+        assert "close what is opened at" in found.recommendations[-1]
         assert "descriptors left open" in (found.signature or "")
         found = explain(leak_files, lost={"blocks": 3.0, "descriptors": 1.0})
-        assert not any("close what the test opens" in text for text in found.recommendations)
+        assert not any("close what is opened" in text for text in found.recommendations)
     finally:
         for descriptor in opened:
             os.close(descriptor)

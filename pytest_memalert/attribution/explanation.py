@@ -202,11 +202,12 @@ def _with_system_advice(
         # Memory beside them is the thread's own, or the buffer of a file.
         explanation = replace(explanation, recommendations=(), grown_at=())
         signature = None if places else signature
-    # Where they are opened tells one leak from another; else what they lead to, but for the folder, which may
-    # be a test's own.
-    told_apart = [f" from {sites.place(frames[0], root)}" for frames in places]
-    told_apart = told_apart or [f" to {_COUNTER.sub('#', Path(target).name)}" for target in targets]
-    signature = signature or (f"{left} left open{''.join(sorted(told_apart))}" if left else None)
+    # Where they are opened tells one leak from another, and what they lead to: of files where no place is
+    # known, without the folder, which may be a test's own.
+    names = [Path(target).name for target in targets if not (places and target.startswith("/"))]
+    told_apart = [f" to {_COUNTER.sub('#', name)}" for name in sorted(names)]
+    told_apart += sorted(f" from {sites.place(frames[0], root)}" for frames in places)
+    signature = signature or (f"{left} left open{''.join(told_apart)}" if left else None)
     return replace(explanation, recommendations=(*advised, *explanation.recommendations), signature=signature)
 
 
