@@ -42,7 +42,9 @@ class Metric:
     """One measurable quantity of a test; ``label`` is what alerts call it.
 
     ``reading`` names the probe reading it is made from; None means that the
-    readings every test has (resident memory, heap, duration) suffice.
+    readings every test has (resident memory, heap, duration) suffice. Where it is just a figure of that
+    reading, ``growth_of`` names the one whose growth it is, or ``is_level`` says that it is the one of its
+    own name, after the test.
     ``repeatable`` says that a further run of the test gives a value that tells whether the first one's comes
     back; of another metric the first run counts.
     ``spike`` names the metric to which a rule's ``min_growth`` applies, ``category`` is that of a rule that
@@ -57,6 +59,8 @@ class Metric:
     cost: str
     repeatable: bool
     reading: str | None = None
+    growth_of: str | None = None
+    is_level: bool = False
     session: SessionValue = "largest"
     spike: str | None = None
     category: AlertCategory = AlertCategory.GENERAL
@@ -262,6 +266,7 @@ _TABLE = (
         blind_spots="as traced_peak_bytes",
         cost="as traced_peak_bytes",
         reading="traced",
+        growth_of="traced_bytes",
         repeatable=True,
         session="sum",
     ),
@@ -274,6 +279,7 @@ _TABLE = (
         blind_spots="shared pages",
         cost="0.3 to 12 ms",
         reading="uss",
+        is_level=True,
         repeatable=False,
         session="last",
     ),
@@ -287,6 +293,7 @@ _TABLE = (
         "wider fixture started; pages shared among them count for each",
         cost="2 ms and more",
         reading="children",
+        is_level=True,
         repeatable=False,
     ),
     Metric(
@@ -298,6 +305,7 @@ _TABLE = (
         blind_spots="one closed and another leaked in the same test cancel out",
         cost="12 us",
         reading="fds",
+        growth_of="fds",
         repeatable=True,
         session="sum",
     ),
@@ -310,6 +318,7 @@ _TABLE = (
         blind_spots="a thread that is about to end still counts",
         cost="20 us",
         reading="threads",
+        growth_of="threads",
         repeatable=True,
         session="sum",
     ),
@@ -322,6 +331,7 @@ _TABLE = (
         blind_spots="child processes; other threads' work counts too",
         cost="1 us",
         reading="cpu",
+        growth_of="cpu_s",
         repeatable=True,
         session="sum",
     ),
@@ -334,6 +344,7 @@ _TABLE = (
         blind_spots="reads served from the page cache; absent on macOS",
         cost="15 us",
         reading="disk",
+        growth_of="disk_read_bytes",
         repeatable=False,
         session="sum",
     ),
@@ -346,6 +357,7 @@ _TABLE = (
         blind_spots="file systems in memory; absent on macOS",
         cost="15 us",
         reading="disk",
+        growth_of="disk_written_bytes",
         repeatable=True,
         session="sum",
     ),
@@ -358,6 +370,7 @@ _TABLE = (
         blind_spots="system-wide: every other process counts too",
         cost="60 us",
         reading="net",
+        growth_of="net_sent_bytes",
         repeatable=True,
         session="sum",
     ),
@@ -370,6 +383,7 @@ _TABLE = (
         blind_spots="system-wide: every other process counts too",
         cost="60 us",
         reading="net",
+        growth_of="net_received_bytes",
         repeatable=True,
         session="sum",
     ),
