@@ -1089,3 +1089,27 @@ def test_other(): os.close(os.pipe()[1])
 def leaks_of(inner: Inner) -> list[dict[str, Any]]:
     """Return the alerts of the last report that speak."""
     return [alert for alert in inner.report()["alerts"] if alert["inhibited_by"] is None]
+
+
+def test_callbacks_of_the_collector_are_told_by_their_name_though_kept_apart(serial: Inner) -> None:
+    """Between re-runs they are in a list of ours, which had no name."""
+    serial.pytester.makepyprojecttoml("")
+    serial.write(
+        FEW_RUNS
+        + """
+import gc
+
+class Shop:
+    def __init__(self): gc.callbacks.append(self.hear)
+    def hear(self, phase, info): pass
+
+def test_listens(): Shop()
+"""
+    )
+    serial.run_apart(leaks="all").assert_outcomes(failed=1)
+    alert = next(alert for alert in serial.report()["alerts"] if alert["category"] == "memory_leak")
+    assert alert["survivors"][0]["held_by"][0] == "module gc"
+    assert alert["survivors"][0]["held_by"][1].startswith("callbacks: list of ")
+    assert alert["recommendations"] == [
+        "undo in teardown what the test adds to `gc.callbacks` (test_a.py:10 in test_listens)"
+    ]
