@@ -273,7 +273,8 @@ def _from_objects(seen: Watch, root: Path | None, run: Callable[[], str | None])
     closing = [
         (type(group.objects[0]), name) for group in leading if (name := _closing_of(group)) is not None
     ]
-    calls = Calls() if let_go or not leading else watch_calls(run, closing)
+    is_unknown = any(holder is None or holder.root in ("none", "function") for holder in holders)
+    calls = watch_calls(run, closing) if (closing or is_unknown) and not let_go else Calls()
     return Explanation(
         survivors=tuple(survivors),
         framework_survivors=tuple(_survivors(chosen.framework, chosen.holders)),
