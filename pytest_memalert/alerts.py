@@ -388,7 +388,13 @@ class AlertManager:
         if metric in self._metrics:
             return self._metrics
         own = Metric(
-            name=metric, label=metric, unit="count", formula="the report's own", blind_spots="", cost=""
+            name=metric,
+            label=metric,
+            unit="count",
+            formula="the report's own",
+            blind_spots="",
+            cost="",
+            repeatable=False,
         )
         return {**self._metrics, metric: own}
 

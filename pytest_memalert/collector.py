@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "age_all",
+    "callbacks_apart",
     "can_freeze",
     "clear_caches",
     "collect",
@@ -26,6 +27,8 @@ freeze, thaw = gc.freeze, gc.unfreeze
 _collect, _callbacks = gc.collect, gc.callbacks
 # Those of the callbacks that aren't told of a collection of ours.
 _told: list[Any] = []
+#: Those that re-runs keep apart from it in between: they are the collector's all the same.
+callbacks_apart: list[Any] = []
 _count, _count_frozen, _is_enabled = gc.get_count, gc.get_freeze_count, gc.isenabled
 _allocated_blocks: Callable[[], int] = getattr(sys, "getallocatedblocks", lambda: 0)
 

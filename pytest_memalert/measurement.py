@@ -64,19 +64,9 @@ class Residue:
 
 NO_RESIDUE = Residue()
 
-# Metric -> the sample's extra reading whose growth it is.
-_EXTRA_GROWTHS = {
-    "open_fds_growth": "fds",
-    "threads_growth": "threads",
-    "cpu_s": "cpu_s",
-    "disk_read_bytes": "disk_read_bytes",
-    "disk_written_bytes": "disk_written_bytes",
-    "net_sent_bytes": "net_sent_bytes",
-    "net_received_bytes": "net_received_bytes",
-    "traced_growth_bytes": "traced_bytes",
-}
-# Metrics that are the extra reading of the same name, after the test.
-_EXTRA_LEVELS = ("uss_bytes", "children_rss_bytes")
+# Metric -> the sample's extra reading whose growth it is; and those that are the extra reading of their name.
+_EXTRA_GROWTHS = {name: metric.growth_of for name, metric in METRICS.items() if metric.growth_of is not None}
+_EXTRA_LEVELS = tuple(name for name, metric in METRICS.items() if metric.is_level)
 
 
 def measure_test(

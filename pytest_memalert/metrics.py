@@ -42,8 +42,11 @@ class Metric:
     """One measurable quantity of a test; ``label`` is what alerts call it.
 
     ``reading`` names the probe reading it is made from; None means that the
-    readings every test has (resident memory, heap, duration) suffice.
-    ``repeatable`` says that running the test again gives the value again.
+    readings every test has (resident memory, heap, duration) suffice. Where it is just a figure of that
+    reading, ``growth_of`` names the one whose growth it is, or ``is_level`` says that it is the one of its
+    own name, after the test.
+    ``repeatable`` says that a further run of the test gives a value that tells whether the first one's comes
+    back; of another metric the first run counts.
     ``spike`` names the metric to which a rule's ``min_growth`` applies, ``category`` is that of a rule that
     names none.
     """
@@ -54,8 +57,10 @@ class Metric:
     formula: str
     blind_spots: str
     cost: str
+    repeatable: bool
     reading: str | None = None
-    repeatable: bool = True
+    growth_of: str | None = None
+    is_level: bool = False
     session: SessionValue = "largest"
     spike: str | None = None
     category: AlertCategory = AlertCategory.GENERAL
@@ -115,6 +120,7 @@ _TABLE = (
         "elsewhere: spikes shorter than the sampling interval",
         cost="4 to 9 us (Linux); elsewhere a sampling thread",
         reading="peak",
+        repeatable=True,
     ),
     Metric(
         name="peak_bytes",
@@ -125,6 +131,7 @@ _TABLE = (
         blind_spots="memory that the allocator already held is not resident anew",
         cost="as rss_peak_bytes",
         reading="peak",
+        repeatable=True,
     ),
     Metric(
         name="rss_growth_bytes",
@@ -134,6 +141,7 @@ _TABLE = (
         formula="resident memory after - before, less what wider fixtures brought",
         blind_spots="pages never touched; memory reused from what the allocator already held",
         cost=_FREE,
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -144,6 +152,7 @@ _TABLE = (
         formula="bytes handed out by malloc after - before, less captured output that pytest keeps",
         blind_spots="Python objects of up to 512 bytes; memory that bypasses malloc; absent on musl",
         cost="2 us; up to 8 ms on a badly fragmented heap, where it is read more rarely",
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -154,6 +163,7 @@ _TABLE = (
         formula="the larger of rss_growth_bytes and heap_growth_bytes",
         blind_spots="small Python objects that fit into memory already resident",
         cost=_FREE,
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -165,6 +175,7 @@ _TABLE = (
         blind_spots="memory that Python did not allocate; what a container's spare room takes in",
         cost="1 us on a small heap, 0.1 to 0.7 ms with 2 million objects",
         reading="blocks",
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -175,6 +186,7 @@ _TABLE = (
         formula="growth_bytes / duration_s, of growth that came back on repetition",
         blind_spots="as growth_bytes; means nothing below min_growth",
         cost=_FREE,
+        repeatable=True,
         spike="growth_bytes",
     ),
     Metric(
@@ -186,6 +198,7 @@ _TABLE = (
         blind_spots="a large process hides a large spike",
         cost="as rss_peak_bytes",
         reading="peak",
+        repeatable=True,
         session="smallest",
         spike="peak_bytes",
     ),
@@ -242,6 +255,7 @@ _TABLE = (
         blind_spots="memory not allocated through Python's allocators",
         cost="2 to 4 times the run time (--memalert-trace)",
         reading="traced",
+        repeatable=True,
     ),
     Metric(
         name="traced_growth_bytes",
@@ -252,6 +266,8 @@ _TABLE = (
         blind_spots="as traced_peak_bytes",
         cost="as traced_peak_bytes",
         reading="traced",
+        growth_of="traced_bytes",
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -263,6 +279,7 @@ _TABLE = (
         blind_spots="shared pages",
         cost="0.3 to 12 ms",
         reading="uss",
+        is_level=True,
         repeatable=False,
         session="last",
     ),
@@ -271,10 +288,13 @@ _TABLE = (
         label="resident memory of child processes",
         unit="bytes",
         category=AlertCategory.MEMORY_THRESHOLD,
-        formula="resident memory of all child processes alive after the call, before teardown, summed",
-        blind_spots="children that ended before the test's call did; pages shared among them count for each",
-        cost="1 ms and more",
+        formula="resident memory of the child processes that the test started, alive after its call, summed",
+        blind_spots="children that ended before the test's call did; those that were there before, or that a "
+        "wider fixture started; pages shared among them count for each",
+        cost="2 ms and more",
         reading="children",
+        is_level=True,
+        repeatable=False,
     ),
     Metric(
         name="open_fds_growth",
@@ -285,6 +305,8 @@ _TABLE = (
         blind_spots="one closed and another leaked in the same test cancel out",
         cost="12 us",
         reading="fds",
+        growth_of="fds",
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -296,6 +318,8 @@ _TABLE = (
         blind_spots="a thread that is about to end still counts",
         cost="20 us",
         reading="threads",
+        growth_of="threads",
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -307,6 +331,8 @@ _TABLE = (
         blind_spots="child processes; other threads' work counts too",
         cost="1 us",
         reading="cpu",
+        growth_of="cpu_s",
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -318,6 +344,8 @@ _TABLE = (
         blind_spots="reads served from the page cache; absent on macOS",
         cost="15 us",
         reading="disk",
+        growth_of="disk_read_bytes",
+        repeatable=False,
         session="sum",
     ),
     Metric(
@@ -329,6 +357,8 @@ _TABLE = (
         blind_spots="file systems in memory; absent on macOS",
         cost="15 us",
         reading="disk",
+        growth_of="disk_written_bytes",
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -340,6 +370,8 @@ _TABLE = (
         blind_spots="system-wide: every other process counts too",
         cost="60 us",
         reading="net",
+        growth_of="net_sent_bytes",
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -351,6 +383,8 @@ _TABLE = (
         blind_spots="system-wide: every other process counts too",
         cost="60 us",
         reading="net",
+        growth_of="net_received_bytes",
+        repeatable=True,
         session="sum",
     ),
     Metric(
@@ -361,6 +395,7 @@ _TABLE = (
         formula="wall time from before set-up to after teardown, without wider fixtures",
         blind_spots="a busy machine",
         cost=_FREE,
+        repeatable=True,
         session="sum",
     ),
 )

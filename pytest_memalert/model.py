@@ -108,6 +108,8 @@ RuleScope = Literal["test", "session"]
 #: How a value lies to the baseline's: above what is allowed, below it, or neither.
 ComparisonStatus = Literal["regression", "improvement", "within"]
 LeakStatus = Literal["clean", "leaking", "unclear", "unchecked"]
+#: How the reason begins of a test whose marker has it never run again; what the marker says follows.
+OPTED_OUT = "its marker opts out"
 #: The reason of an unchecked test that is no suspect, where a budget covers a part of the suite at a time.
 OUT_OF_TURN = "its turn comes in a later session, as far as the budget goes"
 #: The reasons of an unchecked suspect whose first run was like one that was checked in an earlier session.

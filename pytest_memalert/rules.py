@@ -36,6 +36,7 @@ __all__ = [
     "find_breaches",
     "find_gaps",
     "find_idle_rules",
+    "find_unjudged",
     "fingerprint",
     "group_notes",
     "judge_leak",
@@ -58,7 +59,7 @@ LEAK_METRICS = (
 #: A limit set by hand speaks for these metrics too: who allows 5 MiB allows them at any pace.
 _COVERED_BY = {
     "growth_bytes": ("growth_rate_bytes_per_s", "leak_rate_bytes_per_hour"),
-    "leak_bytes_per_run": ("leak_blocks_per_run", "leak_rate_bytes_per_hour"),
+    "leak_bytes_per_run": ("growth_rate_bytes_per_s", "leak_blocks_per_run", "leak_rate_bytes_per_hour"),
 }
 #: After it fired, a line must be left by this share before crossing it is news again.
 REARM_SHARE = 0.9
@@ -269,6 +270,19 @@ def mildest(breaches: Sequence[Breach], runs: Sequence[Mapping[str, float]]) -> 
         worst_first = breach.rule.condition is AlertCondition.LESS_THAN
         kept.append(replace(breach, observed=max(seen) if worst_first else min(seen), repeated=len(runs)))
     return tuple(kept)
+
+
+def find_unjudged(breaches: Sequence[Breach], runs: Sequence[Mapping[str, float]]) -> tuple[Breach, ...]:
+    """Return the breaches of which nobody knows whether they came back: a further run has no data.
+
+    One that a run with data didn't show is gone all the same.
+    """
+    return tuple(
+        breach
+        for breach in breaches
+        if any(breach.rule.metric not in values for values in runs)
+        and all(find_breaches((breach.rule,), values) for values in runs if breach.rule.metric in values)
+    )
 
 
 def make_alert(

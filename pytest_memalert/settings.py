@@ -333,9 +333,10 @@ def is_off(value: object) -> bool:
 
 
 def _read_age(value: object, option: Option) -> float:
-    age_s = parse_duration(value)
+    age_s = _read_duration(value, option)
     if age_s <= 0:
         raise WrongValueError(value, f"keeps nothing; write it as {option.default!r}, or history = 'none'")
+    _refuse_bare(value, " days", " hours")
     return age_s
 
 
@@ -351,10 +352,26 @@ def _read_size(value: object, option: Option) -> int:
 
 
 def _read_interval(value: object, option: Option) -> float:
-    interval_s = parse_duration(value)
+    interval_s = _read_duration(value, option)
     if interval_s <= 0:
         raise WrongValueError(value, f"leaves no time between two readings; write it as {option.default!r}")
+    _refuse_bare(value, "ms", "s")
     return interval_s
+
+
+def _read_duration(value: object, option: Option) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError:
+        raise WrongValueError(value, f"is not a duration; write it as {option.default!r}") from None
+
+
+def _refuse_bare(value: object, *units: str) -> None:
+    """Refuse a duration that is a bare number: nothing is guessed."""
+    number = value.strip() if isinstance(value, str) else str(value)
+    if number[-1] in "0123456789.":
+        meant = " or ".join(f"'{number}{unit}'" for unit in units)
+        raise WrongValueError(value, f"has no unit; write it as {meant}")
 
 
 def _read_budget(value: object, option: Option) -> Budget | None:

@@ -21,7 +21,7 @@ import pytest_memalert.plugin.phases
 import pytest_memalert.plugin.rerun
 import pytest_memalert.plugin.turn_cache
 import pytest_memalert.plugin.worker  # noqa: F401
-from tests.heap import set_aside, untrack
+from tests.heap import set_aside
 
 pytest_plugins = "pytester"
 
@@ -35,11 +35,6 @@ _LEAK_RULES = ("leak", "leak-rate")
 # A leak this plain shows in 40 runs; without a bound each of them would take its 1,300. Python 3.10 allocates
 # for each function that was called 1,024 times, pytest's own included: 40 runs can't tell that from a leak.
 FEW = 40 if sys.version_info >= (3, 11) else 1300
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Hide the tests that were collected from the searches within this process."""
-    untrack(session.items)
 
 
 class Inner:

@@ -16,30 +16,35 @@ import io
 import itertools
 import logging
 import os
+import queue
 import re
 import sqlite3
+import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import weakref
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 from unittest import mock
 
 import click
 import pytest
 
-from pytest_memalert.attribution import bounds, native, survivors
+from pytest_memalert.attribution import bounds, line_watch, native, survivors
 from pytest_memalert.attribution.bounds import Bound, bounded_holder, filling_cache
 from pytest_memalert.attribution.explanation import Explanation, explain
-from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED
+from pytest_memalert.attribution.groups import Group, Watch
+from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.objects import referents_of
 from pytest_memalert.attribution.packages import compiled_package_of_file, package_of_file
+from pytest_memalert.attribution.selection import Selection
 
 KEEP: list[Any] = []
 ITEMS: dict[Any, Any] = {}
@@ -418,7 +423,8 @@ def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:
 
     found = explained(leak)
     assert re.search(r"click/core\.py:\d+ in ", found.survivors[0].allocated_at[0])
-    assert "look for a C extension called here that lacks a decref" in found.recommendations[0]
+    assert "a C extension called here lacks a decref" in found.recommendations[0]
+    assert "click 8" not in found.recommendations[0]
     assert "click/core.py" in found.recommendations[0]
 
 
@@ -462,7 +468,8 @@ def test_a_missing_decref_of_an_untracked_object_is_found_by_its_trace() -> None
 
     found = explained(leak)
     assert found.survivors[0].held_by == (UNTRACKED,)
-    assert "a C extension that lacks a decref may, too" in found.recommendations[0]
+    assert "find what keeps what is made here" in found.recommendations[0]
+    assert "a C extension called here lacks a decref" in found.recommendations[0]
     assert found.survivors[0].size_bytes == pytest.approx(1033, abs=100)
     assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.survivors[0].allocated_at[0])
 
@@ -840,6 +847,36 @@ def test_what_is_registered_to_run_at_exit_is_told_to_be_unregistered() -> None:
         atexit.unregister(farewell)
 
 
+class Pool:
+    """Registers a method of its own for the exit."""
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        atexit.register(self.close)
+        self.slots = [Slotted()]
+
+    def close(self) -> None: ...
+
+
+class _AnyOfPools:
+    """Equals the methods of all pools."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return type(getattr(other, "__self__", None)) is Pool
+
+
+def test_what_is_registered_to_run_at_exit_is_told_once_by_the_line_that_registers_it() -> None:
+    """Each of its parts was told to be unregistered at the line where that was made."""
+    found = explained(Pool)
+    atexit.unregister(_AnyOfPools())  # type: ignore[arg-type]
+    (text,) = found.recommendations
+    line = Pool.__init__.__code__.co_firstlineno + 2
+    assert f"atexit (tests/test_attribution.py:{line} in Pool.__init__)" in text
+    assert {survivor.held_by[0] for survivor in found.survivors if survivor.held_by} == {AT_EXIT}
+
+
 def test_loggers_with_changing_names_are_told_to_be_constant() -> None:
     number = counter()
     try:
@@ -1124,16 +1161,160 @@ def test_descriptors_beside_what_is_held_are_to_be_closed() -> None:
     try:
         found = explain(leak, lost={"blocks": 3.0, "descriptors": 2.0})
         assert any("KEEP" in text for text in found.recommendations)
-        assert "close what the test opens" in found.recommendations[-1]
+        assert "close what is opened at" in found.recommendations[-1]
         assert "descriptors left open" in (found.signature or "")
         found = explain(leak_files, lost={"blocks": 3.0, "descriptors": 1.0})
-        assert not any("close what the test opens" in text for text in found.recommendations)
+        assert not any("close what is opened" in text for text in found.recommendations)
     finally:
         for descriptor in opened:
             os.close(descriptor)
         for kept in KEEP:
             if isinstance(kept, io.TextIOWrapper):
                 kept.close()
+
+
+RAISED = ValueError("one for all")
+
+
+def test_exception_that_is_raised_again_through_many_frames_is_found_by_its_name() -> None:
+    """Its tracebacks, more by some in each run, are a chain longer than a search has levels."""
+
+    def go_down(levels: int) -> None:
+        if levels:
+            go_down(levels - 1)
+        raise RAISED
+
+    def leak() -> None:
+        with contextlib.suppress(ValueError):
+            go_down(20)
+
+    found = explained(leak)
+    RAISED.__traceback__ = None
+    (text,) = found.recommendations
+    assert f"the one that `{__name__}.RAISED` keeps gets longer" in text
+    assert found.survivors[0].held_by[:2] == (f"module {__name__}", "RAISED: ValueError")
+
+
+def collecting(item: object, *, seen: list[object] = []) -> None:  # noqa: B006  the leak under test
+    seen.append([item])
+
+
+def collecting_plainly(item: object, number: int = 1, seen: list[object] = []) -> None:  # noqa: B006  the same
+    seen.append(f"{item} {number} {time.time_ns()}")
+
+
+@pytest.mark.parametrize("collect", [collecting, collecting_plainly])
+def test_a_default_value_that_collects_is_told_by_its_parameter(collect: Callable[[object], None]) -> None:
+    found = explained(lambda: collect(1))
+    for values in (collect.__defaults__ or (), (collect.__kwdefaults__ or {}).values()):
+        for value in values:
+            if type(value) is list:
+                value.clear()
+    (text, *_) = found.recommendations
+    assert text.startswith(f"the default value of `seen` of `{__name__}.{collect.__name__}` keeps it")
+    assert re.match(r"default of seen: list of \d+, grows by 1 a run", found.survivors[0].held_by[2])
+
+
+QUEUE: queue.Queue[object] = queue.Queue()
+
+
+def test_a_queue_that_is_filled_is_to_be_emptied() -> None:
+    (text,) = explained(lambda: QUEUE.put([1])).recommendations
+    QUEUE.queue.clear()
+    assert (
+        f"take out what the test puts into `{__name__}.QUEUE` (queue.Queue), in teardown by get_nowait()"
+        in text
+    )
+
+
+BOX = SimpleNamespace(kept=[])
+
+
+def test_advice_has_no_numbers_that_differ_from_run_to_run() -> None:
+    found = explained(lambda: BOX.kept.append([1]))
+    BOX.kept.clear()
+    assert any("grows by 1 a run" in hop for hop in found.survivors[0].held_by)
+    (text,) = found.recommendations
+    name = f"{__name__}.BOX"
+    assert text == f"bound or clear what `{name}` keeps: BOX: types.SimpleNamespace > .kept: list"
+
+
+def begin_process() -> object:
+    return subprocess.Popen([sys.executable, "-V"], stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("make", [Path(__file__).open, begin_process])
+def test_what_is_open_is_to_be_closed_before_it_is_let_go_of(make: Callable[[], Any]) -> None:
+    """To clear the list leaves a process that ended, or a file until it is collected."""
+    found = explain(lambda: KEEP.append(make()))
+    is_file = hasattr(KEEP[0], "close")
+    for kept in KEEP:
+        kept.close() if is_file else kept.wait()
+    (text, *_) = found.recommendations
+    task = "close()" if is_file else "wait()"
+    assert text.startswith(f"call {task} on what is made, and bound or clear `{__name__}.KEEP` (list)")
+
+
+def test_what_has_neither_place_nor_holder_is_told_last() -> None:
+    """A few tuples of nowhere stood before what was made in a line that is known."""
+    KEEP.extend(Entry() for _ in range(3))
+    line = ((__file__, 1),)
+
+    def group_of(objects: list[Any], frames: tuple[tuple[str, int], ...]) -> Group:
+        kind = type(objects[0]).__name__
+        return Group(type=kind, objects=objects, frames=frames, per_run=1, size_bytes=64, confidence=1)
+
+    groups = [
+        group_of([Slotted() for _ in range(3)], ()),
+        group_of([entry.values for entry in KEEP], line),
+        group_of(list(KEEP), line),
+    ]
+    seen = Watch(groups=groups, new=[obj for group in groups for obj in group.objects], runs=3)
+    assert [group.type for group in Selection(seen).users] == ["Entry", "list", "Slotted"]
+
+
+def test_what_a_method_leads_to_is_part_of_the_object_that_the_method_is_of() -> None:
+    """Its largest part was told as well as it, and before it: what holds both is a method alone."""
+
+    class Index(list[int]): ...
+
+    class Shop:
+        def __init__(self) -> None:
+            self.index = Index(range(100))
+
+        def hear(self) -> None: ...
+
+    found = explained(lambda: KEEP.append(Shop().hear))
+    assert found.survivors[0].type.endswith("Shop")
+    assert len(found.recommendations) == 1
+
+
+def test_a_leak_in_a_local_variable_of_a_thread_is_known_whatever_the_thread_is_called() -> None:
+    def work(orders: queue.Queue[object], done: queue.Queue[object]) -> None:
+        handled: list[object] = []
+        while (order := orders.get()) is not None:
+            handled.append([order])
+            done.put(True)
+
+    signatures = set()
+    for number in range(2):
+        orders: queue.Queue[object] = queue.Queue()
+        done: queue.Queue[object] = queue.Queue()
+        thread = threading.Thread(target=work, args=(orders, done), name=f"worker-{number}")
+        thread.start()
+
+        def leak(orders: queue.Queue[object] = orders, done: queue.Queue[object] = done) -> None:
+            orders.put(1)
+            done.get()
+
+        found = explained(leak)
+        orders.put(None)
+        thread.join()
+        assert any(f"thread worker-{number}" in hop for hop in found.survivors[0].held_by)
+        signatures.add(found.signature)
+    (signature,) = signatures
+    assert signature is not None
+    assert "test_attribution.py in work handled" in signature
 
 
 def test_exception_that_is_raised_again_is_told_as_the_reason() -> None:
@@ -1250,7 +1431,7 @@ def test_test_that_looks_for_a_tracer_is_watched_without_one() -> None:
 
 
 def test_lines_are_not_followed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_PROFILING_S", 0.0)
+    monkeypatch.setattr(line_watch, "_FOLLOWING_S", 0.0)
     heap = bytearray()
     traced = []
 

@@ -54,8 +54,32 @@ def test_a_fixture_of_wider_scope_is_named() -> None:
 def test_a_c_extension_is_named_with_its_version() -> None:
     extension = Package(name="fastlib", version="3.0")
     text = only(Finding(type="dict", holder=Holder(root="none"), extension=extension))
-    assert "fastlib 3.0 (a C extension)" in text
-    assert "upgrade fastlib" in text
+    assert text == (
+        "a C extension called here lacks a decref, or keeps what it is given: fastlib 3.0, which made it, "
+        "the only one seen; upgrade it, or report it"
+    )
+
+
+def test_a_mock_among_what_is_kept_is_not_told_to_be_reset() -> None:
+    """One that an error's traceback leads to keeps nothing: the list has the error."""
+    holder = replace(
+        in_module("app", "ERRORS", container="list"),
+        types=("list", "ValueError", "traceback", "frame", "unittest.mock.MagicMock", "app.Job"),
+        older_types=("list",),
+    )
+    assert only(Finding(type="app.Job", holder=holder)).startswith("bound or clear `app.ERRORS` (list)")
+
+
+def test_several_c_extensions_are_named_with_the_one_that_made_it_last() -> None:
+    made = Package(name="arrays", version="1.23.5")
+    called = (Package(name="fast", version="1.3"), made, Package(name="own", version=None, is_users=True))
+    text = only(
+        Finding(type="dict", holder=Holder(root="none"), extension=made, called=called, site="a.py:1 in f")
+    )
+    assert text == (
+        "a C extension called here lacks a decref, or keeps what it is given: fast 1.3, own or arrays "
+        "1.23.5, which made it; look there, upgrade fast and arrays, or report it (a.py:1 in f)"
+    )
 
 
 def test_a_bounded_lru_cache_is_not_told_to_get_a_bound() -> None:

@@ -61,7 +61,7 @@ KEPT_SMALL = {
         KEPT = STORE._kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=400),
+        Eviction(function="kept.Store.put", by="length", limit=400),
     ),
     "in a private slot, beyond a constant of the class": (
         """
@@ -80,7 +80,7 @@ KEPT_SMALL = {
         KEPT = STORE.kept()
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=30),
+        Eviction(function="kept.Store.put", by="length", limit=30),
     ),
     "of a class": (
         """
@@ -94,7 +94,7 @@ KEPT_SMALL = {
         KEPT = Doc.kept
         put = Doc.put
         """,
-        Eviction(function="kept.put", by="length", limit=64),
+        Eviction(function="kept.Doc.put", by="length", limit=64),
     ),
     "a dict that keeps itself small": (
         """
@@ -108,7 +108,7 @@ KEPT_SMALL = {
         def put(key):
             KEPT[key] = [key]
         """,
-        Eviction(function="kept.__setitem__", by="length", limit=20),
+        Eviction(function="kept.Recent.__setitem__", by="length", limit=20),
     ),
     "in the closure of a decorator": (
         """
@@ -199,7 +199,7 @@ KEPT_SMALL = {
         KEPT = STORE._kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=60),
+        Eviction(function="kept.Store.put", by="length", limit=60),
     ),
     "the best are kept": (
         """
@@ -226,7 +226,7 @@ KEPT_SMALL = {
         KEPT = STORE.kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="size", limit=None),
+        Eviction(function="kept.Store.put", by="size", limit=None),
     ),
     "two generations": (
         """
@@ -241,7 +241,7 @@ KEPT_SMALL = {
         KEPT = STORE.new
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=70),
+        Eviction(function="kept.Store.put", by="length", limit=70),
     ),
     "what is old goes": (
         """
@@ -254,6 +254,26 @@ KEPT_SMALL = {
             KEPT[key] = now
         """,
         Eviction(function="kept.put", by="age", limit=None),
+    ),
+    "what is old goes, by a clock of its own": (
+        """
+        import time
+        class Store:
+            def __init__(self, clock=time.monotonic):
+                self.clock = clock
+                self.kept = {}
+            def put(self, key):
+                self._purge()
+                self.kept[key] = (self.clock() + 60, key)
+            def _purge(self):
+                now = self.clock()
+                for key in [key for key, (expires, _) in self.kept.items() if expires <= now]:
+                    del self.kept[key]
+        STORE = Store()
+        put = STORE.put
+        KEPT = STORE.kept
+        """,
+        Eviction(function="kept.Store.put", by="age", limit=None),
     ),
     "what is old goes, by a time that is passed on": (
         """
@@ -273,7 +293,7 @@ KEPT_SMALL = {
         put = STORE.put
         KEPT = STORE.kept
         """,
-        Eviction(function="kept.put", by="age", limit=None),
+        Eviction(function="kept.Store.put", by="age", limit=None),
     ),
     "another function is given it, and its limit": (
         """
@@ -302,7 +322,7 @@ KEPT_SMALL = {
         put = STORE.put
         KEPT = STORE.kept
         """,
-        Eviction(function="kept.put", by="length", limit=90),
+        Eviction(function="kept.Store.put", by="length", limit=90),
     ),
     "it is given by its name": (
         """
@@ -329,7 +349,7 @@ KEPT_SMALL = {
         put = STORE.put
         KEPT = STORE.kept
         """,
-        Eviction(function="kept.put", by=None, limit=None),
+        Eviction(function="kept.Store.put", by=None, limit=None),
     ),
     "there is no limit today, by size or age": (
         """
@@ -348,7 +368,7 @@ KEPT_SMALL = {
         put = STORE.put
         KEPT = STORE.kept
         """,
-        Eviction(function="kept.put", by=None, limit=None),
+        Eviction(function="kept.Store.put", by=None, limit=None),
     ),
     "all goes once it is too large": (
         """
@@ -465,7 +485,7 @@ KEPT_SMALL = {
         KEPT = STORE.rows
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=400),
+        Eviction(function="kept.Store.put", by="length", limit=400),
     ),
     "a limit of a class": (
         """
@@ -498,7 +518,7 @@ KEPT_SMALL = {
         KEPT = STORE.kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=80),
+        Eviction(function="kept.Store.put", by="length", limit=80),
     ),
     "a limit by default": (
         """
@@ -530,7 +550,7 @@ KEPT_SMALL = {
         KEPT = STORE.kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=300),
+        Eviction(function="kept.Store.put", by="length", limit=300),
     ),
     "all but the last ones are replaced by nothing": (
         """
@@ -646,7 +666,7 @@ KEPT_SMALL = {
         KEPT = STORE._kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=130),
+        Eviction(function="kept.Store.put", by="length", limit=130),
     ),
     "a UserDict": (
         """
@@ -661,7 +681,7 @@ KEPT_SMALL = {
         def put(key):
             STORE[key] = [key]
         """,
-        Eviction(function="kept.__setitem__", by="length", limit=140),
+        Eviction(function="kept.Store.__setitem__", by="length", limit=140),
     ),
     "of a thread": (
         """
@@ -691,7 +711,7 @@ KEPT_SMALL = {
         KEPT = STORE._local.kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=160),
+        Eviction(function="kept.Store.put", by="length", limit=160),
     ),
     "of a module that replaced itself": (
         """
@@ -709,7 +729,7 @@ KEPT_SMALL = {
             KEPT = store.kept
         sys.modules[__name__] = Api()
         """,
-        Eviction(function="kept.put", by="length", limit=170),
+        Eviction(function="kept.Store.put", by="length", limit=170),
     ),
     "a base class lets go": (
         """
@@ -727,7 +747,7 @@ KEPT_SMALL = {
         KEPT = STORE.kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=180),
+        Eviction(function="kept.Store.put", by="length", limit=180),
     ),
     "who calls what adds keeps it small": (
         """
@@ -746,7 +766,7 @@ KEPT_SMALL = {
         KEPT = STORE.kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=190),
+        Eviction(function="kept.Store.put", by="length", limit=190),
     ),
     "generations take turns elsewhere": (
         """
@@ -764,7 +784,7 @@ KEPT_SMALL = {
         KEPT = STORE.new
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="length", limit=200),
+        Eviction(function="kept.Store.put", by="length", limit=200),
     ),
     "another function refuses when it is full": (
         """
@@ -820,7 +840,7 @@ KEPT_SMALL = {
         def put(key):
             pass
         """,
-        Eviction(function="kept.put", by="age", limit=None),
+        Eviction(function="kept.Store.put", by="age", limit=None),
     ),
     "what is old is put down first": (
         """
@@ -853,7 +873,7 @@ KEPT_SMALL = {
         KEPT = BUS.kept
         put = BUS.put
         """,
-        Eviction(function="kept.put", by=None, limit=None),
+        Eviction(function="kept.Bus.put", by=None, limit=None),
     ),
     "functions use an instance of the module": (
         """
@@ -907,7 +927,7 @@ KEPT_SMALL = {
         def put(key):
             pass
         """,
-        Eviction(function="kept.put", by="length", limit=260),
+        Eviction(function="kept.Store.put", by="length", limit=260),
     ),
     "a mapping of its own": (
         """
@@ -932,7 +952,7 @@ KEPT_SMALL = {
         def put(key):
             STORE[key] = [key]
         """,
-        Eviction(function="kept.__setitem__", by="length", limit=270),
+        Eviction(function="kept.Store.__setitem__", by="length", limit=270),
     ),
     "what is old goes now and then": (
         """
@@ -950,7 +970,7 @@ KEPT_SMALL = {
         KEPT = STORE.kept
         put = STORE.put
         """,
-        Eviction(function="kept.put", by="age", limit=None),
+        Eviction(function="kept.Store.put", by="age", limit=None),
     ),
     "a decorator knows the limit": (
         """
@@ -1367,9 +1387,9 @@ def test_the_bound_is_told_until_it_is_passed(load: Load) -> None:
     ("case", "told", "is_sure"),
     [
         ("what is old goes", "kept.put removes from it by age", True),
-        ("by the sizes of what it has", "kept.put removes from it by size", True),
+        ("by the sizes of what it has", "kept.Store.put removes from it by size", True),
         ("by a bound that isn't known", "kept.put removes from it by length", True),
-        ("there is no limit today, by size or age", "kept.put removes from it, too", False),
+        ("there is no limit today, by size or age", "kept.Store.put removes from it, too", False),
         ("one of the same name is replaced", "kept.put removes from it, too", False),
         ("one that is too old is replaced", "kept.put removes from it, too", False),
     ],

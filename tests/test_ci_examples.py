@@ -177,3 +177,16 @@ def test_workflow_does_what_it_says(name: str, tmp_path: Path) -> None:
     else:
         (violation,) = json.loads((tmp_path / "gl-code-quality-report.json").read_text(encoding="utf-8"))
         assert violation["location"]["path"] == "tests/unit/test_unit.py"
+
+
+def test_workflow_of_the_page_on_ci_is_complete() -> None:
+    """To be copied as it stands: a trigger, and one job whose steps each do something."""
+    page = (EXAMPLES.parent.parent / "docs" / "how-to" / "ci.md").read_text(encoding="utf-8")
+    block = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    document = yaml.safe_load(block[1])
+    assert document[True] == ["push", "pull_request"]  # YAML takes "on" for a truth
+    (job,) = document["jobs"].values()
+    assert job["runs-on"]
+    assert all(("run" in step) != ("uses" in step) for step in job["steps"])
+    assert any(step.get("run", "").startswith("pytest --memalert ") for step in job["steps"])

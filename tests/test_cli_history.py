@@ -418,6 +418,13 @@ def test_ack_of_the_pace_of_a_leak_accepts_its_size(folder: Path) -> None:
     assert "up to 1.5 KiB: known" in said("show", LEAK.fingerprint)
 
 
+def test_ack_tells_a_size_as_people_read_it_and_writes_it_exactly(folder: Path) -> None:
+    """What is read back must be no less than what was observed."""
+    remember(replace(PEAK, observed=2**20 + 111))
+    assert "up to 1 MiB\n" in said("ack", "abc", "--reason", "x")
+    assert 'accepted = "1048687 B"\n' in (folder / "memalert.acks.toml").read_text(encoding="utf-8")
+
+
 def test_ack_takes_value_author_and_day_of_ones_own(folder: Path) -> None:
     remember(PEAK)
     day = (utc_now().date() + timedelta(days=3)).isoformat()

@@ -469,6 +469,34 @@ def test_threads_that_are_ending_hide_no_leak(kept: list[object], monkeypatch: p
 
 
 @on_linux
+def test_threads_that_the_runs_leave_are_a_leak_however_busy_they_are() -> None:
+    """What they leave behind while the test isn't run was taken for others' doing, now and then."""
+    ended = threading.Event()
+
+    def work() -> None:
+        ticks: list[object] = []
+        while not ended.wait(0.0005):
+            ticks.extend(object() for _ in range(20))
+
+    def leaky() -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        left.append(thread)
+        time.sleep(0.005)
+
+    left: list[threading.Thread] = []
+    try:
+        leaky()  # as the test's own run does
+        analysis = hunted(leaky, policy=Policy())
+    finally:
+        ended.set()
+        for thread in left:
+            thread.join()
+    assert analysis.status == "leaking"
+    assert analysis.handles_per_run == 1
+
+
+@on_linux
 @pytest.mark.parametrize(
     ("place", "status", "told"),
     [

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pytest_memalert.limits.defaults import DEFAULT_RULES
 from pytest_memalert.lives import evolve, note_resolved
 from pytest_memalert.model import (
+    OPTED_OUT,
     AlertCategory,
     AlertCondition,
     AlertLife,
@@ -214,6 +215,8 @@ def test_leak_is_not_resolved_where_nobody_looked_for_leaks() -> None:
     assert go_on(lives, make_run(), leaks="off") == lives
     spent = make_test(leak=LeakVerdict(reason="the budget for re-runs is spent"))
     assert go_on(lives, make_run(tests=(spent,))) == lives
+    opted_out = make_test(leak=LeakVerdict(reason=f"{OPTED_OUT}: inserts rows"))
+    assert go_on(lives, make_run(tests=(opted_out,))) == lives
     unclear = make_test(leak=LeakVerdict(status="unclear", reason="it fails when repeated"))
     assert go_on(lives, make_run(tests=(unclear,))) == lives
 

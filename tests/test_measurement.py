@@ -14,6 +14,7 @@ from pytest_memalert.measurement import (
     fold,
     measure_test,
 )
+from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import Measurement, Sample
 
 MIB = 2**20
@@ -188,3 +189,14 @@ def test_law_a_residue_takes_no_more_than_itself(rss: int, left: int, base: int)
     level = Residue(left_bytes=left, base_bytes=base).less(rss)
     assert min(rss, base) <= level <= rss
     assert rss - level <= left
+
+
+def test_metrics_that_a_further_run_has_no_say_in() -> None:
+    """States of the process, what the leak engine proves, and what a second run can't have again."""
+    judged_by_the_first = {metric.name for metric in METRICS.values() if not metric.repeatable}
+    assert {name for name in judged_by_the_first if not name.startswith("leak_")} == {
+        "children_rss_bytes",
+        "disk_read_bytes",
+        "rss_bytes",
+        "uss_bytes",
+    }

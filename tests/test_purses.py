@@ -85,10 +85,17 @@ def test_help_of_the_budget_tells_what_suspects_that_are_clean_may_take() -> Non
     assert f"may take {share:.0%} of that time, and {start_s:.1f} s" in budget.help
 
 
+def test_one_store_that_is_looked_at_for_long_leaves_the_others_their_time() -> None:
+    purses = Purses()
+    purses.charge_look(12.0)
+    assert purses.can_look()
+
+
 def test_looking_at_flat_tests_ends_with_its_share() -> None:
     purses = Purses()
     assert purses.can_look()
-    purses.charge_look(12.0)
+    for _ in range(6):
+        purses.charge_look(1.9)
     assert not purses.can_look()
     purses.tests_s = 15.0
     assert purses.can_look()

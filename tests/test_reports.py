@@ -292,7 +292,8 @@ def test_long_holder_paths_and_many_kinds_of_survivors_are_cut() -> None:
     survivor = Survivor(type="dict", count=1, size_bytes=64, held_by=tuple("abcdefg"))
     rows = render_alert(make_alert(survivors=(survivor,) * 7)).split("\n")
     assert rows[2:13] == [
-        *["each run leaves 1 dict, 64 B", "  held by a, b, c, d, e, ..."] * 5,
+        *["each run leaves 1 dict, 64 B", "  held by a, b, c, d, e, ..."],
+        *["each run leaves 1 dict, 64 B", "  held by the same"] * 4,
         "and 2 more kinds of objects",
     ]
 

@@ -29,6 +29,7 @@ from pytest_memalert.rules import (
     describe,
     find_breaches,
     find_gaps,
+    find_unjudged,
     fingerprint,
     make_alert,
     matches,
@@ -142,6 +143,17 @@ def test_mildest_repetition_is_claimed() -> None:
     assert mildest([breach], []) == ()
 
 
+def test_breach_is_unjudged_where_a_further_run_has_no_data() -> None:
+    """One that a run with data didn't show is gone all the same."""
+    breach = Breach(rule=rule(), observed=9 * MIB)
+    again, gone = {"growth_bytes": 4 * MIB}, {"growth_bytes": 0}
+    assert find_unjudged([breach], [again, {}]) == (breach,)
+    assert find_unjudged([breach], [{}, again]) == (breach,)
+    assert find_unjudged([breach], [again, {}, gone]) == ()
+    assert find_unjudged([breach], [again, again]) == ()
+    assert find_unjudged([breach], []) == ()
+
+
 def test_mildest_of_less_is_worse_is_the_largest() -> None:
     """Efficiency is better the higher it is."""
     breach = Breach(rule=rule("efficiency_ratio", 0.5, condition=AlertCondition.LESS_THAN), observed=0.1)
@@ -161,6 +173,13 @@ def test_marker_replaces_every_rule_of_its_metric() -> None:
         "limit-growth"
     ]
     assert "efficiency" in {one.name for one in found}
+
+
+def test_limit_on_a_leak_speaks_for_its_pace() -> None:
+    """Of the leak as of the growth that it is; descriptors and threads are no bytes."""
+    limits = parse_marker([(NODEID, {"leak": "8 MiB"}, ())]).rules
+    found = rules_for_test(DEFAULT_RULES, limits, nodeid=NODEID, component="x")
+    assert {one.name for one in found} == {"limit-leak", "leak-handles", "efficiency", "rss"}
 
 
 def test_rules_that_speak_of_others_are_left_out() -> None:

@@ -121,11 +121,11 @@ WRITTEN: dict[str, list[tuple[object, str, object]]] = {
     "markdown": [("out/a.md", "out/a.md", Path("out/a.md"))],
     "gitlab": [("out/a.json", "out/a.json", Path("out/a.json"))],
     "history": [("none", "None", None), ("ci/h.db", "ci/h.db", Path("ci/h.db"))],
-    "history_max_age": [("2 days", "2d", 172800.0), (60, "60", 60.0)],
+    "history_max_age": [("2 days", "2d", 172800.0), ("60 s", "60s", 60.0)],
     "history_max_runs": [(30, "30", 30), ("7", " 7 ", 7)],
     "history_max_size": [("1 MiB", "1MiB", 2**20), (5, "5 B", 5)],
     "notify": [({"urls": ["terminal"]}, " terminal ", Notify(routes=(Route(channel="terminal"),)))],
-    "sample_interval": [("5 ms", "5ms", 0.005), (1, "1", 1.0)],
+    "sample_interval": [("5 ms", "5ms", 0.005), ("1 s", "1s", 1.0)],
 }
 # Where a field of the settings ends in its unit, and the option does not.
 FIELDS = {
@@ -209,7 +209,11 @@ def test_a_wrong_value_is_told_even_where_a_later_layer_wins() -> None:
         ({"budget": "much"}, "'much' is neither a duration nor a share; write it as '30s' or '10%'"),
         ({"budget": ""}, "'' is neither a duration nor a share; write it as '30s' or '10%'"),
         ({"sample_interval": "0 s"}, "'0 s' leaves no time between two readings; write it as '10ms'"),
-        ({"sample_interval": "soon"}, "'soon' is not a duration; write it as '1.5 s' or 1.5"),
+        ({"sample_interval": 10}, "10 has no unit; write it as '10ms' or '10s'"),
+        ({"sample_interval": "1.5"}, "'1.5' has no unit; write it as '1.5ms' or '1.5s'"),
+        ({"history_max_age": 90}, "90 has no unit; write it as '90 days' or '90 hours'"),
+        ({"history_max_age": " 90 "}, "' 90 ' has no unit; write it as '90 days' or '90 hours'"),
+        ({"sample_interval": "soon"}, "'soon' is not a duration; write it as '10ms'"),
         (
             {"rules": {"name": "rss"}},
             "is not a list of tables; write [[tool.memalert.rules]] above each rule",

@@ -6,7 +6,7 @@ Each names the user's own code: the module, the variable, the class, the functio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from pytest_memalert.attribution.edges import MADE_OF
@@ -14,7 +14,7 @@ from pytest_memalert.attribution.holder import C_STATE, IN_C, UNTRACKED, Holder
 from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
 
-__all__ = ["TASKS", "Finding", "recommend", "recommend_for_memory", "recommend_for_system"]
+__all__ = ["TASKS", "Finding", "Opening", "recommend", "recommend_for_memory", "recommend_for_system"]
 
 _CLEARABLE = frozenset(
     {
@@ -32,6 +32,16 @@ _REGISTRY = re.compile(
 )
 #: What a class keeps for itself, as an Enum the table of its values: not for others to clear.
 _BOOKKEEPING = re.compile(r"_\w+_")
+#: What is put in is to be got out.
+_QUEUES = frozenset(
+    {
+        *(f"queue.{kind}" for kind in ("Queue", "LifoQueue", "PriorityQueue")),
+        "_queue.SimpleQueue",
+        *(f"asyncio.queues.{kind}" for kind in ("Queue", "LifoQueue", "PriorityQueue")),
+    }
+)
+#: So many C extensions are named.
+_MOST_SUSPECTS = 3
 _MOCK_MODULE = "unittest.mock."
 #: The class whose list holds the patches that were started.
 _STARTED_PATCHES = "unittest.mock._patch"
@@ -54,9 +64,12 @@ class Finding:
     ``bases`` are the names of the type and of all it derives from. ``package`` is the package
     of the root that holds it, if installed; ``is_stdlib`` says that this root is of the standard library
     or the interpreter. ``extension`` is that of the compiled code which made it,
-    or of the code that called it where that package has some. ``is_over`` says that all are threads or
-    tasks that have ended: what keeps them is the matter. ``closing`` is the method of the type that ends
-    what its objects do, and ``maker`` the package in whose code they are made.
+    or of the code that called it where that package has some. ``called`` are the packages, and modules of the
+    user's own, whose functions in C the test calls, ``by_ctypes`` is where it does so by ctypes. ``owner`` is
+    the package of the instance that keeps it, where that is within a variable of the user's.
+    ``is_over`` says that all are threads or tasks that have ended: what keeps them is the matter.
+    ``closing`` is the method of the type that ends what its objects do, where it wasn't called, and ``maker``
+    the package in whose code they are made.
     """
 
     type: str
@@ -66,10 +79,22 @@ class Finding:
     package: Package | None = None
     is_stdlib: bool = False
     extension: Package | None = None
+    called: tuple[Package, ...] = ()
+    by_ctypes: str | None = None
+    owner: Package | None = None
     is_over: bool = False
     at_exit: bool = False
     closing: str | None = None
     maker: Package | None = None
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Say where something is opened that stays open: in whose package, if installed, and who called it."""
+
+    place: str
+    caller: str | None = None
+    package: Package | None = None
 
 
 def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
@@ -81,16 +106,33 @@ def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def recommend_for_system(*, descriptors: bool, threads: bool, targets: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return what to do about descriptors and threads; ``targets`` is what the descriptors lead to."""
+def recommend_for_system(
+    *, descriptors: bool, threads: bool, targets: Iterable[str] = (), places: Sequence[Opening] = ()
+) -> tuple[str, ...]:
+    """Return what to do about descriptors and threads.
+
+    ``targets`` is what the descriptors lead to, ``places`` where they are opened, as far as is known.
+    """
     texts = []
     if descriptors:
         led = ", ".join(targets)
         whereto = f" (what stays open leads to {led})" if led else ""
-        texts.append(f"close what the test opens, by a context manager or in teardown{whereto}")
+        if not places:
+            texts.append(f"close what the test opens, by a context manager or in teardown{whereto}")
+        texts += [f"{_for_opening(opening)}{whereto}" for opening in places]
     if threads:
         texts.append("end and join() the thread that the test starts, or make it a fixture that does")
     return tuple(texts)
+
+
+def _for_opening(opening: Opening) -> str:
+    called = f", called at {opening.caller}" if opening.caller else ""
+    if opening.package is None:
+        return f"close what is opened at {opening.place}{called}, by a context manager or in teardown"
+    return (
+        f"{opening.package} opens it at {opening.place}{called}: close what is made there if it offers a "
+        f"way, else upgrade {opening.package.name}, or report it"
+    )
 
 
 def recommend_for_memory(
@@ -140,7 +182,10 @@ def _for_one(finding: Finding) -> Iterable[str]:
     if holder is not None and holder.root == "class" and holder.root_name == _STARTED_PATCHES:
         yield f"call stop() on the patch that is started, or mock.patch.stopall(), in teardown{_at(finding)}"
         return
-    kept_by = holder.types[:-1] if holder is not None and holder.lru_cache is None else ()
+    kept_by: tuple[str, ...] = ()
+    if holder is not None and holder.lru_cache is None:
+        # A mock among what is kept keeps nothing: its call was the test's.
+        kept_by = holder.types[:-1] if holder.older_types is None else holder.older_types
     if any(name.startswith(_MOCK_MODULE) for name in kept_by):
         yield f"call reset_mock() on {_where(holder) or 'the mock'} in a fixture: a mock keeps every call"
         return
@@ -164,7 +209,13 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
             f"an entry of a WeakKeyDictionary{where} leads to its own key, so that it never goes: "
             f"refer to the key by weakref.ref, or delete the entry{_at(finding)}"
         )
-    if holder.lru_cache is not None:
+    if holder.default_of is not None:
+        parameter, function = holder.default_of
+        yield (
+            f"the default value of `{parameter}` of `{function}` keeps it: let it be None, and make a new "
+            f"one in each call{_at(finding)}"
+        )
+    elif holder.lru_cache is not None:
         yield _for_lru_cache(holder)
     elif holder.gets_names:
         such = f", such as `{holder.variable}`" if holder.variable else ""
@@ -186,7 +237,7 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
     elif holder.root == "frame":
         yield f"drop the reference `{holder.variable}` in {holder.root_name}, which is still running"
     elif holder.root == "function" or holder.root == "object":
-        yield f"clear what {' > '.join(holder.hops[:2])} keeps between calls"
+        yield f"clear what {' > '.join(_way(holder)[:2])} keeps between calls"
     elif holder.root == "pytest":
         yield f"{holder.root_name} of pytest keeps it: undo in teardown what the test registers{_at(finding)}"
     elif holder.root != "thread":  # of which all is said: end it
@@ -213,12 +264,20 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
         yield _for_stdlib(finding, holder, name)
     elif finding.package is not None:
         yield _for_package(finding, finding.package, name)
+    elif finding.owner is not None and _is_private(holder):
+        yield _for_owner(finding.owner, holder, name)
     elif _REGISTRY.search(variable) or any(_REGISTRY.search(hop) for hop in holder.hops[1:]):
         yield f"unregister in teardown what the test registers in `{name}`{_at(finding)}"
     elif _is_clearable(holder):
-        yield f"bound or clear `{name}` ({holder.container}), e.g. in a fixture: `{name}.clear()`"
+        first = _closing_first(finding)
+        yield f"{first}bound or clear `{name}` ({holder.container}), e.g. in a fixture: `{name}.clear()`"
+    elif holder.container in _QUEUES:
+        yield (
+            f"take out what the test puts into `{name}` ({holder.container}), in teardown by get_nowait() "
+            f"until it is empty, or make a new queue for each test{_at(finding)}"
+        )
     else:
-        yield f"bound or clear what `{name}` keeps: {' > '.join(holder.hops[1:])}"
+        yield f"{_closing_first(finding)}bound or clear what `{name}` keeps: {' > '.join(_way(holder)[1:])}"
 
 
 def _for_class(finding: Finding, holder: Holder, name: str | None) -> str:
@@ -228,16 +287,45 @@ def _for_class(finding: Finding, holder: Holder, name: str | None) -> str:
         return _for_stdlib(finding, holder, name)
     if finding.package is not None:
         return _for_package(finding, finding.package, name)
+    if finding.owner is not None and _is_private(holder):
+        return _for_owner(finding.owner, holder, name or holder.root_name)
     if holder.variable == MADE_OF or _BOOKKEEPING.fullmatch(holder.variable or ""):
         return f"undo in teardown what the test adds to the class `{holder.root_name}`{_at(finding)}"
     clear = f", e.g. in a fixture: `{name}.clear()`" if _is_clearable(holder) else ""
-    return f"bound or clear `{name}` ({holder.container}), which the class keeps for every test{clear}"
+    first = _closing_first(finding)
+    return f"{first}bound or clear `{name}` ({holder.container}), which the class keeps for every test{clear}"
+
+
+def _closing_first(finding: Finding) -> str:
+    """Return that what is kept is to be closed, where it is open; tasks and generators have been told of."""
+    if finding.closing is None or finding.type in _GENERATORS:
+        return ""
+    return f"call {finding.closing}() on what is made, and "
+
+
+def _is_private(holder: Holder) -> bool:
+    """Return whether an instance keeps it where it is for the instance alone to let go of it."""
+    return (holder.owner_keeps_in or "").startswith("_") and holder.owner_clears is None
+
+
+def _for_owner(owner: Package, holder: Holder, name: str) -> str:
+    return (
+        f"`{name}` keeps it in `{holder.owner_keeps_in}`, which is for {owner} to clear: "
+        f"upgrade {owner.name}, or report it; else make a new `{name}` for each test"
+    )
 
 
 def _for_stdlib(finding: Finding, holder: Holder, name: str | None) -> str:
     """Return what to do about what the interpreter's own containers keep: others need what is in them."""
-    way = "" if _is_clearable(holder) or not holder.hops[1:] else f": {' > '.join(holder.hops[1:])}"
-    return f"undo in teardown what the test adds to `{name}`{_undoing(name)}{way}{_at(finding)}"
+    is_told = _is_clearable(holder) or not holder.hops[1:]
+    way = "" if is_told else f": {' > '.join(_way(holder)[1:])}"
+    undo = f"undo in teardown what the test adds to `{name}`{_undoing(name)}{way}{_at(finding)}"
+    if finding.maker is None:
+        return undo
+    maker = finding.maker
+    return (
+        f"`{name}` keeps what {maker} makes: upgrade {maker.name}, or report it, if it adds that; else {undo}"
+    )
 
 
 def _undoing(name: str | None) -> str:
@@ -273,22 +361,47 @@ def _for_lru_cache(holder: Holder) -> str:
 
 
 def _for_native_holder(finding: Finding) -> str:
-    if finding.extension is not None:
-        return (
-            f"{finding.extension} (a C extension) keeps {finding.type} without a Python referrer: upgrade "
-            f"{finding.extension.name}, or report a missing decref{_at(finding)}"
-        )
+    lacks = _lacking(finding)
     if finding.holder is not None and finding.holder.root_name == UNTRACKED:
-        return (
-            "find what keeps what is made here: bytes, strings, tuples of such; "
-            f"a C extension that lacks a decref may, too{_at(finding)}"
-        )
+        keeps = "find what keeps what is made here: bytes, strings, tuples of such"
+        if lacks is None:
+            return f"{keeps}; a C extension that lacks a decref may, too{_at(finding)}"
+        first, second = (lacks, keeps) if finding.extension is not None else (keeps, lacks)
+        return f"{first}; or {second}{_at(finding)}"
     if finding.holder is not None and finding.holder.root_name == IN_C:
         kept_in = finding.holder.types[0]
         # There is no way to ask for the interpreter's list of what a fork calls.
         how = ", or once per session: os.register_at_fork() lets go of nothing" if kept_in == "list" else ""
         return f"C code keeps it in a {kept_in}: undo in teardown what is registered{how}"
-    return f"look for a C extension called here that lacks a decref, or keeps what it is given{_at(finding)}"
+    if lacks is None:
+        return (
+            f"look for a C extension called here that lacks a decref, or keeps what it is given{_at(finding)}"
+        )
+    return f"{lacks}{_at(finding)}"
+
+
+def _lacking(finding: Finding) -> str | None:
+    """Return which C extensions may keep something, as far as is known, and what to do; None of none.
+
+    Who made it needn't be who keeps it: any that is called may be given it.
+    """
+    maker = finding.extension
+    suspects = [package for package in finding.called if package != maker][:_MOST_SUSPECTS]
+    named = [str(package) for package in suspects]
+    if finding.by_ctypes is not None:
+        named.append(f"what is called by ctypes ({finding.by_ctypes})")
+    installed = [package for package in suspects if not package.is_users]
+    if maker is not None:
+        named.append(f"{maker}, which made it")
+        installed += [] if maker.is_users else [maker]
+    if not named:
+        return None
+    is_all = len(installed) == len(named)
+    them = "it" if len(installed) == 1 and is_all else " and ".join(package.name for package in installed)
+    tasks = [] if is_all else ["look there"]
+    tasks += [f"upgrade {them}, or report it"] if installed else []
+    told = f"{', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else f"{named[0]}, the only one seen"
+    return f"a C extension called here lacks a decref, or keeps what it is given: {told}; {', '.join(tasks)}"
 
 
 def _where(holder: Holder | None) -> str | None:
@@ -298,6 +411,11 @@ def _where(holder: Holder | None) -> str | None:
         return holder.root_name
     joint = "" if holder.variable.startswith("[") else "."
     return f"{holder.root_name}{joint}{holder.variable}"
+
+
+def _way(holder: Holder) -> tuple[str, ...]:
+    """Return the hops, without the numbers that are others in each run."""
+    return holder.way or holder.hops
 
 
 def _is_clearable(holder: Holder) -> bool:

@@ -21,7 +21,7 @@ from pytest_memalert.attribution.objects import (
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.collector import collect, frozen
 
-__all__ = ["Composition", "Kinds", "compose", "count_kinds", "keepers_of", "kinds_of_run"]
+__all__ = ["Composition", "Kinds", "compose", "count_kinds", "is_like", "keepers_of", "kinds_of_run"]
 
 #: Each kind of survivor with the place of its allocation, and in what proportion they occur.
 Composition = frozenset[tuple[str, str, int]]
@@ -34,10 +34,17 @@ _FRAMEWORKS = ("_pytest.", "pytest.", "pluggy.", "pytest_memalert.", "weakref.",
 #: More objects than this are looked at by ``explain`` alone.
 _MOST_OBJECTS = 20_000
 
+#: Stands for the type of what the collector doesn't track.
+_UNTRACKED = "object"
+
 # The frames kept of each allocation: enough to come from the standard library to who called it.
 _FRAMES = 4
 
 _SAMPLES = 8
+
+# What has no name of its own is counted by its traces, of which each run has some more or less: so much of
+# them may lie elsewhere.
+_ELSEWHERE = 0.1
 _LEVELS = 4
 
 
@@ -135,6 +142,23 @@ def compose(
     # A test that does it twice leaves twice as much of the same.
     shared = reduce(gcd, counts.values())
     return frozenset((kind, place, count // shared) for (kind, place), count in counts.items()), keepers
+
+
+def is_like(one: Composition, other: Composition) -> bool:
+    """Return whether two runs left the same behind: just that, or as good as that where no type tells."""
+    if one == other:
+        return True
+    if any(kind != _UNTRACKED for kind, _, _ in one | other):
+        return False
+    shares, others = _shares(one), _shares(other)
+    places = shares.keys() | others.keys()
+    return sum(abs(shares.get(place, 0.0) - others.get(place, 0.0)) for place in places) <= _ELSEWHERE
+
+
+def _shares(composition: Composition) -> dict[str, float]:
+    """Return what part of all lies at each place."""
+    total = sum(count for _, _, count in composition)
+    return {place: count / total for _, place, count in composition}
 
 
 def _lengths_of(containers: Container[int]) -> dict[int, int]:

@@ -28,10 +28,12 @@ from pytest_memalert.attribution.objects import (
     type_name,
 )
 
-__all__ = ["GENERATORS", "MADE_OF", "edge_of", "key_of"]
+__all__ = ["GENERATORS", "MADE_OF", "edge_of", "key_of", "parameter_of"]
 
 #: The way from a class or a function to what is no attribute of it.
 MADE_OF = "what it is made of"
+#: The way from a function to a default value, before the parameter.
+_DEFAULT = "default of "
 
 GENERATORS = (GeneratorType, CoroutineType, AsyncGeneratorType)
 
@@ -85,6 +87,11 @@ def _key_edge(holder: object, child: object) -> str:
     return "[key]"
 
 
+def parameter_of(edge: str) -> str | None:
+    """Return the parameter whose default value an edge leads to; None where it leads elsewhere."""
+    return edge.removeprefix(_DEFAULT) if edge.startswith(_DEFAULT) else None
+
+
 def key_of(holder: object, child: object) -> str:
     """Return the key of a value in a dict as text, ``?`` where it isn't there any more."""
     for key, value in items_of(holder):
@@ -119,10 +126,13 @@ def _function_edge(holder: object, path: list[object]) -> tuple[str, int]:
         for name, cell in zip(names, function.__closure__ or (), strict=False):
             if cell is path[2]:
                 return f"closure variable {name}", 3
-    if child is function.__defaults__ and len(path) > 2:
-        return "default argument", 2
+    defaults = function.__defaults__
+    if defaults and child is defaults and len(path) > 2:
+        code = function.__code__
+        values = zip(code.co_varnames[: code.co_argcount][-len(defaults) :], defaults, strict=False)
+        return _DEFAULT + next((name for name, value in values if value is path[2]), "?"), 2
     if child is function.__kwdefaults__ and len(path) > 2:
-        return f"default of {key_of(child, path[2])}", 2
+        return _DEFAULT + key_of(child, path[2]), 2
     if len(path) > 2 and type(child) is dict and instance_dict(function) is child:
         return f".{key_of(child, path[2])}", 2
     attribute = attribute_of(function, child)

@@ -103,10 +103,15 @@ def _read(place: Place) -> Iterator[Eviction]:
         left -= allowed - reading.left
         if habits.adds:
             adding.add(function.node.name)
-        found = _judge(habits, f"{place.module(function)}.{function.node.name}")
+        found = _judge(habits, f"{place.module(function)}.{_qualified(function)}")
         # The registry of running threads: who ends is removed, and who doesn't is left.
         if found is not None and (found.by is not None or not is_stdlib(place.module(function))):
             yield found
+
+
+def _qualified(function: Function) -> str:
+    """Return the name of a function, of a method with its class."""
+    return function.node.name if function.owner is None else f"{function.owner.name}.{function.node.name}"
 
 
 def _may_run(function: Function) -> bool:

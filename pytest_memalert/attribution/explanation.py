@@ -13,6 +13,7 @@ Trouble on the way yields fewer facts, never an exception.
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import threading
@@ -20,13 +21,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from itertools import islice
 from pathlib import Path
+from types import FunctionType, MethodDescriptorType
 
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.advice import Finding
 from pytest_memalert.attribution.bounds import Bound
-from pytest_memalert.attribution.descriptors import open_descriptors, targets_of
+from pytest_memalert.attribution.calls import Calls, watch_calls
+from pytest_memalert.attribution.descriptors import open_descriptors, places_of_opening, targets_of
 from pytest_memalert.attribution.groups import Group, Watch
-from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED, Holder
+from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED, Holder
 from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.lengths import BUFFERS, POINTER_BYTES
 from pytest_memalert.attribution.native import NativeGrowth, measure_native_growth
@@ -36,6 +39,7 @@ from pytest_memalert.attribution.objects import (
     instance_dict,
     is_exactly,
     is_kind,
+    own_attributes,
     type_module,
     type_name,
 )
@@ -63,7 +67,10 @@ _SHOWN_SURVIVORS = 12
 #: The calls told of survivors that are alike.
 _SHOWN_CALLERS = 4
 
-_NO_HOLDERS = ((), (NO_REFERRER,), (UNTRACKED,))
+#: So many functions per run are registered with atexit where it isn't one of the first run alone.
+_REGISTERS = 0.5
+
+_NO_HOLDERS = ((), (NO_REFERRER,), (UNTRACKED,), (AT_EXIT,))
 
 #: Below so many bytes per run, the noise of the heap itself, nothing is called native.
 _LEAST_NATIVE_BYTES = 16
@@ -73,6 +80,10 @@ _COUNTER = re.compile(r"(?<=[_ ])\d+\b")
 
 # What ends the objects of a type, the first that it has.
 _CLOSING = ("aclose", "close", "shutdown", "stop", "disconnect")
+_SIGNAL = re.compile("signal|event", re.IGNORECASE)
+_FUNCTIONS = (FunctionType, MethodDescriptorType)
+_IN_MEMORY = (io.BytesIO, io.StringIO)
+_FILES = (io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.TextIOWrapper, *_IN_MEMORY)
 
 # The share of what is lost that must be accounted for.
 _MOST = 0.5
@@ -156,13 +167,18 @@ def explain(
         known = lost or {}
         with thawed():
             explanation = _explain(run, known, root)
-        return _with_system_advice(explanation, known, open_descriptors() - descriptors)
+        opened = open_descriptors() - descriptors
+        return _with_system_advice(explanation, known, opened, run, root)
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
 
 
 def _with_system_advice(
-    explanation: Explanation, lost: Mapping[Signal, float], opened: frozenset[int]
+    explanation: Explanation,
+    lost: Mapping[Signal, float],
+    opened: frozenset[int],
+    run: Callable[[], str | None],
+    root: Path | None,
 ) -> Explanation:
     """Return the explanation with advice for lost descriptors and threads that no known holder explains.
 
@@ -183,18 +199,34 @@ def _with_system_advice(
     if explanation.framework or (is_held and not descriptors):
         return replace(explanation, signature=signature)
     targets = targets_of(opened) if descriptors else ()
+    places = places_of_opening(run) if descriptors else ()
     advised = advice.recommend_for_system(
-        descriptors=descriptors, threads="threads" in lost and not is_held, targets=targets
+        descriptors=descriptors,
+        threads="threads" in lost and not is_held,
+        targets=targets,
+        places=[_opening(frames) for frames in places],
     )
     if is_held:
         advice_for_all = (*explanation.recommendations, *advised)
         return replace(explanation, recommendations=advice_for_all, signature=signature)
-    # Memory beside them is the thread's own, or the buffer of a file.
-    known = explanation.recommendations if explanation.survivors or not advised else ()
-    # What they lead to tells one leak from another, but for the folder, which may be a test's own.
-    leads_to = "".join(f" to {_COUNTER.sub('#', Path(target).name)}" for target in sorted(targets))
-    signature = signature or (f"{left} left open{leads_to}" if left else None)
-    return replace(explanation, recommendations=(*advised, *known), signature=signature)
+    if not explanation.survivors and advised:
+        # Memory beside them is the thread's own, or the buffer of a file.
+        explanation = replace(explanation, recommendations=(), grown_at=())
+        signature = None if places else signature
+    # Where they are opened tells one leak from another, and what they lead to: of files where no place is
+    # known, without the folder, which may be a test's own.
+    names = [Path(target).name for target in targets if not (places and target.startswith("/"))]
+    told_apart = [f" to {_COUNTER.sub('#', name)}" for name in sorted(names)]
+    told_apart += sorted(f" from {sites.place(frames[0], root)}" for frames in places)
+    signature = signature or (f"{left} left open{''.join(told_apart)}" if left else None)
+    return replace(explanation, recommendations=(*advised, *explanation.recommendations), signature=signature)
+
+
+def _opening(frames: tuple[sites.Frame, ...]) -> advice.Opening:
+    place, *callers = map(sites.describe, frames)
+    return advice.Opening(
+        place=place, caller=callers[0] if callers else None, package=package_of_file(frames[0][0])
+    )
 
 
 def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: Path | None) -> Explanation:
@@ -207,7 +239,7 @@ def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: 
         seen = watch(run, runs=_RUNS, freezing=False, with_buffers=with_buffers)
         if seen.runs < 2:
             return Explanation(reason=seen.reason or reason, runs=seen.runs)
-    explanation = _from_objects(seen, root)
+    explanation = _from_objects(seen, root, run)
     del seen
     found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
     heap_bytes = lost.get("heap", 0.0)
@@ -225,10 +257,11 @@ def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: 
 # --------------------------------------------------------------- Python objects
 
 
-def _from_objects(seen: Watch, root: Path | None) -> Explanation:
+def _from_objects(seen: Watch, root: Path | None, run: Callable[[], str | None]) -> Explanation:
     """Return the explanation by what survived; empty where no object did."""
     chosen = Selection(seen)
-    users, paths, leading = chosen.users, chosen.paths, chosen.leading
+    users, leading = chosen.users, chosen.leading
+    paths = {key: _at_exit(holder, seen) for key, holder in chosen.paths.items()}
     survivors = _survivors(chosen.named, paths)[:_SHOWN_SURVIVORS]
     if not users and not chosen.framework:
         survivors, users, paths = _without_objects(seen)
@@ -236,18 +269,26 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
     holders = [paths.get(id(group)) for group in leading]
     bounds = [holder.bounded if holder is not None else None for holder in holders]
     filled = [holder.full if holder is not None else None for holder in holders]
+    let_go = bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading)
+    closing = [
+        (type(group.objects[0]), name) for group in leading if (name := _closing_of(group)) is not None
+    ]
+    is_unknown = any(holder is None or holder.root in ("none", "function") for holder in holders)
+    calls = watch_calls(run, closing) if (closing or is_unknown) and not let_go else Calls()
     return Explanation(
         survivors=tuple(survivors),
         framework_survivors=tuple(_survivors(chosen.framework, chosen.holders)),
         signature=_signature(leading or chosen.framework, {**chosen.holders, **paths}, root),
-        recommendations=advice.recommend(_finding(group, paths.get(id(group)), seen) for group in leading),
+        recommendations=advice.recommend(
+            _finding(group, paths.get(id(group)), seen, calls) for group in leading
+        ),
         component=sites.component_of(leading[0].frames) if leading else "",
         framework=bool(chosen.framework) and not users,
         bounded=bounds[0] if bounds and None not in bounds else None,
         full=filled[0] if filled and None not in filled else None,
         in_parameter=chosen.in_parameter,
         is_whole=chosen.is_whole,
-        let_go=bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading),
+        let_go=let_go,
         has_files=any(map(_is_of_files, users)),
         own=_amount_of(users),
         cached=replace(_amount_of(chosen.cached), limit=chosen.cached_limit),
@@ -257,6 +298,17 @@ def _from_objects(seen: Watch, root: Path | None) -> Explanation:
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _at_exit(holder: Holder | None, seen: Watch) -> Holder | None:
+    """Return the holder, said to be atexit where nothing refers to what it holds and each run registers."""
+    if holder is None or holder.hops[:1] != (NO_REFERRER,) or not _registers_for_exit(seen):
+        return holder
+    return replace(holder, hops=(AT_EXIT, *holder.hops[1:]))
+
+
+def _registers_for_exit(seen: Watch) -> bool:
+    return seen.exit_callbacks_per_run >= _REGISTERS
 
 
 def _amount_of(groups: Iterable[Group]) -> Amount:
@@ -403,7 +455,7 @@ def _from_heap(
 # ---------------------------------------------------------------- for the advice
 
 
-def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
+def _finding(group: Group, holder: Holder | None, seen: Watch, calls: Calls) -> Finding:
     bases: frozenset[str] = frozenset()
     extension = None
     kind = type(group.objects[0]) if group.objects else None
@@ -413,26 +465,54 @@ def _finding(group: Group, holder: Holder | None, seen: Watch) -> Finding:
     if extension is None:
         # A built-in type made by a library: the library whose frame is the deepest.
         extension = compiled_package_of_file(group.frames[0][0]) if group.frames else None
+    at_exit = holder is not None and holder.root in ("none", "function") and _registers_for_exit(seen)
+    frames = (calls.exit_registered_at if at_exit else ()) or group.frames
+    owner = holder.owner if holder is not None else None
+    closing = _closing_of(group)
     return Finding(
         type=group.type,
         bases=bases,
-        site=sites.describe(group.frames[0]) if group.frames else None,
+        site=sites.describe(frames[0]) if frames else None,
         holder=holder,
-        package=package_of_module(_module_of(holder))
+        owner=package_of_module(_module_of(owner)) if owner is not None else None,
+        called=calls.extensions,
+        by_ctypes=None if calls.by_ctypes is None else sites.describe(calls.by_ctypes),
+        package=package_of_module(_module_of(holder.root_name))
         if holder and holder.root in ("module", "class")
         else None,
         is_stdlib=holder is not None and holder.root in ("module", "class") and is_stdlib(holder.root_name),
         extension=extension,
         is_over=bool(group.objects) and all(map(_is_over, group.objects)),
-        at_exit=bool(holder and holder.root in ("none", "function") and seen.exit_callbacks_per_run >= 0.5),
-        closing=None if kind is None else next((n for n in _CLOSING if class_attribute(kind, n)), None),
+        at_exit=at_exit,
+        closing=None if closing is None or calls.survives(type(group.objects[0]), closing) else closing,
         maker=package_of_file(group.frames[0][0]) if group.frames else None,
     )
 
 
-def _module_of(holder: Holder) -> str:
-    """Return the name of the module that a holder's root is, or that its class is of."""
-    name = holder.root_name
+def _closing_of(group: Group) -> str | None:
+    """Return the method that ends what a group's objects do; None where they have none, or are closed."""
+    if not group.objects or all(map(_is_closed, group.objects)):
+        return None
+    kind = type(group.objects[0])
+    names = (name for name in _CLOSING if is_exactly(class_attribute(kind, name), _FUNCTIONS))
+    name = "wait" if "subprocess.Popen" in base_names(kind) else next(names, None)
+    # A signal disconnects others, not itself.
+    is_others = name == "disconnect" and _SIGNAL.search(group.type) is not None
+    return None if is_others or is_exactly(group.objects[0], _IN_MEMORY) else name
+
+
+def _is_closed(obj: object) -> bool:
+    """Return whether ``obj`` is a file, a socket, an event loop or the like that is closed."""
+    if is_exactly(obj, _FILES):
+        try:
+            return bool(obj.closed)  # type: ignore[attr-defined]
+        except ValueError:  # detached from its stream
+            return False
+    return own_attributes(obj).get("_closed") is True
+
+
+def _module_of(name: str) -> str:
+    """Return the name of the module that something is, or that a class is of."""
     while name not in sys.modules and "." in name:
         name = name.rpartition(".")[0]
     return name

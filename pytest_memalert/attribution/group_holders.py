@@ -17,11 +17,12 @@ from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
 from pytest_memalert.attribution.holder import UNREFERRED, Holder
 from pytest_memalert.attribution.holders import HolderSearch
-from pytest_memalert.attribution.objects import is_kind, items_of, referents_of, referrers_of
+from pytest_memalert.attribution.objects import is_kind, items_of, own_attributes, referents_of, referrers_of
 from pytest_memalert.attribution.packages import origin_of_name
 
 __all__ = [
     "cache_limit",
+    "finalizes_others",
     "holders_of",
     "is_parameter",
     "is_users",
@@ -42,6 +43,7 @@ _FULL_CACHES = 3
 _LIST_OF_THREADS = "module threading _active"
 _WEAK_KEYS = "weakref.WeakKeyDictionary"
 _WEAK_CONTAINERS = frozenset(("_weakrefset.WeakSet", _WEAK_KEYS, "weakref.WeakValueDictionary"))
+_FINALIZER = "weakref.finalize._Info"
 #: So many objects that a survivor leads to are looked at.
 _MOST_VISITED = 5000
 
@@ -245,6 +247,19 @@ def is_weak(group: Group, holder: Holder | None) -> bool:
     return consists_of_references(group) or bool(
         holder is not None and _WEAK_CONTAINERS.intersection(holder.types) and not holder.keeps_weak_key
     )
+
+
+def finalizes_others(group: Group, new: set[int]) -> bool:
+    """Return whether a group is of finalizers that wait for other survivors, and lead to none of these.
+
+    They are there as long as what they watch: something else keeps that.
+    """
+    if group.type != _FINALIZER or not group.objects:
+        return False
+    attributes = own_attributes(group.objects[0])
+    reference = attributes.pop("weakref", None)
+    watched = reference() if type(reference) is ReferenceType else None
+    return id(watched) in new and not _leads_to(list(attributes.values()), {id(watched)}, new)
 
 
 def is_parameter(holder: Holder | None) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from weakref import ReferenceType
 
 from pytest_memalert.attribution.advice import TASKS
 from pytest_memalert.attribution.groups import Group
-from pytest_memalert.attribution.objects import is_kind, referents_of
+from pytest_memalert.attribution.objects import instance_dict, is_kind, referents_of
 
 __all__ = ["PLUMBING", "consists_of_references", "heads_of", "refers_weakly_to"]
 
@@ -23,6 +24,9 @@ _MINOR = frozenset(
     )
 )
 
+#: So many minor ones in a row are followed.
+_DEEPEST = 3
+
 #: What holds together what a reader would name.
 PLUMBING = frozenset(
     ("dict", "list", "tuple", "set", "cell", "function", "method", "builtin_function_or_method")
@@ -35,27 +39,20 @@ def heads_of(groups: list[Group]) -> list[Group]:
     Minor ones are among them only where all are minor.
     """
     owner_of = {id(obj): index for index, group in enumerate(groups) for obj in group.objects}
-    holds: dict[int, set[int]] = {index: set() for index in range(len(groups))}
-    held: set[int] = set()
-    seen: set[tuple[int, int]] = set()
-    for index, group in enumerate(groups):
-        for obj in group.objects[:2000]:
-            for child in referents_of(obj):
-                # The dict of an instance's attributes is part of the instance.
-                inner: list[object] = []
-                # A table that many share is none of their attributes: it is looked into once.
-                if type(child) is dict and id(child) not in owner_of and (index, id(child)) not in seen:
-                    seen.add((index, id(child)))
-                    inner = referents_of(child)
-                for held_object in (child, *inner):
-                    other = owner_of.get(id(held_object))
-                    if other is not None and other != index:
-                        holds[index].add(other)
-                        held.add(other)
-    # A thread or a task is in cycles with its own parts: it is what a reader would name.
-    threads = {index for index, group in enumerate(groups) if _is_thread_or_task(group)}
     indexes = range(len(groups))
     candidates = [index for index in indexes if not _is_minor(groups[index])] or list(indexes)
+    holds: dict[int, set[int]] = {index: set() for index in indexes}
+    held: set[int] = set()
+    for index in candidates:
+        seen: set[int] = set()
+        for obj in groups[index].objects[:2000]:
+            for child in _held_by(obj, owner_of, set(candidates), seen):
+                other = owner_of.get(id(child))
+                if other is not None and other != index:
+                    holds[index].add(other)
+                    held.add(other)
+    # A thread or a task is in cycles with its own parts: it is what a reader would name.
+    threads = {index for index, group in enumerate(groups) if _is_thread_or_task(group)}
     heads = [index for index in candidates if index not in held or index in threads]
     covered: set[int] = set()
     pending = list(heads)
@@ -70,9 +67,32 @@ def heads_of(groups: list[Group]) -> list[Group]:
             found = [groups[index] for index in heads]
             return sorted(found, key=lambda group: (-group.confidence, -group.size_bytes))
         # A cycle: told by what a reader would name, an instance before its plumbing.
-        chosen = min(left, key=lambda index: (groups[index].type in PLUMBING, -groups[index].size_bytes))
+        chosen = min(left, key=lambda index: (_is_plumbing(groups[index]), -groups[index].size_bytes))
         heads.append(chosen)
         pending.append(chosen)
+
+
+def _held_by(obj: object, owner_of: dict[int, int], candidates: set[int], seen: set[int]) -> Iterator[object]:
+    """Yield what an object holds, by itself or through its attributes and through minor survivors.
+
+    Of a minor group all are alike but for what they lead to: one method is of one object.
+    """
+    pending = [(child, 0) for child in referents_of(obj)]
+    while pending:
+        child, depth = pending.pop()
+        yield child
+        owner = owner_of.get(id(child))
+        if owner is not None and owner not in candidates and depth < _DEEPEST:
+            pending += [(each, depth + 1) for each in referents_of(child)]
+        # The dict of an instance's attributes is part of the instance; a function refers to that of its
+        # module, and a built-in method to the one that it is of. A table that many share is looked into once.
+        elif type(child) is dict and owner is None and id(child) not in seen and instance_dict(obj) is child:
+            seen.add(id(child))
+            yield from referents_of(child)
+
+
+def _is_plumbing(group: Group) -> bool:
+    return group.type in PLUMBING or group.type.startswith("collections.")
 
 
 def _is_minor(group: Group) -> bool:

@@ -7,7 +7,7 @@ from typing import Literal
 from pytest_memalert.attribution.bounds import Bound
 from pytest_memalert.records import record
 
-__all__ = ["C_STATE", "IN_C", "NO_REFERRER", "UNREFERRED", "UNTRACKED", "Holder", "Root"]
+__all__ = ["AT_EXIT", "C_STATE", "IN_C", "NO_REFERRER", "UNREFERRED", "UNTRACKED", "Holder", "Root"]
 
 RootKind = Literal[
     "module", "class", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
@@ -15,6 +15,8 @@ RootKind = Literal[
 
 
 NO_REFERRER = "no Python referrer: a missing decref, or held from C"
+#: Where functions are registered for the exit, what nothing refers to is most likely theirs.
+AT_EXIT = "atexit, which calls it when the interpreter ends"
 #: What is older than the runs was meant to be there: the interpreter's lists of codecs, of what a fork calls.
 IN_C = "C code, without a Python referrer"
 #: Of strings, bytes and tuples of such only the place is known, not the objects.
@@ -28,7 +30,8 @@ C_STATE = "its C state"
 class Holder:
     """Say what holds a survivor: text and types only, no object.
 
-    ``hops`` is for people, from the root to the survivor. ``variable`` is the root's name for
+    ``hops`` is for people, from the root to the survivor, ``way`` the same without numbers, which differ from
+    run to run. ``variable`` is the root's name for
     the first holder, ``container`` that holder's type, ``types`` all types on the way.
     ``identity`` names the root without numbers or keys. ``keeper`` is the last object on the way that
     was there before the runs, its identity and its length (0 if it has none); None where there is none.
@@ -37,7 +40,10 @@ class Holder:
     not known. ``full`` is the bound of a holder that evicts and is full, ``full_by`` has its identity and
     those of its parts: another one keeps what stays. ``keeps_weak_key`` says that what a
     WeakKeyDictionary has for a key leads to that key, so that neither ever goes, ``is_raised_again`` that an
-    exception of before the runs keeps their tracebacks.
+    exception of before the runs keeps their tracebacks. ``default_of`` is the parameter whose default value
+    it is, and the function. ``owner`` is the type of the last instance on the way that was there before and
+    is no built-in container, ``owner_keeps_in`` its attribute, ``owner_clears`` its method that lets go.
+    ``older_types`` are the types of all on the way that were there before.
     ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.
     """
@@ -48,6 +54,7 @@ class Holder:
     container: str | None = None
     types: tuple[str, ...] = ()
     hops: tuple[str, ...] = ()
+    way: tuple[str, ...] = ()
     identity: str = ""
     keeper: tuple[int, int] | None = None
     by_way_of: tuple[tuple[int, int], ...] = ()
@@ -57,6 +64,11 @@ class Holder:
     full_by: frozenset[int] = frozenset()
     keeps_weak_key: bool = False
     is_raised_again: bool = False
+    default_of: tuple[str, str] | None = None
+    owner: str | None = None
+    owner_keeps_in: str | None = None
+    owner_clears: str | None = None
+    older_types: tuple[str, ...] | None = None
     bounded_by: frozenset[int] = frozenset()
     lru_cache: str | None = None
     lru_cache_on_method: bool = False
@@ -70,8 +82,12 @@ UNREFERRED = Holder(root="none", root_name=NO_REFERRER, hops=(NO_REFERRER,), ide
 
 @record(slots=True)
 class Root:
-    """Hold what a path begins at; ``local`` is the name of a variable that refers to what comes first."""
+    """Hold what a path begins at; ``local`` is the name of a variable that refers to what comes first.
+
+    ``identity`` is what stays of the name when lines are added, or threads counted, if that isn't all of it.
+    """
 
     kind: RootKind
     name: str
     local: str | None = None
+    identity: str | None = None

@@ -15,7 +15,8 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextvars import Context, Token
-from types import CellType, FrameType, FunctionType, MethodType, ModuleType
+from itertools import pairwise
+from types import CellType, FrameType, FunctionType, MethodType, ModuleType, TracebackType
 
 from pytest_memalert.attribution.holder import IN_C, NO_REFERRER, Holder, Root
 from pytest_memalert.attribution.objects import (
@@ -41,6 +42,7 @@ from pytest_memalert.attribution.roots import (
 )
 from pytest_memalert.attribution.sites import OWN_DIRECTORY, origin_of
 from pytest_memalert.clock import Stopwatch
+from pytest_memalert.collector import callbacks_apart
 
 __all__ = ["HolderSearch"]
 
@@ -73,9 +75,11 @@ class HolderSearch:
         self._watch = Stopwatch()
         self._modules = module_roots()
         self._threads = {id(thread) for thread in threading.enumerate()}
-        self._locals: dict[int, tuple[str | None, str]] | None = None
+        self._locals: dict[int, Root] | None = None
+        self._outer_tracebacks: dict[int, TracebackType] | None = None
         self._nodes: dict[int, object] = {}
         self._below: dict[int, list[int]] = {}
+        self._straight: dict[int, int] = {}
         self._ours = {*ours, id(self), id(self._nodes), id(self._below)}
         self._live = live_frames()
 
@@ -98,16 +102,19 @@ class HolderSearch:
                 again.clear()  # the frame of this function may live on
             self._locals = None
         self._nodes.clear()
+        self._outer_tracebacks = None
         return found
 
     def _find(self, targets: list[object], without: frozenset[int]) -> list[Holder | None]:
         self._nodes.clear()
         self._below.clear()
-        # Which targets a node leads to, one bit each.
+        # Which targets a node leads to, one bit each; and which it leads to straight.
         leads: dict[int, int] = {}
+        self._straight.clear()
         for index, target in enumerate(targets):
             self._nodes[id(target)] = target
             leads[id(target)] = leads.get(id(target), 0) | 1 << index
+            self._straight[id(target)] = leads[id(target)]
         roots: dict[int, Root] = {}
         ends: dict[int, Root] = {}
         frontier = list(leads)
@@ -117,7 +124,8 @@ class HolderSearch:
                 root = self._root(self._nodes[node])
                 if root is not None:
                     roots[node] = root
-                    resolved |= leads[node]
+                    # What only a detour leads to may have a holder further up.
+                    resolved |= self._straight.get(node, 0)
             frontier = [node for node in frontier if node not in roots and leads[node] & ~resolved]
             if not frontier or self._watch.worked_s() > _LIMIT_S:
                 break
@@ -129,11 +137,16 @@ class HolderSearch:
         self, frontier: list[int], leads: dict[int, int], ends: dict[int, Root], without: frozenset[int]
     ) -> list[int]:
         """Record who refers to these nodes; return the referrers that are new."""
+        following: dict[int, None] = {}
+        for node in frontier:
+            outer = self._outermost(self._nodes[node])
+            if outer is not None:
+                self._nodes[id(outer)] = outer
+                self._lead(id(outer), [node], leads, following)
         inside = set(frontier)
         children = [self._nodes[node] for node in frontier]
         referrers = referrers_of(children)
         self._ours.update((id(children), id(referrers)))
-        following: dict[int, None] = {}
         held: set[int] = set()
         passed: set[int] = set()
         for referrer in referrers:
@@ -156,17 +169,46 @@ class HolderSearch:
                 continue
             held |= below
             self._nodes[node] = referrer
-            self._below.setdefault(node, []).extend(sorted(below))
-            mask = leads.get(node, 0)
-            for child in below:
-                mask |= leads[child]
-            if mask != leads.get(node, 0):
-                leads[node] = mask
-                following[node] = None
+            self._lead(node, sorted(below), leads, following)
         for node in inside - held:
             ends[node] = self._end(self._nodes[node], is_passed=node in passed)
         # Roots first: they must not be cut off by the width.
         return sorted(following, key=lambda node: self._root(self._nodes[node]) is None)
+
+    def _lead(self, node: int, below: list[int], leads: dict[int, int], following: dict[int, None]) -> None:
+        """Record that a node leads to others, and that it is to be followed if that is new."""
+        self._below.setdefault(node, []).extend(below)
+        before = leads.get(node, 0), self._straight.get(node, 0)
+        mask, straight = before
+        for child in below:
+            mask |= leads[child]
+            if not self._is_detour(node, child):
+                straight |= self._straight.get(child, 0)
+        if (mask, straight) != before:
+            leads[node], self._straight[node] = mask, straight
+            following[node] = None
+
+    def _is_detour(self, node: int, child: int) -> bool:
+        """Return whether a survivor leads to what was there before it: something else holds that."""
+        return node in self._survivors and child not in self._survivors
+
+    def _outermost(self, obj: object) -> object:
+        """Return the first of the tracebacks that lead to one, which are more than there are levels; or None.
+
+        An exception that is raised again and again has one longer by some each time.
+        """
+        if type(obj) is not TracebackType:
+            return None
+        if self._outer_tracebacks is None:
+            found = (each for each in gc.get_objects() if type(each) is TracebackType)
+            self._outer_tracebacks = {id(each.tb_next): each for each in found if each.tb_next is not None}
+            self._ours.add(id(self._outer_tracebacks))
+        outer: object = obj
+        seen = set()
+        while (further := self._outer_tracebacks.get(id(outer))) is not None and id(further) not in seen:
+            seen.add(id(further))
+            outer = further
+        return None if outer is obj else outer
 
     def _is_passed_over(self, obj: object) -> bool:
         """Return whether ``obj`` refers to survivors only because the test is being run and explained."""
@@ -197,8 +239,9 @@ class HolderSearch:
         if node in self._threads:
             return Root("thread", thread_name(obj))
         if self._locals is not None and node in self._locals:
-            variable, where = self._locals[node]
-            return Root("frame", where, variable)
+            return self._locals[node]
+        if obj is callbacks_apart:
+            return Root("module", "gc", "callbacks")
         if node in self._survivors:
             return None
         kind = type(obj)
@@ -239,9 +282,11 @@ class HolderSearch:
                 del objects[0]  # the closure of a function of ours
         return self._writer.write(objects, known[path[0]])
 
-    def _preference(self, path: list[int], root: Root) -> tuple[int, bool, bool, int, int, str]:
+    def _preference(self, path: list[int], root: Root) -> tuple[int, bool, bool, bool, int, int, str]:
         """Return what sorts the best of several paths first, the same one in every test.
 
+        A finalizer that each run makes may refer to the registry that holds what it watches: it is the
+        registry that holds it, and another path leads there.
         What grows by as much holds them all; a cache that is full (``re``'s) holds the last ones as well.
         A logger is reachable from every module that has one: the module that its class is from
         tells more than those that happen to use it. What both a module of the standard library and one of
@@ -252,10 +297,14 @@ class HolderSearch:
         is_home = top_name(root.name) in modules
         foreign = bool(modules - {"builtins", "collections", "functools"}) and not is_home
         grows = any(node in self._growth for node in path)
-        return rank, not grows, foreign, len(path), obscurity_of(root.name), root.name
+        is_detour = any(self._is_detour(node, child) for node, child in pairwise(path))
+        return rank, is_detour, not grows, foreign, len(path), obscurity_of(root.name), root.name
 
     def _descend(self, start: int, target: int) -> list[int]:
-        """Return the nodes of the shortest way from ``start`` down to ``target``."""
+        """Return the nodes of the shortest way from ``start`` down to ``target``, a straight one first."""
+        return self._way_down(start, target, straight=True) or self._way_down(start, target, straight=False)
+
+    def _way_down(self, start: int, target: int, *, straight: bool) -> list[int]:
         before = {start: start}
         queue = deque([start])
         while queue:
@@ -266,7 +315,7 @@ class HolderSearch:
                     path.append(before[path[-1]])
                 return path[::-1]
             for child in self._below.get(node, ()):
-                if child not in before:
+                if child not in before and not (straight and self._is_detour(node, child)):
                     before[child] = node
                     queue.append(child)
         return []

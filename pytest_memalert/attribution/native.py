@@ -6,24 +6,19 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from types import BuiltinFunctionType, FrameType, ModuleType
-from typing import TYPE_CHECKING
 
+from pytest_memalert.attribution.line_watch import LineWatch, stack_of
 from pytest_memalert.attribution.objects import is_kind, type_module
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, useful
-from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import collect, frozen
 from pytest_memalert.records import record
-
-if TYPE_CHECKING:
-    from _typeshed import TraceFunction
 
 __all__ = ["NativeGrowth", "measure_native_growth"]
 
 # Of two runs, the noise of a heap may look like the growth; of eight it is a small part of it.
 _PROFILED_RUNS, _FEWEST_PROFILED = 8, 2
 _PROFILING_S = 1.0
-_KEPT_FRAMES = 25
 _Place = tuple[str, int]
 # What a place takes in so few runs may be so many times the growth, or that part of it.
 _NEAR = 4
@@ -148,77 +143,28 @@ def _watched(
     return _watched(run, read, follows_lines=False) if follows_lines else (watch, runs)
 
 
-class _HeapWatch:
-    """Notice where the heap grows and shrinks while runs are observed.
-
-    Calls of built-in functions are events of their own; those of ctypes' and Cython's are not, and show
-    between two lines: these are followed in code of the user and of libraries, but no longer than
-    ``_PROFILING_S``, since a run may have millions.
-    """
+class _HeapWatch(LineWatch):
+    """Notice where the heap grows and shrinks while runs are observed."""
 
     def __init__(self, read: Callable[[], int], *, follows_lines: bool) -> None:
+        super().__init__(follows_lines=follows_lines)
         self._read = read
         self._last_bytes = 0
         #: What each place took and gave back, run by run.
         self.net: dict[_Place, list[int]] = {}
         self.stacks: dict[_Place, tuple[Frame, ...]] = {}
         self.functions: dict[_Place, Counter[tuple[str | None, str | None]]] = {}
-        # The functions in C that are running, each with the frame that called it.
-        self._running: list[tuple[FrameType, object]] = []
-        self._line = 0
         self._run = -1
-        self._stopwatch = Stopwatch()
-        self._follows_lines = follows_lines
-
-    def __enter__(self) -> None:
-        self._last_bytes = self._read()
-        if self._follows_lines:
-            sys.settrace(self._see_call)
-        sys.setprofile(self._see)
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-        self._stop_following_lines()
-
-    def worked_s(self) -> float:
-        """Return for how long this has been at work, in seconds."""
-        return self._stopwatch.worked_s()
 
     def observe(self, run: Callable[[], str | None]) -> str | None:
         """Run the test once; return None, or the reason why that is no evidence."""
         self._run += 1
-        return attempt(run)
+        return super().observe(run)
 
-    def _see(self, frame: FrameType, event: str, arg: object) -> None:
-        """Take note at a call or a return."""
-        active = frame.f_back if event == "call" and frame.f_back is not None else frame
-        self._note(active, active.f_lineno)
-        if event == "c_call":
-            self._running.append((frame, arg))
-        elif event in ("c_return", "c_exception") and self._running:
-            self._running.pop()
-        # The line that is gone on with.
-        goes_on = frame.f_back if event == "return" and frame.f_back is not None else frame
-        self._line = goes_on.f_lineno
+    def _begin(self) -> None:
         self._last_bytes = self._read()
 
-    def _see_call(self, frame: FrameType, _event: str, _arg: object) -> TraceFunction | None:
-        """Follow the lines of a function that was called, if it is of those whose lines matter."""
-        is_followed = origin_of(frame.f_code.co_filename) not in ("framework", "stdlib", "own")
-        return self._see_line if is_followed else None
-
-    def _see_line(self, frame: FrameType, event: str, _arg: object) -> TraceFunction | None:
-        """Take note at the beginning of a line of what the one before it took."""
-        if event == "line" and self._follows_lines:  # a frame that lives on keeps this function
-            self._note(frame, self._line)
-            self._line = frame.f_lineno
-            if self.worked_s() > _PROFILING_S:
-                self._stop_following_lines()
-            self._last_bytes = self._read()
-        return self._see_line
-
     def _note(self, active: FrameType, line: int) -> None:
-        """Put down the growth since the last event to a line of the frame that was active."""
         growth = self._read() - self._last_bytes
         if not growth:
             return
@@ -227,12 +173,7 @@ class _HeapWatch:
             self.functions.setdefault(key, Counter())[_name_of(self._running[-1][1])] += growth
         self.net.setdefault(key, [0] * _PROFILED_RUNS)[self._run] += growth
         if growth > 0 and key not in self.stacks:
-            self.stacks[key] = (key, *_stack(active.f_back))
-
-    def _stop_following_lines(self) -> None:
-        if self._follows_lines:
-            self._follows_lines = False
-            sys.settrace(None)
+            self.stacks[key] = (key, *stack_of(active.f_back))
 
 
 def _name_of(function: object) -> tuple[str | None, str | None]:
@@ -242,13 +183,3 @@ def _name_of(function: object) -> tuple[str | None, str | None]:
     owner = function.__self__  # type: ignore[attr-defined]
     module = type_module(type(owner)) if owner is not None and not is_kind(owner, ModuleType) else None
     return function.__qualname__, module or function.__module__  # type: ignore[attr-defined]
-
-
-def _stack(frame: FrameType | None) -> tuple[Frame, ...]:
-    frames: list[Frame] = []
-    while frame is not None and len(frames) < _KEPT_FRAMES:
-        if origin_of(frame.f_code.co_filename) == "own":
-            break
-        frames.append((frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back
-    return tuple(frames)

@@ -31,6 +31,7 @@ __all__ = [
     "code_name",
     "count_by_type",
     "function_name",
+    "has_attribute",
     "instance_dict",
     "is_exactly",
     "is_heap_type",
@@ -133,6 +134,11 @@ def class_attribute(kind: type, name: str) -> object:
 def module_dict(module: ModuleType) -> dict[str, object]:
     """Return the globals of a module, whatever its class does with attributes."""
     return _DICT_OF_MODULE(module)
+
+
+def has_attribute(kind: type, name: object) -> bool:
+    """Return whether a class itself defines a name, not one that it derives from."""
+    return type(name) is str and name in _DICT_OF_TYPE(kind)
 
 
 def instance_dict(obj: object) -> dict[str, object] | None:

@@ -13,6 +13,7 @@ from pytest_memalert.records import record
 
 __all__ = [
     "Package",
+    "compiled_module",
     "compiled_package_of_file",
     "is_stdlib",
     "origin_of_name",
@@ -24,10 +25,11 @@ __all__ = [
 
 @record(frozen=True, slots=True, kw_only=True)
 class Package:
-    """Name an installed package, or one of its modules."""
+    """Name an installed package, or one of its modules; or a compiled module of the user's own."""
 
     name: str
     version: str | None
+    is_users: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}" if self.version else self.name
@@ -68,6 +70,25 @@ def package_of_extension(name: str) -> Package | None:
     """Return the installed package of a module that is compiled; None for all others."""
     filename = _file_of_module(name)
     return package_of_file(filename) if filename is not None and _is_compiled(filename) else None
+
+
+def compiled_module(name: str, *, is_shown: bool = False) -> Package | None:
+    """Return the package of a module that is compiled, or that module if it is the user's own.
+
+    None for the interpreter's, pytest's and ours, and for all that are not compiled. ``is_shown`` says that
+    it may be the package of what is compiled: that may say to be of it.
+    """
+    filename = _file_of_module(name)
+    if filename is None:
+        return None
+    origin = sites.origin_of(filename)
+    if origin == "user" and _is_compiled(filename):
+        return Package(name=name, version=None, is_users=True)
+    if origin != "library":
+        return None
+    if _is_compiled(filename):
+        return package_of_file(filename)
+    return compiled_package_of_file(filename) if is_shown else None
 
 
 def compiled_package_of_file(filename: str) -> Package | None:

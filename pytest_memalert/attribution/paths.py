@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from types import FrameType, FunctionType, TracebackType
+from typing import Any
 
 from pytest_memalert.attribution.bounds import LRU_WRAPPER
-from pytest_memalert.attribution.edges import GENERATORS, edge_of, key_of
+from pytest_memalert.attribution.edges import GENERATORS, edge_of, key_of, parameter_of
 from pytest_memalert.attribution.holder import C_STATE, Holder, Root
 from pytest_memalert.attribution.objects import (
+    class_attribute,
     code_name,
     function_name,
     is_exactly,
     is_kind,
     length,
+    type_module,
     type_name,
     wraps_method,
 )
@@ -27,6 +30,10 @@ __all__ = ["PathWriter"]
 _SHOWN_HOPS = 10
 #: The names per run from which a module or class is told to get new ones: not those of one import.
 _STEADY = 0.5
+#: Of these modules are the types that only hold together what a reader would name.
+_PLAIN = frozenset({"", "builtins", "collections"})
+#: What lets go of what an instance keeps, as those have that are containers themselves.
+_CLEARS = ("clear", "popitem", "pop", "discard", "remove", "__delitem__")
 
 
 class PathWriter:
@@ -48,25 +55,32 @@ class PathWriter:
             while len(path) > 2 and is_of_context(path[1]):
                 del path[0]  # the nodes of the tree that a context is
         hops = _root_hops(root, variable, target, new_names)
+        way = _root_hops(root, variable, target, None)
         types: list[str] = []
         is_itself = root.kind == "none" and len(path) == 1 and id(path[0]) in self._survivors
-        if root.kind in ("none", "frame", "function", "object") and not is_itself:
+        if (root.kind in ("none", "frame", "function", "object") or root.local) and not is_itself:
             # The root isn't an object of its own: what it holds is the first hop.
-            label = f"{root.local}: " if root.kind == "frame" and root.local else ""
+            label = f"{root.local}: " if root.local else ""
             hops.append(label + self._name(path[0]))
+            way.append(label + _plain_name(path[0]))
             types.append(container := type_name(type(path[0])))
         if root.kind == "class" and new_names is not None and len(path) == 2:
             path = path[:1]  # the namespace itself
         steps = list(_steps(path, root))
+        default_of = None
         for start, edge, end in steps:
             types.append(type_name(type(path[end])))
             if start == 0 and variable is None:
                 variable, container = edge.lstrip("."), types[-1]
-            if start == 0 or edge.startswith(".") or end < len(path) - 1:
+            if (parameter := parameter_of(edge)) is not None:
+                default_of = parameter, function_name(path[start])
+            if start == 0 or edge.startswith(".") or end < len(path) - 1 or parameter is not None:
                 hops.append(f"{edge}: {self._name(path[end])}")
+                way.append(f"{edge}: {_plain_name(path[end])}")
         if len(hops) > _SHOWN_HOPS:
             hops[_SHOWN_HOPS // 2 : len(hops) - _SHOWN_HOPS // 2] = ["..."]
-        identity = root.kind if root.kind in ("none", "thread") else f"{root.kind} {root.name}"
+        named = root.name if root.identity is None else root.identity
+        identity = root.kind if root.kind in ("none", "thread") else f"{root.kind} {named}"
         if root.kind in ("module", "class", "fixture") and variable and new_names is None:
             identity += f" {variable}" if not variable.startswith("[") else ""
         places = [start for start, _, _ in steps]
@@ -79,6 +93,7 @@ class PathWriter:
             container=container,
             types=tuple(types),
             hops=tuple(hops),
+            way=tuple(way),
             identity=identity,
             keeper=old[-1] if old else None,
             by_way_of=tuple(old[:-1]),
@@ -88,6 +103,8 @@ class PathWriter:
                 for obj, next_obj in pairwise(path)
                 if id(obj) not in self._survivors
             ),
+            default_of=default_of,
+            **self._owner(path, steps),
             full=full,
             full_by=full_by,
             bounded=bounded,
@@ -97,6 +114,21 @@ class PathWriter:
             lru_cache_unbounded=lru is not None and LRU_WRAPPER.cache_info(lru).maxsize is None,  # type: ignore[arg-type]
             thread_target=target,
         )
+
+    def _owner(self, path: list[object], steps: list[tuple[int, str, int]]) -> dict[str, Any]:
+        """Return which instance of those that were there before keeps it, and in what."""
+        found: dict[str, Any] = {"owner": None}
+        older = [each for each in steps if id(path[each[0]]) not in self._survivors]
+        for start, edge, _ in older:
+            kind = type(path[start])
+            if edge.startswith(".") and type_module(kind) not in _PLAIN and not issubclass(kind, type):
+                clears = next((name for name in _CLEARS if class_attribute(kind, name) is not None), None)
+                found = {
+                    "owner": type_name(kind),
+                    "owner_keeps_in": edge.removeprefix("."),
+                    "owner_clears": clears,
+                }
+        return {**found, "older_types": tuple(type_name(type(path[start])) for start, _, _ in older)}
 
     def _new_names(self, path: list[object], root: Root) -> float | None:
         """Return how many names the module or class at the root gets per run; None where it has them all.
@@ -114,25 +146,32 @@ class PathWriter:
         return growth if growth >= _STEADY else None
 
     def _name(self, obj: object) -> str:
-        """Return what a hop is: ``dict of 48``, ``function app.f``, ``app.Node``."""
-        kind = type(obj)
-        text = type_name(kind)
-        if kind is LRU_WRAPPER:
-            info = LRU_WRAPPER.cache_info(obj)  # type: ignore[arg-type]
+        """Return what a hop is, with its length and growth: ``dict of 48, grows by 1 a run``."""
+        text = _plain_name(obj)
+        if type(obj) is LRU_WRAPPER:
+            info = LRU_WRAPPER.cache_info(obj)
             bound = "" if info.maxsize is None else f" of {info.maxsize:,}"
-            text = f"lru_cache of {function_name(obj)} with {info.currsize:,}{bound}"
-        elif kind is FunctionType:
-            text = f"function {function_name(obj)}"
-        elif is_exactly(obj, GENERATORS):
-            text = f"{type_name(kind)} {code_name(obj)}"
-        elif kind is FrameType:
-            text = f"frame of {describe((obj.f_code.co_filename, obj.f_lineno))}"  # type: ignore[attr-defined]
-        elif issubclass(kind, type):
-            text = f"class {type_name(obj)}"  # type: ignore[arg-type]
+            text = f"{text} with {info.currsize:,}{bound}"
         elif (count := length(obj)) is not None:
             text = f"{text} of {count:,}"
         growth = self._growth.get(id(obj))
         return text if growth is None else f"{text}, {_growth_text(growth)}"
+
+
+def _plain_name(obj: object) -> str:
+    """Return what a hop is, without a number: ``dict``, ``function app.f``, ``app.Node``."""
+    kind = type(obj)
+    if kind is LRU_WRAPPER:
+        return f"lru_cache of {function_name(obj)}"
+    if kind is FunctionType:
+        return f"function {function_name(obj)}"
+    if is_exactly(obj, GENERATORS):
+        return f"{type_name(kind)} {code_name(obj)}"
+    if kind is FrameType:
+        return f"frame of {describe((obj.f_code.co_filename, obj.f_lineno))}"  # type: ignore[attr-defined]
+    if issubclass(kind, type):
+        return f"class {type_name(obj)}"  # type: ignore[arg-type]
+    return type_name(kind)
 
 
 def _root_hops(root: Root, variable: str | None, target: str | None, new_names: float | None) -> list[str]:
@@ -153,7 +192,9 @@ def _steps(path: list[object], root: Root) -> Iterator[tuple[int, str, int]]:
     start = 0
     while start < len(path) - 1:
         holder = path[start]
-        if start == 0 and root.kind == "context":
+        if start == 0 and root.local and root.kind == "module":
+            edge, used = edge_of(path)
+        elif start == 0 and root.kind == "context":
             edge, used = "its value", 1
         elif start == 0 and root.kind == "module":
             edge, used = (key_of(holder, path[1]) if is_kind(holder, dict) else C_STATE), 1

@@ -7,8 +7,10 @@ import threading
 from contextvars import Context, ContextVar
 from inspect import CO_OPTIMIZED
 from itertools import pairwise
+from pathlib import Path
 from types import FrameType, FunctionType, MethodType, ModuleType
 
+from pytest_memalert.attribution.holder import Root
 from pytest_memalert.attribution.objects import (
     function_name,
     instance_dict,
@@ -77,13 +79,13 @@ def live_frames() -> set[int]:
     return live
 
 
-def running_locals() -> dict[int, tuple[str | None, str]]:
-    """Return what the locals of running functions hold, by identity: the variable, the function.
+def running_locals() -> dict[int, Root]:
+    """Return what the locals of running functions hold, by identity, with the function and the variable.
 
     Frames of running functions are no objects of the collector's from Python 3.11 on. Asked only where
     nothing else explains a survivor, and not of frames of pytest's or ours.
     """
-    held: dict[int, tuple[str | None, str]] = {}
+    held: dict[int, Root] = {}
     this_thread = threading.get_ident()
     # A class of the user's may have an ident of its own.
     names = {
@@ -98,9 +100,11 @@ def running_locals() -> dict[int, tuple[str | None, str]]:
                 where = describe((frame.f_code.co_filename, frame.f_lineno))
                 if ident != this_thread:
                     where = f"{where}, {names.get(ident, 'a thread')}"
+                # Neither the line, nor the number of a thread, nor the current directory.
+                known_as = f"{Path(frame.f_code.co_filename).name} in {frame.f_code.co_name}"
                 variables = frame.f_locals
                 for name, value in list(variables.items()):
-                    held.setdefault(id(value), (name, where))
+                    held.setdefault(id(value), Root("frame", where, name, f"{known_as} {name}"))
                 value = None
                 # Up to Python 3.12 the frame keeps this copy: what the function lets go of would live on.
                 if type(variables) is dict and sys.getrefcount(variables) <= _OF_THE_FRAME:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_memalert.attribution.group_holders import (
     cache_limit,
+    finalizes_others,
     holders_of,
     is_parameter,
     is_users,
@@ -38,10 +39,11 @@ class Selection:
     """Choose among groups of survivors, of which ``holders`` has those that were searched for, by identity.
 
     ``framework`` are pytest's and its plugins', ``users`` all others that speak for the leak, the largest
-    heads first; of these ``named`` are to be told, with their holders in ``paths``, and the advice is for the
-    ``leading`` ones. ``cached`` are those that caches of up to ``cached_limit`` have taken in beside them,
-    which let go of as much or will. ``in_parameter`` says that a value that the test is parametrised with
-    keeps all of it, ``is_whole`` that these are all that a run leaves, as far as is seen.
+    heads first, what has neither place nor holder last; of these ``named`` are to be told, with their holders
+    in ``paths``, and the advice is for the ``leading`` ones. ``cached`` are those that caches of up to
+    ``cached_limit`` have taken in beside them, which let go of as much or will. ``in_parameter`` says that a
+    value that the test is parametrised with keeps all of it, ``is_whole`` that these are all that a run
+    leaves, as far as is seen.
     """
 
     def __init__(self, seen: Watch) -> None:
@@ -55,11 +57,22 @@ class Selection:
         self.in_parameter = self._leave_out_parameters()
         self.cached_limit = 0
         self.cached = self._leave_out_caches()
-        weak = {id(group) for group in seen.groups if is_weak(group, self._holder(group))}
-        self.users.sort(key=lambda group: (id(group) in weak, group not in self._heads, -group.size_bytes))
+        new = {id(obj) for group in seen.groups for obj in group.objects}
+        weak = {
+            id(group)
+            for group in seen.groups
+            if is_weak(group, self._holder(group)) or finalizes_others(group, new)
+        }
+        self.users.sort(
+            key=lambda group: (
+                id(group) in weak,
+                not group.frames and is_unheld(self._holder(group)),
+                group not in self._heads,
+                -group.size_bytes,
+            )
+        )
         self.is_whole = _is_whole(seen) and not weak
         self.named = self.users[:_NAMED_GROUPS]
-        new = {id(obj) for group in seen.groups for obj in group.objects}
         self.paths = {
             id(group): self._holder(group) or owner_of(group, self._heads, self.holders, new)
             for group in self.named

@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 import sysconfig
+import threading
 import tracemalloc
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from inspect import CO_OPTIMIZED
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Literal
+
+from pytest_memalert.attribution.objects import type_module
 
 __all__ = [
     "FRAMES",
@@ -79,6 +82,7 @@ def start_tracing(frames: int = FRAMES) -> bool:
     # What these import and keep must not be born while the test is watched.
     _stdlib_directories()
     _plugin_files()
+    _tracers()
     if sys.version_info[:2] == (3, 11):
         _traceback_at()
     if tracemalloc.is_tracing():
@@ -189,7 +193,7 @@ def origin_of(filename: str) -> Origin:
         return "generated" if filename not in ("<stdin>", "<string>") else "stdlib"
     if (inside := _inside_site(filename)) is not None:
         top = inside.split("/", 1)[0].removesuffix(".py")
-        if top in _FRAMEWORK_PACKAGES or top.startswith(("pytest_", "_pytest")):
+        if top in _FRAMEWORK_PACKAGES or top.startswith(("pytest_", "_pytest")) or top in _tracers():
             return "framework"
         return "framework" if filename in _plugin_files() else "library"
     if any(filename.startswith(directory) for directory in _stdlib_directories()):
@@ -251,6 +255,18 @@ def _short(filename: str, root: Path | None = None) -> str:
 def _stdlib_directories() -> tuple[str, ...]:
     paths = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(ast.__file__).parent))
     return tuple(dict.fromkeys(str(path) for path in paths if path))
+
+
+@functools.lru_cache(maxsize=1)
+def _tracers() -> frozenset[str]:
+    """Return the packages whose functions trace the tests: what coverage.py, say, keeps of each thread."""
+    owners = [getattr(function, "__self__", function) for function in (sys.gettrace(), threading.gettrace())]
+    modules = [
+        owner.__module__ if isinstance(owner, FunctionType) else type_module(type(owner))
+        for owner in owners
+        if owner is not None
+    ]
+    return frozenset(module.partition(".")[0] for module in modules)
 
 
 @functools.lru_cache(maxsize=1)

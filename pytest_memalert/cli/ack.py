@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from pytest_memalert.acknowledgments import Acknowledgment, exact_text, put_entry
+from pytest_memalert.acknowledgments import Acknowledgment, put_entry
 from pytest_memalert.cli.console import Unreadable, echo_wrapped
 from pytest_memalert.cli.project import (
     acknowledgments_path,
@@ -27,7 +27,7 @@ from pytest_memalert.escaping import escape_controls
 from pytest_memalert.history import History, read_history
 from pytest_memalert.metrics import Metric
 from pytest_memalert.model import AlertLife
-from pytest_memalert.units import parse_duration, parse_quantity
+from pytest_memalert.units import format_quantity, parse_duration, parse_quantity
 
 __all__ = ["ack"]
 
@@ -92,7 +92,7 @@ def ack(
         accepted=accepted,
     )
     edit_entries(path, lambda text: put_entry(text, entry, place=path.name, metrics=metrics))
-    up_to = "" if entry.accepted is None else f", up to {exact_text(entry.accepted, metric.unit)}"
+    up_to = "" if entry.accepted is None else f", up to {format_quantity(entry.accepted, metric.unit)}"
     echo_wrapped(f"{path}: {entry.fingerprint} is acknowledged until {entry.until}{up_to}")
     echo_wrapped(f"  {escape_controls(entry.what)}")
 

@@ -202,6 +202,7 @@ def added_metric(name: str) -> Metric:
         formula="a probe's reading",
         blind_spots="those of the probe",
         cost="that of the probe",
+        repeatable=False,
         session="last",
     )
 

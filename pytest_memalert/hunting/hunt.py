@@ -239,7 +239,9 @@ class _Hunt:
         proven = self._proven()
         seen = rises(self._batches.rows.readings(), since_run=self._proof_from)
         runs, run_s = self._batches.runs - self._proof_from, self._batches.rows.duration_s() or 0.0
-        if not self._met_before and self._others.leave_as_much(self._reader, seen, runs=runs, run_s=run_s):
+        # What threads do that the runs left is the runs' doing, be it while there is none.
+        are_meant = self._met_before or ("threads" in step.signals and not threads_ended)
+        if not are_meant and self._others.leave_as_much(self._reader, seen, runs=runs, run_s=run_s):
             return self._batches.dismiss("unclear", reason=_OTHER_THREADS)
         signals = surviving(step.signals, seen=seen, proven=proven)
         if threads_ended:

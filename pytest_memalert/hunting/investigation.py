@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_memalert.attribution.composition import Composition, compose
+from pytest_memalert.attribution.composition import Composition, compose, is_like
 from pytest_memalert.hunting.batches import Operation
 from pytest_memalert.hunting.excuses import Excuse
 from pytest_memalert.hunting.hunt import Known, Left, hunt
@@ -191,7 +191,12 @@ class _Search:
         explanations = [each for alike in self.known.by_composition.values() for each in alike]
         keys = {key for each in explanations for key in each.keepers}
         self._composition, keepers = compose(self._run, containers=keys)
-        alike = self.known.by_composition.get(self._composition, ())
+        alike = (
+            each
+            for composition, known in self.known.by_composition.items()
+            if is_like(self._composition, composition)
+            for each in known
+        )
         self.explanation = next((each for each in alike if is_kept_alike(each, keepers)), None)
         return self.explanation is not None
 

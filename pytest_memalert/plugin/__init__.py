@@ -50,7 +50,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     if not may_hold_baseline(early_config):
         return (yield)
     _load_as_installed(early_config)
-    from pytest_memalert.plugin.whole import measured_conftests
+    try:
+        from pytest_memalert.plugin.whole import measured_conftests
+    except ImportError:  # of pytest's, where pytest_configure tells of it
+        return (yield)
 
     with measured_conftests(early_config):
         return (yield)
@@ -64,6 +67,16 @@ def pytest_configure(config: pytest.Config) -> None:
         refuse_idle_options(config)
         return
     _load_as_installed(config)
+    try:
+        _start(config)
+    except ImportError as gone:
+        if not (gone.name or "").startswith("_pytest."):
+            raise
+        raise pytest.UsageError(_tell_unsupported(gone)) from None
+
+
+def _start(config: pytest.Config) -> None:
+    """Register the worker and the controller; raise UsageError where the settings are wrong."""
     from pytest_memalert.errors import ConfigurationError
     from pytest_memalert.plugin.given import read_given
 
@@ -89,6 +102,17 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_memalert.plugin.phases import Logged
 
         config.pluginmanager.register(Logged(worker), "memalert-logged")
+
+
+def _tell_unsupported(gone: ImportError) -> str:
+    """Return what to do about a name that pytest has no more, and never promised to have."""
+    from pytest_memalert import __version__
+
+    what = str(gone).partition(" (")[0]
+    return (
+        f"memalert: pytest {pytest.__version__} is not supported by pytest-memalert {__version__} ({what}); "
+        "upgrade pytest-memalert, or run with an older pytest or without --memalert"
+    )
 
 
 def _load_as_installed(config: pytest.Config) -> None:

@@ -30,7 +30,7 @@ class Case:
     proof: Mapping[str, object] | None = None
     reruns: int = 0
 
-    def note(self, kind: Literal["one_time", "not_repeated", "unclear"], text: str) -> None:
+    def note(self, kind: Literal["no_data", "one_time", "not_repeated", "unclear"], text: str) -> None:
         """Take note of something about the test that is no alert."""
         self.notes.append(Note(kind=kind, nodeid=self.measurement.nodeid, text=text))
 

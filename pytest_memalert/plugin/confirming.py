@@ -12,7 +12,7 @@ from pytest_memalert.plugin.leak_check import LeakCheck
 from pytest_memalert.plugin.rerun_costs import RerunCosts
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
-from pytest_memalert.rules import Breach, find_breaches, mildest
+from pytest_memalert.rules import Breach, find_breaches, find_unjudged, mildest
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.repeating import Repeater
@@ -78,7 +78,11 @@ class Confirmer:
             case.note("unclear", f"{case.describe(breaches[0])}; not repeated: {unclear}")
             return kept
         again = mildest(breaches, runs)
-        _note_one_time(case, breaches, again, len(runs))
+        unjudged = find_unjudged(breaches, runs)
+        for breach in {breach.rule.metric: breach for breach in unjudged}.values():
+            text = f"{case.describe(breach)} in its first run"
+            case.note("no_data", f"{text}; no data in a further run: the limit was not judged")
+        _note_one_time(case, [b for b in breaches if b not in unjudged], again, len(runs))
         return [*kept, *again]
 
     def _worth_repeating(self, case: Case, breaches: Sequence[Breach]) -> Sequence[Breach]:

@@ -233,7 +233,7 @@ class Controller:
 
         for text in self._saved.lines() if self._saved is not None else ():
             say(escape_controls(text))
-        width = terminalreporter._tw.fullwidth
+        width = terminalreporter.config.get_terminal_writer().fullwidth
         verbosity = terminalreporter.verbosity
         lines = terminal.render(
             run, verbosity=verbosity, width=width, shown_as_failed=self._shown_as_failed(terminalreporter)
@@ -260,7 +260,7 @@ class Controller:
         if terminalreporter is None:
             return
         failed = {nodeid for alert in run.alerts if run.fails(alert) for nodeid in alert.nodeids}
-        width = terminalreporter._tw.fullwidth
+        width = terminalreporter.config.get_terminal_writer().fullwidth
         told = 1 if self._config.getoption("tbstyle", "auto") == "line" else None
 
         def refit(lines: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.leaks.suspicion import Floor
 from pytest_memalert.limits.marker import MarkerLimits
-from pytest_memalert.model import OUT_OF_TURN, LeakAnalysis
+from pytest_memalert.model import OPTED_OUT, OUT_OF_TURN, LeakAnalysis
 from pytest_memalert.plugin.purses import Purses
 from pytest_memalert.settings import LeakChecks
 
@@ -60,8 +60,10 @@ class LeakCheck:
         self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits
     ) -> tuple[bool, str | None]:
         """Return whether a test with these figures is to be checked, or why one that might be is not."""
-        if not self.may_repeat(limits):
+        if self._leaks == "off":
             return False, None
+        if limits.leaks == "off":
+            return False, f"{OPTED_OUT}: {limits.reason}" if limits.reason else OPTED_OUT
         if self.is_asked_for(nodeid, limits):
             return True, None
         # What leaks a little may stand out in one session and not in the next.

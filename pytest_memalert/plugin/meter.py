@@ -44,6 +44,8 @@ class Meter:
         sampler = self._sampler
         self._fixtures.start_test()
         sampler.reset_traced_peak()
+        if sampler.children is not None:
+            sampler.children.start_test()
         attempt.before = before = sampler.take(since=self.last)
         self.last = None
         if sampler.peaks is not None:

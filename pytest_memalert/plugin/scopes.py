@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import pytest
 
@@ -19,6 +19,9 @@ from pytest_memalert.model import FixtureGrowth, Sample
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.peak import PeakWindow
 from pytest_memalert.probes.sampler import Sampler
+
+if TYPE_CHECKING:
+    import psutil
 
 __all__ = ["WiderFixtures"]
 
@@ -35,12 +38,19 @@ _WORTH_TRIMMING_BYTES = 2**20
 class _Span:
     """A set-up or teardown that is under way."""
 
-    __slots__ = ("before", "definition", "modules", "nested", "window")
+    __slots__ = ("before", "children", "definition", "modules", "nested", "window")
 
-    def __init__(self, definition: object, before: Sample, window: PeakWindow | None) -> None:
+    def __init__(
+        self,
+        definition: object,
+        before: Sample,
+        window: PeakWindow | None,
+        children: Set[psutil.Process] = frozenset(),
+    ) -> None:
         self.definition = definition
         self.before = before
         self.window = window
+        self.children = children
         self.nested = NOTHING_TO_DEDUCT
         self.modules = len(sys.modules)
 
@@ -112,7 +122,9 @@ class WiderFixtures:
         """Take note that a fixture's set-up begins."""
         peaks = self._sampler.peaks
         window = peaks.open(apart=True) if peaks else None
-        self._spans.append(_Span(definition, self._sampler.take(), window))
+        children = self._sampler.children
+        there = frozenset() if children is None else children.present()
+        self._spans.append(_Span(definition, self._sampler.take(), window, there))
 
     @_guarded
     def end_setup(self, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
@@ -120,6 +132,8 @@ class WiderFixtures:
         if not self._spans or self._spans[-1].definition is not definition:
             return
         span, own = self._end()
+        if self._sampler.children is not None:
+            self._sampler.children.leave_out_since(span.children)
         peak_bytes = span.window.own_highest_bytes if span.window else None
         fixture = FixtureGrowth(
             name=_name(definition.argname),

@@ -236,7 +236,7 @@ class Worker:
             return
         if attempt.before_call_rss is not None:
             attempt.after_call_rss = bench.sampler.read_rss()
-        if bench.sampler.reads_children:
+        if bench.sampler.children is not None:
             attempt.children = bench.sampler.read_children()
 
     def after_phase(self, report: pytest.TestReport) -> None:

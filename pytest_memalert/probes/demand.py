@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from os import listdir
 
 from pytest_memalert.clock import cpu_time_s
+from pytest_memalert.probes.children import Children
 
 __all__ = ["DEMAND_READINGS", "open_demand_readings"]
 
@@ -31,7 +32,7 @@ def open_demand_readings(names: frozenset[str]) -> tuple[dict[str, Read], dict[s
         "disk": lambda: _open_disk(process),
         "net": _open_net,
         "uss": lambda: _open_uss(process),
-        "children": lambda: lambda: {"children_rss_bytes": _children_rss(process)},
+        "children": lambda: Children().read,
         "traced": _open_traced,
     }
     readers: dict[str, Read] = {}
@@ -96,19 +97,6 @@ def _open_uss(process: object) -> Read:
         return {"uss_bytes": process.memory_full_info().uss}
 
     return read
-
-
-def _children_rss(process: object) -> int:
-    import psutil
-
-    assert isinstance(process, psutil.Process)
-    total_bytes = 0
-    for child in process.children(recursive=True):
-        try:
-            total_bytes += child.memory_info().rss
-        except psutil.Error:  # it ended between the listing and the look
-            continue
-    return total_bytes
 
 
 def _open_traced() -> Read:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.model import Probe, Sample
+from pytest_memalert.probes.children import Children
 from pytest_memalert.probes.demand import open_demand_readings
 from pytest_memalert.probes.memory import (
     Rationed,
@@ -51,7 +52,7 @@ class Sampler:
         self._blocks = Rationed(blocks) if blocks and rationed else blocks
         readers, self.missing = open_demand_readings(wanted)
         # Child processes are looked at while the test's own are still alive: after the call.
-        self._children = readers.pop("children", None)
+        self.children = Children() if readers.pop("children", None) else None
         self._demand = tuple(readers.values())
         self._probes = tuple(probes)
         self._keeps_fresh = not (exact or self._demand or self._probes)
@@ -87,14 +88,9 @@ class Sampler:
             extra=self._read_extra() if self._demand or self._probes else _NOTHING,
         )
 
-    @property
-    def reads_children(self) -> bool:
-        """Return whether a rule asks for the resident memory of child processes."""
-        return self._children is not None
-
     def read_children(self) -> Mapping[str, float]:
-        """Return the resident memory of child processes, where a rule asks for it."""
-        return self._guarded(self._children) if self._children else _NOTHING
+        """Return the resident memory of the test's child processes, where a rule asks for it."""
+        return self._guarded(self.children.read) if self.children is not None else _NOTHING
 
     def close(self) -> None:
         """End what was begun for the readings: a thread, where the kernel keeps no mark."""

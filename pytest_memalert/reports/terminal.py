@@ -190,8 +190,10 @@ def _body(alert: PerformanceAlert, *, without: str = "", in_short: bool = False)
         if len(alert.nodeids) > _TESTS_SHOWN:
             yield f"  and {len(alert.nodeids) - _TESTS_SHOWN:,} more"
     survivors = () if in_short else alert.survivors
+    held_by: tuple[str, ...] = ()
     for survivor in survivors[:_SURVIVORS_SHOWN]:
-        yield from _survivor_rows(survivor)
+        yield from _survivor_rows(survivor, is_held_alike=survivor.held_by == held_by)
+        held_by = survivor.held_by
     if (more := len(survivors) - _SURVIVORS_SHOWN) > 0:
         yield f"and {counted(more, 'more kind')} of objects"
     for recommendation in alert.recommendations:
@@ -207,13 +209,14 @@ def _origin(alert: PerformanceAlert) -> str:
     return f"({severity}, {category}, rule {escape_controls(alert.rule)}, alert {escape_controls(known)})"
 
 
-def _survivor_rows(survivor: Survivor) -> Iterator[str]:
+def _survivor_rows(survivor: Survivor, *, is_held_alike: bool) -> Iterator[str]:
+    """Yield what is told of survivors; not again what holds them, where it holds those before as well."""
     size = format_size(survivor.size_bytes)
     yield f"each run leaves {escape_controls(survivor.told)}, {size}"
     if survivor.allocated_at:
         yield f"  allocated at {_steps(survivor.allocated_at)}"
     if survivor.held_by:
-        yield f"  held by {_steps(survivor.held_by)}"
+        yield f"  held by {'the same' if is_held_alike else _steps(survivor.held_by)}"
 
 
 def _steps(steps: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from pytest_memalert.escaping import escape_controls
 from pytest_memalert.metrics import METRICS
 from pytest_memalert.model import (
     AS_BEFORE,
+    OPTED_OUT,
     OUT_OF_TURN,
     UNCLEAR_BEFORE,
     Comparison,
@@ -115,7 +116,13 @@ def closing_text(run: Run, *, with_name: bool) -> str:
         parts.append(f"resident peak {format_size(peak)}{named}")
     if run.reruns:
         parts.append(counted(run.reruns, "re-run"))
-    unchecked = [test for test in run.tests if test.leak.status == "unchecked" and test.leak.reason]
+    unchecked = [
+        test
+        for test in run.tests
+        if test.leak.status == "unchecked"
+        and test.leak.reason
+        and not test.leak.reason.startswith(OPTED_OUT)  # a suspect or not: nobody looked
+    ]
     left_out = [
         test for test in unchecked if test.leak.reason not in (AS_BEFORE, UNCLEAR_BEFORE, OUT_OF_TURN)
     ]

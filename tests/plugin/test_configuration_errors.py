@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_memalert import __version__
+
 if TYPE_CHECKING:
     from tests.conftest import Inner
 
@@ -172,8 +174,7 @@ def test_what_else_is_wrong_is_told_with_the_settings(serial: Inner) -> None:
         notify.urls = ["slak://token@channel"]
         """
     )
-    (serial.pytester.path / "memalert.lock.json").write_text("<<<<<<< ours", encoding="utf-8")
-    (serial.pytester.path / "memalert.acks.toml").write_text("[[acknowledged]]", encoding="utf-8")
+    (serial.pytester.path / "memalert.lock.json").write_text("    (serial.pytester.path / "memalert.acks.toml").write_text("[[acknowledged]]", encoding="utf-8")
     # Apart: it imports apprise, which works no more in a process where pytester has forgotten that it did.
     done = serial.run_apart("--memalert-json=test_a.py/report.json", "--memalert-gate")
     assert_refused(
@@ -438,6 +439,7 @@ def test_a_path_with_a_null_character_is_refused(serial: Inner) -> None:
     )
 
 
+<<<<<<< HEAD
 def test_a_history_that_is_a_directory_is_refused(serial: Inner) -> None:
     serial.write(PASSING)
     serial.pytester.mkdir("runs")
@@ -445,3 +447,23 @@ def test_a_history_that_is_a_directory_is_refused(serial: Inner) -> None:
     assert_refused(
         serial, done, "--memalert-history: '", "runs' is a directory; write a file name, such as '"
     )
+
+
+def without_a_private_name(inner: Inner) -> list[str]:
+    """Return the arguments of a run under a pytest that lacks a private name which it doesn't need itself."""
+    inner.pytester.makepyfile(newer_pytest="import _pytest._code.code as code\ndel code.ReprEntry")
+    return ["-p", "newer_pytest"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--memalert-save"]], ids=["measuring", "saving"])
+def test_a_pytest_that_lacks_what_we_need_of_it_is_refused(inner: Inner, arguments: list[str]) -> None:
+    """By its version and ours; it was an internal error."""
+    inner.write(PASSING)
+    done = inner.run_apart(*without_a_private_name(inner), *arguments)
+    told = f"memalert: pytest {pytest.__version__} is not supported by pytest-memalert {__version__} "
+    assert_refused(inner, done, told, "(cannot import name 'ReprEntry' from '_pytest._code.code')")
+
+
+def test_a_pytest_that_lacks_what_we_need_of_it_runs_without_us(serial: Inner) -> None:
+    serial.write(PASSING)
+    serial.run_apart(*without_a_private_name(serial), memalert=False).assert_outcomes(passed=1)

@@ -80,6 +80,31 @@ def test_probe_that_raises_is_no_data(serial: Inner) -> None:
     done.stdout.fnmatch_lines(["note: *no data for mine *: the reading failed; *"])
 
 
+def test_probe_without_data_in_a_further_run_leaves_the_limit_unjudged(inner: Inner) -> None:
+    """Nobody knows whether it would have come back: that isn't one-time."""
+    inner.pytester.makeconftest(
+        """
+        from pytest_memalert import Probe
+        from test_a import LEFT
+
+        def read():
+            if len(LEFT) > 1:
+                raise OSError("gone")
+            return len(LEFT)
+
+        def pytest_memalert_probes(config):
+            return [Probe(name="mine", unit="count", read=read)]
+        """
+    )
+    inner.write("LEFT = []\ndef test_it(): LEFT.append(1)")
+    inner.configure("[[tool.memalert.rules]]\nname = 'mine'\nmetric = 'mine'\nthreshold = 0")
+    done = inner.run_apart(leaks="suspects")
+    done.assert_outcomes(passed=1, warnings=0)
+    told = "note: *::test_it: mine 1 is over the limit of 0 in its first run; no data in a further run: *"
+    done.stdout.fnmatch_lines([told])
+    assert [note["kind"] for note in inner.report()["notes"]] == ["no_data"]
+
+
 def test_probe_may_answer_with_any_number(inner: Inner) -> None:
     """As numpy's, which derive from float; what is no number is no data."""
     answers = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -494,6 +494,29 @@ def test_other(): pass
     done.stdout.fnmatch_lines(["*bound or clear `test_a.ORDERS` (list)*"])
 
 
+def test_leak_that_a_marker_allows_is_allowed_at_any_pace(serial: Inner) -> None:
+    """A limit on growth allows as much, and leaves the leak a warning."""
+    serial.pytester.makepyprojecttoml("")
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(leak="10 MiB")
+        def test_meant():
+            KEPT.append(b"x" * 2**20)
+
+        @pytest.mark.memalert(growth="10 MiB")
+        def test_not_meant():
+            KEPT.append(b"x" * 3 * 2**20)
+        """
+    )
+    serial.run_apart(leaks=None).assert_outcomes(passed=2, warnings=1)
+    (alert,) = [alert for alert in serial.report()["alerts"] if alert["inhibited_by"] is None]
+    assert (alert["nodeids"], alert["rule"]) == (["test_a.py::test_not_meant"], "leak")
+
+
 def test_marker_opts_a_test_out(inner: Inner) -> None:
     """It is never run again, even where all others are."""
     inner.write(
@@ -511,8 +534,12 @@ def test_marker_opts_a_test_out(inner: Inner) -> None:
             assert len(RUNS) <= 1
         """
     )
-    inner.run("--dist=loadfile" if inner.distributed else "-q", leaks="all").assert_outcomes(passed=2)
-    assert inner.tests()["test_once"]["leak"]["status"] == "unchecked"
+    done = inner.run("--dist=loadfile" if inner.distributed else "-v", "-v", leaks="all")
+    done.assert_outcomes(passed=2)
+    leak = inner.tests()["test_once"]["leak"]
+    assert (leak["status"], leak["reason"]) == ("unchecked", "its marker opts out: writes rows")
+    done.stdout.fnmatch_lines(["  test_a.py::test_once: unchecked: its marker opts out: writes rows"])
+    done.stdout.no_fnmatch_line("memalert: *unchecked*")
 
 
 def test_tests_that_do_not_pass_are_not_run_again(serial: Inner) -> None:
@@ -1024,3 +1051,82 @@ def test_leaks_beside(recorder):
     assert leaks.pop("test_leaks_beside")["status"] == "leaking"
     told = "a value that it is parametrised with keeps it, which a session uses once"
     assert {(leak["status"], leak["reason"]) for leak in leaks.values()} == {("unclear", told)}
+
+
+def test_what_coverage_keeps_of_each_thread_is_no_leak_of_the_test(serial: Inner) -> None:
+    """Its collector has a tracer for every thread that was ever started: such tests failed for it."""
+    pytest.importorskip("pytest_cov")
+    serial.write(
+        """
+        import threading
+        import pytest
+
+        @pytest.mark.memalert(runs=40)
+        def test_threads():
+            threads = [threading.Thread(target=int) for _ in range(20)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+        """
+    )
+    serial.pytester.makefile(".coveragerc", "[run]\ncore = ctrace\n")
+    done = serial.run_apart("-p", "pytest_cov", "--cov=test_a", "--cov-config=.coveragerc", leaks="all")
+    done.assert_outcomes(passed=1)
+    verdict = serial.tests()["test_threads"]["leak"]
+    assert (verdict["status"], verdict["reason"]) == (
+        "clean",
+        "what remains was made by pytest or a plugin, not by the test",
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists descriptors")
+def test_descriptors_that_are_opened_at_different_places_are_different_leaks(serial: Inner) -> None:
+    """Each is told with its place; they were one alert without any."""
+    serial.write(
+        FEW_RUNS
+        + """
+import os
+
+def leave_a_pipe():
+    read, write = os.pipe()
+    os.close(read)
+
+def test_one(): leave_a_pipe()
+def test_same(): leave_a_pipe()
+def test_other(): os.close(os.pipe()[1])
+"""
+    )
+    serial.run_apart(leaks="all")
+    alerts = {tuple(name.rpartition("::")[2] for name in each["nodeids"]): each for each in leaks_of(serial)}
+    assert sorted(alerts) == [("test_one", "test_same"), ("test_other",)]
+    (advice,) = alerts["test_other",]["recommendations"]
+    assert advice.startswith("close what is opened at test_a.py:12 in test_other, by a context manager")
+    assert "leads to pipe" in advice
+
+
+def leaks_of(inner: Inner) -> list[dict[str, Any]]:
+    """Return the alerts of the last report that speak."""
+    return [alert for alert in inner.report()["alerts"] if alert["inhibited_by"] is None]
+
+
+def test_callbacks_of_the_collector_are_told_by_their_name_though_kept_apart(serial: Inner) -> None:
+    """Between re-runs they are in a list of ours, which had no name."""
+    serial.pytester.makepyprojecttoml("")
+    serial.write(
+        FEW_RUNS
+        + """
+import gc
+
+class Shop:
+    def __init__(self): gc.callbacks.append(self.hear)
+    def hear(self, phase, info): pass
+
+def test_listens(): Shop()
+"""
+    )
+    serial.run_apart(leaks="all").assert_outcomes(failed=1)
+    alert = next(alert for alert in serial.report()["alerts"] if alert["category"] == "memory_leak")
+    assert alert["survivors"][0]["held_by"][0] == "module gc"
+    assert alert["survivors"][0]["held_by"][1].startswith("callbacks: list of ")
+    assert alert["recommendations"] == [
+        "undo in teardown what the test adds to `gc.callbacks` (test_a.py:10 in test_listens)"
+    ]

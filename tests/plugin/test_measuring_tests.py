@@ -329,6 +329,88 @@ def test_metrics_that_a_rule_names_are_measured(serial: Inner) -> None:
     assert found["blocks_growth"] > 1000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are on what Linux reads")
+def test_level_that_no_further_run_can_have_again_is_judged_by_the_first(inner: Inner) -> None:
+    """Children are looked at in the test's own run; what it read from the disk is in the page cache then."""
+    inner.write(
+        """
+        import subprocess, sys
+
+        def test_starts_a_child():
+            code = "print(flush=True); import time; time.sleep(60)"
+            child = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE)
+            child.stdout.readline()
+            test_starts_a_child.kept = child
+
+        def test_child_ends():
+            test_starts_a_child.kept.kill()
+            test_starts_a_child.kept.communicate()
+        """
+    )
+    inner.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "child"
+        metric = "children_rss_bytes"
+        severity = "critical"
+        threshold = 1
+        """
+    )
+    done = inner.run_apart(*["--dist=loadfile"] * inner.distributed, leaks=None)
+    done.assert_outcomes(passed=1, failed=1)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(["*test_starts_a_child: resident memory of child processes * is over *"])
+    assert [alert["metric"] for alert in inner.report()["alerts"]] == ["children_rss_bytes"]
+    assert not any("one-time" in note["text"] for note in inner.report()["notes"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are on what Linux reads")
+def test_children_of_wider_fixtures_are_no_tests(serial: Inner) -> None:
+    """A server of the session is there in every test; one that a test starts is that test's alone."""
+    serial.write(
+        """
+        import subprocess, sys
+        import pytest
+
+        def start():
+            code = "print(flush=True); import time; time.sleep(60)"
+            child = subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE)
+            child.stdout.readline()
+            return child
+
+        def stop(child):
+            child.kill()
+            child.communicate()
+
+        @pytest.fixture(scope="session")
+        def server():
+            child = start()
+            yield child
+            stop(child)
+
+        def test_first(server): pass
+
+        def test_starts_one_of_its_own(server, request):
+            request.addfinalizer(lambda child=start(): stop(child))
+
+        def test_last(server): pass
+        """
+    )
+    serial.configure(
+        """
+        [[tool.memalert.rules]]
+        name = "child"
+        metric = "children_rss_bytes"
+        severity = "critical"
+        threshold = 1
+        """
+    )
+    serial.run_apart(leaks=None).assert_outcomes(passed=2, failed=1)
+    found = {name: test["children_rss_bytes"] for name, test in serial.tests().items()}
+    assert found["test_starts_one_of_its_own"] > MIB
+    assert found["test_first"] == found["test_last"] == 0
+
+
 def test_measuring_costs_what_it_says(serial: Inner) -> None:
     """The overhead is told in the report, part by part."""
     serial.write("def test_it(): pass")

@@ -37,7 +37,9 @@ _LARGEST = frozenset({"nlargest", "nsmallest"})
 # What gives one of several: with a limit, one is let go of for each that is added.
 _FIRST = frozenset({"max", "min", "next"})
 _TAKING = frozenset({"heappop", "pop", "popleft"})
-_CLOCKS = frozenset({"monotonic", "monotonic_ns", "now", "perf_counter", "time", "time_ns", "utcnow"})
+_CLOCKS = frozenset(
+    {"clock", "monotonic", "monotonic_ns", "now", "perf_counter", "time", "time_ns", "utcnow"}
+)
 # What may put more into a new one: ``[*kept, one]``, ``kept + [one]``.
 _JOINING = ast.List | ast.Dict | ast.Set | ast.Tuple | ast.Add | ast.BitOr
 #: Calls within calls that are followed.

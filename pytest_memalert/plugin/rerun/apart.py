@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import pytest
 from _pytest.tmpdir import tmppath_result_key
 
+from pytest_memalert.collector import callbacks_apart
 from pytest_memalert.plugin.rerun.undo import Undo, do_nothing
 
 __all__ = [
@@ -299,7 +300,7 @@ def collector_callbacks_apart() -> Generator[tuple[Undo, Undo]]:
     Between re-runs it works for us alone. One that each re-run adds, and that raises or takes its time, would
     be called a thousand times in each collection; in the end all that were added are dropped.
     """
-    before, kept = len(gc.callbacks), list[Any]()
+    before, kept = len(gc.callbacks), callbacks_apart
 
     def give() -> None:
         gc.callbacks[:0] = kept
