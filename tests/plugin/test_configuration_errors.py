@@ -174,7 +174,8 @@ def test_what_else_is_wrong_is_told_with_the_settings(serial: Inner) -> None:
         notify.urls = ["slak://token@channel"]
         """
     )
-    (serial.pytester.path / "memalert.lock.json").write_text("    (serial.pytester.path / "memalert.acks.toml").write_text("[[acknowledged]]", encoding="utf-8")
+    (serial.pytester.path / "memalert.lock.json").write_text("<<<<<<< ours", encoding="utf-8")
+    (serial.pytester.path / "memalert.acks.toml").write_text("[[acknowledged]]", encoding="utf-8")
     # Apart: it imports apprise, which works no more in a process where pytester has forgotten that it did.
     done = serial.run_apart("--memalert-json=test_a.py/report.json", "--memalert-gate")
     assert_refused(
@@ -439,7 +440,6 @@ def test_a_path_with_a_null_character_is_refused(serial: Inner) -> None:
     )
 
 
-<<<<<<< HEAD
 def test_a_history_that_is_a_directory_is_refused(serial: Inner) -> None:
     serial.write(PASSING)
     serial.pytester.mkdir("runs")
