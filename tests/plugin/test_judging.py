@@ -276,9 +276,11 @@ def test_default_growth_rate_warns_between_its_lines(serial: Inner) -> None:
     serial.write(
         """
         import time
+        import pytest
 
         KEPT = []
 
+        @pytest.mark.memalert(runs=9)
         def test_growing():
             time.sleep(0.4)
             KEPT.append(b"x" * 1200 * 2**10)
