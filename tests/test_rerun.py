@@ -1203,5 +1203,7 @@ def test_clean_tests_grow_by_no_block_and_a_leak_by_its_own(project: Project) ->
     )
     result = project.pytester.runpytest_subprocess("-s", "-p", "no:cacheprovider")
     clean = ["test_function", "test_busy", "test_method", "test_case"]
-    result.stdout.fnmatch_lines([f"*growth of {name} [[]0, 0, 0, 0]" for name in clean])
-    result.stdout.fnmatch_lines(["*growth of test_leaking [[]1, 1, 1, 1]"])
+    # Python 3.10 allocates for each function that was called 1,024 times, pytest's own included.
+    none, one = ("0", "1") if sys.version_info >= (3, 11) else ("[0-2]", "[1-3]")
+    result.stdout.fnmatch_lines([f"*growth of {name} [[]{', '.join([none] * 4)}]" for name in clean])
+    result.stdout.fnmatch_lines([f"*growth of test_leaking [[]{', '.join([one] * 4)}]"])
