@@ -20,7 +20,6 @@ from types import (
 )
 from weakref import ReferenceType, ref
 
-from pytest_memalert.attribution import sites
 from pytest_memalert.attribution.objects import (
     bases_of,
     class_attribute,
@@ -33,7 +32,7 @@ from pytest_memalert.attribution.objects import (
 )
 from pytest_memalert.attribution.packages import Package, compiled_module
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import Frame, origin_of
+from pytest_memalert.attribution.sites import Frame, origin_of, stack_of, useful
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import collect
 
@@ -106,7 +105,7 @@ class Calls:
             if is_kind(module, ModuleType):
                 module = module_dict(module).get("__name__")  # type: ignore[arg-type]
             if name == "register" and module == "atexit" and not self.exit_registered_at:
-                self.exit_registered_at = _stack(frame)
+                self.exit_registered_at = useful(stack_of(frame))
         else:
             kind: type = owner if is_kind(owner, type) else type(owner)  # type: ignore[assignment]
             if (type_name(kind), name) in self._sought:
@@ -180,11 +179,3 @@ def watch_calls(run: Callable[[], str | None], closing: Iterable[tuple[type, str
 def _key_of_method(kind: type, name: str) -> object:
     method = class_attribute(kind, name)
     return id(method.__code__) if type(method) is FunctionType else (type_name(kind), name)
-
-
-def _stack(frame: FrameType | None) -> tuple[Frame, ...]:
-    frames: list[Frame] = []
-    while frame is not None and origin_of(frame.f_code.co_filename) != "own":
-        frames.append((frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back
-    return sites.useful(tuple(frames))

@@ -270,17 +270,17 @@ def _from_objects(seen: Watch, root: Path | None, run: Callable[[], str | None])
     bounds = [holder.bounded if holder is not None else None for holder in holders]
     filled = [holder.full if holder is not None else None for holder in holders]
     let_go = bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading)
-    closing = [
-        (type(group.objects[0]), name) for group in leading if (name := _closing_of(group)) is not None
-    ]
+    closing = {id(group): _closing_of(group) for group in leading}
+    sought = [(type(group.objects[0]), name) for group in leading if (name := closing[id(group)]) is not None]
     is_unknown = any(holder is None or holder.root in ("none", "function") for holder in holders)
-    calls = watch_calls(run, closing) if (closing or is_unknown) and not let_go else Calls()
+    calls = watch_calls(run, sought) if (sought or is_unknown) and not let_go else Calls()
     return Explanation(
         survivors=tuple(survivors),
         framework_survivors=tuple(_survivors(chosen.framework, chosen.holders)),
         signature=_signature(leading or chosen.framework, {**chosen.holders, **paths}, root),
         recommendations=advice.recommend(
-            _finding(group, paths.get(id(group)), seen, calls) for group in leading
+            _finding(group, paths.get(id(group)), seen, calls, closing=closing[id(group)])
+            for group in leading
         ),
         component=sites.component_of(leading[0].frames) if leading else "",
         framework=bool(chosen.framework) and not users,
@@ -455,7 +455,9 @@ def _from_heap(
 # ---------------------------------------------------------------- for the advice
 
 
-def _finding(group: Group, holder: Holder | None, seen: Watch, calls: Calls) -> Finding:
+def _finding(
+    group: Group, holder: Holder | None, seen: Watch, calls: Calls, *, closing: str | None
+) -> Finding:
     bases: frozenset[str] = frozenset()
     extension = None
     kind = type(group.objects[0]) if group.objects else None
@@ -468,7 +470,6 @@ def _finding(group: Group, holder: Holder | None, seen: Watch, calls: Calls) -> 
     at_exit = holder is not None and holder.root in ("none", "function") and _registers_for_exit(seen)
     frames = (calls.exit_registered_at if at_exit else ()) or group.frames
     owner = holder.owner if holder is not None else None
-    closing = _closing_of(group)
     return Finding(
         type=group.type,
         bases=bases,

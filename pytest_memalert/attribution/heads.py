@@ -41,12 +41,13 @@ def heads_of(groups: list[Group]) -> list[Group]:
     owner_of = {id(obj): index for index, group in enumerate(groups) for obj in group.objects}
     indexes = range(len(groups))
     candidates = [index for index in indexes if not _is_minor(groups[index])] or list(indexes)
+    major = set(candidates)
     holds: dict[int, set[int]] = {index: set() for index in indexes}
     held: set[int] = set()
     for index in candidates:
         seen: set[int] = set()
         for obj in groups[index].objects[:2000]:
-            for child in _held_by(obj, owner_of, set(candidates), seen):
+            for child in _held_by(obj, owner_of, major, seen):
                 other = owner_of.get(id(child))
                 if other is not None and other != index:
                     holds[index].add(other)
@@ -72,7 +73,7 @@ def heads_of(groups: list[Group]) -> list[Group]:
         pending.append(chosen)
 
 
-def _held_by(obj: object, owner_of: dict[int, int], candidates: set[int], seen: set[int]) -> Iterator[object]:
+def _held_by(obj: object, owner_of: dict[int, int], major: set[int], seen: set[int]) -> Iterator[object]:
     """Yield what an object holds, by itself or through its attributes and through minor survivors.
 
     Of a minor group all are alike but for what they lead to: one method is of one object.
@@ -82,7 +83,7 @@ def _held_by(obj: object, owner_of: dict[int, int], candidates: set[int], seen: 
         child, depth = pending.pop()
         yield child
         owner = owner_of.get(id(child))
-        if owner is not None and owner not in candidates and depth < _DEEPEST:
+        if owner is not None and owner not in major and depth < _DEEPEST:
             pending += [(each, depth + 1) for each in referents_of(child)]
         # The dict of an instance's attributes is part of the instance; a function refers to that of its
         # module, and a built-in method to the one that it is of. A table that many share is looked into once.

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import Frame, origin_of
+from pytest_memalert.attribution.sites import origin_of
 from pytest_memalert.clock import Stopwatch
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction
 
-__all__ = ["LineWatch", "stack_of"]
+__all__ = ["LineWatch"]
 
 # A run may have millions of lines: they are followed for so long.
 _FOLLOWING_S = 1.0
-_KEPT_FRAMES = 25
 
 
-class LineWatch:
+class LineWatch(ABC):
     """Call ``_note`` at every line, call and return while runs are observed; to be derived from.
 
     Calls of built-in functions are events of their own; those of ctypes' and Cython's are not, and show
@@ -58,13 +58,13 @@ class LineWatch:
         """Run the test once; return None, or the reason why that is no evidence."""
         return attempt(run)
 
+    @abstractmethod
     def _begin(self) -> None:
         """Take the state that the first event is compared with, or that of after this watch's own work."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _note(self, active: FrameType, line: int) -> None:
         """Put down what has changed since the last event to a line of the frame that was active."""
-        raise NotImplementedError
 
     def _see(self, frame: FrameType, event: str, arg: object) -> None:
         """Take note at a call or a return."""
@@ -98,14 +98,3 @@ class LineWatch:
         if self._follows_lines:
             self._follows_lines = False
             sys.settrace(None)
-
-
-def stack_of(frame: FrameType | None) -> tuple[Frame, ...]:
-    """Return a frame and those that called it, up to where we called the test."""
-    frames: list[Frame] = []
-    while frame is not None and len(frames) < _KEPT_FRAMES:
-        if origin_of(frame.f_code.co_filename) == "own":
-            break
-        frames.append((frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back
-    return tuple(frames)

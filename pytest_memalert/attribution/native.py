@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 from types import BuiltinFunctionType, FrameType, ModuleType
 
-from pytest_memalert.attribution.line_watch import LineWatch, stack_of
+from pytest_memalert.attribution.line_watch import LineWatch
 from pytest_memalert.attribution.objects import is_kind, type_module
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, useful
+from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, stack_of, useful
 from pytest_memalert.collector import collect, frozen
 from pytest_memalert.records import record
 

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from inspect import CO_OPTIMIZED
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Literal
 
 from pytest_memalert.attribution.objects import type_module
@@ -39,6 +39,7 @@ __all__ = [
     "origin_of",
     "place",
     "ranges_of_callbacks",
+    "stack_of",
     "start_tracing",
     "traceback_of",
     "useful",
@@ -69,6 +70,7 @@ _OWN_FILES = frozenset(
 
 _SITE_DIRECTORIES = ("site-packages", "dist-packages")
 _FRAMEWORK_PACKAGES = frozenset({"_pytest", "pytest", "pluggy", "iniconfig", "execnet", "xdist", "py"})
+_KEPT_FRAMES = 25
 _SHOWN_USER_FRAMES = 4
 # Py_TPFLAGS_MANAGED_DICT of 3.11, and the size of a pointer.
 _MANAGED_DICT = 1 << 4
@@ -154,6 +156,17 @@ def frames_of(traceback: tracemalloc.Traceback | None) -> tuple[Frame, ...]:
         if origin_of(frame.filename) == "own":
             break  # everything below called us
         frames.append((frame.filename, frame.lineno))
+    return tuple(frames)
+
+
+def stack_of(frame: FrameType | None) -> tuple[Frame, ...]:
+    """Return a frame and those that called it, up to where we called the test."""
+    frames: list[Frame] = []
+    while frame is not None and len(frames) < _KEPT_FRAMES:
+        if origin_of(frame.f_code.co_filename) == "own":
+            break
+        frames.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
     return tuple(frames)
 
 

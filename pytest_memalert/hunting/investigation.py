@@ -113,7 +113,10 @@ def investigate(
     search.known.latest = None
     explanation = search.explanation
     if before is not None and search.is_left_again:
-        return _told_again(analysis, before.analysis)
+        if analysis.status != "leaking":
+            return analysis
+        known = before.analysis
+        return _told(analysis, known, survivors=known.survivors, recommendations=known.recommendations)
     if explanation is None:
         return analysis
     if search.left is not None:
@@ -121,13 +124,10 @@ def investigate(
     if analysis.status != "leaking":
         return analysis
     search.known.leaked_into |= {key: count for key, count in explanation.keepers.items() if count}
-    told = replace(
+    told = _told(
         _without_caches(analysis, explanation),
+        explanation,
         survivors=scaled(explanation, analysis.blocks_per_run),
-        component=explanation.component,
-        confidence=explanation.confidence,
-        signature=explanation.signature,
-        grown_at=explanation.grown_at,
         recommendations=_with_reason(explanation),
     )
     if search.seen is not None and told.survivors and is_its_pace(search.seen, told):
@@ -345,18 +345,22 @@ def _without_caches(analysis: LeakAnalysis, explanation: Explanation) -> LeakAna
     )
 
 
-def _told_again(analysis: LeakAnalysis, before: LeakAnalysis) -> LeakAnalysis:
-    """Return the analysis of two runs, with what an earlier session found of such a leak."""
-    if analysis.status != "leaking":
-        return analysis
+def _told(
+    analysis: LeakAnalysis,
+    known: Explanation | LeakAnalysis,
+    *,
+    survivors: tuple[Survivor, ...],
+    recommendations: tuple[str, ...],
+) -> LeakAnalysis:
+    """Return the analysis with what is known of the leak, from now or from an earlier session."""
     return replace(
         analysis,
-        survivors=before.survivors,
-        component=before.component,
-        confidence=before.confidence,
-        signature=before.signature,
-        grown_at=before.grown_at,
-        recommendations=before.recommendations,
+        survivors=survivors,
+        component=known.component,
+        confidence=known.confidence,
+        signature=known.signature,
+        grown_at=known.grown_at,
+        recommendations=recommendations,
     )
 
 

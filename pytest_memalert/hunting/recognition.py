@@ -110,10 +110,8 @@ def is_its_pace(left: Left, analysis: LeakAnalysis) -> bool:
 
 def is_left_again(left: Left, before: Left) -> bool:
     """Return whether a run left what one left in an earlier session."""
-    off_blocks = abs(left.blocks - before.blocks)
     is_same = left.kinds == before.kinds and left.times == before.times
-    is_same &= off_blocks <= max(1.0, _SAME * left.blocks)
-    return is_same and _is_same_heap(left.heap_bytes, before.heap_bytes)
+    return is_same and _is_as_much(left, before.blocks, before.heap_bytes)
 
 
 def is_as_large(lost: Mapping[Signal, float], known: Mapping[Signal, float]) -> bool:
@@ -127,9 +125,12 @@ def is_as_large(lost: Mapping[Signal, float], known: Mapping[Signal, float]) -> 
 
 def is_alike(left: Left, familiar: Familiar) -> bool:
     """Return whether what a run left takes as many blocks, and bytes of the heap, as a known leak."""
-    off_blocks = abs(left.blocks - left.times * familiar.blocks)
-    is_same_heap = _is_same_heap(left.heap_bytes, left.times * familiar.heap_bytes)
-    return off_blocks <= max(1.0, _SAME * left.blocks) and is_same_heap
+    return _is_as_much(left, left.times * familiar.blocks, left.times * familiar.heap_bytes)
+
+
+def _is_as_much(left: Left, blocks: float, heap_bytes: float) -> bool:
+    is_same = abs(left.blocks - blocks) <= max(1.0, _SAME * left.blocks)
+    return is_same and _is_same_heap(left.heap_bytes, heap_bytes)
 
 
 def _is_same_heap(size_bytes: float, known_bytes: float) -> bool:
