@@ -19,7 +19,7 @@ from pytest_memalert.model import AS_BEFORE, UNCLEAR_BEFORE
 from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.past import reading_history
-from pytest_memalert.plugin.proofs import Proofs, read_proofs
+from pytest_memalert.plugin.proofs import Proofs
 
 if TYPE_CHECKING:
     from pytest_memalert.history import CheckedTest
@@ -102,7 +102,7 @@ def read_checked_before(
                 checked += history.checked(runs=_CLEAN_FOR, limit=_MOST_CHECKED, environment=environment)
     except Exception as trouble:  # each suspect is checked
         warn(f"memalert can't see what earlier sessions have checked ({describe_exception(trouble)})")
-    return CheckedBefore(checked, read_proofs(config, environment), config) if checked else None
+    return CheckedBefore(checked, Proofs(config, environment), config) if checked else None
 
 
 def choose(tests: Iterable[CheckedTest]) -> tuple[dict[str, CheckedTest], frozenset[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,11 +24,12 @@ from pytest_memalert.json_fields import (
     read_whole,
 )
 from pytest_memalert.model import Environment, LeakAnalysis
+from pytest_memalert.plugin.cached import read_cached, write_cached
 
 if TYPE_CHECKING:
     from pytest_memalert.hunting.recognition import Proof
 
-__all__ = ["Proofs", "decode_proof", "encode_proof", "read_proofs", "write_proofs"]
+__all__ = ["Proofs", "decode_proof", "encode_proof", "write_proofs"]
 
 _KEY = "memalert/leaks"
 #: 1: {"format", "environment", "tests": {node id: {"proven_at", "proof"}}}
@@ -39,10 +41,17 @@ _MOST = 1000
 
 
 class Proofs:
-    """Hold what leaks of tests were proven to be in earlier sessions of this environment."""
+    """Hold what leaks of tests were proven to be in earlier sessions of this environment.
 
-    def __init__(self, tests: Mapping[str, Any]) -> None:
-        self._tests = tests
+    They are read when the first is asked for: most sessions know of no test that leaks.
+    """
+
+    def __init__(self, config: pytest.Config, environment: Environment) -> None:
+        self._config, self._environment = config, environment
+
+    @cached_property
+    def _tests(self) -> Mapping[str, Any]:
+        return _read(self._config, self._environment)
 
     def find(self, nodeid: str, *, changed_at: datetime) -> Proof | None:
         """Return what a test was proven to leak; None where the code has changed since, or it is long ago."""
@@ -56,11 +65,6 @@ class Proofs:
             return None
 
 
-def read_proofs(config: pytest.Config, environment: Environment) -> Proofs:
-    """Return the proofs that there are for an environment; none without a cache."""
-    return Proofs(_read(config, environment))
-
-
 def write_proofs(
     config: pytest.Config,
     proofs: Mapping[str, Mapping[str, object]],
@@ -72,14 +76,12 @@ def write_proofs(
 
     ``proven_at`` is when the session began: of what was changed meanwhile, nobody knows which code it ran.
     """
-    if not hasattr(config, "cache") or config.cache is None:
-        return
     tests = {nodeid: entry for nodeid, entry in _read(config, environment).items() if nodeid not in proofs}
     for nodeid, proof in proofs.items():
         tests[nodeid] = {"proven_at": proven_at.isoformat(), "proof": proof}
     kept = dict(list(tests.items())[-_MOST:])
     entry = {"format": _FORMAT, "environment": encode_environment(environment), "tests": kept}
-    config.cache.set(_KEY, entry)
+    write_cached(config, _KEY, entry)
 
 
 def encode_proof(proof: Proof) -> dict[str, object]:
@@ -135,8 +137,7 @@ def _decode_kind(entry: object) -> tuple[str, int]:
 
 def _read(config: pytest.Config, environment: Environment) -> dict[str, Any]:
     """Return the entries by node id, those of this environment alone."""
-    cache = config.cache if hasattr(config, "cache") else None
-    entry = None if cache is None else cache.get(_KEY, None)
+    entry = read_cached(config, _KEY)
     if not isinstance(entry, dict) or entry.get("format") != _FORMAT:
         return {}
     tests = entry.get("tests")

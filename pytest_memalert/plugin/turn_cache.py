@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_memalert.leaks.turns import NO_TURNS, Turns, decode_turns, encode_turns
+from pytest_memalert.leaks.turns import Turns, decode_turns, encode_turns
+from pytest_memalert.plugin.cached import read_cached, write_cached
 
 __all__ = ["read_turns", "write_turns"]
 
@@ -13,12 +14,9 @@ _KEY = "memalert/turns"
 
 def read_turns(config: pytest.Config) -> Turns:
     """Return the turns taken so far; none without a cache."""
-    cache = config.cache if hasattr(config, "cache") else None
-    return decode_turns(cache.get(_KEY, None)) if cache is not None else NO_TURNS
+    return decode_turns(read_cached(config, _KEY))
 
 
 def write_turns(config: pytest.Config, turns: Turns) -> None:
     """Keep the turns for the next session; nothing without a cache."""
-    cache = config.cache if hasattr(config, "cache") else None
-    if cache is not None:
-        cache.set(_KEY, encode_turns(turns))
+    write_cached(config, _KEY, encode_turns(turns))
