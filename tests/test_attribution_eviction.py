@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 from pytest_memalert.attribution.bounds import Bound, filling_cache, kept_small
+from pytest_memalert.attribution.containers import grown_containers
 from pytest_memalert.attribution.eviction import Eviction, find_eviction, running
 from pytest_memalert.attribution.reading import source
 from pytest_memalert.attribution.sites import compile_file
@@ -1548,3 +1549,12 @@ def test_a_limit_of_few_is_told_with_one_more_than_it(load: Load) -> None:
     module = load("KEPT = []\ndef put(key):\n    KEPT.append([key])\n    if len(KEPT) > 2: KEPT.pop(0)\n")
     module.KEPT.extend([[1], [2], [3]])
     assert kept_small(module.KEPT) == Bound(count=3, limit=2, way="by kept.put")
+
+
+def test_what_the_search_has_made_itself_did_not_grow() -> None:
+    """A set made just now may lie where a shorter one was before the runs."""
+    grown: set[int] = {1, 2, 3}
+    own = {4, 5, 6}
+    lengths = {id(grown): 1, id(own): 1}
+    lengths[id(lengths)] = 1
+    assert grown_containers(lengths, set(), own, 2) == [(grown, 1.0)]

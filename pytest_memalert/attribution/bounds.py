@@ -206,6 +206,9 @@ def _is_in_dict(obj: object, holders: Iterable[object]) -> bool:
 class _Left:
     """Hold what the runs left, and what each of them takes."""
 
+    # A dict of attributes, made just now, may lie where a shorter one was before the runs.
+    __slots__ = ("_blocks", "_heap_bytes", "_new", "known", "taken_in")
+
     def __init__(self, new: list[object], *, heap_bytes: float, blocks: float) -> None:
         self.known = {id(obj) for obj in new}
         self._new = new

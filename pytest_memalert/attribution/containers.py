@@ -43,6 +43,8 @@ def grown_containers(
     lengths: dict[int, int], new_ids: set[int], own: set[int], runs: int
 ) -> list[tuple[object, float]]:
     """Return the old containers that became longer, those that did in every run if there are any."""
+    # A set made just now may lie where another was when the lengths were taken.
+    own = own | {id(own), id(new_ids), id(lengths)}
     everything = gc.get_objects()
     unknown = sys.maxsize
     longer: list[object] = [
@@ -59,7 +61,7 @@ def grown_containers(
     grown = [
         (obj, (length(obj) or 0) - lengths[id(obj)])
         for obj in longer
-        if id(obj) not in new_ids and id(obj) not in own
+        if id(obj) not in new_ids and id(obj) not in own and obj is not own
     ]
     steady = [(obj, added / runs) for obj, added in grown if added >= runs - 1]
     return steady or [(obj, added / runs) for obj, added in grown]

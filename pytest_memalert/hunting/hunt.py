@@ -28,6 +28,7 @@ from pytest_memalert.leaks.verdict import next_step
 from pytest_memalert.leaks.words import describe_growth
 from pytest_memalert.model import LeakAnalysis, Signal
 from pytest_memalert.probes.exact import ExactReader, refusal
+from pytest_memalert.probes.opcaches import without_opcaches
 from pytest_memalert.records import record
 
 __all__ = ["Known", "Left", "hunt"]
@@ -200,6 +201,8 @@ class _Hunt:
             if step.action == "leaking":
                 return step
             if step.action != "run":
+                if step.action == "unclear" and self._proof_start is not None and (died := self._has_died()):
+                    return died
                 self.has_witness = False
                 return self._batches.dismiss(step.action, reason=step.reason, left=step.left)
             if step.suspected and not suspected:
@@ -371,7 +374,7 @@ class _Hunt:
         """
         with self._reader.thawed():
             self._reader.settle()
-            return read_least(self._reader)
+            return without_opcaches(read_least(self._reader))
 
     def _conclude_leak(
         self, signals: Sequence[Signal], *, traced: TracedGrowth | None = None, since_run: int

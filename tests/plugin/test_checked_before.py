@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from datetime import datetime, timezone
 from textwrap import dedent
@@ -209,7 +210,9 @@ def test_leak_that_does_not_stand_out_each_time_is_told_each_time(
     assert check(serial)[0] == "leaking"
     monkeypatch.delenv("FILLS")
     assert check(serial)[0] == "leaking"
-    assert check(serial, "--memalert-history=none")[0] == "unchecked"
+    # Until 3.10 the first test of a process has 12 KB of the interpreter's own, and stands out.
+    if sys.version_info >= (3, 11):
+        assert check(serial, "--memalert-history=none")[0] == "unchecked"
 
 
 @pytest.mark.parametrize(

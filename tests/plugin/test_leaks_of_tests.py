@@ -214,9 +214,9 @@ def test_last(): pass
     inner.run_apart(leaks=None).assert_outcomes(passed=12, warnings=1)
     tests = inner.tests()
     assert tests.pop("test_leaking")["leak"]["status"] == "leaking"
-    if sys.version_info < (3, 11):
-        del tests["test_clean[0]"]  # 12 KB of the interpreter's own, by the first test there is
-    assert {test["leak"]["runs"] for test in tests.values()} == {0}
+    reruns = {test["leak"]["runs"] for test in tests.values()}
+    # Until 3.10 the interpreter keeps 12 KB of its own in the first test of a process: two runs dismiss it.
+    assert reruns == {0} if sys.version_info >= (3, 11) else reruns <= {0, 2}
 
 
 def test_tests_that_there_is_no_time_to_run_for_long_are_told_as_checked_briefly(serial: Inner) -> None:

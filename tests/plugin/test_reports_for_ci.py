@@ -31,6 +31,8 @@ GROWING = """
         pass
 """
 NODEID = "test_a.py::test_growing"
+# The first run may take up to an arena of Python's own besides.
+TOLD = r"growth 4(\.1)? MiB is over the limit of 1 MiB"
 
 
 @pytest.fixture
@@ -103,11 +105,11 @@ def test_every_report_that_is_asked_for_is_written(inner: Inner) -> None:
     folder = inner.pytester.path
     text = (folder / "out" / "memory.md").read_text(encoding="utf-8")
     assert "## memalert: 1 critical\n" in text
-    assert f"| **critical** | `{NODEID}` | growth 4 MiB is over the limit of 1 MiB |" in text
+    assert re.search(rf"\| \*\*critical\*\* \| `{NODEID}` \| {TOLD} \|", text)
     (violation,) = json.loads((folder / "gl.json").read_text(encoding="utf-8"))
     assert violation["location"] == {"path": "test_a.py", "lines": {"begin": 5}}
     page = (folder / "out" / "page" / "index.html").read_text(encoding="utf-8")
-    assert "growth 4 MiB is over the limit of 1 MiB" in page
+    assert re.search(TOLD, page)
     assert "Plotly.newPlot" in page
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".memalert-")) == []
 
@@ -164,10 +166,8 @@ def test_github_is_told_where_the_test_is(inner: Inner, github: Path) -> None:
     done = inner.run()
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     (command,) = commands(done)
-    assert command.startswith(
-        "::error file=test_a.py,line=5,title=memalert%3A memory_growth::"
-        f"{NODEID}: growth 4 MiB is over the limit of 1 MiB"
-    )
+    place = "::error file=test_a.py,line=5,title=memalert%3A memory_growth::"
+    assert re.match(rf"{place}{NODEID}: {TOLD}", command)
     summary = github.read_text(encoding="utf-8")
     assert summary.startswith("# of an earlier command\n<!-- memalert -->\n## memalert: 1 critical\n")
     assert summary.count("## memalert") == 1
@@ -277,8 +277,8 @@ def test_junit_failure_has_the_figures(serial: Inner) -> None:
     serial.write(GROWING)
     serial.run("--junit-xml=junit.xml")
     (failure,) = ElementTree.parse(serial.pytester.path / "junit.xml").getroot().iter("failure")
-    assert "growth 4 MiB is over the limit of 1 MiB" in failure.attrib["message"]
-    assert "growth 4 MiB is over the limit of 1 MiB" in (failure.text or "")
+    assert re.search(TOLD, failure.attrib["message"])
+    assert re.search(TOLD, failure.text or "")
     assert "memory_growth" in (failure.text or "")
 
 
