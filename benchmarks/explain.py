@@ -13,7 +13,7 @@ import gc
 import time
 
 from pytest_memalert import find_leaks
-from pytest_memalert.attribution.explanation import explain
+from pytest_memalert.attribution.explain import explain
 
 HEAP: list[object] = []
 ITEMS: dict[str, object] = {}

@@ -38,7 +38,8 @@ import pytest
 
 from pytest_memalert.attribution import bounds, line_watch, native, survivors
 from pytest_memalert.attribution.bounds import Bound, bounded_holder, filling_cache
-from pytest_memalert.attribution.explanation import Explanation, explain
+from pytest_memalert.attribution.explain import explain
+from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.groups import Group, Watch
 from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.holders import HolderSearch

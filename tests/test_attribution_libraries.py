@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_memalert.attribution.explanation import Explanation, explain
+from pytest_memalert.attribution.explain import explain
+from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.packages import Package, compiled_module
 

@@ -18,7 +18,8 @@ import pytest
 
 from pytest_memalert import find_leaks
 from pytest_memalert.attribution import heads
-from pytest_memalert.attribution.explanation import Explanation, explain
+from pytest_memalert.attribution.explain import explain
+from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.holder import NO_REFERRER
 from pytest_memalert.attribution.objects import referents_of
 from pytest_memalert.attribution.sites import OWN_DIRECTORY, origin_of

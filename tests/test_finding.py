@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from pytest_memalert import LeakAnalysis, MemalertWarning, Survivor, assert_no_leaks, find_leaks
-from pytest_memalert.attribution import explanation
+from pytest_memalert.attribution import explain as explaining
 from pytest_memalert.attribution.descriptors import open_descriptors
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.native import NativeGrowth
@@ -578,8 +578,8 @@ def test_what_the_entries_of_a_bounded_container_are_made_of_does_not_matter(val
 
 def test_what_was_let_go_of_is_not_remembered_as_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leak of the same objects in another test would have the same excuse."""
-    explain = explanation.explain
-    monkeypatch.setattr(explanation, "explain", lambda *a, **k: replace(explain(*a, **k), let_go=True))
+    explain = explaining.explain
+    monkeypatch.setattr(explaining, "explain", lambda *a, **k: replace(explain(*a, **k), let_go=True))
     explained = Explained()
     analysis = investigate(keep_order, explained=explained, root=None)
     assert (analysis.status, analysis.reason) == ("unclear", "what kept it has let go of it a moment later")
@@ -658,7 +658,7 @@ def test_a_place_within_pytest_does_not_excuse_native_memory(monkeypatch: pytest
     """It takes and frees memory in every run: a chunk of the leak's size is there by chance."""
     place = (str(Path(pytest.__file__).parent.parent / "_pytest" / "runner.py"), 1)
     found = NativeGrowth(bytes_per_run=4112.0, frames=(place,))
-    monkeypatch.setattr(explanation, "measure_native_growth", lambda run, *, runs: found)
+    monkeypatch.setattr(explaining, "measure_native_growth", lambda run, *, runs: found)
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
     analysis = find_leaks(lambda: libc.malloc(4096))
@@ -900,7 +900,7 @@ def test_why_nothing_is_known_of_what_survives_is_told(monkeypatch: pytest.Monke
     def fail(*_: object, **__: object) -> None:
         raise ValueError("a fault of ours")
 
-    monkeypatch.setattr("pytest_memalert.attribution.explanation.watch", fail)
+    monkeypatch.setattr("pytest_memalert.attribution.explain.watch", fail)
     analysis = find_leaks(keep_order, 1)
     assert analysis.recommendations == ("what survives could not be told: explaining it failed: ValueError",)
 

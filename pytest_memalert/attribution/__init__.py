@@ -1,1 +1,1 @@
-"""Explain a confirmed leak: ``explanation`` brings together what the other modules find out."""
+"""Explain a confirmed leak: ``explain`` brings together what the other modules find out."""

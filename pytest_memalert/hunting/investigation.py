@@ -261,7 +261,7 @@ class _Search:
 
     def _explain(self, lost: Mapping[Signal, float]) -> Explanation:
         # Most suspects are clean, and all that explains takes as long to load as the rest of the engine.
-        from pytest_memalert.attribution.explanation import explain
+        from pytest_memalert.attribution.explain import explain
 
         self.known.times += 1
         explanation = explain(self._run, lost=lost, root=self._root)

@@ -1,0 +1,242 @@
+"""Explain a leak by what survived each run: the objects, where they were made, who holds them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from pytest_memalert.attribution import advice, sites
+from pytest_memalert.attribution.advice import Finding
+from pytest_memalert.attribution.calls import Calls, watch_calls
+from pytest_memalert.attribution.endings import closing_of, is_over
+from pytest_memalert.attribution.explanation import Amount, Explanation, without_counters
+from pytest_memalert.attribution.groups import Group, Watch
+from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED, Holder
+from pytest_memalert.attribution.holders import HolderSearch
+from pytest_memalert.attribution.lengths import BUFFERS, POINTER_BYTES
+from pytest_memalert.attribution.objects import (
+    base_names,
+    class_attribute,
+    is_exactly,
+    type_module,
+    type_name,
+)
+from pytest_memalert.attribution.packages import (
+    compiled_package_of_file,
+    is_stdlib,
+    package_of_extension,
+    package_of_file,
+    package_of_module,
+)
+from pytest_memalert.attribution.selection import SURE, Selection, is_unheld
+from pytest_memalert.model import Survivor
+
+__all__ = ["explain_objects"]
+
+#: Kinds of survivors that are told; a leak of more is still told by those at its head.
+_SHOWN_SURVIVORS = 12
+
+#: The calls told of survivors that are alike.
+_SHOWN_CALLERS = 4
+
+#: So many functions per run are registered with atexit where it isn't one of the first run alone.
+_REGISTERS = 0.5
+
+
+def explain_objects(seen: Watch, root: Path | None, run: Callable[[], str | None]) -> Explanation:
+    """Return the explanation by what survived; empty where no object did."""
+    chosen = Selection(seen)
+    users, leading = chosen.users, chosen.leading
+    paths = {key: _at_exit(holder, seen) for key, holder in chosen.paths.items()}
+    survivors = _survivors(chosen.named, paths)[:_SHOWN_SURVIVORS]
+    if not users and not chosen.framework:
+        survivors, users, paths = _without_objects(seen)
+        leading = users[:1]
+    holders = [paths.get(id(group)) for group in leading]
+    bounds = [holder.bounded if holder is not None else None for holder in holders]
+    filled = [holder.full if holder is not None else None for holder in holders]
+    let_go = bool(leading) and all(_is_let_go(group, paths.get(id(group)), seen) for group in leading)
+    closing = {id(group): closing_of(group) for group in leading}
+    sought = [(type(group.objects[0]), name) for group in leading if (name := closing[id(group)]) is not None]
+    is_unknown = any(holder is None or holder.root in ("none", "function") for holder in holders)
+    calls = watch_calls(run, sought) if (sought or is_unknown) and not let_go else Calls()
+    return Explanation(
+        survivors=tuple(survivors),
+        framework_survivors=tuple(_survivors(chosen.framework, chosen.holders)),
+        signature=_signature(leading or chosen.framework, {**chosen.holders, **paths}, root),
+        recommendations=advice.recommend(
+            _finding(group, paths.get(id(group)), seen, calls, closing=closing[id(group)])
+            for group in leading
+        ),
+        component=sites.component_of(leading[0].frames) if leading else "",
+        framework=bool(chosen.framework) and not users,
+        bounded=bounds[0] if bounds and None not in bounds else None,
+        full=filled[0] if filled and None not in filled else None,
+        in_parameter=chosen.in_parameter,
+        is_whole=chosen.is_whole,
+        let_go=let_go,
+        has_files=any(map(_is_of_files, users)),
+        own=_amount_of(users),
+        cached=replace(_amount_of(chosen.cached), limit=chosen.cached_limit),
+        keepers={h.keeper[0]: h.keeper[1] for h in holders if h is not None and h.keeper is not None},
+        by_way_of=tuple({} if holder is None else dict(holder.by_way_of) for holder in holders),
+        confidence=max((group.confidence for group in users or chosen.framework), default=0.0),
+        runs=seen.runs,
+        reason=seen.reason,
+    )
+
+
+def _at_exit(holder: Holder | None, seen: Watch) -> Holder | None:
+    """Return the holder, said to be atexit where nothing refers to what it holds and each run registers."""
+    if holder is None or holder.hops[:1] != (NO_REFERRER,) or not _registers_for_exit(seen):
+        return holder
+    return replace(holder, hops=(AT_EXIT, *holder.hops[1:]))
+
+
+def _registers_for_exit(seen: Watch) -> bool:
+    return seen.exit_callbacks_per_run >= _REGISTERS
+
+
+def _amount_of(groups: Iterable[Group]) -> Amount:
+    kept = list(groups)
+    return Amount(objects=sum(group.per_run for group in kept), bytes=sum(group.size_bytes for group in kept))
+
+
+def _is_of_files(group: Group) -> bool:
+    """Return whether a group's objects are files, sockets or the like: they can tell their descriptor."""
+    return bool(group.objects) and class_attribute(type(group.objects[0]), "fileno") is not None
+
+
+def _is_let_go(group: Group, holder: Holder | None, seen: Watch) -> bool:
+    """Return whether nothing holds a group's objects but we; a missing decref is a reference more."""
+    if holder is None or holder.root != "none" or not group.objects:
+        return False
+    # What the collector doesn't track isn't among what is new, but was found in a container.
+    places = [group.objects] if group.container is not None else [seen.new, group.objects]
+    group.objects.append(object())
+    for place in places[:-1]:
+        place.append(group.objects[-1])
+    try:
+        # All in one way, ours last: what a call itself refers to differs from Python to Python.
+        *references, of_ours = [sys.getrefcount(obj) for obj in group.objects]
+        return max(references) <= of_ours
+    finally:
+        for place in places:
+            place.pop()
+
+
+def _without_objects(
+    seen: Watch,
+) -> tuple[list[Survivor], list[Group], dict[int, Holder | None]]:
+    """Return what is known where no survivor was found: a container that grew, or traced memory."""
+    paths: dict[int, Holder | None] = {}
+    steady = [g for g in seen.hidden if not g.framework and g.frames and g.confidence >= SURE]
+    if seen.grown and not steady:
+        groups = []
+        targets = [obj for obj, _ in seen.grown[:8]]
+        ours = {id(seen.grown), *(id(pair) for pair in seen.grown), id(seen.new), id(seen)}
+        search = HolderSearch(survivors=set(), ours=ours, grown=seen.grown)
+        for holder, (container, per_run) in zip(search.find(targets), seen.grown, strict=False):
+            if holder is None or holder.root in ("pytest", "none", "object"):
+                continue
+            is_buffer = is_exactly(container, BUFFERS)
+            group = Group(
+                type=f"{'byte' if is_buffer else 'element'} of {type_name(type(container))}",
+                objects=[],
+                per_run=per_run,
+                size_bytes=per_run if is_buffer else POINTER_BYTES * per_run,
+                confidence=1.0,
+            )
+            groups.append(group)
+            paths[id(group)] = search.bounds.with_bound(holder, container)
+        return _survivors(groups, paths), groups, paths
+    kept = steady[:_SHOWN_SURVIVORS]
+    unheld = Holder(root="none", root_name=UNTRACKED, hops=(UNTRACKED,), identity="none")
+    paths = {id(group): unheld for group in kept}
+    return _survivors(kept, paths), kept, paths
+
+
+def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None]) -> list[Survivor]:
+    """Return what to tell of groups; those of one type, place and holder that differ by the calls as one."""
+    alike: dict[object, list[Group]] = {}
+    for group in groups:
+        holder = paths.get(id(group))
+        key = (group.type, group.frames[:1], holder.hops if holder is not None else ())
+        alike.setdefault(key, []).append(group)
+    survivors = []
+    for same in alike.values():
+        frames, holder = same[0].frames, paths.get(id(same[0]))
+        if len(same) > 1:
+            callers = dict.fromkeys(frame for group in same for frame in group.frames[1:2])
+            frames = (*frames[:1], *islice(callers, _SHOWN_CALLERS))
+        survivors.append(
+            Survivor(
+                type=same[0].type,
+                count=max(1, round(sum(group.per_run for group in same))),
+                size_bytes=round(sum(group.size_bytes for group in same)),
+                allocated_at=tuple(sites.describe(frame) for frame in frames),
+                held_by=holder.hops if holder is not None else (),
+            )
+        )
+    return survivors
+
+
+def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path | None) -> str | None:
+    """Return what survives, allocated where and held by what; lines and counts are left out.
+
+    Nothing tells plain values of unknown places apart that nothing holds: of such a leak there is none.
+    """
+    parts = set()
+    for group in leading:
+        holder = paths.get(id(group))
+        if is_unheld(holder) and not group.frames and "." not in group.type:
+            continue
+        where = sites.place(group.frames[0], root) if group.frames else "an unknown place"
+        held = f" held by {holder.identity}" if holder is not None else ""
+        parts.add(f"{group.type} from {where}{held}")
+    return without_counters("; ".join(sorted(parts))) or None
+
+
+def _finding(
+    group: Group, holder: Holder | None, seen: Watch, calls: Calls, *, closing: str | None
+) -> Finding:
+    bases: frozenset[str] = frozenset()
+    extension = None
+    kind = type(group.objects[0]) if group.objects else None
+    if kind is not None:
+        bases = base_names(kind)
+        extension = package_of_extension(type_module(kind))
+    if extension is None:
+        # A built-in type made by a library: the library whose frame is the deepest.
+        extension = compiled_package_of_file(group.frames[0][0]) if group.frames else None
+    at_exit = holder is not None and holder.root in ("none", "function") and _registers_for_exit(seen)
+    frames = (calls.exit_registered_at if at_exit else ()) or group.frames
+    owner = holder.owner if holder is not None else None
+    return Finding(
+        type=group.type,
+        bases=bases,
+        site=sites.describe(frames[0]) if frames else None,
+        holder=holder,
+        owner=package_of_module(_module_of(owner)) if owner is not None else None,
+        called=calls.extensions,
+        by_ctypes=None if calls.by_ctypes is None else sites.describe(calls.by_ctypes),
+        package=package_of_module(_module_of(holder.root_name))
+        if holder and holder.root in ("module", "class")
+        else None,
+        is_stdlib=holder is not None and holder.root in ("module", "class") and is_stdlib(holder.root_name),
+        extension=extension,
+        is_over=bool(group.objects) and all(map(is_over, group.objects)),
+        at_exit=at_exit,
+        closing=None if closing is None or calls.survives(type(group.objects[0]), closing) else closing,
+        maker=package_of_file(group.frames[0][0]) if group.frames else None,
+    )
+
+
+def _module_of(name: str) -> str:
+    """Return the name of the module that something is, or that a class is of."""
+    while name not in sys.modules and "." in name:
+        name = name.rpartition(".")[0]
+    return name
