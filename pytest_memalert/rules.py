@@ -296,17 +296,19 @@ def make_alert(
     growth: Sequence[SignalGrowth] = (),
     survivors: Sequence[Survivor] = (),
     signature: str | None = None,
+    each: str = "run",
     metrics: Mapping[str, Metric] = METRICS,
 ) -> PerformanceAlert:
     """Return the alert for a breach; its message's first line stands alone, ``evidence`` follows.
 
-    ``signature`` is the leak's, by which the alert is then known instead of by its test.
+    ``signature`` is the leak's, by which the alert is then known instead of by its test; ``each`` says what
+    was repeated.
     """
     rule = breach.rule
     subject = escape_controls(measurement.nodeid)  # one with a line break would cut the headline
     headline = describe(breach, subject, metrics=metrics)
     if rule.metric in LEAK_METRICS:
-        headline = describe_leak(breach, subject, measurement.leak)
+        headline = describe_leak(breach, subject, measurement.leak, each=each)
         evidence = (*evidence, *_tell_pace(breach))
     if rule.message:
         # What a rule says of every test doesn't say of which, how much and against what.
@@ -342,11 +344,13 @@ def judge_leak(
     measurement: Measurement,
     raised_at: datetime,
     make_id: Callable[[], str],
+    each: str = "run",
     metrics: Mapping[str, Metric] = METRICS,
 ) -> tuple[PerformanceAlert, ...]:
     """Return the alerts that rules on the metrics of leaks raise for a confirmed one.
 
-    ``measurement`` has the leak's figures among its values, and its verdict.
+    ``measurement`` has the leak's figures among its values, and its verdict; ``each`` says what was repeated,
+    where that is more than the test.
     """
     evidence = [analysis.reason] if analysis.reason else []
     evidence += [f"grown at {place}" for place in analysis.grown_at[:1]]
@@ -367,6 +371,7 @@ def judge_leak(
                 growth=analysis.growth,
                 survivors=analysis.survivors,
                 signature=analysis.signature,
+                each=each,
                 metrics=metrics,
             )
         )
@@ -391,7 +396,7 @@ def describe(breach: Breach, subject: str, *, metrics: Mapping[str, Metric] = ME
     return f"{subject}: {metric.label} {observed} {relation}"
 
 
-def describe_leak(breach: Breach, subject: str, leak: LeakVerdict) -> str:
+def describe_leak(breach: Breach, subject: str, leak: LeakVerdict, *, each: str = "run") -> str:
     """Return one line: which test leaks, how much in each run, against what."""
     rule = breach.rule
     unit = METRICS[rule.metric].unit
@@ -402,7 +407,7 @@ def describe_leak(breach: Breach, subject: str, leak: LeakVerdict) -> str:
         amounts.append(format_size(leak.bytes_per_run, decimal=decimal))
     if leak.blocks_per_run:
         amounts.append(f"{format_mean(leak.blocks_per_run)} block{'s' if leak.blocks_per_run != 1 else ''}")
-    lost = f"{' in '.join(amounts)} per run" if amounts else _without_signs(leak.reason or "")
+    lost = f"{' in '.join(amounts)} per {each}" if amounts else _without_signs(leak.reason or "")
     text = f"{subject}: leaks {lost}"
     return f"{text} (limit {format_limit(rule.threshold, unit)})" if tells_limit else text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -15,6 +15,7 @@ from pytest_memalert.model import (
     OUT_OF_TURN,
     AlertCondition,
     AlertRule,
+    LeakAnalysis,
     LeakVerdict,
     Measurement,
     Note,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from pytest_memalert.plugin.repeating import Repeater
 
 __all__ = ["Judge"]
+
+_FIXTURES_NAMED = 3
 
 
 class Judge:
@@ -239,6 +242,57 @@ class Judge:
         """Return the measurement without what the re-runs of earlier tests left resident."""
         return discount(measurement, self._costs.residue)
 
+    # ------------------------------------------------------------- wider fixtures
+
+    def would_check_fixtures(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
+        """Return whether wider fixtures that left this behind are to be checked with their last test."""
+        return self._leak_check.would_check_fixtures(nodeid, values, limits)
+
+    def judge_fixtures(
+        self,
+        facts: Facts,
+        item: pytest.Item,
+        limits: MarkerLimits,
+        *,
+        names: Sequence[str],
+        left: Mapping[str, float],
+        shared: Any,
+    ) -> Sequence[PerformanceAlert]:
+        """Return the alerts of wider fixtures that leak: of those below ``shared``, where all is torn down.
+
+        Each run sets them up, runs the ``item`` and tears them down. ``left`` is what their first set-up
+        left, and took. What it costs is put on the test's ``facts``.
+        """
+        began_s, rss_bytes = elapsed_s(), self._sampler.read_rss()
+        measurement = facts.measurement
+        if measurement is None or self._costs.why_spent():
+            return []
+        left = {**left, "duration_s": left["duration_s"] + measurement.values["duration_s"]}
+        analysis, runs = self._leak_check.check(
+            item, limits, values=left, budget_s=self._costs.for_a_search_s(), shared=shared
+        )
+        rules = self._rules_for(measurement.nodeid, measurement.component, limits)
+        case = Case(
+            measurement=_with_leak(measurement, analysis),
+            item=item,
+            limits=limits,
+            rules=rules,
+            metrics=self._given.metrics,
+            notes=[*facts.notes],
+            leak=analysis,
+        )
+        told = " and ".join(names[:_FIXTURES_NAMED])
+        if analysis.status == "unchecked" or (analysis.status == "unclear" and runs):
+            kind: Literal["unclear", "not_repeated"] = "unclear" if runs else "not_repeated"
+            case.note(kind, f"{measurement.nodeid}, with {told} set up anew: {analysis.reason}")
+        facts.notes = case.notes
+        facts.reruns += runs
+        if runs:
+            self._costs.note_residue(before_bytes=rss_bytes, after_bytes=self._sampler.read_rss())
+            facts.reruns_s += elapsed_s() - began_s
+            self._costs.reruns_s += elapsed_s() - began_s
+        return inhibit(self._alerts_of_leak(case, each=f"set-up of {told}"))
+
     # ------------------------------------------------------------------ the leak
 
     def _look_for_leak(self, case: Case) -> None:
@@ -260,21 +314,13 @@ class Judge:
         )
         case.leak = analysis
         case.reruns += runs
-        if analysis.status == "leaking":
-            if (proof := self._leak_check.proof) is not None:
-                from pytest_memalert.plugin.proofs import encode_proof
+        if analysis.status == "leaking" and (proof := self._leak_check.proof) is not None:
+            from pytest_memalert.plugin.proofs import encode_proof
 
-                case.proof = encode_proof(proof)
-            values = {
-                **values,
-                "leak_bytes_per_run": analysis.bytes_per_run or 0.0,
-                "leak_blocks_per_run": analysis.blocks_per_run or 0.0,
-                "leak_handles_per_run": analysis.handles_per_run,
-                "leak_rate_bytes_per_hour": analysis.rate_bytes_per_hour or 0.0,
-            }
-        case.measurement = replace(case.measurement, values=values, leak=analysis.verdict)
+            case.proof = encode_proof(proof)
+        case.measurement = _with_leak(case.measurement, analysis)
 
-    def _alerts_of_leak(self, case: Case) -> list[PerformanceAlert]:
+    def _alerts_of_leak(self, case: Case, *, each: str = "run") -> list[PerformanceAlert]:
         analysis = case.leak
         if analysis is None or analysis.status != "leaking":
             return []
@@ -290,6 +336,7 @@ class Judge:
                 measurement=case.measurement,
                 raised_at=utc_now(),
                 make_id=make_id,
+                each=each,
                 metrics=self._given.metrics,
             )
         ]
@@ -372,3 +419,17 @@ class Judge:
             return False
         self._told.add(text)
         return True
+
+
+def _with_leak(measurement: Measurement, analysis: LeakAnalysis) -> Measurement:
+    """Return the measurement with the verdict on a leak, and its figures where there is one."""
+    values: Mapping[str, float] = measurement.values
+    if analysis.status == "leaking":
+        values = {
+            **values,
+            "leak_bytes_per_run": analysis.bytes_per_run or 0.0,
+            "leak_blocks_per_run": analysis.blocks_per_run or 0.0,
+            "leak_handles_per_run": analysis.handles_per_run,
+            "leak_rate_bytes_per_hour": analysis.rate_bytes_per_hour or 0.0,
+        }
+    return replace(measurement, values=values, leak=analysis.verdict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -74,6 +74,12 @@ class LeakCheck:
             return reason is None, reason
         return False, None if self._turns is None else OUT_OF_TURN
 
+    def would_check_fixtures(self, nodeid: str, values: Mapping[str, float], limits: MarkerLimits) -> bool:
+        """Return whether wider fixtures that left this behind are to be checked with their last test."""
+        if not self.may_repeat(limits):
+            return False
+        return self.is_asked_for(nodeid, limits) or self._floor.stands_out(values)
+
     def takes_turns(self, values: Mapping[str, float], limits: MarkerLimits) -> bool:
         """Return whether a test is checked because it is its turn, and for nothing else."""
         return self._leaks == "all" and limits.leaks != "all" and not self._floor.stands_out(values)
@@ -98,17 +104,19 @@ class LeakCheck:
         *,
         values: Mapping[str, float],
         budget_s: float | None,
+        shared: Any = None,
     ) -> tuple[LeakAnalysis, int]:
         """Return whether the test leaks, and where the leak comes from; and how often it was run for that.
 
         ``values`` are the figures of its first run, ``budget_s`` is what is left of a budget that the user
-        set.
+        set. With ``shared``, the fixtures of all that lies below that node are looked at, set up and torn
+        down with each run, and the figures are theirs.
         """
         if self._explained is None:
             self._explained = _load_engine()
         from pytest_memalert.plugin.rerun import can_rerun
 
-        reason = can_rerun(item)
+        reason = can_rerun(item, shared)
         if reason:
             return LeakAnalysis(status="unclear", reason=reason), 0
         asked_for = self.is_asked_for(item.nodeid, limits)
@@ -118,7 +126,8 @@ class LeakCheck:
                 reason = f"a suspect, but {reason}; --memalert-leaks=all checks it"
                 return LeakAnalysis(status="unchecked", reason=reason), 0
         # A leak that was told of once is not to come and go with the time that there is.
-        has_leaked = self._before is not None and item.nodeid in self._before.leaking
+        before = self._before if shared is None else None
+        has_leaked = before is not None and item.nodeid in before.leaking
         pursuing = asked_for or has_leaked or self.purses.can_pursue()
         looking = asked_for and (self._has_time_to_look(limits) or self._floor.stands_out(values))
         stopwatch = Stopwatch()
@@ -128,6 +137,8 @@ class LeakCheck:
             limits,
             self._policy(asked_for=asked_for, pursuing=pursuing, looking=looking),
             budget_s=budget_s,
+            before=before,
+            shared=shared,
         )
         # Beside other programs a re-run takes longer, and costs no more.
         seconds = stopwatch.worked_s()
@@ -149,13 +160,15 @@ class LeakCheck:
         policy: Policy,
         *,
         budget_s: float | None,
+        before: CheckedBefore | None,
+        shared: Any,
     ) -> tuple[LeakAnalysis, int]:
         from pytest_memalert.attribution.eviction import running
         from pytest_memalert.hunting.investigation import investigate
         from pytest_memalert.plugin.rerun import Rerunner
 
         function, names = getattr(item, "function", None), item.config.getini("python_functions")
-        with Rerunner(item) as rerunner, running(function, tests=names):
+        with Rerunner(item, shared) as rerunner, running(function, tests=names):
 
             def run() -> str | None:
                 return rerunner.run().objection
@@ -168,7 +181,7 @@ class LeakCheck:
                 budget_s=budget_s,
                 policy=policy,
                 explained=self._explained,
-                before=None if self._before is None else self._before.proof_of(item.nodeid),
+                before=None if before is None else before.proof_of(item.nodeid),
                 root=item.config.rootpath,
             )
             return analysis, rerunner.runs

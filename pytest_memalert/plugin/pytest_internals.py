@@ -33,6 +33,7 @@ __all__ = [
     "report_teardown",
     "run_phases",
     "run_phases_heard",
+    "shared_node",
     "written_ini_keys",
 ]
 
@@ -182,36 +183,41 @@ def written_ini_keys(config: pytest.Config) -> tuple[str, ...]:
 
 
 class HeldScopes:
-    """Wider scopes that a test's teardown left set up, so that the test can run again.
+    """Wider scopes that a test's teardown left set up, so that the test, or their fixtures, can run again.
 
-    ``release`` tears them down as the test's own teardown would have done.
+    ``release`` tears them down as the test's own teardown would have done, step by step: first what no other
+    test will use, which lies below the node ``shared``, then the session. ``torn_down`` says that the first
+    step was taken.
     """
 
-    def __init__(self) -> None:
-        self._finish: Callable[[], None] | None = None
+    def __init__(self, shared: Any) -> None:
+        self.shared = shared
+        self.torn_down = False
+        self._steps: list[Callable[[], None]] = []
 
     @property
     def held(self) -> bool:
         """Return whether there is anything left to tear down."""
-        return self._finish is not None
+        return bool(self._steps)
 
-    def hold(self, finish: Callable[[], None]) -> None:
+    def hold(self, *steps: Callable[[], None]) -> None:
         """Remember what is left to do."""
-        self._finish = finish
+        self._steps.extend(steps)
 
     def release(self, item: pytest.Item) -> pytest.CallInfo[None] | None:
-        """Tear down what was held, its output captured as the item's; return how that went."""
-        if self._finish is None:
+        """Take the next step, its output captured as the item's; return how that went."""
+        if not self._steps:
             return None
-        finish, self._finish = self._finish, None
+        step = self._steps.pop(0)
+        self.torn_down = True
         capture = item.config.pluginmanager.getplugin("capturemanager")
 
         def tear_down() -> None:
             if capture is None:
-                finish()
+                step()
                 return
             with capture.item_capture("teardown", item):
-                finish()
+                step()
 
         reraise: tuple[type[BaseException], ...] = (pytest.exit.Exception,)
         if not item.config.getoption("usepdb", False):
@@ -219,33 +225,50 @@ class HeldScopes:
         return pytest.CallInfo.from_call(tear_down, when="teardown", reraise=reraise)
 
 
+def shared_node(item: pytest.Item, nextitem: pytest.Item | None) -> Any:
+    """Return the innermost collector that the next item is in as well: the session, where there is none."""
+    nodes = {*([item.session] if nextitem is None else nextitem.listchain())}
+    return next(node for node in reversed(item.listchain()) if node in nodes)
+
+
 @contextmanager
 def hold_wider_scopes(
-    item: pytest.Item, scopes: HeldScopes, *, suspect: Callable[[], bool]
+    item: pytest.Item, scopes: HeldScopes, *, suspect: Callable[[], bool], keeps_session: Callable[[], bool]
 ) -> Iterator[None]:
     """Hold the teardown of wider scopes in ``scopes``, if the item is ``suspect`` by then.
 
     The last test of a module takes the module's fixtures down with it; a repetition needs
-    them. Every plugin still sees the true ``nextitem``: only pytest's own stack of what is
-    set up is asked to wait.
+    them. The last one of all takes the session's down, which a repetition of the module's fixtures needs:
+    they are held where ``keeps_session`` says so, asked once the module's are gone. Every plugin still sees
+    the true ``nextitem``: only pytest's own stack of what is set up is asked to wait.
     """
     state = item.session._setupstate
     tear_down_to = state.teardown_exact
 
     def tear_down_item_first(nextitem: pytest.Item | None) -> None:
         problems: list[BaseException] = []
-        try:
-            # A collector stands in for the next item: only the chain of its parents is looked at.
-            tear_down_to(item.parent)  # type: ignore[arg-type]
-        except (OutcomeException, Exception) as problem:
-            problems.append(problem)  # which keeps nothing wider from being torn down
+
+        def attempt(step: Callable[[], None]) -> None:
+            try:
+                step()
+            except (OutcomeException, Exception) as problem:
+                problems.insert(0, problem)  # which keeps nothing wider from being torn down
+
+        # A collector stands in for the next item: only the chain of its parents is looked at.
+        steps = [lambda: tear_down_to(nextitem)]
+        if nextitem is None:
+            steps.insert(0, lambda: tear_down_to(item.session))  # type: ignore[arg-type]
+        attempt(lambda: tear_down_to(item.parent))  # type: ignore[arg-type]
         if not problems and suspect():
-            scopes.hold(lambda: tear_down_to(nextitem))
+            scopes.hold(*steps)
             return
-        try:
-            tear_down_to(nextitem)
-        except (OutcomeException, Exception) as problem:
-            problems.insert(0, problem)
+        attempt(steps.pop(0))
+        scopes.torn_down = not problems
+        if steps and not problems and keeps_session():
+            scopes.hold(*steps)
+            return
+        for step in steps:
+            attempt(step)
         if len(problems) > 1:
             raise BaseExceptionGroup("errors during test teardown", problems)
         if problems:

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Set
 from dataclasses import replace
-from functools import partial, wraps
+from functools import partial, reduce, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
@@ -33,6 +33,8 @@ _MADE_BY_PYTEST = re.compile(r"_?(?:xunit|unittest)_(\w+?)_fixture_(.+)")
 
 # A trim gives pages back, which the tests then touch anew: 0.2 ms (benchmarks/readings.py).
 _WORTH_TRIMMING_BYTES = 2**20
+# A fixture is named beside the one that left most where it left more than this share of that.
+_SHARE = 0.1
 
 
 class _Span:
@@ -73,7 +75,8 @@ def _guarded(
 class WiderFixtures:
     """Measure each set-up and teardown of a class-, module-, package- or session-scoped fixture.
 
-    ``deduction`` sums up what they took since ``start_test``: it isn't the test's own. What goes wrong here
+    ``deduction`` sums up what they took since ``start_test``: it isn't the test's own. ``remains`` are those
+    torn down since then, with what is left of each. What goes wrong here
     is given to ``report_trouble``, what the project's own fixtures brought in their set-up to ``note``.
     """
 
@@ -93,21 +96,25 @@ class WiderFixtures:
         self._rootpath = rootpath
         self._spans: list[_Span] = []
         self._set_up: dict[int, tuple[FixtureGrowth, Deduction]] = {}
+        self._idle: set[str] = set()
         self._torn_down: list[tuple[FixtureGrowth, Deduction]] = []
         self._last: Sample | None = None
         self._freed = NOTHING_TO_DEDUCT
         self._news: list[FixtureGrowth] = []
+        self.remains: list[tuple[FixtureGrowth, Deduction]] = []
         self.deduction = NOTHING_TO_DEDUCT
 
     def start_test(self) -> None:
         """Begin the deduction of another test."""
         self.deduction = NOTHING_TO_DEDUCT
         self._spans.clear()
+        self.remains.clear()
 
     def give_up(self, trouble: Exception) -> None:
         """Forget what is under way, and tell of the trouble."""
         self._spans.clear()
         self._torn_down.clear()
+        self.remains.clear()
         self._report_trouble(trouble)
 
     def take_news(self) -> list[FixtureGrowth]:
@@ -116,6 +123,33 @@ class WiderFixtures:
             return self._news
         news, self._news = self._news, []
         return news
+
+    def left_over(self) -> tuple[list[str], dict[str, float]] | None:
+        """Return what the fixtures torn down since ``start_test`` left, and who left most; None without any.
+
+        The session's don't count, which are set up once; nor those of ``unittest`` that do nothing.
+        """
+        kept = [
+            (fixture.name, remains)
+            for fixture, remains in (*self.remains, *self._torn_down)
+            if fixture.scope != "session" and fixture.name not in self._idle
+        ]
+        if not kept:
+            return None
+        total = reduce(fold, (remains for _, remains in kept))
+        most_bytes = max(_size_bytes(remains) for _, remains in kept)
+        most_blocks = max(remains.blocks for _, remains in kept)
+        names = [
+            name
+            for name, remains in kept
+            if _size_bytes(remains) > _SHARE * most_bytes or remains.blocks > _SHARE * most_blocks
+        ]
+        return names or [name for name, _ in kept], {
+            "blocks_growth": total.blocks,
+            "heap_growth_bytes": total.heap_bytes,
+            "rss_growth_bytes": total.rss_bytes,
+            "duration_s": total.duration_s,
+        }
 
     @_guarded
     def begin_setup(self, definition: pytest.FixtureDef[Any]) -> None:
@@ -150,6 +184,8 @@ class WiderFixtures:
             growth_bytes=None,
         )
         self._set_up[id(definition)] = (fixture, own)
+        if _MADE_BY_PYTEST.fullmatch(definition.argname) and _inherits_set_up(request.node):
+            self._idle.add(fixture.name)
         self._news.append(fixture)
         if self._note is not None and (file := self._own_file(definition, request)):
             self._note(name_fixture(fixture.name, file), own, len(sys.modules) - span.modules)
@@ -187,8 +223,13 @@ class WiderFixtures:
                 )
                 freed = fold(freed, given)
                 self.deduction = fold(self.deduction, given)
-                growth_bytes = _size_bytes(fold(remained, given))
-                self._news.append(replace(fixture, growth_bytes=growth_bytes))
+                remains = fold(remained, given)
+                fixture = replace(fixture, growth_bytes=_size_bytes(remains))
+                self._news.append(fixture)
+                # Single blocks may be the test's as well: they count for suspicion, and for no limit.
+                gone = max(0, min(freed.blocks, remained.blocks))
+                freed = replace(freed, blocks=freed.blocks - gone)
+                self.remains.append((fixture, replace(remains, blocks=remains.blocks - gone)))
         self._torn_down.clear()
 
     @_guarded

@@ -30,6 +30,7 @@ from pytest_memalert.plugin.pytest_internals import (
     report_teardown,
     run_phases,
     run_phases_heard,
+    shared_node,
 )
 from pytest_memalert.plugin.telling import (
     accept_known,
@@ -148,7 +149,8 @@ class Worker:
     ) -> Generator[None, object, object]:
         """Measure the set-up of a fixture wider than the test."""
         # A class-scoped fixture of a test that is in no class is the test's own: each run sets it up anew.
-        if self._bench is None or is_of_one_test(fixturedef) or isinstance(request.node, pytest.Item):
+        is_own = is_of_one_test(fixturedef) or isinstance(request.node, pytest.Item)
+        if self._bench is None or self._repeating or is_own:
             return (yield)
         fixtures = self._bench.fixtures
         fixtures.begin_setup(fixturedef)
@@ -160,7 +162,7 @@ class Worker:
     @pytest.hookimpl(trylast=True)
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Measure the teardown of a fixture wider than the test."""
-        if self._bench is not None and not is_of_one_test(fixturedef):
+        if self._bench is not None and not self._repeating and not is_of_one_test(fixturedef):
             self._bench.fixtures.end_teardown(fixturedef)
 
     def pytest_sessionfinish(self) -> None:
@@ -268,8 +270,13 @@ class Worker:
             return None
         if self._whole is None and not bench.judge.may_repeat(limits_of(item)):
             return None
-        attempt.held = held = HeldScopes()
-        return hold_wider_scopes(item, held, suspect=lambda: self._stands_out(attempt))
+        attempt.held = held = HeldScopes(shared_node(item, nextitem))
+        return hold_wider_scopes(
+            item,
+            held,
+            suspect=lambda: self._stands_out(attempt),
+            keeps_session=lambda: self._fixtures_stand_out(attempt),
+        )
 
     def conclude_for_others(self, attempt: Attempt, call: pytest.CallInfo[None]) -> None:
         """Conclude an attempt that another plugin runs, before the report of its teardown is made."""
@@ -349,6 +356,14 @@ class Worker:
             self._report_trouble(trouble)
             return False
 
+    def _fixtures_stand_out(self, attempt: Attempt) -> bool:
+        """Return whether the wider fixtures torn down with the test are about to be checked."""
+        bench, item = self._bench, attempt.item
+        left = None if bench is None else bench.fixtures.left_over()
+        if bench is None or left is None or attempt.held is None or attempt.held.shared is item.parent:
+            return False
+        return bench.judge.would_check_fixtures(item.nodeid, left[1], limits_of(item))
+
     def _conclude_owned(self, item: pytest.Item) -> None:
         """Conclude an attempt whose three reports are made but not logged yet."""
         attempt = self._attempt
@@ -366,24 +381,61 @@ class Worker:
         """Measure and judge a test whose teardown is done; then tear down what was held for it."""
         began_s = elapsed_s()
         ended = None
+        held = attempt.held
         try:
             self._judge_attempt(attempt, torn_down_well=torn_down_well)
         except Exception as trouble:
             self._report_trouble(trouble)
         finally:
             self._repeating = False
-            holds = attempt.held is not None and attempt.held.held
+            was_held = held is not None and held.held
+            torn_down_s = 0.0
+            try:
+                if held is not None and held.held and not held.torn_down:
+                    ended, torn_down_s = self._tear_down(attempt, held)
+                if ended is None or ended.excinfo is None:
+                    self._check_fixtures(attempt)
+            except Exception as trouble:
+                self._report_trouble(trouble)
+            finally:
+                self._repeating = False
+                if held is not None and held.held:
+                    last, took_s = self._tear_down(attempt, held)
+                    torn_down_s += took_s
+                    ended = ended if ended is not None and ended.excinfo is not None else last
             facts = attempt.facts
-            if self._bench is not None and (holds or facts.reruns or facts.measurement is None):
+            if self._bench is not None and (was_held or facts.reruns or facts.measurement is None):
                 self._bench.meter.start_afresh(attempt)
-            if attempt.held is not None and holds:
-                torn_down_s = elapsed_s()
-                ended = attempt.held.release(attempt.item)
-                began_s += elapsed_s() - torn_down_s  # the fixtures' own time
-                if self._bench is not None:
-                    self._bench.fixtures.end_test()
-        facts.screening_s += elapsed_s() - began_s - facts.reruns_s
+        facts.screening_s += elapsed_s() - began_s - torn_down_s - facts.reruns_s
         return ended
+
+    def _tear_down(self, attempt: Attempt, held: HeldScopes) -> tuple[pytest.CallInfo[None] | None, float]:
+        """Tear down the next of what was held; return how that went, and the time that it took."""
+        began_s = elapsed_s()
+        ended = held.release(attempt.item)
+        took_s = elapsed_s() - began_s
+        if self._bench is not None:
+            self._bench.fixtures.end_test()
+        return ended, took_s
+
+    def _check_fixtures(self, attempt: Attempt) -> None:
+        """Check the wider fixtures that were torn down with a test which passed, and doesn't leak itself."""
+        bench, item, facts = self._bench, attempt.item, attempt.facts
+        if bench is None or attempt.held is None or not facts.passed or not self._fixtures_stand_out(attempt):
+            return
+        left = bench.fixtures.left_over()
+        if left is None or (facts.measurement is not None and facts.measurement.leak.status == "leaking"):
+            return
+        names, values = left
+        self._repeating = True
+        with self._ways.kept():
+            found = bench.judge.judge_fixtures(
+                facts, item, limits_of(item), names=names, left=values, shared=attempt.held.shared
+            )
+        self._repeating = False
+        alerts = let_others_modify(self._config, found, item=item)
+        observed = {} if facts.measurement is None else facts.measurement.values
+        facts.alerts = [*facts.alerts, *set_free(accept_known(self._given, alerts, observed))]
 
     def _judge_attempt(self, attempt: Attempt, *, torn_down_well: bool) -> None:
         bench, item = self._bench, attempt.item

@@ -1,7 +1,8 @@
 """Runs a pytest item again, exactly, leaving nothing behind.
 
 A re-run is set-up, call and teardown through pytest's own hooks, in the same process, after the item's
-own run is over; class-, module-, package- and session-scoped fixtures stay set up. No report is made of
+own run is over; class-, module-, package- and session-scoped fixtures stay set up, unless it is they that
+are looked at. No report is made of
 it and no other plugin hears of its outcome. Whatever pytest and its plugins keep of a run is put back:
 else each re-run would itself look like a leak, and the suite would go on from another state than the
 one it would have had.
@@ -76,10 +77,11 @@ class RerunOutcome:
         return None if self.outcome == "passed" else f"run again, it {self.outcome} ({self.reason})"
 
 
-def can_rerun(item: pytest.Item) -> str | None:
+def can_rerun(item: pytest.Item, shared: Any = None) -> str | None:
     """Return why ``item`` must not be run again, or None if it may be.
 
-    To be asked after the item's own run, while its parent is still set up.
+    To be asked after the item's own run, while its parent is still set up; or ``shared``, where all below
+    that is to be set up anew each time.
     """
     session, option = item.session, item.config.option
     if session.shouldstop or session.shouldfail:
@@ -90,14 +92,15 @@ def can_rerun(item: pytest.Item) -> str | None:
         return "each test opens the debugger (--trace)"
     if STOPPED in item.stash:
         return "it stopped in the debugger"
-    if item.parent not in session._setupstate.stack:
+    if shared is not None or item.parent not in session._setupstate.stack:
         heeder = heeder_of_next_item(item)
         if heeder is not None:
             return f"it is the last of its class or module, and {heeder} ends more than fixtures with it"
-        return (
-            "it is the last of its module or class, and stood out only once that was torn down; "
-            "--memalert-leaks=all looks at such a test in time"
-        )
+        if shared not in session._setupstate.stack:
+            return (
+                "it is the last of its module or class, and stood out only once that was torn down; "
+                "--memalert-leaks=all looks at such a test in time"
+            )
     if hasattr(item, "_request") and not hasattr(item, "_initrequest"):
         return f"items of type {type(item).__name__} can't be given fixtures twice"
     if "benchmark" in getattr(item, "fixturenames", ()) and item.config.pluginmanager.hasplugin("benchmark"):
@@ -117,12 +120,13 @@ class Rerunner:
             second = rerunner.run()
 
     ``run`` neither allocates anything that outlives it (but for what it returns) nor frees anything
-    that was there before.
+    that was there before. With ``shared``, each run sets up and tears down all that lies below that node, the
+    fixtures of the item's class or module, say; as it must be torn down by then.
     """
 
-    def __init__(self, item: pytest.Item) -> None:
+    def __init__(self, item: pytest.Item, shared: Any = None) -> None:
         self._item = item
-        self._next_item = find_sibling(item)
+        self._next_item = find_sibling(item, shared)
         self._whole = contextlib.ExitStack()
         self._undos: tuple[Undo, ...] = ()
         self._before: tuple[Undo, ...] = ()

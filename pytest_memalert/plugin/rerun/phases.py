@@ -43,20 +43,23 @@ def run_phases(item: pytest.Item, next_item: pytest.Item) -> tuple[Outcome, str 
     ended, ended_reason = tear_down()
     if item in item.session._setupstate.stack:
         # A hook raised before pytest's own had its turn: the next test would be refused for that.
-        parent: Any = item.parent
-        _run_phase(item, "teardown", lambda: item.session._setupstate.teardown_exact(parent))
+        _run_phase(item, "teardown", lambda: item.session._setupstate.teardown_exact(next_item))
         ended = "failed"
     if ended == "failed" or outcome == "passed":
         return ended, ended_reason or reason
     return outcome, reason
 
 
-def find_sibling(item: pytest.Item) -> pytest.Item:
-    """Return what takes the place of the next item: the item is torn down for it, and nothing above it.
+def find_sibling(item: pytest.Item, shared: Any = None) -> pytest.Item:
+    """Return what takes the place of the next item: all below ``shared`` is torn down for it, and no more.
 
-    That is another item of the same class or module, or of a class in that, as hooks expect one. Where it is
-    the only one the parent stands for it, since pytest itself looks at the chain of parents alone.
+    By default that is the item alone, ``shared`` being its parent. It is another item below that, as hooks
+    expect one. Where there is none ``shared`` stands for it, since pytest itself looks at the chain of
+    parents alone.
     """
+    chain = item.listchain()
+    shared = chain[-2] if shared is None else shared
+    below = chain[chain.index(shared) + 1]
     stash = item.session.stash
     if _ENDS not in stash:
         ends = stash[_ENDS] = {}
@@ -64,9 +67,8 @@ def find_sibling(item: pytest.Item) -> pytest.Item:
             for node in each.listchain()[:-1]:
                 first, _ = ends.setdefault(node, (each, each))
                 ends[node] = (first, each)
-    siblings = stash[_ENDS].get(item.parent, ())
-    parent: Any = item.parent
-    return next((each for each in siblings if each is not item), parent)
+    siblings = stash[_ENDS].get(shared, ())
+    return next((each for each in siblings if below not in each.listchain()), shared)
 
 
 def _run_phase(item: pytest.Item, phase: str, call: Callable[[], object]) -> tuple[Outcome, str | None]:

@@ -51,6 +51,8 @@ def keep_finalizers(item: pytest.Item) -> Undo:
         fixture = getattr(getattr(finalizer, "func", None), "__self__", None)
         if not isinstance(finalizer, functools.partial) or not isinstance(fixture, FixtureDef):
             return False
+        if fixture.cached_result is None:
+            return True  # it is torn down, with its module, say
         request = finalizer.keywords.get("request")
         return getattr(request, "node", None) is item or (
             getattr(request, "_pyfuncitem", None) is item and id(fixture) in active
