@@ -20,6 +20,7 @@ from pytest_memalert.model import (
     Measurement,
     Note,
     PerformanceAlert,
+    Survivor,
     make_id,
 )
 from pytest_memalert.plugin.case import Case
@@ -281,7 +282,7 @@ class Judge:
             notes=[*facts.notes],
             leak=analysis,
         )
-        told = " and ".join(names[:_FIXTURES_NAMED])
+        told = " and ".join(_makers(names, analysis.survivors)[:_FIXTURES_NAMED])
         if analysis.status == "unchecked" or (analysis.status == "unclear" and runs):
             kind: Literal["unclear", "not_repeated"] = "unclear" if runs else "not_repeated"
             case.note(kind, f"{measurement.nodeid}, with {told} set up anew: {analysis.reason}")
@@ -419,6 +420,14 @@ class Judge:
             return False
         self._told.add(text)
         return True
+
+
+def _makers(fixtures: Sequence[str], survivors: Sequence[Survivor]) -> Sequence[str]:
+    """Return those of the fixtures in whose functions survivors were allocated; all of them, if in none."""
+    # "test_a.py:34 in TestA.setUpClass" is in that of the fixture "setUpClass of TestA".
+    frames = [frame for survivor in survivors for frame in survivor.allocated_at]
+    functions = {frame.rpartition(" in ")[2].rpartition(".")[2] for frame in frames}
+    return [name for name in fixtures if name.partition(" of ")[0] in functions] or fixtures
 
 
 def _with_leak(measurement: Measurement, analysis: LeakAnalysis) -> Measurement:

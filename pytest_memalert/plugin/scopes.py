@@ -33,8 +33,6 @@ _MADE_BY_PYTEST = re.compile(r"_?(?:xunit|unittest)_(\w+?)_fixture_(.+)")
 
 # A trim gives pages back, which the tests then touch anew: 0.2 ms (benchmarks/readings.py).
 _WORTH_TRIMMING_BYTES = 2**20
-# A fixture is named beside the one that left most where it left more than this share of that.
-_SHARE = 0.1
 
 
 class _Span:
@@ -125,9 +123,10 @@ class WiderFixtures:
         return news
 
     def left_over(self) -> tuple[list[str], dict[str, float]] | None:
-        """Return what the fixtures torn down since ``start_test`` left, and who left most; None without any.
+        """Return the fixtures torn down since ``start_test``, and what they left; None where there are none.
 
-        The session's don't count, which are set up once; nor those of ``unittest`` that do nothing.
+        Who left most comes first. The session's don't count, which are set up once; nor those of ``unittest``
+        that do nothing.
         """
         kept = [
             (fixture.name, remains)
@@ -137,14 +136,8 @@ class WiderFixtures:
         if not kept:
             return None
         total = reduce(fold, (remains for _, remains in kept))
-        most_bytes = max(_size_bytes(remains) for _, remains in kept)
-        most_blocks = max(remains.blocks for _, remains in kept)
-        names = [
-            name
-            for name, remains in kept
-            if _size_bytes(remains) > _SHARE * most_bytes or remains.blocks > _SHARE * most_blocks
-        ]
-        return names or [name for name, _ in kept], {
+        kept.sort(key=lambda each: -_size_bytes(each[1]))
+        return [name for name, _ in kept], {
             "blocks_growth": total.blocks,
             "heap_growth_bytes": total.heap_bytes,
             "rss_growth_bytes": total.rss_bytes,
