@@ -39,6 +39,12 @@ class Attempt:
         self.facts = Facts()
         self.reports: dict[str, pytest.TestReport] = {}
 
+    @property
+    def has_passed_call(self) -> bool:
+        """Return whether the call passed, as far as its report says, and each subtest."""
+        call = self.reports.get("call")
+        return call is not None and call.passed and not hasattr(call, "wasxfail") and not self.failed_part
+
     def outcome(self, *, torn_down_well: bool) -> str:
         """Return how the test itself went, in pytest's words, before any alert."""
         setup, call = self.reports.get("setup"), self.reports.get("call")

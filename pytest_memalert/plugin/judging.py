@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -258,16 +258,16 @@ class Judge:
         names: Sequence[str],
         left: Mapping[str, float],
         shared: Any,
-    ) -> Sequence[PerformanceAlert]:
-        """Return the alerts of wider fixtures that leak: of those below ``shared``, where all is torn down.
+    ) -> tuple[Sequence[PerformanceAlert], Mapping[str, float]]:
+        """Return the alerts of wider fixtures that leak, and the figures: of those below ``shared``.
 
-        Each run sets them up, runs the ``item`` and tears them down. ``left`` is what their first set-up
-        left, and took. What it costs is put on the test's ``facts``.
+        All is torn down there. Each run sets them up, runs the ``item`` and tears them down. ``left`` is what
+        their first set-up left, and took. What it costs is put on the test's ``facts``.
         """
         began_s, rss_bytes = elapsed_s(), self._sampler.read_rss()
         measurement = facts.measurement
         if measurement is None or self._costs.why_spent():
-            return []
+            return [], {}
         left = {**left, "duration_s": left["duration_s"] + measurement.values["duration_s"]}
         analysis, runs = self._leak_check.check(
             item, limits, values=left, budget_s=self._costs.for_a_search_s(), shared=shared
@@ -279,20 +279,21 @@ class Judge:
             limits=limits,
             rules=rules,
             metrics=self._given.metrics,
-            notes=[*facts.notes],
+            notes=[],
             leak=analysis,
         )
         told = " and ".join(_makers(names, analysis.survivors)[:_FIXTURES_NAMED])
-        if analysis.status == "unchecked" or (analysis.status == "unclear" and runs):
-            kind: Literal["unclear", "not_repeated"] = "unclear" if runs else "not_repeated"
-            case.note(kind, f"{measurement.nodeid}, with {told} set up anew: {analysis.reason}")
-        facts.notes = case.notes
+        own = measurement.leak
+        if analysis.status in ("unclear", "unchecked") and (own.status == "clean" or own.reason is None):
+            # Else what is known of these fixtures from before would seem to be over.
+            verdict = replace(analysis.verdict, reason=f"with {told} set up anew: {analysis.reason}")
+            facts.measurement = replace(measurement, leak=verdict)
         facts.reruns += runs
         if runs:
             self._costs.note_residue(before_bytes=rss_bytes, after_bytes=self._sampler.read_rss())
             facts.reruns_s += elapsed_s() - began_s
             self._costs.reruns_s += elapsed_s() - began_s
-        return inhibit(self._alerts_of_leak(case, each=f"set-up of {told}"))
+        return inhibit(self._alerts_of_leak(case, each=f"set-up of {told}")), case.measurement.values
 
     # ------------------------------------------------------------------ the leak
 

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
+_CUT_SHORT = LeakVerdict(reason="its check did not come to an end")
+
 
 class Worker:
     """The hooks around each test, in the process that runs it."""
@@ -341,10 +343,7 @@ class Worker:
     def _stands_out(self, attempt: Attempt) -> bool:
         """Return whether the test, its own teardown just done, is about to be repeated."""
         bench = self._bench
-        if attempt.failed_part or bench is None:
-            return False
-        call = attempt.reports.get("call")
-        if call is None or not call.passed or hasattr(call, "wasxfail"):
+        if bench is None or not attempt.has_passed_call:
             return False
         try:
             values = bench.meter.measure_so_far(attempt)
@@ -358,11 +357,17 @@ class Worker:
 
     def _fixtures_stand_out(self, attempt: Attempt) -> bool:
         """Return whether the wider fixtures torn down with the test are about to be checked."""
-        bench, item = self._bench, attempt.item
-        left = None if bench is None else bench.fixtures.left_over()
-        if bench is None or left is None or attempt.held is None or attempt.held.shared is item.parent:
+        bench, item, held = self._bench, attempt.item, attempt.held
+        if bench is None or held is None or held.shared is item.parent or not attempt.has_passed_call:
             return False
-        return bench.judge.would_check_fixtures(item.nodeid, left[1], limits_of(item))
+        try:
+            left = bench.fixtures.left_over()
+            return left is not None and bench.judge.would_check_fixtures(
+                item.nodeid, left[1], limits_of(item)
+            )
+        except Exception as trouble:
+            self._report_trouble(trouble)
+            return False
 
     def _conclude_owned(self, item: pytest.Item) -> None:
         """Conclude an attempt whose three reports are made but not logged yet."""
@@ -378,22 +383,24 @@ class Worker:
             self.tell(attempt, attempt.reports["teardown"])
 
     def _conclude(self, attempt: Attempt, *, torn_down_well: bool) -> pytest.CallInfo[None] | None:
-        """Measure and judge a test whose teardown is done; then tear down what was held for it."""
-        began_s = elapsed_s()
-        ended = None
-        held = attempt.held
+        """Measure and judge a test whose teardown is done; then tear down what was held for it.
+
+        In between its wider fixtures are judged, unless the test was not: an interrupt ends it all.
+        """
+        began_s, torn_down_s = elapsed_s(), 0.0
+        held, ended, is_judged = attempt.held, None, False
+        was_held = held is not None and held.held
         try:
             self._judge_attempt(attempt, torn_down_well=torn_down_well)
+            is_judged = True
         except Exception as trouble:
             self._report_trouble(trouble)
         finally:
             self._repeating = False
-            was_held = held is not None and held.held
-            torn_down_s = 0.0
             try:
                 if held is not None and held.held and not held.torn_down:
                     ended, torn_down_s = self._tear_down(attempt, held)
-                if ended is None or ended.excinfo is None:
+                if is_judged and (ended is None or ended.excinfo is None):
                     self._check_fixtures(attempt)
             except Exception as trouble:
                 self._report_trouble(trouble)
@@ -421,21 +428,23 @@ class Worker:
     def _check_fixtures(self, attempt: Attempt) -> None:
         """Check the wider fixtures that were torn down with a test which passed, and doesn't leak itself."""
         bench, item, facts = self._bench, attempt.item, attempt.facts
-        if bench is None or attempt.held is None or not facts.passed or not self._fixtures_stand_out(attempt):
+        if not facts.passed or facts.measurement is None or facts.measurement.leak.status == "leaking":
             return
-        left = bench.fixtures.left_over()
-        if left is None or (facts.measurement is not None and facts.measurement.leak.status == "leaking"):
+        if bench is None or attempt.held is None or not self._fixtures_stand_out(attempt):
             return
-        names, values = left
+        names, values = bench.fixtures.left_over() or ([], {})
         self._repeating = True
-        with self._ways.kept():
-            found = bench.judge.judge_fixtures(
-                facts, item, limits_of(item), names=names, left=values, shared=attempt.held.shared
-            )
+        try:
+            with self._ways.kept():
+                found, figures = bench.judge.judge_fixtures(
+                    facts, item, limits_of(item), names=names, left=values, shared=attempt.held.shared
+                )
+        except BaseException:
+            facts.measurement = replace(facts.measurement, leak=_CUT_SHORT)
+            raise
         self._repeating = False
         alerts = let_others_modify(self._config, found, item=item)
-        observed = {} if facts.measurement is None else facts.measurement.values
-        facts.alerts = [*facts.alerts, *set_free(accept_known(self._given, alerts, observed))]
+        facts.alerts = [*facts.alerts, *set_free(accept_known(self._given, alerts, figures))]
 
     def _judge_attempt(self, attempt: Attempt, *, torn_down_well: bool) -> None:
         bench, item = self._bench, attempt.item
@@ -470,7 +479,7 @@ class Worker:
             with self._ways.kept():  # what checks a test is loaded when it is first needed
                 found = judge.judge(measurement, item, limits, passed=facts.passed)
         except BaseException:  # Ctrl-C in a re-run, or trouble of our own
-            facts.measurement = replace(own, leak=LeakVerdict(reason="its check did not come to an end"))
+            facts.measurement = replace(own, leak=_CUT_SHORT)
             raise
         self._repeating = False
         if self._whole is not None:

@@ -183,7 +183,7 @@ def test_fixtures_of_a_test_that_opts_out_are_left_alone(serial: Inner, way: str
 
 
 def test_set_up_that_works_but_once_is_unclear(serial: Inner) -> None:
-    """No alert, and the outcomes are those of a plain run; the teardown's own failure stays a failure."""
+    """No alert, and the outcomes are those of a plain run."""
     serial.pytester.makepyprojecttoml(NEVER_FAIL)
     serial.write(
         """
@@ -197,19 +197,18 @@ def test_set_up_that_works_but_once_is_unclear(serial: Inner) -> None:
             DONE.append([object() for _ in range(700)])
             yield
 
-        @pytest.fixture(scope="module")
-        def failing():
-            yield
-            assert False, "teardown"
-
         def test_once(once): pass
         """
     )
     done = serial.run_apart("-v", leaks="all")
     done.assert_outcomes(passed=1)
     assert told(serial) == {}
-    notes = [note["text"] for note in serial.report()["notes"] if note["kind"] == "unclear"]
-    assert any("with once set up anew: run again, it failed" in note for note in notes), notes
+    leak = serial.tests()["test_once"]["leak"]
+    assert leak["status"] == "unclear"
+    assert (
+        leak["reason"]
+        == "with once set up anew: run again, it failed (setup: AssertionError: the port is taken)"
+    )
 
 
 def test_teardown_of_a_module_that_fails_is_that_failure_alone(serial: Inner) -> None:
@@ -233,3 +232,40 @@ def test_teardown_of_a_module_that_fails_is_that_failure_alone(serial: Inner) ->
     done.assert_outcomes(passed=1, errors=1)
     assert "it does not close" in done.stdout.str()
     assert told(serial) == {}
+
+
+def test_interrupt_in_such_a_run_ends_the_session_and_calls_no_leak_resolved(
+    serial: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is still set up is torn down, once."""
+    serial.pytester.makepyprojecttoml("[tool.memalert]\nhistory = 'history.db'")
+    serial.write(
+        """
+        import os, signal
+        from pathlib import Path
+        import pytest
+
+        KEPT = []
+
+        @pytest.fixture(scope="session", autouse=True)
+        def of_session():
+            yield
+            with Path("ended").open("a") as file:
+                file.write("once ")
+
+        @pytest.fixture(scope="module")
+        def leaking():
+            KEPT.append([object() for _ in range(700)])
+            if len(KEPT) == 3 and "INTERRUPTED" in os.environ:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield
+
+        def test_only(leaking): pass
+        """
+    )
+    assert serial.run_apart(leaks="suspects").ret == pytest.ExitCode.TESTS_FAILED
+    monkeypatch.setenv("INTERRUPTED", "yes")
+    assert serial.run_apart(leaks="suspects").ret == pytest.ExitCode.INTERRUPTED
+    assert (serial.pytester.path / "ended").read_text(encoding="utf-8") == "once once "
+    assert serial.tests()["test_only"]["leak"]["reason"] == "its check did not come to an end"
+    assert not [note for note in serial.report()["notes"] if note["kind"] == "resolved"]
