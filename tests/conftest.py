@@ -14,12 +14,13 @@ from typing import Any
 import hypothesis
 import pytest
 
-# Imported once, not anew in each inner run: pytester forgets what an inner run has imported.
-import pytest_memalert.plugin.controller
 import pytest_memalert.plugin.fixture
+import pytest_memalert.plugin.leak_checks.turn_cache
 import pytest_memalert.plugin.phases
 import pytest_memalert.plugin.rerun
-import pytest_memalert.plugin.turn_cache
+
+# Imported once, not anew in each inner run: pytester forgets what an inner run has imported.
+import pytest_memalert.plugin.session.controller
 import pytest_memalert.plugin.worker  # noqa: F401
 from tests.heap import set_aside
 

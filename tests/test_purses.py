@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-import pytest_memalert.plugin.purses as module
+import pytest_memalert.plugin.leak_checks.purses as module
 from pytest_memalert.options import OPTIONS
-from pytest_memalert.plugin.purses import Purses
+from pytest_memalert.plugin.leak_checks.purses import Purses
 
 QUICK = {"duration_s": 0.01, "blocks_growth": 400.0, "heap_growth_bytes": 20_000.0}
 SLOW = {**QUICK, "duration_s": 0.4}

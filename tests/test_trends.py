@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.metrics import LEAST_CHANGES, LeastChange
 from pytest_memalert.model import SeriesPoint
-from pytest_memalert.plugin.trending import FEWEST_REMEMBERED
+from pytest_memalert.plugin.session.trending import FEWEST_REMEMBERED
 from pytest_memalert.trends import (
     MINIMUM_RUNS,
     Search,

@@ -51,7 +51,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         return (yield)
     _load_as_installed(early_config)
     try:
-        from pytest_memalert.plugin.whole import measured_conftests
+        from pytest_memalert.plugin.measuring.whole import measured_conftests
     except ImportError:  # of pytest's, where pytest_configure tells of it
         return (yield)
 
@@ -78,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _start(config: pytest.Config) -> None:
     """Register the worker and the controller; raise UsageError where the settings are wrong."""
     from pytest_memalert.errors import ConfigurationError
-    from pytest_memalert.plugin.given import read_given
+    from pytest_memalert.plugin.session.given import read_given
 
     try:
         given = read_given(config)
@@ -86,7 +86,7 @@ def _start(config: pytest.Config) -> None:
         raise pytest.UsageError(f"memalert: {wrong}") from None
     worker = None
     if not config.getoption("setuponly", False):
-        from pytest_memalert.plugin.collected import Collected
+        from pytest_memalert.plugin.session.collected import Collected
         from pytest_memalert.plugin.worker import Worker
 
         collected = Collected(config, given.settings)
@@ -94,7 +94,7 @@ def _start(config: pytest.Config) -> None:
         config.pluginmanager.register(collected, "memalert-collected")
         config.pluginmanager.register(worker, "memalert-worker")
     if not hasattr(config, "workerinput"):
-        from pytest_memalert.plugin.controller import Controller
+        from pytest_memalert.plugin.session.controller import Controller
 
         controller = Controller(config, given, hear_report=worker.hear_report if worker else None)
         config.pluginmanager.register(controller, "memalert-controller")

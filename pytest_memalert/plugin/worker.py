@@ -14,13 +14,11 @@ from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all
 from pytest_memalert.errors import describe_exception
 from pytest_memalert.model import AlertRule, LeakVerdict, Measurement, PerformanceAlert
-from pytest_memalert.plugin.attempt import STOPPED, Attempt
-from pytest_memalert.plugin.bench import Bench, set_up_bench
-from pytest_memalert.plugin.collected import Collected
 from pytest_memalert.plugin.facts import FACTS, encode_facts
-from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.imports import Ways
 from pytest_memalert.plugin.markers import limits_of
+from pytest_memalert.plugin.measuring.attempt import STOPPED, Attempt
+from pytest_memalert.plugin.measuring.bench import Bench, set_up_bench
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
     has_fixtures,
@@ -32,6 +30,8 @@ from pytest_memalert.plugin.pytest_internals import (
     run_phases_heard,
     shared_node,
 )
+from pytest_memalert.plugin.session.collected import Collected
+from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.plugin.telling import (
     accept_known,
     add_properties,
@@ -45,7 +45,7 @@ from pytest_memalert.rules import rules_for_test
 from pytest_memalert.speaking import set_free
 
 if TYPE_CHECKING:
-    from pytest_memalert.plugin.whole import WholeProcess
+    from pytest_memalert.plugin.measuring.whole import WholeProcess
 
 __all__ = ["Worker"]
 
@@ -76,7 +76,7 @@ class Worker:
         self._ways = Ways()
         self._whole: WholeProcess | None = None
         if given.gate is not None:
-            from pytest_memalert.plugin.whole import WholeProcess
+            from pytest_memalert.plugin.measuring.whole import WholeProcess
 
             self._whole = WholeProcess(config)
             config.pluginmanager.register(self._whole, "memalert-whole")

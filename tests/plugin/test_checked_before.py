@@ -14,7 +14,7 @@ import pytest
 
 from pytest_memalert.history import CheckedTest
 from pytest_memalert.model import LeakStatus
-from pytest_memalert.plugin.checked_before import choose
+from pytest_memalert.plugin.leak_checks.checked_before import choose
 from tests.conftest import Inner
 
 # A suspect for what fills once; with GROWS in the environment it leaks beside that.

@@ -441,7 +441,7 @@ def test_trouble_at_the_end_of_the_session_changes_no_outcome(
 ) -> None:
     """It is a warning, which shows no line of our code; what fails by an alert of the session does so."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.setattr(f"pytest_memalert.plugin.controller.{part}", raise_trouble)
+    monkeypatch.setattr(f"pytest_memalert.plugin.session.controller.{part}", raise_trouble)
     serial.write("def test_fine(): pass")
     done = serial.run()
     done.assert_outcomes(passed=1, warnings=1)
@@ -467,7 +467,7 @@ def test_gate_that_could_not_be_judged_is_not_passed(serial: Inner, monkeypatch:
     """A green gate says that somebody looked."""
     serial.write("def test_fine(): pass")
     serial.run("--memalert-save")
-    monkeypatch.setattr("pytest_memalert.plugin.controller.Controller._finish", raise_trouble)
+    monkeypatch.setattr("pytest_memalert.plugin.session.controller.Controller._finish", raise_trouble)
     done = serial.run("--memalert-gate")
     done.assert_outcomes(passed=1, warnings=1)
     assert done.ret == pytest.ExitCode.TESTS_FAILED

@@ -223,7 +223,7 @@ def test_tests_that_there_is_no_time_to_run_for_long_are_told_as_checked_briefly
     serial.write(
         """
         import pytest
-        from pytest_memalert.plugin import purses
+        from pytest_memalert.plugin.leak_checks import purses
 
         purses._LOOKING_S = 0.0
 
@@ -322,7 +322,7 @@ def test_leaks_found_by_default_take_no_more_than_their_share(
     """
     serial.pytester.makeconftest(
         f"""
-        from pytest_memalert.plugin import purses
+        from pytest_memalert.plugin.leak_checks import purses
 
         purses._PURSUIT_COST_S = {pursuit_s}
         purses._FINDING_S = {finding_s}
@@ -779,7 +779,7 @@ def test_suspect_out_of_turn_is_checked_with_what_is_left_of_a_budget(serial: In
         # What is left for suspects is much more than the last turn can take beyond its share.
         conftest="""
         from pytest_memalert.leaks import turns
-        from pytest_memalert.plugin import judging
+        from pytest_memalert.plugin.judging import judge as judging
 
         turns.SHARE_OF_TURNS = judging.SHARE_OF_TURNS = 0.05
         """,

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from pytest_memalert.cli import main
 from pytest_memalert.model import Run
-from pytest_memalert.plugin.reporting import SUMMARY_BYTES, append_summary
+from pytest_memalert.plugin.session.reporting import SUMMARY_BYTES, append_summary
 
 if TYPE_CHECKING:
     from tests.conftest import Inner

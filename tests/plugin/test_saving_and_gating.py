@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from pytest_memalert.plugin.whole import WholeProcess
+from pytest_memalert.plugin.measuring.whole import WholeProcess
 
 if TYPE_CHECKING:
     from tests.conftest import Inner
@@ -226,7 +226,7 @@ def test_gate_that_trouble_of_ours_kept_from_judging_is_not_passed(inner: Inner)
     inner.write(BEFORE)
     inner.run_apart("--memalert-save")
     broken = """
-        import pytest_memalert.plugin.meter as meter
+        import pytest_memalert.plugin.measuring.meter as meter
 
         def measure_test(*args, **kwargs):
             raise LookupError("our own")
@@ -479,7 +479,7 @@ def test_long_test_is_not_traced_and_held_against_its_resident_peak(
     serial: Inner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless it was traced the last time and takes not even twice as long as a test may that is."""
-    monkeypatch.setattr("pytest_memalert.plugin.gating._LONG_S", 0.1)
+    monkeypatch.setattr("pytest_memalert.plugin.judging.gating._LONG_S", 0.1)
     source = """
         import time
 
@@ -499,9 +499,9 @@ def test_long_test_is_not_traced_and_held_against_its_resident_peak(
     done = serial.run("--memalert-gate")
     done.assert_outcomes(failed=2)
     done.stdout.fnmatch_lines(["FAILED test_a.py::test_long - peak [78]* MiB is *"])
-    monkeypatch.setattr("pytest_memalert.plugin.gating._LONG_S", 0.5)
+    monkeypatch.setattr("pytest_memalert.plugin.judging.gating._LONG_S", 0.5)
     serial.run("--memalert-save").assert_outcomes(passed=2)
-    monkeypatch.setattr("pytest_memalert.plugin.gating._LONG_S", 0.2)
+    monkeypatch.setattr("pytest_memalert.plugin.judging.gating._LONG_S", 0.2)
     serial.run("--memalert-save").assert_outcomes(passed=2)
     assert "traced_peak_bytes" in saved(serial)["test_a.py::test_long"]
 

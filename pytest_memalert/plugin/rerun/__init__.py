@@ -24,7 +24,7 @@ import pytest
 from _pytest.doctest import DoctestItem
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.plugin.attempt import STOPPED
+from pytest_memalert.plugin.measuring.attempt import STOPPED
 from pytest_memalert.plugin.pytest_internals import heeder_of_next_item
 from pytest_memalert.plugin.rerun.apart import (
     ReportEar,

@@ -9,16 +9,16 @@ import pytest
 
 from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import AlertRule
-from pytest_memalert.plugin.given import Given
-from pytest_memalert.plugin.judging import Judge
-from pytest_memalert.plugin.meter import Meter
-from pytest_memalert.plugin.scopes import WiderFixtures
+from pytest_memalert.plugin.judging.judge import Judge
+from pytest_memalert.plugin.measuring.meter import Meter
+from pytest_memalert.plugin.measuring.scopes import WiderFixtures
+from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.records import record
 
 if TYPE_CHECKING:
-    from pytest_memalert.plugin.whole import WholeProcess
+    from pytest_memalert.plugin.measuring.whole import WholeProcess
 
 __all__ = ["Bench", "set_up_bench"]
 
@@ -62,13 +62,13 @@ def set_up_bench(
         )
         past = None
         if any(rule.against is not None for rule in rules):
-            from pytest_memalert.plugin.past import read_past_of_tests
+            from pytest_memalert.plugin.judging.past import read_past_of_tests
 
             past = read_past_of_tests(config, given, rules, warn=warn)
         before = None
         # What a gate says must not depend on what this machine remembers.
         if given.gate is None and given.settings.leaks != "off":
-            from pytest_memalert.plugin.checked_before import read_checked_before
+            from pytest_memalert.plugin.leak_checks.checked_before import read_checked_before
 
             before = read_checked_before(config, given, warn=warn)
         judge = Judge(given, sampler, fixtures, turns=turns, past=past, before=before)

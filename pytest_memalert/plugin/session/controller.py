@@ -29,22 +29,22 @@ from pytest_memalert.model import (
     make_id,
 )
 from pytest_memalert.plugin.command_line import BEGAN_AT
-from pytest_memalert.plugin.environment import this_environment
 from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Facts, decode_facts
-from pytest_memalert.plugin.given import Given
 from pytest_memalert.plugin.imports import Ways
 from pytest_memalert.plugin.pytest_internals import refit_section
-from pytest_memalert.plugin.remembering import note_idle, remember
-from pytest_memalert.plugin.reporting import append_summary, history_path, locate, write_reports
+from pytest_memalert.plugin.session.environment import this_environment
+from pytest_memalert.plugin.session.given import Given
+from pytest_memalert.plugin.session.remembering import note_idle, remember
+from pytest_memalert.plugin.session.reporting import append_summary, history_path, locate, write_reports
+from pytest_memalert.plugin.session.trending import note_trends
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, tell_trouble
-from pytest_memalert.plugin.trending import note_trends
 from pytest_memalert.reports import terminal
 from pytest_memalert.rules import find_breaches, group_notes, make_alert
 from pytest_memalert.speaking import group_leaks, inhibit
 from pytest_memalert.units import counted
 
 if TYPE_CHECKING:
-    from pytest_memalert.plugin.keeping import Keeper, Saved
+    from pytest_memalert.plugin.session.keeping import Keeper, Saved
 
 __all__ = ["Controller"]
 
@@ -84,7 +84,7 @@ class Controller:
         self._saved: Saved | None = None
         self._baseline_failed = False
         if given.gate is not None:
-            from pytest_memalert.plugin.keeping import Keeper
+            from pytest_memalert.plugin.session.keeping import Keeper
 
             self._keeper = Keeper(config, given.gate)
 
@@ -196,11 +196,11 @@ class Controller:
             self._warn(no_summary)
         if self._checked:
             from pytest_memalert.leaks.turns import update
-            from pytest_memalert.plugin.turn_cache import read_turns, write_turns
+            from pytest_memalert.plugin.leak_checks.turn_cache import read_turns, write_turns
 
             write_turns(self._config, update(read_turns(self._config), self._checked))
         if self._proofs:
-            from pytest_memalert.plugin.proofs import write_proofs
+            from pytest_memalert.plugin.leak_checks.proofs import write_proofs
 
             write_proofs(self._config, self._proofs, run.environment, proven_at=run.started_at)
         self._run = _reported_since(began_s, run)
@@ -396,7 +396,7 @@ class Controller:
         """Return the rules with the thresholds that earlier sessions set; note those that can't be judged."""
         if not any(rule.against for rule in rules):
             return list(rules)
-        from pytest_memalert.plugin.past import resolve_for_session
+        from pytest_memalert.plugin.judging.past import resolve_for_session
 
         resolved, notes = resolve_for_session(
             self._config,
@@ -413,7 +413,7 @@ class Controller:
         """Send what is news to the channels; return what the summary says of it."""
         if not self._given.opened or self._was_left or exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             return ()
-        from pytest_memalert.plugin.notifying import tell_news
+        from pytest_memalert.plugin.session.notifying import tell_news
 
         history = history_path(self._config, self._given.settings)
         try:

@@ -14,7 +14,7 @@ from pytest_memalert.clock import cpu_time_s, elapsed_s
 from pytest_memalert.collector import collect_all
 from pytest_memalert.measurement import Deduction, as_begun_at, fold, measure_test
 from pytest_memalert.model import Probe
-from pytest_memalert.plugin.scopes import WiderFixtures
+from pytest_memalert.plugin.measuring.scopes import WiderFixtures
 from pytest_memalert.probes.exact import ExactReader
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.memory import open_heap_reader

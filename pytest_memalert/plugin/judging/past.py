@@ -13,9 +13,9 @@ from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import HistoryError
 from pytest_memalert.metrics import Metric
 from pytest_memalert.model import AlertRule, Note, SeriesPoint
-from pytest_memalert.plugin.environment import this_environment
-from pytest_memalert.plugin.given import Given
-from pytest_memalert.plugin.reporting import history_path
+from pytest_memalert.plugin.session.environment import this_environment
+from pytest_memalert.plugin.session.given import Given
+from pytest_memalert.plugin.session.reporting import history_path
 
 if TYPE_CHECKING:
     from pytest_memalert.history import History

@@ -144,7 +144,7 @@ def _taken(config: pytest.Config, settings: Settings, problems: list[str]) -> di
         _take(config.invocation_params.dir / xmlpath, xmlpath, "--junitxml", taken, problems)
     saved = settings.save or settings.gate
     if saved or _paths(settings):
-        from pytest_memalert.plugin.gate_given import locate_baseline
+        from pytest_memalert.plugin.session.gate_given import locate_baseline
 
         option = "gate" if settings.save is None else "save"
         origin = settings.origins[option] if saved else "the baseline"

@@ -56,7 +56,7 @@ class Collected:
 
     def _choose_turns(self, items: Sequence[pytest.Item], budget: Budget) -> None:
         from pytest_memalert.leaks.turns import choose, source_of
-        from pytest_memalert.plugin.turn_cache import read_turns
+        from pytest_memalert.plugin.leak_checks.turn_cache import read_turns
 
         for item in items:
             function = getattr(item, "function", None)

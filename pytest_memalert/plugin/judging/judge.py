@@ -23,14 +23,14 @@ from pytest_memalert.model import (
     Survivor,
     make_id,
 )
-from pytest_memalert.plugin.case import Case
-from pytest_memalert.plugin.confirming import HUNTED, Confirmer
 from pytest_memalert.plugin.facts import Facts
-from pytest_memalert.plugin.given import Given
-from pytest_memalert.plugin.leak_check import LeakCheck
-from pytest_memalert.plugin.rerun_costs import RerunCosts
-from pytest_memalert.plugin.resident_lines import MUCH_BYTES, ResidentLines
-from pytest_memalert.plugin.scopes import WiderFixtures
+from pytest_memalert.plugin.judging.case import Case
+from pytest_memalert.plugin.judging.confirming import HUNTED, Confirmer
+from pytest_memalert.plugin.judging.rerun_costs import RerunCosts
+from pytest_memalert.plugin.judging.resident_lines import MUCH_BYTES, ResidentLines
+from pytest_memalert.plugin.leak_checks.leak_check import LeakCheck
+from pytest_memalert.plugin.measuring.scopes import WiderFixtures
+from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.rules import (
     LEAK_METRICS,
@@ -48,10 +48,10 @@ from pytest_memalert.units import format_beside, format_size
 
 if TYPE_CHECKING:
     from pytest_memalert.gate.baseline import Entry
-    from pytest_memalert.plugin.checked_before import CheckedBefore
-    from pytest_memalert.plugin.gating import Gate, GateFinding
-    from pytest_memalert.plugin.past import PastOfTests
-    from pytest_memalert.plugin.repeating import Repeater
+    from pytest_memalert.plugin.judging.gating import Gate, GateFinding
+    from pytest_memalert.plugin.judging.past import PastOfTests
+    from pytest_memalert.plugin.judging.repeating import Repeater
+    from pytest_memalert.plugin.leak_checks.checked_before import CheckedBefore
 
 __all__ = ["Judge"]
 
@@ -86,7 +86,7 @@ class Judge:
         self._confirmer = Confirmer(sampler, self._leak_check, self._costs, repeater=lambda: self._repeater)
         self._gate: Gate | None = None
         if given.gate is not None:
-            from pytest_memalert.plugin.gating import Gate
+            from pytest_memalert.plugin.judging.gating import Gate
 
             self._gate = Gate(given.gate, self._repeater, traces_all=given.settings.trace)
 
@@ -94,7 +94,7 @@ class Judge:
     def _repeater(self) -> Repeater:
         """Return what runs a test again, made for the first: in most sessions there is none."""
         if self._made_repeater is None:
-            from pytest_memalert.plugin.repeating import Repeater
+            from pytest_memalert.plugin.judging.repeating import Repeater
 
             self._made_repeater = Repeater(self._sampler, self._fixtures, self._given.probes)
         return self._made_repeater
@@ -317,7 +317,7 @@ class Judge:
         case.leak = analysis
         case.reruns += runs
         if analysis.status == "leaking" and (proof := self._leak_check.proof) is not None:
-            from pytest_memalert.plugin.proofs import encode_proof
+            from pytest_memalert.plugin.leak_checks.proofs import encode_proof
 
             case.proof = encode_proof(proof)
         case.measurement = _with_leak(case.measurement, analysis)

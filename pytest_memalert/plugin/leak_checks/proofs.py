@@ -24,7 +24,7 @@ from pytest_memalert.json_fields import (
     read_whole,
 )
 from pytest_memalert.model import Environment, LeakAnalysis
-from pytest_memalert.plugin.cached import read_cached, write_cached
+from pytest_memalert.plugin.leak_checks.cached import read_cached, write_cached
 
 if TYPE_CHECKING:
     from pytest_memalert.hunting.recognition import Proof

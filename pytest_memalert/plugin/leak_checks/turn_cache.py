@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_memalert.leaks.turns import Turns, decode_turns, encode_turns
-from pytest_memalert.plugin.cached import read_cached, write_cached
+from pytest_memalert.plugin.leak_checks.cached import read_cached, write_cached
 
 __all__ = ["read_turns", "write_turns"]
 

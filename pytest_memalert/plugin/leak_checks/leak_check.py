@@ -13,13 +13,13 @@ from pytest_memalert.clock import Stopwatch
 from pytest_memalert.leaks.suspicion import Floor
 from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.model import OPTED_OUT, OUT_OF_TURN, LeakAnalysis
-from pytest_memalert.plugin.purses import Purses
+from pytest_memalert.plugin.leak_checks.purses import Purses
 from pytest_memalert.settings import LeakChecks
 
 if TYPE_CHECKING:
     from pytest_memalert.hunting.recognition import Explained, Proof
     from pytest_memalert.leaks.policy import Policy
-    from pytest_memalert.plugin.checked_before import CheckedBefore
+    from pytest_memalert.plugin.leak_checks.checked_before import CheckedBefore
 
 __all__ = ["LeakCheck"]
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from pytest_memalert.collector import collect_all
 from pytest_memalert.model import LeakAnalysis
-from pytest_memalert.plugin.case import Case
-from pytest_memalert.plugin.leak_check import LeakCheck
-from pytest_memalert.plugin.rerun_costs import RerunCosts
+from pytest_memalert.plugin.judging.case import Case
+from pytest_memalert.plugin.judging.rerun_costs import RerunCosts
+from pytest_memalert.plugin.leak_checks.leak_check import LeakCheck
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.rules import Breach, find_breaches, find_unjudged, mildest
 
 if TYPE_CHECKING:
-    from pytest_memalert.plugin.repeating import Repeater
+    from pytest_memalert.plugin.judging.repeating import Repeater
 
 __all__ = ["HUNTED", "Confirmer"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pytest_memalert.collector import collect_all
 from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.model import AlertRule, Measurement, Note
-from pytest_memalert.plugin.rerun_costs import RerunCosts
+from pytest_memalert.plugin.judging.rerun_costs import RerunCosts
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.rules import REARM_SHARE, already_above, tell_crossing
