@@ -667,6 +667,37 @@ def test_a_place_within_pytest_does_not_excuse_native_memory(monkeypatch: pytest
     assert "pytest" not in " ".join(analysis.recommendations)
 
 
+def test_native_memory_beside_objects_is_told_with_its_size_and_place() -> None:
+    """They were told alone: 88 bytes of them against 48 KiB per run."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+
+    def leak_both() -> None:
+        KEPT.append(Order(5))
+        libc.malloc(50_000)
+
+    analysis = find_leaks(leak_both)
+    alone = find_leaks(lambda: KEPT.append(Order(5)))
+    assert [kind.type for kind in analysis.survivors] == [kind.type for kind in alone.survivors]
+    assert (analysis.reason or "").endswith("48.8 KiB of it native memory")
+    assert analysis.grown_at[0].endswith("leak_both")
+    assert "native memory" in analysis.recommendations[-1]
+    assert alone.grown_at == ()
+    assert "native" not in (alone.reason or "")
+
+
+def test_a_text_that_grows_beside_objects_is_not_said_to_be_native() -> None:
+    texts = [""]
+
+    def grow() -> None:
+        KEPT.append(Order(6))
+        texts[0] += "x" * 12_000
+
+    analysis = find_leaks(grow)
+    assert analysis.survivors
+    assert "native" not in " ".join((analysis.reason or "", *analysis.recommendations))
+
+
 def test_a_leak_explained_before_is_recognised() -> None:
     """It costs fewer runs, and has the same signature."""
     first, again, explained = investigate_two(keep_order, keep_order)

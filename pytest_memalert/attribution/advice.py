@@ -14,7 +14,15 @@ from pytest_memalert.attribution.holder import C_STATE, IN_C, UNTRACKED, Holder
 from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
 
-__all__ = ["TASKS", "Finding", "Opening", "recommend", "recommend_for_memory", "recommend_for_system"]
+__all__ = [
+    "TASKS",
+    "Finding",
+    "Opening",
+    "recommend",
+    "recommend_for_memory",
+    "recommend_for_memory_beside",
+    "recommend_for_system",
+]
 
 _CLEARABLE = frozenset(
     {
@@ -157,6 +165,16 @@ def recommend_for_memory(
         filter(None, (f"native memory, or one large object that grows ({_GROWING})", facts, task))
     )
     return first, "if no object grows, run it under memray with --native to see the C stack"
+
+
+def recommend_for_memory_beside(*, place: str | None = None, function: str | None = None) -> str:
+    """Return what to do about native memory that is lost with objects: what they own, or the leak itself."""
+    during = f"in {function} " if function else ""
+    facts = f" (it grew {during}at {place})" if place else ""
+    return (
+        f"native memory is lost, too, which these objects own, or which is lost beside them{facts}: "
+        "if it stays when they go, run it under memray with --native to see the C stack"
+    )
 
 
 def _for_one(finding: Finding) -> Iterable[str]:

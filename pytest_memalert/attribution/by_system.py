@@ -14,7 +14,7 @@ from pytest_memalert.attribution.native import NativeGrowth
 from pytest_memalert.attribution.packages import package_of_file, package_of_module
 from pytest_memalert.model import Signal
 
-__all__ = ["explain_heap", "with_system_advice"]
+__all__ = ["explain_heap", "with_native_beside", "with_system_advice"]
 
 _NO_HOLDERS = ((), (NO_REFERRER,), (UNTRACKED,), (AT_EXIT,))
 
@@ -55,6 +55,24 @@ def explain_heap(
         confidence=1.0,
         runs=seen.runs,
         reason=reason,
+    )
+
+
+def with_native_beside(explanation: Explanation, growth: NativeGrowth, *, native_bytes: float) -> Explanation:
+    """Return an explanation by objects with so much native memory beside them.
+
+    It is known by the objects all the same.
+    """
+    frames = () if sites.is_framework(growth.frames) else growth.frames
+    grown_at = tuple(sites.describe(frame) for frame in frames)
+    advised = advice.recommend_for_memory_beside(
+        place=grown_at[0] if grown_at else None, function=growth.function
+    )
+    return replace(
+        explanation,
+        grown_at=grown_at,
+        native_bytes=native_bytes,
+        recommendations=(*explanation.recommendations, advised),
     )
 
 

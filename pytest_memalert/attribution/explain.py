@@ -4,9 +4,9 @@ The test is run again a few times with allocations traced and the heap frozen, s
 the runs left behind is known by identity (``survivors``); the allocation sites are cut to the
 user's frames (``sites``); what others of them lead to is left out (``heads``), the holders
 of the rest are searched in the thawed heap (``group_holders``, ``holders``), and of these some
-speak for the leak (``selection``, ``by_objects``); memory that no
-Python object accounts for is measured apart (``native``), descriptors and threads are traced to who
-opened them (``by_system``); and what to do follows from all of it (``advice``).
+speak for the leak (``selection``, ``by_objects``); memory that no Python object accounts for is
+measured apart (``native``), where it is most of what is lost beside objects as well; descriptors and
+threads are traced to who opened them (``by_system``); and what to do follows from all of it (``advice``).
 
 Trouble on the way yields fewer facts, never an exception.
 """
@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pytest_memalert.attribution.by_objects import explain_objects
-from pytest_memalert.attribution.by_system import explain_heap, with_system_advice
+from pytest_memalert.attribution.by_system import explain_heap, with_native_beside, with_system_advice
 from pytest_memalert.attribution.descriptors import open_descriptors
 from pytest_memalert.attribution.explanation import Explanation
-from pytest_memalert.attribution.native import measure_native_growth
+from pytest_memalert.attribution.native import LARGE_BYTES, measure_native_beside, measure_native_growth
 from pytest_memalert.attribution.objects import type_name
 from pytest_memalert.attribution.selection import SURE
 from pytest_memalert.attribution.survivors import watch
@@ -34,6 +34,12 @@ _RUNS = 4
 
 # The share of what is lost that must be accounted for.
 _MOST = 0.5
+
+#: Less of the heap's growth is malloc's rounding, or the room that a container makes.
+_LEAST_BYTES = 64
+
+#: Less of resident memory is no page in each run.
+_LEAST_RESIDENT_BYTES = 4096
 
 
 def explain(
@@ -76,10 +82,39 @@ def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: 
     heap_bytes = lost.get("heap", 0.0)
     lost_bytes = max(heap_bytes, lost.get("resident", 0.0), lost.get("mapped", 0.0))
     is_told = not with_buffers or found_bytes >= _MOST * lost_bytes
-    if (explanation.confidence >= SURE and is_told) or explanation.framework:
+    if explanation.framework:
         return explanation
+    if explanation.confidence >= SURE and is_told:
+        return _with_native(explanation, lost, run)
     bypasses_heap = bool(lost) and heap_bytes < _MOST * lost_bytes
     growth = measure_native_growth(run, runs=_RUNS, resident=bypasses_heap)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
     return explain_heap(growth, explanation, lost, root)
+
+
+def _with_native(
+    explanation: Explanation, lost: Mapping[Signal, float], run: Callable[[], str | None]
+) -> Explanation:
+    """Return an explanation by objects with the native memory beside them, where they are the lesser part.
+
+    Beside descriptors and threads it is theirs: buffers and stacks.
+    """
+    heap_bytes = lost.get("heap", 0.0)
+    all_bytes = max(heap_bytes, lost.get("resident", 0.0), lost.get("mapped", 0.0))
+    found_bytes = large_bytes = 0
+    for survivor in explanation.survivors:
+        found_bytes += survivor.size_bytes
+        large_bytes += survivor.size_bytes if survivor.size_bytes > LARGE_BYTES * survivor.count else 0
+    # Heap and small objects are resident as well.
+    missing = heap_bytes - large_bytes
+    beyond_heap = all_bytes - max(heap_bytes, large_bytes) - (found_bytes - large_bytes)
+    resident = beyond_heap > max(missing, _LEAST_RESIDENT_BYTES)
+    lost_bytes = all_bytes if resident else heap_bytes
+    least_bytes = max(_MOST * lost_bytes, _LEAST_BYTES)
+    if (beyond_heap if resident else missing) < least_bytes or lost.keys() & {"descriptors", "threads"}:
+        return explanation
+    growth = measure_native_beside(run, runs=_RUNS, least_bytes=least_bytes, resident=resident)
+    if growth is None:
+        return explanation
+    return with_native_beside(explanation, growth, native_bytes=min(growth.bytes_per_run or 0.0, lost_bytes))

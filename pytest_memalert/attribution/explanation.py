@@ -35,11 +35,12 @@ class Explanation:
     ``signature`` says what survives, where it was allocated and what holds it, without a number: two tests
     that show the same leak have the same; None where nothing is known that would tell it from another one.
     ``native`` says that the heap grew and no Python object accounts for it; ``grown_at`` has the Python
-    frames active then. ``framework`` says that everything was allocated within pytest, pluggy or their
-    plugins, and that no variable of the user's holds it: those survivors are in ``framework_survivors``, and
-    raise nothing. ``bounded`` is set where every survivor is held by something that evicts, and that is not
-    yet full, ``full`` where by something that is: it may have been filling before. ``in_parameter`` says that
-    all of it is kept by a value that the test is parametrised with.
+    frames active then. ``native_bytes`` is what each run takes of native memory beside the survivors, where
+    these are the lesser part of what is lost. ``framework`` says that everything was allocated within pytest,
+    pluggy or their plugins, and that no variable of the user's holds it: those survivors are in
+    ``framework_survivors``, and raise nothing. ``bounded`` is set where every survivor is held by something
+    that evicts, and that is not yet full, ``full`` where by something that is: it may have been filling
+    before. ``in_parameter`` says that all of it is kept by a value that the test is parametrised with.
     ``is_whole`` says that these survivors are all that a run leaves, as far as is seen: none was
     left out as being part of others, and what was traced is theirs. ``let_go`` says that nothing but this
     search holds the survivors: what did so has let go of them since. ``has_files`` says that some of them
@@ -58,6 +59,7 @@ class Explanation:
     recommendations: tuple[str, ...] = ()
     component: str = ""
     native: bool = False
+    native_bytes: float = 0.0
     grown_at: tuple[str, ...] = ()
     framework: bool = False
     bounded: Bound | None = None

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from statistics import median
 from types import BuiltinFunctionType, FrameType, ModuleType
 
 from pytest_memalert.attribution.line_watch import LineWatch
 from pytest_memalert.attribution.objects import is_kind, type_module
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, stack_of, useful
+from pytest_memalert.attribution.sites import (
+    Frame,
+    is_framework,
+    origin_of,
+    stack_of,
+    start_tracing,
+    useful,
+)
 from pytest_memalert.collector import collect, frozen
 from pytest_memalert.records import record
 
-__all__ = ["NativeGrowth", "measure_native_growth"]
+__all__ = ["LARGE_BYTES", "NativeGrowth", "measure_native_beside", "measure_native_growth"]
+
+#: Objects of more bytes are malloc's; smaller ones Python keeps in arenas of its own.
+LARGE_BYTES = 512
 
 # Of two runs, the noise of a heap may look like the growth; of eight it is a small part of it.
 _PROFILED_RUNS, _FEWEST_PROFILED = 8, 2
@@ -47,8 +60,43 @@ def measure_native_growth(
     what grows isn't malloc's.
     """
     read = _open_resident_reader() if resident else _open_heap_reader()
+    readings, reason = _read_after_each(run, read or (lambda: 0), runs=runs)
+    if len(readings) < 2 or read is None:
+        return NativeGrowth(bytes_per_run=None, reason=reason)
+    measured = (readings[-1] - readings[0]) / (len(readings) - 1)
+    return _with_place(run, read, measured, reason=reason)
+
+
+def measure_native_beside(
+    run: Callable[[], str | None], *, runs: int, least_bytes: float, resident: bool = False
+) -> NativeGrowth | None:
+    """Return what the heap grows by in most runs beyond what Python's allocators take; None if that is less.
+
+    ``resident`` is as above. What is told of is what most runs add: a list that makes room, or an object
+    that is kept now and then, is none of it.
+    """
+    read = _open_resident_reader() if resident else _open_heap_reader()
+    if read is None or tracemalloc.is_tracing():
+        return None
+    taken, reason = _read_after_each(run, read, runs=runs)
+    if reason is not None or _usual_step(taken) < least_bytes:
+        return None
+    start_tracing(1)
+    try:
+        traced, reason = _read_after_each(run, _traced_bytes if resident else _traced_large_bytes, runs=runs)
+    finally:
+        tracemalloc.stop()
+    native = _usual_step(taken) - _usual_step(traced)
+    if reason is not None or native < least_bytes:
+        return None
+    return _with_place(run, read, native, reason=None)
+
+
+def _read_after_each(
+    run: Callable[[], str | None], read: Callable[[], int], *, runs: int
+) -> tuple[Sequence[int], str | None]:
+    """Return what is read after the first run and after each of so many more; why there are no more."""
     readings: list[int] = [0] * (runs + 1)
-    reason = None
     done = 0
     with frozen():  # each collection then visits only what the runs made
         for index in range(runs + 1):
@@ -56,21 +104,32 @@ def measure_native_growth(
             if reason is not None:
                 break
             collect()
-            readings[index] = read() if read is not None else 0
-            done = index
-    if done < 1:
-        return NativeGrowth(bytes_per_run=None, reason=reason)
-    measured = (readings[done] - readings[0]) / done
+            readings[index] = read()
+            done = index + 1
+    return readings[:done], reason
+
+
+def _usual_step(readings: Sequence[int]) -> float:
+    return median(after - before for before, after in pairwise(readings))
+
+
+def _traced_bytes() -> int:
+    return tracemalloc.get_traced_memory()[0]
+
+
+def _traced_large_bytes() -> int:
+    return sum(trace.size for trace in tracemalloc.take_snapshot().traces if trace.size > LARGE_BYTES)
+
+
+def _with_place(
+    run: Callable[[], str | None], read: Callable[[], int], measured: float, *, reason: str | None
+) -> NativeGrowth:
     frames: tuple[Frame, ...] = ()
     function = module = None
-    if read is not None and reason is None and sys.getprofile() is None:
+    if reason is None and sys.getprofile() is None:
         frames, function, module = _profile(run, read, measured)
     return NativeGrowth(
-        bytes_per_run=measured if read is not None else None,
-        frames=useful(frames),
-        function=function,
-        module=module,
-        reason=reason,
+        bytes_per_run=measured, frames=useful(frames), function=function, module=module, reason=reason
     )
 
 

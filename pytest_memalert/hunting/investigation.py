@@ -23,6 +23,7 @@ from pytest_memalert.hunting.recognition import (
     is_left_again,
     remember,
     scaled,
+    times_of,
     to_recognise,
 )
 from pytest_memalert.leaks.policy import Policy
@@ -125,7 +126,7 @@ def investigate(
         return analysis
     search.known.leaked_into |= {key: count for key, count in explanation.keepers.items() if count}
     told = _told(
-        _without_caches(analysis, explanation),
+        _with_native(_without_caches(analysis, explanation), explanation),
         explanation,
         survivors=scaled(explanation, analysis.blocks_per_run),
         recommendations=_with_reason(explanation),
@@ -343,6 +344,14 @@ def _without_caches(analysis: LeakAnalysis, explanation: Explanation) -> LeakAna
         rate_bytes_per_hour=None if rate is None else share * rate,
         reason=f"{analysis.reason}, with what caches took in",
     )
+
+
+def _with_native(analysis: LeakAnalysis, explanation: Explanation) -> LeakAnalysis:
+    """Return the analysis with how much of it is native memory, where objects are the lesser part."""
+    native_bytes = times_of(explanation, analysis.blocks_per_run) * explanation.native_bytes
+    if not native_bytes:
+        return analysis
+    return replace(analysis, reason=f"{analysis.reason}, {format_size(native_bytes)} of it native memory")
 
 
 def _told(

@@ -25,6 +25,7 @@ __all__ = [
     "is_left_again",
     "remember",
     "scaled",
+    "times_of",
     "to_recognise",
 ]
 
@@ -159,11 +160,16 @@ def to_recognise(explanation: Explanation, lost: Mapping[Signal, float]) -> Expl
 
 def scaled(explanation: Explanation, blocks: float | None) -> tuple[Survivor, ...]:
     """Return the survivors of a known leak, as many as a test leaves that does more of it, or less."""
-    known = explanation.lost.get("blocks", 0.0)
-    if not blocks or not known:
+    times = times_of(explanation, blocks)
+    if times == 1.0:
         return explanation.survivors
-    times = blocks / known
     return tuple(
         replace(kind, count=max(1, round(times * kind.count)), size_bytes=round(times * kind.size_bytes))
         for kind in explanation.survivors
     )
+
+
+def times_of(explanation: Explanation, blocks: float | None) -> float:
+    """Return how many times as much as the test that was explained one does that leaves so many blocks."""
+    known = explanation.lost.get("blocks", 0.0)
+    return blocks / known if blocks and known else 1.0
