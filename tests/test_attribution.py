@@ -335,6 +335,18 @@ def test_a_thread_left_running_is_told_to_be_joined() -> None:
     assert "join() the thread" in found.recommendations[0]
 
 
+def test_what_a_closure_holds_is_part_of_its_function() -> None:
+    """Its cells seemed to be made by whoever calls the function around it: 20 KB by pytest."""
+
+    def leak() -> None:
+        pad = bytes(20_000)
+        CALLBACKS.append(lambda: pad)
+
+    (function,) = explained(leak).survivors
+    assert (function.type, function.count) == ("function", 1)
+    assert 20_000 < function.size_bytes < 20_500
+
+
 def test_a_task_left_pending_is_told_to_be_cancelled() -> None:
     loop = asyncio.new_event_loop()
 

@@ -6,7 +6,9 @@ import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from types import CellType, FrameType, FunctionType
 
+from pytest_memalert.attribution.edges import GENERATORS
 from pytest_memalert.attribution.objects import (
     count_by_type,
     instance_dict,
@@ -22,6 +24,7 @@ __all__ = [
     "Watch",
     "count_types",
     "fold_attribute_dicts",
+    "fold_closures",
     "group_of",
     "lend_sites",
     "without_accidents",
@@ -33,6 +36,8 @@ _MEASURED = 1000
 _FAR_LARGER = 20
 # Of a type of which so small a share of what is new is more than before, the rest takes the place of others.
 _REPLACED = 0.5
+# What refers to cells directly: those of its own variables, and of those around it.
+_WITH_CELLS = (FrameType, *GENERATORS)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -118,7 +123,7 @@ def fold_attribute_dicts(groups: list[Group]) -> None:
     dicts = {id(obj) for group in groups if group.type == "dict" for obj in group.objects}
     if not dicts:
         return
-    folded: dict[int, Group] = {}
+    owners: dict[int, Group] = {}
     for group in groups:
         if group.type in ("dict", "list", "tuple", "set"):
             continue
@@ -126,17 +131,41 @@ def fold_attribute_dicts(groups: list[Group]) -> None:
             if any(id(child) in dicts for child in referents_of(obj)):
                 attributes = instance_dict(obj)
                 if attributes is not None and id(attributes) in dicts:
-                    folded[id(attributes)] = group
-    for group in [group for group in groups if group.type == "dict"]:
-        kept = [obj for obj in group.objects if id(obj) not in folded]
-        if len(kept) == len(group.objects):
+                    owners[id(attributes)] = group
+    _fold(groups, "dict", owners)
+
+
+def fold_closures(groups: list[Group]) -> None:
+    """Count the closure of a function as part of it, with what the cells hold.
+
+    Cells are made before the first line of the function around it runs: their site is that of its caller.
+    """
+    owners: dict[int, Group] = {}
+    for group in groups:
+        for obj in group.objects:
+            if type(obj) is FunctionType and (closure := obj.__closure__) is not None:
+                owners.setdefault(id(closure), group)
+                for cell in closure:
+                    owners.setdefault(id(cell), group)
+            elif is_exactly(obj, _WITH_CELLS):
+                for child in referents_of(obj):
+                    if type(child) is CellType:
+                        owners.setdefault(id(child), group)
+    for kind in ("tuple", "cell"):
+        _fold(groups, kind, owners)
+
+
+def _fold(groups: list[Group], kind: str, owners: Mapping[int, Group]) -> None:
+    """Count the objects of a type as part of their owners, which are known by their identity."""
+    for group in [group for group in groups if group.type == kind]:
+        folded = [owners[id(obj)] for obj in group.objects if id(obj) in owners]
+        if not folded:
             continue
-        owner = folded[next(id(obj) for obj in group.objects if id(obj) in folded)]
-        share = 1 - len(kept) / len(group.objects)
-        owner.size_bytes += group.size_bytes * share
-        group.size_bytes *= 1 - share
-        group.per_run *= 1 - share
-        group.objects = kept
+        for owner in folded:
+            owner.size_bytes += group.size_bytes / len(group.objects)
+        group.size_bytes *= 1 - len(folded) / len(group.objects)
+        group.per_run *= 1 - len(folded) / len(group.objects)
+        group.objects = [obj for obj in group.objects if id(obj) not in owners]
     groups[:] = [group for group in groups if group.objects]
 
 

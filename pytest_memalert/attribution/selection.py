@@ -12,7 +12,7 @@ from pytest_memalert.attribution.group_holders import (
     owner_of,
     parts_of_others,
 )
-from pytest_memalert.attribution.groups import Group, Watch
+from pytest_memalert.attribution.groups import Group, Watch, fold_closures
 from pytest_memalert.attribution.heads import PLUMBING, heads_of, refers_weakly_to
 from pytest_memalert.attribution.holder import Holder
 from pytest_memalert.attribution.objects import is_exactly
@@ -48,16 +48,17 @@ class Selection:
 
     def __init__(self, seen: Watch) -> None:
         self._seen = seen
+        new = {id(obj) for group in seen.groups for obj in group.objects}
         self._heads = heads_of(seen.groups)[:_MOST_HEADS]
         found = holders_of(seen, self._heads)
         self.holders = {id(group): holder for group, holder in zip(self._heads, found, strict=True)}
+        fold_closures(seen.groups)
         self._clear_reused()
         self.framework = [g for g in seen.groups if g.framework and not is_users(self._holder(g))]
         self.users = [group for group in seen.groups if group not in self.framework]
         self.in_parameter = self._leave_out_parameters()
         self.cached_limit = 0
-        self.cached = self._leave_out_caches()
-        new = {id(obj) for group in seen.groups for obj in group.objects}
+        self.cached = self._leave_out_caches(new)
         weak = {
             id(group)
             for group in seen.groups
@@ -105,7 +106,7 @@ class Selection:
             self.users = others
         return bool(by_parameter) and not others
 
-    def _leave_out_caches(self) -> list[Group]:
+    def _leave_out_caches(self, new: set[int]) -> list[Group]:
         """Leave out what caches have taken in, with all that belongs to it, and return that.
 
         Where they are full they have let go of as much for it, else they will. Where there is nothing else,
@@ -120,7 +121,6 @@ class Selection:
         ]
         if not in_cache or not others:
             return []
-        new = {id(obj) for group in self._seen.groups for obj in group.objects}
         cached = [
             group
             for group in self.users
