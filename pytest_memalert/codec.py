@@ -250,6 +250,7 @@ def encode_survivor(survivor: Survivor) -> dict[str, object]:
         "size_bytes": survivor.size_bytes,
         "allocated_at": list(survivor.allocated_at),
         "held_by": list(survivor.held_by),
+        "runs": survivor.runs,
     }
 
 
@@ -262,6 +263,7 @@ def decode_survivor(entry: object) -> Survivor:
         size_bytes=read_whole(known, "size_bytes"),
         allocated_at=read_texts(known, "allocated_at"),
         held_by=read_texts(known, "held_by"),
+        runs=read_whole_or_none(known, "runs") or 1,
     )
 
 

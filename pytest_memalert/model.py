@@ -268,13 +268,19 @@ class AlertRule:
 
 @record(frozen=True, slots=True, kw_only=True)
 class Survivor:
-    """Describe one kind of object that a leak leaves behind in each run."""
+    """Describe one kind of object that a leak leaves behind in each run, or in so many ``runs``."""
 
     type: str
     count: int
     size_bytes: int
     allocated_at: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
+    runs: int = 1
+
+    @property
+    def left_by(self) -> str:
+        """Return what leaves it: "each run leaves"."""
+        return "each run leaves" if self.runs == 1 else f"each {self.runs:,} runs leave"
 
     @property
     def told(self) -> str:

@@ -30,9 +30,10 @@ from pytest_memalert.attribution import explain as explaining
 from pytest_memalert.attribution.descriptors import open_descriptors
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.native import NativeGrowth
-from pytest_memalert.hunting.investigation import _are_turned_over, investigate
+from pytest_memalert.hunting.investigation import _are_turned_over, _watched_together, investigate
 from pytest_memalert.hunting.recognition import Explained
 from pytest_memalert.leaks.policy import Policy
+from pytest_memalert.model import Signal
 
 KEPT: list[object] = []
 OTHERS: list[object] = []
@@ -696,6 +697,31 @@ def test_a_text_that_grows_beside_objects_is_not_said_to_be_native() -> None:
     analysis = find_leaks(grow)
     assert analysis.survivors
     assert "native" not in " ".join((analysis.reason or "", *analysis.recommendations))
+
+
+def test_what_shows_in_few_runs_is_told_of_as_many() -> None:
+    """Four runs were watched: what all of them left was chance, or native memory."""
+    calls = itertools.count(1)
+
+    def leak_rarely() -> None:
+        if next(calls) % 10 == 0:
+            KEPT.append([bytes(1000) for _ in range(30)])
+
+    analysis = find_leaks(leak_rarely)
+    (survivor,) = analysis.survivors
+    assert (survivor.type, survivor.count, survivor.runs) == ("list", 1, 10)
+    assert 30_000 < survivor.size_bytes < 33_000
+    assert any(hop.endswith("grows by 1 in 10 runs") for hop in survivor.held_by)
+    assert survivor.left_by == "each 10 runs leave"
+    assert analysis.confidence == pytest.approx(0.1)
+
+
+def test_what_shows_too_rarely_to_be_watched_is_not_said_to_be_native() -> None:
+    lost: dict[Signal, float] = {"blocks": 0.02, "heap": 2000.0}
+    assert _watched_together(lost, 0.02, run_s=0.001) == (50, 1)
+    assert _watched_together(lost, 0.02, run_s=0.1) == (1, 1)
+    assert _watched_together({"heap": 2.0**25}, 0.1, run_s=0.001) == (1, 1)
+    assert _watched_together(lost, 0.9, run_s=0.001) == (1, 1)
 
 
 def test_a_leak_explained_before_is_recognised() -> None:

@@ -51,7 +51,7 @@ def explain_objects(seen: Watch, root: Path | None, run: Callable[[], str | None
     chosen = Selection(seen)
     users, leading = chosen.users, chosen.leading
     paths = {key: _at_exit(holder, seen) for key, holder in chosen.paths.items()}
-    survivors = _survivors(chosen.named, paths)[:_SHOWN_SURVIVORS]
+    survivors = _survivors(chosen.named, paths, seen)[:_SHOWN_SURVIVORS]
     if not users and not chosen.framework:
         survivors, users, paths = _without_objects(seen)
         leading = users[:1]
@@ -65,7 +65,7 @@ def explain_objects(seen: Watch, root: Path | None, run: Callable[[], str | None
     calls = watch_calls(run, sought) if (sought or is_unknown) and not let_go else Calls()
     return Explanation(
         survivors=tuple(survivors),
-        framework_survivors=tuple(_survivors(chosen.framework, chosen.holders)),
+        framework_survivors=tuple(_survivors(chosen.framework, chosen.holders, seen)),
         signature=_signature(leading or chosen.framework, {**chosen.holders, **paths}, root),
         recommendations=advice.recommend(
             _finding(group, paths.get(id(group)), seen, calls, closing=closing[id(group)])
@@ -138,7 +138,7 @@ def _without_objects(
         groups = []
         targets = [obj for obj, _ in seen.grown[:8]]
         ours = {id(seen.grown), *(id(pair) for pair in seen.grown), id(seen.new), id(seen)}
-        search = HolderSearch(survivors=set(), ours=ours, grown=seen.grown)
+        search = HolderSearch(survivors=set(), ours=ours, grown=seen.grown, together=seen.together)
         for holder, (container, per_run) in zip(search.find(targets), seen.grown, strict=False):
             if holder is None or holder.root in ("pytest", "none", "object"):
                 continue
@@ -152,22 +152,33 @@ def _without_objects(
             )
             groups.append(group)
             paths[id(group)] = search.bounds.with_bound(holder, container)
-        return _survivors(groups, paths), groups, paths
+        return _survivors(groups, paths, seen), groups, paths
     kept = steady[:_SHOWN_SURVIVORS]
     unheld = Holder(root="none", root_name=UNTRACKED, hops=(UNTRACKED,), identity="none")
     paths = {id(group): unheld for group in kept}
-    return _survivors(kept, paths), kept, paths
+    return _survivors(kept, paths, seen), kept, paths
 
 
-def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None]) -> list[Survivor]:
-    """Return what to tell of groups; those of one type, place and holder that differ by the calls as one."""
+def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None], seen: Watch) -> list[Survivor]:
+    """Return what to tell of groups; those of one type, place and holder that differ by the calls as one.
+
+    Of a leak that shows in few runs, it is told how many of them leave a whole number of the first.
+    """
     alike: dict[object, list[Group]] = {}
     for group in groups:
         holder = paths.get(id(group))
         key = (group.type, group.frames[:1], holder.hops if holder is not None else ())
         alike.setdefault(key, []).append(group)
-    survivors = []
+    survivors: list[Survivor] = []
+    runs = 0
     for same in alike.values():
+        number, size_bytes = sum(group.per_run for group in same), sum(group.size_bytes for group in same)
+        if seen.together > 1:
+            runs = runs or _runs_for_whole(number, seen)
+            count = max(1, round(number * runs / seen.together))
+            size_bytes *= count / number
+        else:
+            count = max(1, round(number))
         frames, holder = same[0].frames, paths.get(id(same[0]))
         if len(same) > 1:
             callers = dict.fromkeys(frame for group in same for frame in group.frames[1:2])
@@ -175,13 +186,26 @@ def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None]) -> l
         survivors.append(
             Survivor(
                 type=same[0].type,
-                count=max(1, round(sum(group.per_run for group in same))),
-                size_bytes=round(sum(group.size_bytes for group in same)),
+                count=count,
+                size_bytes=round(size_bytes),
+                runs=runs or 1,
                 allocated_at=tuple(sites.describe(frame) for frame in frames),
                 held_by=holder.hops if holder is not None else (),
             )
         )
     return survivors
+
+
+def _runs_for_whole(number: float, seen: Watch) -> int:
+    """Return how many runs leave a whole number of what so many are left of in the runs watched together.
+
+    That is a period, unless more than one of them, by chance in these runs or not, is left besides.
+    """
+    in_period = number / seen.times
+    whole = max(1, round(in_period))
+    if abs(in_period - whole) * seen.times * (seen.runs - 1) <= 1:
+        return seen.period
+    return max(1, round(seen.period * whole / in_period))
 
 
 def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path | None) -> str | None:

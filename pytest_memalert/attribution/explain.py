@@ -14,6 +14,7 @@ Trouble on the way yields fewer facts, never an exception.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_memalert.attribution.by_objects import explain_objects
@@ -22,6 +23,7 @@ from pytest_memalert.attribution.descriptors import open_descriptors
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.native import LARGE_BYTES, measure_native_beside, measure_native_growth
 from pytest_memalert.attribution.objects import type_name
+from pytest_memalert.attribution.repetition import in_batches
 from pytest_memalert.attribution.selection import SURE
 from pytest_memalert.attribution.survivors import watch
 from pytest_memalert.collector import thawed
@@ -43,37 +45,48 @@ _LEAST_RESIDENT_BYTES = 4096
 
 
 def explain(
-    run: Callable[[], str | None], *, lost: Mapping[Signal, float] | None = None, root: Path | None = None
+    run: Callable[[], str | None],
+    *,
+    lost: Mapping[Signal, float] | None = None,
+    root: Path | None = None,
+    period: int = 1,
+    times: int = 1,
 ) -> Explanation:
     """Return what each call of ``run`` leaves behind, and why.
 
     ``run`` runs the test once and returns None, or the reason why this run is no evidence.
     It is called a few times, traced, and where no object is found, a few times more. ``lost`` has how
     much of each signal a run is known to take, where it is. The signature names files from ``root``,
-    else from the current directory.
+    else from the current directory. Where one run of a ``period`` leaves something, so many ``times`` a
+    period is watched as if it were one run.
 
     Do not call it while tracemalloc traces for another purpose: it then has only the frames
     that tracing was started with.
     """
     try:
         descriptors = open_descriptors()
-        known = lost or {}
+        together = period * times
+        known = {signal: together * amount for signal, amount in (lost or {}).items()}
+        run = in_batches(run, together) if together > 1 else run
         with thawed():
-            explanation = _explain(run, known, root)
+            explanation = _explain(run, known, root, period, times)
         opened = open_descriptors() - descriptors
-        return with_system_advice(explanation, known, opened, run, root)
+        explanation = with_system_advice(explanation, known, opened, run, root)
+        return _per_run(explanation, together) if together > 1 else explanation
     except Exception as error:
         return Explanation(reason=f"explaining it failed: {type_name(type(error))}")
 
 
-def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: Path | None) -> Explanation:
+def _explain(
+    run: Callable[[], str | None], lost: Mapping[Signal, float], root: Path | None, period: int, times: int
+) -> Explanation:
     # Where no block is lost, it may be a buffer that takes more and more of the heap.
     with_buffers = bool(lost) and "blocks" not in lost
-    seen = watch(run, runs=_RUNS, with_buffers=with_buffers)
+    seen = watch(run, runs=_RUNS, with_buffers=with_buffers, period=period, times=times)
     if seen.reason is not None and seen.runs < 2:
         # Some tests look at the collector themselves, and fail while the heap is frozen.
         reason = seen.reason
-        seen = watch(run, runs=_RUNS, freezing=False, with_buffers=with_buffers)
+        seen = watch(run, runs=_RUNS, freezing=False, with_buffers=with_buffers, period=period, times=times)
         if seen.runs < 2:
             return Explanation(reason=seen.reason or reason, runs=seen.runs)
     explanation = explain_objects(seen, root, run)
@@ -118,3 +131,19 @@ def _with_native(
     if growth is None:
         return explanation
     return with_native_beside(explanation, growth, native_bytes=min(growth.bytes_per_run or 0.0, lost_bytes))
+
+
+def _per_run(explanation: Explanation, together: int) -> Explanation:
+    """Return what was found of so many runs together, with the amounts and the confidence of a single one."""
+    own, cached = (
+        replace(amount, objects=amount.objects / together, bytes=amount.bytes / together)
+        for amount in (explanation.own, explanation.cached)
+    )
+    often = max((survivor.runs for survivor in explanation.survivors), default=together)
+    return replace(
+        explanation,
+        own=own,
+        cached=cached,
+        native_bytes=explanation.native_bytes / together,
+        confidence=explanation.confidence / often,
+    )

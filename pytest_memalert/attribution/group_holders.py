@@ -61,6 +61,7 @@ def holders_of(seen: Watch, heads: list[Group]) -> list[Holder | None]:
         survivors={id(obj) for group in seen.groups for obj in group.objects},
         ours=ours,
         grown=seen.grown,
+        together=seen.together,
     )
     holders: list[Holder | None] = [None] * len(heads)
     targets: list[object] = []

@@ -63,7 +63,8 @@ class Watch:
 
     It refers to the survivors themselves: drop it as soon as the holders are known.
     ``grown`` has the old containers that became longer, with how much longer per run.
-    ``frames`` were kept of each allocation. ``reason`` says why there is less than was wanted.
+    Each of the ``runs`` was so many ``times`` a ``period`` of runs of the test. ``frames`` were kept of each
+    allocation. ``reason`` says why there is less than was wanted.
     """
 
     groups: list[Group] = field(default_factory=list)
@@ -73,8 +74,15 @@ class Watch:
     traced_bytes_per_run: float = 0.0
     exit_callbacks_per_run: float = 0.0
     runs: int = 0
+    period: int = 1
+    times: int = 1
     frames: int = FRAMES
     reason: str | None = None
+
+    @property
+    def together(self) -> int:
+        """Return how often the test was run for each of the runs."""
+        return self.period * self.times
 
 
 def group_of(

@@ -58,6 +58,7 @@ class HolderSearch:
     """Find the holder paths of several survivors in one search.
 
     ``ours`` are identities of containers that hold survivors only because we look at them.
+    ``grown`` has the containers that became longer, with how much in so many runs ``together`` each.
     ``survivors`` are the identities of everything the runs left behind. ``bounds`` finds what bounds them.
     """
 
@@ -67,11 +68,14 @@ class HolderSearch:
         survivors: set[int],
         ours: set[int],
         grown: Sequence[tuple[object, float]] = (),
+        together: int = 1,
     ) -> None:
         self._survivors = survivors
         self._growth = {id(obj): per_run for obj, per_run in grown}
         self.bounds = PathBounds(survivors=survivors, growth=self._growth)
-        self._writer = PathWriter(survivors=survivors, growth=self._growth, bounds=self.bounds)
+        self._writer = PathWriter(
+            survivors=survivors, growth=self._growth, bounds=self.bounds, together=together
+        )
         self._watch = Stopwatch()
         self._modules = module_roots()
         self._threads = {id(thread) for thread in threading.enumerate()}

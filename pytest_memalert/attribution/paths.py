@@ -37,9 +37,15 @@ _CLEARS = ("clear", "popitem", "pop", "discard", "remove", "__delitem__")
 
 
 class PathWriter:
-    """Say what the paths of one search are; for the parameters see ``PathBounds``."""
+    """Say what the paths of one search are; for the parameters see ``PathBounds``.
 
-    def __init__(self, *, survivors: set[int], growth: Mapping[int, float], bounds: PathBounds) -> None:
+    The ``growth`` of containers is that of so many runs ``together``.
+    """
+
+    def __init__(
+        self, *, survivors: set[int], growth: Mapping[int, float], bounds: PathBounds, together: int
+    ) -> None:
+        self._together = together
         self._survivors = survivors
         self._growth = growth
         self._bounds = bounds
@@ -54,8 +60,9 @@ class PathWriter:
             variable = context_variable(path) or ""
             while len(path) > 2 and is_of_context(path[1]):
                 del path[0]  # the nodes of the tree that a context is
-        hops = _root_hops(root, variable, target, new_names)
-        way = _root_hops(root, variable, target, None)
+        growing = "" if new_names is None else f", {_growth_text(new_names, self._together)}"
+        hops = _root_hops(root, variable, target, growing)
+        way = _root_hops(root, variable, target, "")
         types: list[str] = []
         is_itself = root.kind == "none" and len(path) == 1 and id(path[0]) in self._survivors
         if (root.kind in ("none", "frame", "function", "object") or root.local) and not is_itself:
@@ -155,7 +162,7 @@ class PathWriter:
         elif (count := length(obj)) is not None:
             text = f"{text} of {count:,}"
         growth = self._growth.get(id(obj))
-        return text if growth is None else f"{text}, {_growth_text(growth)}"
+        return text if growth is None else f"{text}, {_growth_text(growth, self._together)}"
 
 
 def _plain_name(obj: object) -> str:
@@ -174,7 +181,7 @@ def _plain_name(obj: object) -> str:
     return type_name(kind)
 
 
-def _root_hops(root: Root, variable: str | None, target: str | None, new_names: float | None) -> list[str]:
+def _root_hops(root: Root, variable: str | None, target: str | None, growing: str) -> list[str]:
     """Return the hop that is the root itself; none where what it holds tells as much."""
     if root.kind in ("function", "object"):
         return []
@@ -183,7 +190,6 @@ def _root_hops(root: Root, variable: str | None, target: str | None, new_names: 
     labels = {"none": "", "context": "", "thread": "", "frame": "running function ", "pytest": "pytest's "}
     text = labels.get(root.kind, f"{root.kind} ") + root.name
     running = f" running {target}" if target else ""
-    growing = f", {_growth_text(new_names)}" if new_names is not None else ""
     return [text + running + growing]
 
 
@@ -204,5 +210,8 @@ def _steps(path: list[object], root: Root) -> Iterator[tuple[int, str, int]]:
         start += used
 
 
-def _growth_text(per_run: float) -> str:
-    return f"grows by {max(round(per_run), 1):,} a run"
+def _growth_text(growth: float, together: int) -> str:
+    """Return by how much something grows, which is known of so many runs."""
+    if growth >= _STEADY * together:
+        return f"grows by {max(1, round(growth / together)):,} a run"
+    return f"grows by 1 in {round(together / growth):,} runs"

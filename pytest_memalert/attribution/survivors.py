@@ -54,16 +54,23 @@ _FEW_FRAMES = 6
 
 
 def watch(
-    run: Callable[[], str | None], *, runs: int, freezing: bool = True, with_buffers: bool = False
+    run: Callable[[], str | None],
+    *,
+    runs: int,
+    freezing: bool = True,
+    with_buffers: bool = False,
+    period: int = 1,
+    times: int = 1,
 ) -> Watch:
     """Run ``runs`` times and return what survives of each run, with allocation sites.
 
     Not frozen, the same is found by comparing identities, slower; for tests that look at
     the collector themselves and so behave differently while the heap is frozen. ``with_buffers`` looks
-    for bytearrays that became longer, too, wherever they are kept.
+    for bytearrays that became longer, too, wherever they are kept. A run of these is so many ``times`` a
+    ``period`` of the test's.
     """
     freezing = freezing and can_freeze()
-    result = Watch()
+    result = Watch(period=period, times=times)
     if not tracemalloc.is_tracing() and _traced_run_s(run) > _HEAVY_RUN_S:
         result.frames, runs = _FEW_FRAMES, _FEWEST_RUNS
     census = Census(runs)
@@ -170,6 +177,8 @@ def _analyse(result: Watch, by_key: dict[int, list[object]], census: Census) -> 
     for key, objects in by_key.items():
         if key in growth:
             per_run, confidence = growth[key]
+            if result.together > 1:
+                per_run = len(objects) / runs  # the first ones are no warm-up: few of many may be chance
             result.groups.append(group_of(objects, per_run, confidence, new_ids, seen))
     fold_attribute_dicts(result.groups)
     result.groups = without_accidents(result.groups)

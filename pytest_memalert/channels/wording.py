@@ -65,7 +65,7 @@ def message_lines(message: Message) -> Iterator[str]:
         yield f"  in {listed(map(escape_controls, alert.nodeids[:_TESTS_SHOWN]), len(alert.nodeids))}"
     for survivor in alert.survivors[:_SURVIVORS_SHOWN]:
         where = f", allocated at {escape_controls(survivor.allocated_at[0])}" if survivor.allocated_at else ""
-        yield f"  each run leaves {escape_controls(survivor.told)}{where}"
+        yield f"  {survivor.left_by} {escape_controls(survivor.told)}{where}"
     for advice in alert.recommendations[:_ADVICE_SHOWN]:
         yield f"  -> {escape_controls(' '.join(advice.split()))}"
 

@@ -79,7 +79,8 @@ def describe_analysis(analysis: LeakAnalysis, name: str) -> str:
     for survivor in analysis.survivors:
         where = f", allocated at {', '.join(survivor.allocated_at)}" if survivor.allocated_at else ""
         held = f"; held by {', '.join(survivor.held_by)}" if survivor.held_by else ""
-        lines.append(f"  {survivor.told}, {format_size(survivor.size_bytes)}{where}{held}")
+        often = f" in {survivor.runs:,} runs" if survivor.runs > 1 else ""
+        lines.append(f"  {survivor.told}, {format_size(survivor.size_bytes)}{often}{where}{held}")
     lines += [f"  grown at {place}" for place in analysis.grown_at[:1]]
     lines += [f"  -> {advice}" for advice in analysis.recommendations]
     return "\n".join(escape_controls(line) for line in lines)

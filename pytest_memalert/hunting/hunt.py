@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
+from statistics import median
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch
@@ -35,14 +36,15 @@ __all__ = ["Known", "Left", "hunt"]
 
 #: Takes what one run left behind, and how to learn what keeps it; returns what is known of such a leak.
 Recognise = Callable[["Left", Callable[[], Mapping[int, int]]], "Known | None"]
-#: Says why growth of so much per run, by signal, seen in so many runs, is no leak after all, or may be none;
-#: None where it is one.
-Bounded = Callable[[Mapping[Signal, float], int], "Excuse | None"]
+#: Says why growth of so much per run, by signal, seen in so many runs, such a share of which leaves
+#: something, is no leak after all, or may be none; None where it is one.
+Bounded = Callable[[Mapping[Signal, float], int, float], "Excuse | None"]
 
 _DIES = "what it leaves behind dies in a full collection"
 _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
 _LEFT_PER_RUN = 0.5
+_IN_MOST_RUNS = 0.7
 _TAKES_NO_MORE = "later runs took no more"
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
@@ -262,7 +264,7 @@ class _Hunt:
             excuse = excuse_of_heap(lost, run=self._run, runs=self._batches.runs, others=self._others)
         if excuse is None and bounded is not None:
             with self._reader.thawed():
-                excuse = bounded(lost, self._batches.runs)
+                excuse = bounded(lost, self._batches.runs, self._share_of_runs(lost))
         if excuse is not None:
             return self._batches.dismiss(excuse.status, reason=excuse.reason)
         if self._batches.runs < self._policy.leak_runs and not self._goes_on(lost):
@@ -280,11 +282,22 @@ class _Hunt:
     def _trace(self) -> TracedGrowth | None:
         """Return the sizes of what Python allocates and never frees, from further runs."""
         readings = self._batches.rows.readings()
-        # Of several blocks left in some runs, each line shows in these alone.
-        single = single_increments(points_of(readings, "blocks"))
-        share = sum(step > 0 for step in single) / len(single) if single else 1.0
         blocks = growth_of(readings, "blocks").per_run
-        return run_traced(self._run, self._reader, blocks_per_run=blocks, events_per_run=min(blocks, share))
+        share = self._share_of_runs({"blocks": blocks})
+        return run_traced(self._run, self._reader, blocks_per_run=blocks, events_per_run=share)
+
+    def _share_of_runs(self, lost: Mapping[Signal, float]) -> float:
+        """Return the share of the runs that leave something, of several blocks each or of one."""
+        if "blocks" not in lost:
+            return 1.0
+        single = single_increments(points_of(self._batches.rows.readings(), "blocks"))
+        risen = [step for step in single if step > 0]
+        share = len(risen) / len(single) if single else 1.0
+        if 0 < share < _IN_MOST_RUNS:
+            # All the runs tell more than the few that were read by themselves: how much one leaves is known.
+            by_size = lost["blocks"] / median(risen)
+            share = by_size if share / 2 <= by_size <= 2 * share else share
+        return min(lost["blocks"], share)
 
     def _proven(self) -> dict[Signal, float]:
         """Return how far each signal rose since growth was suspected, by what full collections leave."""

@@ -29,6 +29,10 @@ class Patience:
         """Return for how long it has been run, in seconds."""
         return elapsed_s() - self._began_s
 
+    def run_s(self) -> float:
+        """Return how long the longest of the last few runs took."""
+        return max(self._last_s)
+
     def limit(self, seconds: float) -> None:
         """Refuse further runs after so many seconds from now."""
         self._until_s[0] = elapsed_s() + seconds

@@ -78,7 +78,7 @@ def _message(alert: PerformanceAlert) -> str:
     """Return the alert in a few lines: which test, what, what survives where, what to do."""
     rows = [f"{subject(alert)}: {headline(alert)}"]
     for survivor in alert.survivors[:_SURVIVORS_TOLD]:
-        row = f"each run leaves {survivor.told}, {format_size(survivor.size_bytes)}"
+        row = f"{survivor.left_by} {survivor.told}, {format_size(survivor.size_bytes)}"
         if survivor.held_by:
             row += f", held by {', '.join(survivor.held_by)}"
         rows.append(row)

@@ -145,6 +145,7 @@ def _alert(alert: PerformanceAlert, run: Run) -> dict[str, Any]:
         "more_nodeids": max(len(alert.nodeids) - _TESTS_NAMED, 0),
         "survivors": [
             {
+                "left_by": survivor.left_by,
                 "count": f"{survivor.count:,}",
                 "type": survivor.type,
                 "size": format_size(survivor.size_bytes),

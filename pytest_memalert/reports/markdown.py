@@ -165,7 +165,7 @@ def _evidence(alert: PerformanceAlert) -> Iterator[str]:
 def _survivors(alert: PerformanceAlert) -> Iterator[str]:
     for survivor in alert.survivors[:_SURVIVORS_TOLD]:
         size = format_size(survivor.size_bytes)
-        row = f"each run leaves {survivor.count:,} {code(_shown(survivor.type, _NAME_LENGTH))}, {size}"
+        row = f"{survivor.left_by} {survivor.count:,} {code(_shown(survivor.type, _NAME_LENGTH))}, {size}"
         if survivor.allocated_at:
             row += f"; allocated at {_steps(survivor.allocated_at)}"
         if survivor.held_by:

@@ -212,7 +212,7 @@ def _origin(alert: PerformanceAlert) -> str:
 def _survivor_rows(survivor: Survivor, *, is_held_alike: bool) -> Iterator[str]:
     """Yield what is told of survivors; not again what holds them, where it holds those before as well."""
     size = format_size(survivor.size_bytes)
-    yield f"each run leaves {escape_controls(survivor.told)}, {size}"
+    yield f"{survivor.left_by} {escape_controls(survivor.told)}, {size}"
     if survivor.allocated_at:
         yield f"  allocated at {_steps(survivor.allocated_at)}"
     if survivor.held_by:
