@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from statistics import median
 from types import FrameType, FunctionType
 
 from pytest_memalert.attribution.groups import Group
@@ -230,9 +231,16 @@ def hidden_groups(census: Census, runs: int) -> tuple[list[Group], float]:
             frames=useful(frames.get(number, ())),
             framework=is_framework(frames.get(number, ())),
             per_run=per_run,
-            size_bytes=(sizes[-1].get(number, 0) - sizes[0].get(number, 0)) / max(runs - 1, 1),
+            size_bytes=_usual_growth([size.get(number, 0) for size in sizes]),
             confidence=confidence,
         )
         for number, (per_run, confidence) in growth.items()
     ]
     return sorted(hidden, key=lambda group: -group.size_bytes), total
+
+
+def _usual_growth(sizes: list[int]) -> float:
+    """Return the growth from run to run: where most add some, without the room that a table makes once."""
+    steps = [after - before for before, after in pairwise(sizes)]
+    usual = median(steps) if steps else 0.0
+    return usual if usual > 0 else (sizes[-1] - sizes[0]) / max(len(steps), 1)
