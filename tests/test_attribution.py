@@ -352,6 +352,24 @@ def test_room_that_a_table_makes_once_is_no_part_of_what_each_run_leaves() -> No
     assert total > 20_000
 
 
+def test_what_came_up_once_is_no_survivor_beside_what_each_run_leaves() -> None:
+    """Two contexts of an event loop were told beside the bytes that were lost, with advice of their own."""
+    often, once, large = (
+        Group(type=kind, objects=[kind], per_run=1.0, size_bytes=size, confidence=confidence)
+        for kind, size, confidence in (
+            ("bytes", 20_000.0, 1.0),
+            ("_contextvars.Context", 21.0, 0.33),
+            ("shop.Order", 90_000.0, 0.33),
+        )
+    )
+    seen = Watch(groups=[once, often])
+    survivors._leave_out_accidents(seen)
+    assert seen.groups == [often]
+    seen = Watch(groups=[large, often])
+    survivors._leave_out_accidents(seen)
+    assert seen.groups == [large, often]
+
+
 def test_what_a_closure_holds_is_part_of_its_function() -> None:
     """Its cells seemed to be made by whoever calls the function around it: 20 KB by pytest."""
 

@@ -124,6 +124,7 @@ def watch(
         longer = [(obj, more / result.runs) for obj, before in used if (more := used_bytes(obj) - before) > 0]
         _leave_out_last_results(run, result)
         find_untracked(run, result, new_ids)
+        _leave_out_accidents(result)
         result.grown += longer
     return result
 
@@ -146,6 +147,13 @@ def _leave_out_last_results(run: Callable[[], str | None], result: Watch) -> Non
         for group, objects in zip(result.groups, kept, strict=True):
             group.objects = objects
         result.groups = [group for group in result.groups if group.objects]
+
+
+def _leave_out_accidents(result: Watch) -> None:
+    """Leave out what grew in few runs, where what isn't tracked turned out to be most of what is left."""
+    kept = without_accidents(result.groups)
+    if 2 * sum(group.size_bytes for group in kept) >= sum(group.size_bytes for group in result.groups):
+        result.groups = kept
 
 
 def _traced_run_s(run: Callable[[], str | None]) -> float:
