@@ -41,7 +41,7 @@ from pytest_memalert.attribution.bounds import Bound, bounded_holder, filling_ca
 from pytest_memalert.attribution.census import Census, hidden_groups
 from pytest_memalert.attribution.explain import explain
 from pytest_memalert.attribution.explanation import Explanation
-from pytest_memalert.attribution.groups import Group, Watch
+from pytest_memalert.attribution.groups import Group, Watch, group_of
 from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.objects import referents_of
@@ -368,6 +368,24 @@ def test_what_came_up_once_is_no_survivor_beside_what_each_run_leaves() -> None:
     seen = Watch(groups=[large, often])
     survivors._leave_out_accidents(seen)
     assert seen.groups == [large, often]
+
+
+def test_a_container_without_a_place_has_that_of_what_is_most_of_it() -> None:
+    """A tuple that lay ready before tracing has no trace: the 20 KB in it have."""
+    filled: list[object] = []
+    mixed: list[object] = []
+    tracemalloc.start(5)
+    try:
+        filled += [bytes(20_000), 5000 + len(filled)]
+        mixed += [bytes(2000), bytes(2000), bytes(2000)]
+        groups = [
+            group_of([kept], per_run=1.0, confidence=1.0, new_ids=set(), seen=set())
+            for kept in (filled, mixed)
+        ]
+    finally:
+        tracemalloc.stop()
+    assert [len(group.frames) > 0 for group in groups] == [True, False]
+    assert groups[0].frames[0][0] == __file__
 
 
 def test_what_a_closure_holds_is_part_of_its_function() -> None:

@@ -16,8 +16,16 @@ from pytest_memalert.attribution.objects import (
     referents_of,
     type_name,
 )
-from pytest_memalert.attribution.sites import FRAMES, Frame, frames_of, is_framework, traceback_of, useful
-from pytest_memalert.attribution.sizes import own_size
+from pytest_memalert.attribution.sites import (
+    FRAMES,
+    Frame,
+    frames_of,
+    is_framework,
+    is_traced,
+    traceback_of,
+    useful,
+)
+from pytest_memalert.attribution.sizes import flat_size, own_size
 
 __all__ = [
     "Group",
@@ -36,6 +44,7 @@ _MEASURED = 1000
 _FAR_LARGER = 20
 # Of a type of which so small a share of what is new is more than before, the rest takes the place of others.
 _REPLACED = 0.5
+_CONTAINERS = (list, tuple, dict, set)
 # What refers to cells directly: those of its own variables, and of those around it.
 _WITH_CELLS = (FrameType, *GENERATORS)
 
@@ -106,7 +115,9 @@ def group_of(
         objects=objects,
         frames=useful(frames),
         framework=is_framework(frames),
-        is_site_lent=bool(frames) and traceback_of(objects[0]) is None,
+        is_site_lent=bool(frames)
+        and not is_exactly(objects[0], _CONTAINERS)
+        and traceback_of(objects[0]) is None,
         per_run=per_run,
         size_bytes=per_run * (usual_bytes + sum(large) / len(objects)),
         confidence=confidence,
@@ -114,10 +125,19 @@ def group_of(
 
 
 def _frames_of_object(obj: object, new_ids: set[int]) -> tuple[Frame, ...]:
-    """Return the frames of an object's allocation, or of the first of what it alone holds."""
+    """Return the frames of an object's allocation, or of the first of what it alone holds.
+
+    Of a container these tell where its contents were made: what is most of it tells as much as its own would.
+    """
     frames = frames_of(traceback_of(obj))
-    if frames or is_exactly(obj, (list, tuple, dict, set)):
+    if frames:
         return frames
+    if is_exactly(obj, _CONTAINERS):
+        contents = [child for child in referents_of(obj) if not gc.is_tracked(child) and is_traced(child)]
+        sizes = [flat_size(child) for child in contents]
+        if sizes and 2 * max(sizes) > flat_size(obj) + sum(sizes):
+            frames = frames_of(traceback_of(contents[sizes.index(max(sizes))]))
+        return () if is_framework(frames) else frames
     for child in referents_of(obj):
         if id(child) in new_ids or not gc.is_tracked(child):
             frames = frames_of(traceback_of(child))
