@@ -308,13 +308,13 @@ def test_bounded_holder_is_no_leak(kept: list[object]) -> None:
     analysis = hunt(
         lambda: kept.append(object()),
         policy=BRIEF,
-        bounded=lambda lost, runs: Excuse(reason="bounded: 37 of 1,000"),
+        bounded=lambda lost, runs, usual: Excuse(reason="bounded: 37 of 1,000"),
     )
     assert (analysis.status, analysis.reason) == ("clean", "bounded: 37 of 1,000")
 
 
 def test_what_may_be_bounded_is_asked_after_few_runs_and_unclear(kept: list[object]) -> None:
-    def doubtful(lost: object, runs: int) -> Excuse | None:
+    def doubtful(lost: object, runs: int, usual: float) -> Excuse | None:
         return Excuse(status="unclear", reason="bounded: 37 of 500") if runs < 300 else None
 
     brief = hunt(lambda: kept.append(object()), runs=40, policy=Policy(shape_s=0.0), bounded=doubtful)
@@ -329,7 +329,7 @@ def test_holder_is_asked_for_while_nothing_is_frozen(kept: list[object]) -> None
     hunt(
         lambda: kept.append(object()),
         policy=BRIEF,
-        bounded=lambda lost, runs: counts.append(gc.get_freeze_count()),
+        bounded=lambda lost, runs, usual: counts.append(gc.get_freeze_count()),
     )
     assert counts[0] <= frozen_at_first
 

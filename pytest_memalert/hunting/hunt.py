@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
+from statistics import median
 
 from pytest_memalert.attribution.composition import Kinds, count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.clock import Stopwatch
@@ -36,8 +37,8 @@ __all__ = ["Known", "Left", "hunt"]
 #: Takes what one run left behind, and how to learn what keeps it; returns what is known of such a leak.
 Recognise = Callable[["Left", Callable[[], Mapping[int, int]]], "Known | None"]
 #: Says why growth of so much per run, by signal, seen in so many runs, is no leak after all, or may be none;
-#: None where it is one.
-Bounded = Callable[[Mapping[Signal, float], int], "Excuse | None"]
+#: None where it is one. Last comes how many blocks a single run leaves, as a rule.
+Bounded = Callable[[Mapping[Signal, float], int, float], "Excuse | None"]
 
 _DIES = "what it leaves behind dies in a full collection"
 _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
@@ -262,7 +263,7 @@ class _Hunt:
             excuse = excuse_of_heap(lost, run=self._run, runs=self._batches.runs, others=self._others)
         if excuse is None and bounded is not None:
             with self._reader.thawed():
-                excuse = bounded(lost, self._batches.runs)
+                excuse = bounded(lost, self._batches.runs, self._usual_blocks())
         if excuse is not None:
             return self._batches.dismiss(excuse.status, reason=excuse.reason)
         if self._batches.runs < self._policy.leak_runs and not self._goes_on(lost):
@@ -299,6 +300,11 @@ class _Hunt:
         """Return what each run adds to some signals, since growth was suspected."""
         readings = self._batches.rows.readings()
         return {name: growth_of(readings, name, since_run=self._proof_from).per_run for name in signals}
+
+    def _usual_blocks(self) -> float:
+        """Return how many blocks a run that leaves any leaves, as a rule: more than stay if some go later."""
+        single = single_increments(points_of(self._batches.rows.readings(), "blocks"))
+        return median([step for step in single if step > 0] or [0.0])
 
     def _has_died(self) -> LeakAnalysis | None:
         """Return the verdict if blocks were left, and what was is gone after a full collection; else None."""

@@ -200,8 +200,11 @@ class _Search:
         self.explanation = next((each for each in alike if is_kept_alike(each, keepers)), None)
         return self.explanation is not None
 
-    def find_excuse(self, lost: Mapping[Signal, float], runs: int) -> Excuse | None:
-        """Return why growth of so much per run, over so many runs, is no leak, or not surely one."""
+    def find_excuse(self, lost: Mapping[Signal, float], runs: int, usual_blocks: float) -> Excuse | None:
+        """Return why growth of so much per run, over so many runs, is no leak, or not surely one.
+
+        A single run leaves ``usual_blocks``, of which some may be let go of by a later one.
+        """
         self._run.limit(self._explaining_s)
         if self.explanation is not None and not is_as_large(lost, self.explanation.lost):
             self.explanation = None  # it does what is known, and leaks something else as well
@@ -218,11 +221,12 @@ class _Search:
         explanation, blocks = self.explanation, lost.get("blocks", 0.0)
         if self._comes_by_way_of_a_leak(explanation):
             return Excuse(status="unclear", reason=_BY_WAY_OF_A_LEAK)
-        if (excuse := _excuse_of(explanation, lost, runs)) is not None:
+        stays = min(1.0, blocks / max(1.0, usual_blocks))
+        if (excuse := _excuse_of(explanation, lost, filled=stays * runs)) is not None:
             return excuse
         if explanation.bounded is None:
             return None
-        if _is_passed_on(explanation.bounded, blocks, runs):
+        if _is_passed_on(explanation.bounded, stays * runs):
             told = f"what holds it lets go of it ({explanation.bounded.text}), and yet it stays"
             advice = (f"{told}: look for where it goes from there",)
             self.explanation = replace(explanation, recommendations=advice)
@@ -290,8 +294,11 @@ def _unexplained(reason: str) -> Explanation:
     return Explanation(reason=reason)
 
 
-def _excuse_of(explanation: Explanation, lost: Mapping[Signal, float], runs: int) -> Excuse | None:
-    """Return the excuse that an explanation is by itself, the most certain first."""
+def _excuse_of(explanation: Explanation, lost: Mapping[Signal, float], *, filled: float) -> Excuse | None:
+    """Return the excuse that an explanation is by itself, the most certain first.
+
+    What so many runs leave has ``filled`` the place where it stays.
+    """
     blocks = lost.get("blocks", 0.0)
     if explanation.framework and _accounts_for(explanation.framework_survivors, lost):
         reason = "what remains was made by pytest or a plugin, not by the test"
@@ -303,7 +310,7 @@ def _excuse_of(explanation: Explanation, lost: Mapping[Signal, float], runs: int
         return Excuse(status="unclear", reason="nearly as much of it is let go of as is made anew")
     if explanation.let_go and _can_speak_for(lost):
         return Excuse(status="unclear", reason="what kept it has let go of it a moment later")
-    if explanation.full and not _is_passed_on(explanation.full, blocks, runs):
+    if explanation.full and not _is_passed_on(explanation.full, filled):
         return Excuse(status="unclear", reason=explanation.full.text)
     return None
 
@@ -383,9 +390,9 @@ def _are_turned_over(explanation: Explanation, blocks: float) -> bool:
     return explanation.confidence >= _IN_EVERY_RUN and 0 < blocks < _TURNED_OVER * made
 
 
-def _is_passed_on(bound: Bound, blocks: float, runs: int) -> bool:
-    """Return whether what is below a bound has been filled more than once: then it isn't what grows."""
-    return bound.limit is not None and min(1.0, blocks) * runs > _TIMES_FILLED * bound.limit
+def _is_passed_on(bound: Bound, filled: float) -> bool:
+    """Return whether what stays would fill what is bounded more than once: then that isn't what grows."""
+    return bound.limit is not None and filled > _TIMES_FILLED * bound.limit
 
 
 def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -> bool:
