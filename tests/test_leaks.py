@@ -192,7 +192,7 @@ def test_little_of_a_heap_that_rises_in_one_run_of_eleven_is_unclear() -> None:
 def test_a_small_chunk_from_the_cache_of_a_thread_is_a_leak_all_the_same(
     step_bytes: float, runs: int
 ) -> None:
-    """glibc fills it with seven at once: 32 bytes per run are 224 in every seventh, or 208 eight times that."""
+    """glibc fills it with seven at once: 32 bytes per run are 224 in every seventh; or 208 eight at once."""
     step, _ = follow(lambda n: {"blocks": 0.0, "heap": step_bytes * (n // runs)})
     assert (step.action, step.signals) == ("leaking", ("heap",))
 
