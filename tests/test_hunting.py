@@ -630,6 +630,43 @@ def test_what_dies_in_a_full_collection_is_dismissed() -> None:
     assert analysis.reason == "what it leaves behind dies in a full collection"
 
 
+@pytest.mark.parametrize(("asked", "status"), [(True, "unclear"), (False, "leaking")])
+def test_growth_in_some_runs_beside_a_thread_at_work_is_unclear(
+    kept: list[object], monkeypatch: pytest.MonkeyPatch, asked: bool, status: str
+) -> None:
+    """On a busy machine a server in a thread lets go of connections late: 80 blocks each, up and down."""
+    if not asked and thread_cpu_time_s(threading.get_ident()) is None:
+        pytest.skip("this system doesn't tell that a thread only waits")
+    questions: queue.SimpleQueue[int] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[int] = queue.SimpleQueue()
+    numbers = itertools.count()
+
+    def serve() -> None:
+        while number := questions.get():
+            answers.put(sum(range(number)))
+
+    def late() -> None:
+        number = next(numbers)
+        if number % 6 == 0:
+            kept.append([object() for _ in range(78)])
+        if asked:
+            questions.put(20_000)
+            answers.get()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    monkeypatch.setattr(
+        "pytest_memalert.hunting.other_threads.thread_cpu_time_s",
+        lambda ident: thread_cpu_time_s(ident) if ident == server.ident else 0.0,
+    )
+    try:
+        analysis = hunted(late, policy=Policy(budget_s=0.5, wide_budget_s=0.5, shape_s=0.0))
+    finally:
+        questions.put(0)
+        server.join()
+    assert analysis.status == status
+
+
 @pytest.mark.parametrize("when", ["in the count that the proof begins with", "in the last reading"])
 def test_what_another_thread_holds_for_a_moment_hides_no_leak(
     kept: list[object], monkeypatch: pytest.MonkeyPatch, when: str

@@ -21,7 +21,7 @@ from pytest_memalert.hunting.excuses import (
 from pytest_memalert.hunting.other_threads import OtherThreads, read_least
 from pytest_memalert.hunting.rows import differences
 from pytest_memalert.hunting.traced_runs import run_traced
-from pytest_memalert.leaks.noise import surviving
+from pytest_memalert.leaks.noise import is_regular, surviving
 from pytest_memalert.leaks.policy import Policy, Step
 from pytest_memalert.leaks.readings import SIGNALS, points_of, rises, single_increments, stands_out
 from pytest_memalert.leaks.sizes import TracedGrowth, bytes_per_run, growth_of
@@ -47,6 +47,7 @@ _LEFT_PER_RUN = 0.5
 _TAKES_NO_MORE = "later runs took no more"
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
+_THREADS_AT_WORK = "other threads are at work, and it grows in some runs only: they may be late to let go"
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -247,6 +248,12 @@ class _Hunt:
         are_meant = self._met_before or ("threads" in step.signals and not threads_ended)
         if not are_meant and self._others.leave_as_much(self._reader, seen, runs=runs, run_s=run_s):
             return self._batches.dismiss("unclear", reason=_OTHER_THREADS)
+        if (
+            not are_meant
+            and not self._is_regular(step.signals)
+            and self._others.are_at_work(self._batches.runs)
+        ):
+            return self._batches.dismiss("unclear", reason=_THREADS_AT_WORK)
         signals = surviving(step.signals, seen=seen, proven=proven)
         if threads_ended:
             # Their stacks are mapped for the next ones, and what they freed is free in their arenas.
@@ -300,6 +307,11 @@ class _Hunt:
         """Return what each run adds to some signals, since growth was suspected."""
         readings = self._batches.rows.readings()
         return {name: growth_of(readings, name, since_run=self._proof_from).per_run for name in signals}
+
+    def _is_regular(self, signals: Sequence[Signal]) -> bool:
+        """Return whether one of these rises in so many runs that no thread that is late explains it."""
+        readings = self._batches.rows.readings()
+        return any(is_regular(points_of(readings, signal)) for signal in signals)
 
     def _usual_blocks(self) -> float:
         """Return how many blocks a run that leaves any leaves, as a rule: more than stay if some go later."""
