@@ -839,6 +839,42 @@ def test_a_callback_is_told_to_be_unregistered() -> None:
     )
 
 
+class Wrapped:
+    def get(self) -> object: ...
+
+
+def wrap_anew() -> None:
+    original = Wrapped.get
+
+    def get(self: Wrapped) -> object:
+        return original(self)
+
+    Wrapped.get = get  # type: ignore[method-assign]
+
+
+def test_a_method_that_each_run_wraps_is_to_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was told to be bounded or cleared."""
+    monkeypatch.setattr(Wrapped, "get", Wrapped.get)
+    found = explained(wrap_anew)
+    (text,) = found.recommendations
+    assert text.startswith(f"restore `{__name__}.Wrapped.get` in teardown, or set it by pytest's monkeypatch")
+    held_by = found.survivors[0].held_by
+    assert held_by[0] == f"class {__name__}.Wrapped"
+    assert len(held_by) == len(set(held_by))
+
+
+def test_a_hook_of_the_interpreter_that_each_run_wraps_is_to_be_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+    def leak() -> None:
+        original = sys.excepthook
+        sys.excepthook = lambda *args: original(*args)
+
+    assert advice(leak).startswith("restore `sys.excepthook` in teardown")
+
+
 def test_what_is_registered_to_run_at_exit_is_told_to_be_unregistered() -> None:
     def farewell(_: object) -> None: ...
 

@@ -223,6 +223,11 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
             f"the {holder.root} `{holder.root_name}` gets a new name in each run{such}: delete it "
             f"in teardown, or set it with pytest's monkeypatch.setattr(..., raising=False){_at(finding)}"
         )
+    elif holder.is_set_anew and name and not finding.maker:
+        yield (
+            f"restore `{name}` in teardown, or set it by pytest's monkeypatch.setattr: each run sets it to a "
+            f"new function, which keeps the one before{_at(finding)}"
+        )
     elif holder.root == "none":
         yield _for_native_holder(finding)
     elif holder.root == "module":

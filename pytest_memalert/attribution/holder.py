@@ -41,7 +41,8 @@ class Holder:
     those of its parts: another one keeps what stays. ``keeps_weak_key`` says that what a
     WeakKeyDictionary has for a key leads to that key, so that neither ever goes, ``is_raised_again`` that an
     exception of before the runs keeps their tracebacks. ``default_of`` is the parameter whose default value
-    it is, and the function. ``owner`` is the type of the last instance on the way that was there before and
+    it is, and the function. ``is_set_anew`` says that each run sets the root's variable to another function, which leads to the one
+    before, as one that is wrapped does. ``owner`` is the type of the last instance on the way that was there before and
     is no built-in container, ``owner_keeps_in`` its attribute, ``owner_clears`` its method that lets go.
     ``older_types`` are the types of all on the way that were there before.
     ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
@@ -65,6 +66,7 @@ class Holder:
     keeps_weak_key: bool = False
     is_raised_again: bool = False
     default_of: tuple[str, str] | None = None
+    is_set_anew: bool = False
     owner: str | None = None
     owner_keeps_in: str | None = None
     owner_clears: str | None = None

@@ -49,7 +49,9 @@ __all__ = ["HolderSearch"]
 #: Referrers followed from one level of the search to the next. Real paths are narrow; what has
 #: thousands of referrers is a shared object, which explains nothing.
 _WIDTH = 64
-_DEPTH = 14
+#: What is wrapped anew in each run takes three steps from one to the next, and up to four runs follow those
+#: that are searched.
+_DEPTH = 18
 #: How long the search of one leak may take.
 _LIMIT_S = 1.5
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import pairwise
-from types import FrameType, FunctionType, TracebackType
+from types import FrameType, FunctionType, MethodType, TracebackType
 from typing import Any
 
 from pytest_memalert.attribution.bounds import LRU_WRAPPER
@@ -77,6 +78,10 @@ class PathWriter:
             if start == 0 or edge.startswith(".") or end < len(path) - 1 or parameter is not None:
                 hops.append(f"{edge}: {self._name(path[end])}")
                 way.append(f"{edge}: {_plain_name(path[end])}")
+        is_set_anew = bool(steps) and self._is_set_anew(path[steps[0][2]], path)
+        if is_set_anew:
+            # From each to the one before it is the same way.
+            hops, way = list(dict.fromkeys(hops)), list(dict.fromkeys(way))
         if len(hops) > _SHOWN_HOPS:
             hops[_SHOWN_HOPS // 2 : len(hops) - _SHOWN_HOPS // 2] = ["..."]
         named = root.name if root.identity is None else root.identity
@@ -104,6 +109,7 @@ class PathWriter:
                 if id(obj) not in self._survivors
             ),
             default_of=default_of,
+            is_set_anew=is_set_anew,
             **self._owner(path, steps),
             full=full,
             full_by=full_by,
@@ -114,6 +120,13 @@ class PathWriter:
             lru_cache_unbounded=lru is not None and LRU_WRAPPER.cache_info(lru).maxsize is None,  # type: ignore[arg-type]
             thread_target=target,
         )
+
+    def _is_set_anew(self, value: object, path: list[object]) -> bool:
+        """Return whether the value of a variable is a function that a run made, or one of later runs alike."""
+        if id(value) in self._survivors:
+            return is_exactly(value, (FunctionType, MethodType, partial))
+        made = (obj for obj in path if id(obj) in self._survivors and type(obj) is FunctionType)
+        return type(value) is FunctionType and any(obj.__code__ is value.__code__ for obj in made)
 
     def _owner(self, path: list[object], steps: list[tuple[int, str, int]]) -> dict[str, Any]:
         """Return which instance of those that were there before keeps it, and in what."""
