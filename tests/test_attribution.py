@@ -18,6 +18,7 @@ import logging
 import os
 import queue
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -873,6 +874,28 @@ def test_a_hook_of_the_interpreter_that_each_run_wraps_is_to_be_restored(
         sys.excepthook = lambda *args: original(*args)
 
     assert advice(leak).startswith("restore `sys.excepthook` in teardown")
+
+
+def test_a_signal_handler_that_each_run_wraps_is_told_with_its_signal() -> None:
+    """It was told to be cleared, and the signal wasn't named."""
+    number = signal.Signals.SIGTERM
+    before = signal.getsignal(number)
+
+    def leak() -> None:
+        original = signal.getsignal(number)
+
+        def handle(signum: int, frame: Any) -> object:
+            return original
+
+        signal.signal(number, handle)
+
+    try:
+        found = explained(leak)
+    finally:
+        signal.signal(number, before)
+    assert found.survivors[0].held_by[0] == "signal.signal() for SIGTERM"
+    (text,) = found.recommendations
+    assert text.startswith("restore in teardown the handler that signal.signal() returned for SIGTERM: ")
 
 
 def test_what_is_registered_to_run_at_exit_is_told_to_be_unregistered() -> None:

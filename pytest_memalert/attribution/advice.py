@@ -51,6 +51,11 @@ _UNDOING = {
     "sys.path": "monkeypatch.syspath_prepend",
     "sys.modules": "monkeypatch.setitem",
 }
+#: What tells of the function that was registered before.
+_BEFORE = {
+    "sys.settrace()": "what sys.gettrace() told before",
+    "sys.setprofile()": "what sys.getprofile() told before",
+}
 _GENERATORS = frozenset({"generator", "coroutine", "async_generator"})
 _GROWING = "str, bytes, bytearray, int, array, io.BytesIO, an array of NumPy's"
 #: The types of asyncio's tasks.
@@ -223,10 +228,15 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
             f"the {holder.root} `{holder.root_name}` gets a new name in each run{such}: delete it "
             f"in teardown, or set it with pytest's monkeypatch.setattr(..., raising=False){_at(finding)}"
         )
-    elif holder.is_set_anew and name and not finding.maker:
+    elif holder.root == "hook" and holder.is_set_anew:
+        registered, _, which = holder.root_name.partition(" for ")
+        before = _BEFORE.get(registered, f"the handler that {registered} returned for {which}")
+        yield f"restore in teardown {before}: what each run registers keeps the one before{_at(finding)}"
+    elif holder.is_set_anew and name and (finding.package is None or finding.package != finding.maker):
+        made = f" of {finding.maker}" if finding.maker else ""
         yield (
             f"restore `{name}` in teardown, or set it by pytest's monkeypatch.setattr: each run sets it to a "
-            f"new function, which keeps the one before{_at(finding)}"
+            f"new function{made}, which keeps the one before{_at(finding)}"
         )
     elif holder.root == "none":
         yield _for_native_holder(finding)
@@ -241,8 +251,9 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         yield _for_fixture(finding, holder)
     elif holder.root == "frame":
         yield f"drop the reference `{holder.variable}` in {holder.root_name}, which is still running"
-    elif holder.root == "function" or holder.root == "object":
-        yield f"clear what {' > '.join(_way(holder)[:2])} keeps between calls"
+    elif holder.root == "function" or holder.root == "object" or holder.root == "hook":
+        first = _way(holder)[: 3 if holder.root == "hook" else 2]
+        yield f"clear what {' > '.join(first)} keeps between calls"
     elif holder.root == "pytest":
         yield f"{holder.root_name} of pytest keeps it: undo in teardown what the test registers{_at(finding)}"
     elif holder.root != "thread":  # of which all is said: end it

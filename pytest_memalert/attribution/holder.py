@@ -10,7 +10,7 @@ from pytest_memalert.records import record
 __all__ = ["AT_EXIT", "C_STATE", "IN_C", "NO_REFERRER", "UNREFERRED", "UNTRACKED", "Holder", "Root"]
 
 RootKind = Literal[
-    "module", "class", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
+    "module", "class", "hook", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
 ]
 
 
@@ -41,9 +41,9 @@ class Holder:
     those of its parts: another one keeps what stays. ``keeps_weak_key`` says that what a
     WeakKeyDictionary has for a key leads to that key, so that neither ever goes, ``is_raised_again`` that an
     exception of before the runs keeps their tracebacks. ``default_of`` is the parameter whose default value
-    it is, and the function. ``is_set_anew`` says that each run sets the root's variable to another function, which leads to the one
-    before, as one that is wrapped does. ``owner`` is the type of the last instance on the way that was there before and
-    is no built-in container, ``owner_keeps_in`` its attribute, ``owner_clears`` its method that lets go.
+    it is, and the function. ``is_set_anew`` says that each run sets the root's variable to another function,
+    which leads to the one before. ``owner`` is the type of the last instance on the way that was there before
+    and is no built-in container, ``owner_keeps_in`` its attribute, ``owner_clears`` its method that lets go.
     ``older_types`` are the types of all on the way that were there before.
     ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.

@@ -32,6 +32,7 @@ from pytest_memalert.attribution.objects import (
 from pytest_memalert.attribution.path_bounds import PathBounds
 from pytest_memalert.attribution.paths import PathWriter
 from pytest_memalert.attribution.roots import (
+    hooks,
     is_of_context,
     live_frames,
     module_roots,
@@ -76,6 +77,7 @@ class HolderSearch:
         self._writer = PathWriter(survivors=survivors, growth=self._growth, bounds=self.bounds)
         self._watch = Stopwatch()
         self._modules = module_roots()
+        self._hooks = hooks()
         self._threads = {id(thread) for thread in threading.enumerate()}
         self._locals: dict[int, Root] | None = None
         self._outer_tracebacks: dict[int, TracebackType] | None = None
@@ -222,6 +224,8 @@ class HolderSearch:
 
     def _end(self, obj: object, *, is_passed: bool) -> Root:
         """Return the root of an object to which nothing visible refers."""
+        if id(obj) in self._hooks:
+            return Root("hook", self._hooks[id(obj)])
         # A survivor isn't its own holder.
         is_old = id(obj) not in self._survivors
         if type(obj) is FunctionType and is_old:

@@ -59,7 +59,7 @@ class PathWriter:
         way = _root_hops(root, variable, target, None)
         types: list[str] = []
         is_itself = root.kind == "none" and len(path) == 1 and id(path[0]) in self._survivors
-        if (root.kind in ("none", "frame", "function", "object") or root.local) and not is_itself:
+        if (root.kind in ("none", "frame", "function", "object", "hook") or root.local) and not is_itself:
             # The root isn't an object of its own: what it holds is the first hop.
             label = f"{root.local}: " if root.local else ""
             hops.append(label + self._name(path[0]))
@@ -78,7 +78,9 @@ class PathWriter:
             if start == 0 or edge.startswith(".") or end < len(path) - 1 or parameter is not None:
                 hops.append(f"{edge}: {self._name(path[end])}")
                 way.append(f"{edge}: {_plain_name(path[end])}")
-        is_set_anew = bool(steps) and self._is_set_anew(path[steps[0][2]], path)
+        # What a hook, or a variable of a function, refers to comes first.
+        value = path[steps[0][2]] if steps and not (root.local or root.kind == "hook") else path[0]
+        is_set_anew = self._is_set_anew(value, path)
         if is_set_anew:
             # From each to the one before it is the same way.
             hops, way = list(dict.fromkeys(hops)), list(dict.fromkeys(way))
@@ -122,7 +124,7 @@ class PathWriter:
         )
 
     def _is_set_anew(self, value: object, path: list[object]) -> bool:
-        """Return whether the value of a variable is a function that a run made, or one of later runs alike."""
+        """Return whether the value of a variable is a function that some run made."""
         if id(value) in self._survivors:
             return is_exactly(value, (FunctionType, MethodType, partial))
         made = (obj for obj in path if id(obj) in self._survivors and type(obj) is FunctionType)
@@ -193,7 +195,8 @@ def _root_hops(root: Root, variable: str | None, target: str | None, new_names: 
         return []
     if root.kind == "context" and variable:
         return [f"context variable {variable}"]
-    labels = {"none": "", "context": "", "thread": "", "frame": "running function ", "pytest": "pytest's "}
+    labels = {"frame": "running function ", "pytest": "pytest's "}
+    labels |= dict.fromkeys(("none", "context", "hook", "thread"), "")
     text = labels.get(root.kind, f"{root.kind} ") + root.name
     running = f" running {target}" if target else ""
     growing = f", {_growth_text(new_names)}" if new_names is not None else ""
