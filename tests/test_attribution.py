@@ -42,7 +42,7 @@ from pytest_memalert.attribution.bounds import Bound, bounded_holder, filling_ca
 from pytest_memalert.attribution.explain import explain
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.groups import Group, Watch
-from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED
+from pytest_memalert.attribution.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.objects import referents_of
 from pytest_memalert.attribution.packages import compiled_package_of_file, package_of_file
@@ -384,7 +384,31 @@ def test_what_the_interpreter_keeps_in_a_list_of_its_own_is_no_missing_decref() 
     found = explained(leak)
     assert found.survivors[0].held_by[0] == "C code, without a Python referrer"
     assert re.match(r"list of \d+, grows by 1 a run", found.survivors[0].held_by[1])
-    assert "C code keeps it in a list: undo in teardown what is registered" in found.recommendations[0]
+    assert "C code keeps it in a list: call codecs.unregister() in teardown" in found.recommendations[0]
+
+
+def test_what_is_registered_for_a_fork_is_not_told_to_be_taken_back() -> None:
+    """Nothing takes it back; that was said of codecs.register() as well."""
+    found = explained(lambda: os.register_at_fork(before=lambda: None))
+    assert "call os.register_at_fork() once per session" in found.recommendations[0]
+    assert "codecs" not in found.recommendations[0]
+
+
+def test_an_audit_hook_is_no_missing_decref() -> None:
+    """In a child: each hook is called for all that the process does from then on."""
+    code = (
+        "import sys\n"
+        "from pytest_memalert.attribution.explain import explain\n"
+        "def leak():\n"
+        "    data = [1]\n"
+        "    sys.addaudithook(lambda event, args: None if data else None)\n"
+        "found = explain(leak)\n"
+        "print(*found.survivors[0].held_by, *found.recommendations, sep='\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    held_by, text = done.stdout.splitlines()
+    assert held_by == AUDITED
+    assert text.startswith("sys.addaudithook() lets go of nothing: add the hook once per session")
 
 
 def test_compiled_code_beside_a_package_is_that_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -905,6 +929,19 @@ def test_what_is_registered_to_run_at_exit_is_told_to_be_unregistered() -> None:
         assert "atexit.unregister" in advice(lambda: atexit.register(farewell, [1]))
     finally:
         atexit.unregister(farewell)
+
+
+def test_what_is_untracked_and_registered_to_run_at_exit_is_held_by_atexit() -> None:
+    """Its holder was said not to be known, right above the advice that names atexit."""
+
+    def farewell(_: object) -> None: ...
+
+    try:
+        found = explained(lambda: atexit.register(farewell, bytes(2000)))
+    finally:
+        atexit.unregister(farewell)
+    assert {survivor.held_by for survivor in found.survivors} == {(AT_EXIT,)}
+    assert "atexit.unregister" in found.recommendations[0]
 
 
 class Pool:

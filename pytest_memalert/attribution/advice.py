@@ -6,7 +6,8 @@ Each names the user's own code: the module, the variable, the class, the functio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
 from typing import NoReturn
 
 from pytest_memalert.attribution.edges import MADE_OF
@@ -74,7 +75,8 @@ class Finding:
     the package of the instance that keeps it, where that is within a variable of the user's.
     ``is_over`` says that all are threads or tasks that have ended: what keeps them is the matter.
     ``closing`` is the method of the type that ends what its objects do, where it wasn't called, and ``maker``
-    the package in whose code they are made.
+    the package in whose code they are made. ``registered`` has the functions that the test calls and that
+    keep what they are given, as ``sys.addaudithook``, each with the place.
     """
 
     type: str
@@ -91,6 +93,7 @@ class Finding:
     at_exit: bool = False
     closing: str | None = None
     maker: Package | None = None
+    registered: Mapping[str, str] = field(default_factory=dict)
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -377,6 +380,8 @@ def _for_lru_cache(holder: Holder) -> str:
 
 
 def _for_native_holder(finding: Finding) -> str:
+    if (place := finding.registered.get("sys.addaudithook")) is not None:
+        return f"sys.addaudithook() lets go of nothing: add the hook once per session ({place})"
     lacks = _lacking(finding)
     if finding.holder is not None and finding.holder.root_name == UNTRACKED:
         keeps = "find what keeps what is made here: bytes, strings, tuples of such"
@@ -385,15 +390,24 @@ def _for_native_holder(finding: Finding) -> str:
         first, second = (lacks, keeps) if finding.extension is not None else (keeps, lacks)
         return f"{first}; or {second}{_at(finding)}"
     if finding.holder is not None and finding.holder.root_name == IN_C:
-        kept_in = finding.holder.types[0]
-        # There is no way to ask for the interpreter's list of what a fork calls.
-        how = ", or once per session: os.register_at_fork() lets go of nothing" if kept_in == "list" else ""
-        return f"C code keeps it in a {kept_in}: undo in teardown what is registered{how}"
+        return _for_list_in_c(finding, finding.holder.types[0])
     if lacks is None:
         return (
             f"look for a C extension called here that lacks a decref, or keeps what it is given{_at(finding)}"
         )
     return f"{lacks}{_at(finding)}"
+
+
+def _for_list_in_c(finding: Finding, kind: str) -> str:
+    """Return what to do about a list of the interpreter's: by which function it grew can't be asked."""
+    ways = {
+        "codecs.register": "call codecs.unregister() in teardown for what codecs.register() is given",
+        "os.register_at_fork": "call os.register_at_fork() once per session, which lets go of nothing",
+    }
+    called = finding.registered
+    known = [f"{way} ({called[name]})" for name, way in ways.items() if name in called and kind == "list"]
+    how = " or ".join(known) or "undo in teardown what is registered"
+    return f"C code keeps it in a {kind}: {how}"
 
 
 def _lacking(finding: Finding) -> str | None:

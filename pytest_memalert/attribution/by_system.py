@@ -9,14 +9,14 @@ from pathlib import Path
 from pytest_memalert.attribution import advice, sites
 from pytest_memalert.attribution.descriptors import places_of_opening, targets_of
 from pytest_memalert.attribution.explanation import NOTHING, Explanation, without_counters
-from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED
+from pytest_memalert.attribution.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.native import NativeGrowth
 from pytest_memalert.attribution.packages import package_of_file, package_of_module
 from pytest_memalert.model import Signal
 
 __all__ = ["explain_heap", "with_system_advice"]
 
-_NO_HOLDERS = ((), (NO_REFERRER,), (UNTRACKED,), (AT_EXIT,))
+_NO_HOLDERS = ((), (NO_REFERRER,), (UNTRACKED,), (AT_EXIT,), (AUDITED,))
 
 #: Below so many bytes per run, the noise of the heap itself, nothing is called native.
 _LEAST_NATIVE_BYTES = 16

@@ -42,6 +42,15 @@ __all__ = ["Calls", "watch_calls"]
 _WATCHED_S = 1.0
 _EVENTS_BETWEEN_LOOKS = 256
 _MOST_OBJECTS = 64
+#: What keeps what it is given where no referrer leads to it: by module and name, and as people know it.
+_KEEPING = {
+    ("atexit", "register"): "atexit.register",
+    ("_codecs", "register"): "codecs.register",
+    ("posix", "register_at_fork"): "os.register_at_fork",
+    ("sys", "addaudithook"): "sys.addaudithook",
+    ("posix", "putenv"): "os.putenv",
+    ("nt", "putenv"): "os.putenv",
+}
 #: What Cython's functions are called; calls of them are no events.
 _OF_CYTHON = frozenset({"cython_function_or_method", "fused_cython_function"})
 
@@ -49,13 +58,13 @@ _OF_CYTHON = frozenset({"cython_function_or_method", "fused_cython_function"})
 class Calls:
     """Notice what is called while a test is run once.
 
-    ``by_ctypes`` is where the user's code, or a library's, goes by way of ctypes, ``exit_registered_at``
-    where ``atexit.register`` was called.
+    ``by_ctypes`` is where the user's code, or a library's, goes by way of ctypes, ``registered_at`` where
+    functions that keep what they are given, such as ``atexit.register``, were called first.
     """
 
     def __init__(self, closing: Iterable[tuple[type, str]] = ()) -> None:
         self.by_ctypes: Frame | None = None
-        self.exit_registered_at: tuple[Frame, ...] = ()
+        self.registered_at: dict[str, tuple[Frame, ...]] = {}
         # The packages, with whether code of the user's own called them.
         self._extensions: dict[Package, bool] = {}
         self._codes: dict[int, CodeType] = {}
@@ -104,8 +113,10 @@ class Calls:
             module = owner if owner is not None else function.__module__
             if is_kind(module, ModuleType):
                 module = module_dict(module).get("__name__")  # type: ignore[arg-type]
-            if name == "register" and module == "atexit" and not self.exit_registered_at:
-                self.exit_registered_at = useful(stack_of(frame))
+            if type(module) is str and type(name) is str and (module, name) in _KEEPING:
+                keeping = _KEEPING[module, name]
+                if keeping not in self.registered_at:
+                    self.registered_at[keeping] = useful(stack_of(frame))
         else:
             kind: type = owner if is_kind(owner, type) else type(owner)  # type: ignore[assignment]
             if (type_name(kind), name) in self._sought:

@@ -7,7 +7,17 @@ from typing import Literal
 from pytest_memalert.attribution.bounds import Bound
 from pytest_memalert.records import record
 
-__all__ = ["AT_EXIT", "C_STATE", "IN_C", "NO_REFERRER", "UNREFERRED", "UNTRACKED", "Holder", "Root"]
+__all__ = [
+    "AT_EXIT",
+    "AUDITED",
+    "C_STATE",
+    "IN_C",
+    "NO_REFERRER",
+    "UNREFERRED",
+    "UNTRACKED",
+    "Holder",
+    "Root",
+]
 
 RootKind = Literal[
     "module", "class", "hook", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
@@ -17,6 +27,8 @@ RootKind = Literal[
 NO_REFERRER = "no Python referrer: a missing decref, or held from C"
 #: Where functions are registered for the exit, what nothing refers to is most likely theirs.
 AT_EXIT = "atexit, which calls it when the interpreter ends"
+#: Where audit hooks are added, what nothing refers to is most likely theirs.
+AUDITED = "sys.addaudithook(), which lets go of nothing"
 #: What is older than the runs was meant to be there: the interpreter's lists of codecs, of what a fork calls.
 IN_C = "C code, without a Python referrer"
 #: Of strings, bytes and tuples of such only the place is known, not the objects.
