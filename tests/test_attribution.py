@@ -608,6 +608,25 @@ def test_what_a_running_thread_has_on_its_stack_is_no_missing_decref() -> None:
         done.set()
 
 
+def test_a_timer_of_threading_is_to_be_cancelled() -> None:
+    timers: list[threading.Timer] = []
+
+    def leak() -> None:
+        timer = threading.Timer(60, cached, [[1]])
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    try:
+        found = explained(leak)
+    finally:
+        for timer in timers:
+            timer.cancel()
+    assert "timer Thread-" in str(found.survivors)
+    (text,) = found.recommendations
+    assert text.startswith("cancel() and join() the timer")
+
+
 def test_a_thread_that_has_ended_is_not_to_be_joined() -> None:
     def leak() -> None:
         KEEP.append(threading.Thread(target=len, args=("",)))

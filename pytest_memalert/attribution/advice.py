@@ -177,7 +177,9 @@ def _for_one(finding: Finding) -> Iterable[str]:
     if thread or ("threading.Thread" in finding.bases and not finding.is_over):
         target = holder.thread_target if holder is not None else None
         running = f" running `{target}`" if target else ""
-        yield f"end and join() the thread{running} in teardown, or make it a fixture that does{_at(finding)}"
+        is_timer = "threading.Timer" in finding.bases or (holder is not None and holder.is_timer)
+        end = f"cancel() and join() the timer{running}" if is_timer else f"end and join() the thread{running}"
+        yield f"{end} in teardown, or make it a fixture that does{_at(finding)}"
         return
     is_named = holder is not None and holder.root in ("module", "class", "fixture")
     if (finding.bases & TASKS and not finding.is_over) or (types & TASKS and not is_named):

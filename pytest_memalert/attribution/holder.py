@@ -57,6 +57,7 @@ class Holder:
     which leads to the one before. ``owner`` is the type of the last instance on the way that was there before
     and is no built-in container, ``owner_keeps_in`` its attribute, ``owner_clears`` its method that lets go.
     ``older_types`` are the types of all on the way that were there before.
+    ``is_timer`` says that the thread at the root is a ``threading.Timer``.
     ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.
     """
@@ -88,6 +89,7 @@ class Holder:
     lru_cache_on_method: bool = False
     lru_cache_unbounded: bool = False
     thread_target: str | None = None
+    is_timer: bool = False
 
 
 #: Of what nothing visible refers to.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import pairwise
@@ -121,6 +122,7 @@ class PathWriter:
             lru_cache_on_method=lru is not None and wraps_method(lru),
             lru_cache_unbounded=lru is not None and LRU_WRAPPER.cache_info(lru).maxsize is None,  # type: ignore[arg-type]
             thread_target=target,
+            is_timer=is_kind(path[0], threading.Timer),
         )
 
     def _is_set_anew(self, value: object, path: list[object]) -> bool:

@@ -131,14 +131,16 @@ def running_locals() -> dict[int, Root]:
 
 
 def thread_name(thread: object) -> str:
-    """Return ``thread NAME``."""
+    """Return ``thread NAME``, or ``timer NAME``."""
+    kind = "timer" if is_kind(thread, threading.Timer) else "thread"
     name = (instance_dict(thread) or {}).get("_name")
-    return f"thread {name}" if type(name) is str else "thread"
+    return f"{kind} {name}" if type(name) is str else kind
 
 
 def thread_target(thread: object) -> str | None:
     """Return the name of the function that a thread runs."""
-    target = (instance_dict(thread) or {}).get("_target")
+    attributes = instance_dict(thread) or {}
+    target = attributes.get("function" if is_kind(thread, threading.Timer) else "_target")
     if type(target) is MethodType:
         target = target.__func__
     return function_name(target) if type(target) is FunctionType else None
