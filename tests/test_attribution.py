@@ -15,6 +15,7 @@ import gc
 import io
 import itertools
 import logging
+import multiprocessing
 import os
 import queue
 import re
@@ -22,6 +23,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -1359,16 +1361,24 @@ def begin_process() -> object:
     return subprocess.Popen([sys.executable, "-V"], stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("make", [Path(__file__).open, begin_process])
-def test_what_is_open_is_to_be_closed_before_it_is_let_go_of(make: Callable[[], Any]) -> None:
+@pytest.mark.parametrize(
+    ("make", "end"),
+    [
+        (Path(__file__).open, "close"),
+        (begin_process, "wait"),
+        (tempfile.TemporaryDirectory, "cleanup"),
+        (multiprocessing.Process, "join"),
+    ],
+)
+def test_what_is_open_is_to_be_closed_before_it_is_let_go_of(make: Callable[[], Any], end: str) -> None:
     """To clear the list leaves a process that ended, or a file until it is collected."""
     found = explain(lambda: KEEP.append(make()))
-    is_file = hasattr(KEEP[0], "close")
     for kept in KEEP:
-        kept.close() if is_file else kept.wait()
-    (text, *_) = found.recommendations
-    task = "close()" if is_file else "wait()"
-    assert text.startswith(f"call {task} on what is made, and bound or clear `{__name__}.KEEP` (list)")
+        if end != "join":  # these weren't started
+            getattr(kept, end)()
+    assert f"call {end}() on what is made, and bound or clear `{__name__}.KEEP` (list)" in str(
+        found.recommendations
+    )
 
 
 def test_what_has_neither_place_nor_holder_is_told_last() -> None:
