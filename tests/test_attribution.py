@@ -31,6 +31,7 @@ import weakref
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -443,6 +444,22 @@ def test_package_of_a_namespace_is_the_one_that_has_the_file(
     for name in ("alpha", "omega"):
         package = package_of_file(str(site / "shared_space" / name / "core.py"))
         assert str(package) == f"shared-{name} 1.0"
+
+
+def test_a_compiled_module_of_its_own_is_told_by_its_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was called by its file: "fasthash.cpython-311-x86_64-linux-gnu", without a version."""
+    site = tmp_path / "site-packages"
+    module = f"fasthash{EXTENSION_SUFFIXES[0]}"
+    info = site / "py_fasthash-2.1.dist-info"
+    info.mkdir(parents=True)
+    (site / module).write_text("")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: py-fasthash\nVersion: 2.1\n")
+    (info / "RECORD").write_text(f"{module},,\n")
+    (info / "top_level.txt").write_text("fasthash\n")
+    monkeypatch.syspath_prepend(site)
+    assert str(package_of_file(str(site / module))) == "py-fasthash 2.1"
 
 
 def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:
