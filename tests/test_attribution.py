@@ -720,6 +720,17 @@ def test_an_unbounded_holder_is_preferred_to_a_bounded_one() -> None:
     assert explained(leak).bounded is None
 
 
+@pytest.fixture(scope="module")
+def recorder() -> SimpleNamespace:
+    return SimpleNamespace(events=[])
+
+
+def test_the_value_of_a_fixture_is_told_without_the_insides_of_pytest(recorder: SimpleNamespace) -> None:
+    held_by = explained(lambda: recorder.events.append([1])).survivors[0].held_by
+    assert held_by[0] == "fixture recorder: types.SimpleNamespace"
+    assert re.fullmatch(r".events: list of \d+, grows by 1 a run", held_by[1])
+
+
 def test_a_value_of_a_context_variable_is_held_by_it() -> None:
     def leak() -> None:
         _VARIABLE.set((*_VARIABLE.get(()), [1]))

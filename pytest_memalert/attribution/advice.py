@@ -363,7 +363,10 @@ def _for_package(finding: Finding, package: Package, name: str | None) -> str:
 
 
 def _for_fixture(finding: Finding, holder: Holder) -> str:
-    text = f"the fixture `{holder.root_name}` outlives the test and collects: clear it in its teardown"
+    text = (
+        f"the fixture `{holder.root_name}` outlives the test and collects: {_closing_first(finding)}undo in "
+        "the test what it adds, or give the fixture function scope"
+    )
     if finding.maker is None:
         return text
     maker = finding.maker

@@ -16,6 +16,7 @@ from pytest_memalert.attribution.objects import (
     class_attribute,
     code_name,
     function_name,
+    instance_dict,
     is_exactly,
     is_kind,
     length,
@@ -56,6 +57,8 @@ class PathWriter:
             variable = context_variable(path) or ""
             while len(path) > 2 and is_of_context(path[1]):
                 del path[0]  # the nodes of the tree that a context is
+        of_fixture = _value_of_fixture(path) if root.kind == "fixture" else None
+        path = path if of_fixture is None else path[of_fixture:]
         hops = _root_hops(root, variable, target, new_names)
         way = _root_hops(root, variable, target, None)
         types: list[str] = []
@@ -66,6 +69,10 @@ class PathWriter:
             hops.append(label + self._name(path[0]))
             way.append(label + _plain_name(path[0]))
             types.append(container := type_name(type(path[0])))
+        if of_fixture is not None:
+            hops[0] += f": {self._name(path[0])}"
+            way[0] += f": {_plain_name(path[0])}"
+            types.append(type_name(type(path[0])))
         if root.kind == "class" and new_names is not None and len(path) == 2:
             path = path[:1]  # the namespace itself
         steps = list(_steps(path, root))
@@ -173,6 +180,15 @@ class PathWriter:
             text = f"{text} of {count:,}"
         growth = self._growth.get(id(obj))
         return text if growth is None else f"{text}, {_growth_text(growth)}"
+
+
+def _value_of_fixture(path: list[object]) -> int | None:
+    """Return where on a path from a fixture its value comes; None where another thing of it holds."""
+    result = (instance_dict(path[0]) or {}).get("cached_result")
+    if type(result) is not tuple or not result:
+        return None
+    pairs = enumerate(pairwise(path), start=1)
+    return next((place for place, (a, b) in pairs if a is result and b is result[0]), None)
 
 
 def _plain_name(obj: object) -> str:
