@@ -165,6 +165,44 @@ def test_what_a_librarys_object_keeps_for_itself_is_for_the_library_to_clear(lib
     assert "keeps it in `_refs`, which is for keeping to clear: upgrade keeping, or report it" in text
 
 
+STORE = """
+    class Pending:
+        def __init__(self):
+            self.entries = []
+    class Store:
+        def __init__(self):
+            self._pending = Pending()
+        def note(self, value):
+            self._pending.entries.append([value])
+    class Base: ...
+"""
+
+
+def test_what_a_class_derives_from_a_librarys_keeps_is_for_the_library_to_clear(library: Library) -> None:
+    """And what is kept by an object of the library's in such a private attribute."""
+
+    class OwnStore(library(STORE).Store):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.own = 1
+
+    OBJECTS["store"] = OwnStore()
+    (text,) = explained(lambda: OBJECTS["store"].note(1)).recommendations
+    assert "keeps it in `_pending`, which is for keeping to clear: upgrade keeping, or report it" in text
+
+
+def test_what_the_users_class_keeps_for_itself_is_the_users_whatever_it_derives_from(
+    library: Library,
+) -> None:
+    class OwnBase(library(STORE).Base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._pending: list[Any] = []
+
+    OBJECTS["base"] = OwnBase()
+    (text,) = explained(lambda: OBJECTS["base"]._pending.append([1])).recommendations
+    assert text.startswith("bound or clear")
+
+
 def test_a_container_of_a_librarys_is_the_users_to_clear(library: Library) -> None:
     keeping = library(
         """

@@ -24,6 +24,7 @@ from pytest_memalert.attribution.objects import (
     type_name,
     wraps_method,
 )
+from pytest_memalert.attribution.packages import packaged_base
 from pytest_memalert.attribution.path_bounds import PathBounds
 from pytest_memalert.attribution.roots import context_variable, is_of_context, thread_target
 from pytest_memalert.attribution.sites import describe
@@ -140,18 +141,24 @@ class PathWriter:
         return type(value) is FunctionType and any(obj.__code__ is value.__code__ for obj in made)
 
     def _owner(self, path: list[object], steps: list[tuple[int, str, int]]) -> dict[str, Any]:
-        """Return which instance of those that were there before keeps it, and in what."""
-        found: dict[str, Any] = {"owner": None}
+        """Return which instance of those that were there before keeps it, and in what.
+
+        That is the last; where that, and those before it, are of installed packages, the last of these that
+        keeps it in a private attribute.
+        """
         older = [each for each in steps if id(path[each[0]]) not in self._survivors]
-        for start, edge, _ in older:
-            kind = type(path[start])
-            if edge.startswith(".") and type_module(kind) not in _PLAIN and not issubclass(kind, type):
-                clears = next((name for name in _CLEARS if class_attribute(kind, name) is not None), None)
-                found = {
-                    "owner": type_name(kind),
-                    "owner_keeps_in": edge.removeprefix("."),
-                    "owner_clears": clears,
-                }
+        kinds = [(type(path[start]), edge[1:]) for start, edge, _ in older if edge.startswith(".")]
+        instances = [
+            (kind, name)
+            for kind, name in kinds
+            if type_module(kind) not in _PLAIN and not issubclass(kind, type)
+        ]
+        found: dict[str, Any] = {"owner": None}
+        if instances:
+            kind, name = _keeper_of(instances)
+            clears = next((name for name in _CLEARS if class_attribute(kind, name) is not None), None)
+            owner = packaged_base(kind, name) or kind
+            found = {"owner": type_name(owner), "owner_keeps_in": name, "owner_clears": clears}
         return {**found, "older_types": tuple(type_name(type(path[start])) for start, _, _ in older)}
 
     def _new_names(self, path: list[object], root: Root) -> float | None:
@@ -205,6 +212,16 @@ def _plain_name(obj: object) -> str:
     if issubclass(kind, type):
         return f"class {type_name(obj)}"  # type: ignore[arg-type]
     return type_name(kind)
+
+
+def _keeper_of(instances: list[tuple[type, str]]) -> tuple[type, str]:
+    """Return which of several objects on a way keeps what it leads to, by type, and in which attribute."""
+    for kind, name in reversed(instances):
+        if packaged_base(kind, name) is None:
+            break
+        if name.startswith("_"):
+            return kind, name
+    return instances[-1]
 
 
 def _root_hops(root: Root, variable: str | None, target: str | None, new_names: float | None) -> list[str]:
