@@ -731,6 +731,34 @@ def test_the_value_of_a_fixture_is_told_without_the_insides_of_pytest(recorder: 
     assert re.fullmatch(r".events: list of \d+, grows by 1 a run", held_by[1])
 
 
+READ, UNREAD = itertools.tee(itertools.count(10**9))
+
+
+def test_what_an_iterator_of_tee_keeps_is_told_by_that_iterator() -> None:
+    """No holder was told: more lay between than there are levels of the search."""
+
+    def leak() -> None:
+        for _ in range(400):
+            next(READ)
+
+    found = explained(leak)
+    assert found.survivors[0].held_by[:2] == (f"module {__name__}", "UNREAD: itertools._tee")
+    (text,) = found.recommendations
+    assert f"itertools.tee(), `{__name__}.UNREAD`, keeps what another one has read" in text
+
+
+LOCAL = threading.local()
+
+
+def test_what_is_kept_for_a_thread_is_told_by_the_attribute() -> None:
+    """It was told by the dicts in which the interpreter has it."""
+    LOCAL.rows = []
+    found = explained(lambda: LOCAL.rows.append(bytes(1000)))
+    module, local, rows = found.survivors[0].held_by
+    assert (module, local) == (f"module {__name__}", "LOCAL: _thread._local")
+    assert rows.startswith(".rows: list of ")
+
+
 def test_a_value_of_a_context_variable_is_held_by_it() -> None:
     def leak() -> None:
         _VARIABLE.set((*_VARIABLE.get(()), [1]))

@@ -213,6 +213,13 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         kept = f"the one that `{name}` keeps" if name else "one that is kept"
         yield f"make a new exception each time: {kept} gets longer by a traceback whenever it is raised"
         return
+    if finding.type == "itertools._tee_dataobject":
+        which = f", `{name}`," if name else ""
+        yield (
+            f"an iterator of itertools.tee(){which} keeps what another one has read: read from both, or drop "
+            f"the one that isn't read from{_at(finding)}"
+        )
+        return
     if holder.keeps_weak_key:
         where = f" in `{name}`" if name else ""
         yield (
