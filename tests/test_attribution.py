@@ -999,6 +999,23 @@ def test_a_signal_handler_that_each_run_wraps_is_told_with_its_signal() -> None:
     assert text.startswith("restore in teardown the handler that signal.signal() returned for SIGTERM: ")
 
 
+@functools.singledispatch
+def shown(value: object) -> str:
+    return ""
+
+
+def test_what_singledispatch_keeps_is_not_told_to_be_unregistered() -> None:
+    """There is no way to."""
+
+    def leak() -> None:
+        class Made: ...
+
+        shown.register(Made, lambda value: "made")
+
+    (text,) = explained(leak).recommendations
+    assert text.startswith(f"`{__name__}.shown` is of functools.singledispatch, which lets go of no type")
+
+
 def test_what_is_registered_to_run_at_exit_is_told_to_be_unregistered() -> None:
     def farewell(_: object) -> None: ...
 

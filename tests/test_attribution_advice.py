@@ -102,6 +102,16 @@ def test_the_same_recommendation_is_given_once() -> None:
     assert len(recommend([finding, finding])) == 1
 
 
+def test_the_same_recommendation_for_several_places_is_given_once_with_all_of_them() -> None:
+    holder = Holder(root="context", root_name="context variables of the current thread")
+    findings = [
+        Finding(type="app.Entry", holder=holder, site=site)
+        for site in ("a.py:1 in f", "a.py:1 in f", "b.py:2 in g", "c.py:3 in h", "d.py:4 in i")
+    ]
+    (text,) = recommend(findings)
+    assert text.endswith("(a.py:1 in f, b.py:2 in g, c.py:3 in h and 1 more)")
+
+
 def test_nothing_is_recommended_where_no_holder_is_known() -> None:
     assert recommend([Finding(type="app.Entry")]) == ()
 

@@ -41,6 +41,9 @@ _QUEUES = frozenset(
         *(f"asyncio.queues.{kind}" for kind in ("Queue", "LifoQueue", "PriorityQueue")),
     }
 )
+#: So many places are told for one recommendation, in the place of which this stands meanwhile.
+_MOST_PLACES = 3
+_PLACES = "\0"
 #: So many C extensions are named.
 _MOST_SUSPECTS = 3
 _MOCK_MODULE = "unittest.mock."
@@ -106,12 +109,25 @@ class Opening:
 
 
 def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
-    """Return what to do about these survivors, each recommendation once, the most specific first."""
-    texts: dict[str, None] = {}
+    """Return what to do about these survivors, the most specific first, the same for several places once."""
+    texts: dict[str, str] = {}
+    places: dict[str, dict[str, None]] = {}
     for finding in findings:
         for text in _for_one(finding):
-            texts.setdefault(text)
-    return tuple(texts)
+            before, at, after = text.partition(_at(finding) or "\n")
+            key = before + after
+            sites = places.setdefault(key, {})
+            if at and finding.site:
+                texts[key] = f"{before}{_PLACES}{after}"
+                sites[finding.site] = None
+            texts.setdefault(key, key)
+    return tuple(text.replace(_PLACES, _among(tuple(places[key]))) for key, text in texts.items())
+
+
+def _among(sites: tuple[str, ...]) -> str:
+    """Return some places in brackets, the first few of them."""
+    more = f" and {len(sites) - _MOST_PLACES} more" if len(sites) > _MOST_PLACES else ""
+    return f" ({', '.join(sites[:_MOST_PLACES])}{more})" if sites else ""
 
 
 def recommend_for_system(
@@ -294,6 +310,11 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
         yield _for_package(finding, finding.package, name)
     elif finding.owner is not None and _is_private(holder):
         yield _for_owner(finding.owner, holder, name)
+    elif "mappingproxy" in holder.types and holder.container == "function":
+        yield (
+            f"`{name}` is of functools.singledispatch, which lets go of no type: register each type once, or "
+            f"make such a function in the test{_at(finding)}"
+        )
     elif _REGISTRY.search(variable) or any(_REGISTRY.search(hop) for hop in holder.hops[1:]):
         yield f"unregister in teardown what the test registers in `{name}`{_at(finding)}"
     elif _is_clearable(holder):

@@ -93,8 +93,9 @@ class PathWriter:
         if is_set_anew:
             # From each to the one before it is the same way.
             hops, way = list(dict.fromkeys(hops)), list(dict.fromkeys(way))
-        if len(hops) > _SHOWN_HOPS:
-            hops[_SHOWN_HOPS // 2 : len(hops) - _SHOWN_HOPS // 2] = ["..."]
+        for told in (hops, way):
+            if len(told) > _SHOWN_HOPS:
+                told[_SHOWN_HOPS // 2 : len(told) - _SHOWN_HOPS // 2] = ["..."]
         named = root.name if root.identity is None else root.identity
         identity = root.kind if root.kind in ("none", "thread") else f"{root.kind} {named}"
         if root.kind in ("module", "class", "fixture") and variable and new_names is None:
