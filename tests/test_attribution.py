@@ -1629,6 +1629,23 @@ def test_test_that_looks_for_a_tracer_is_watched_without_one() -> None:
     assert sys.gettrace() is None
 
 
+def test_names_of_the_environment_are_told_to_be_kept_by_the_c_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    number = counter()
+
+    def leak() -> None:
+        monkeypatch.setenv(f"MEMALERT_{number()}", "x" * 500)
+        monkeypatch.undo()
+
+    for _ in range(50):
+        leak()
+    found = explain(leak, lost={"heap": 500.0})
+    assert "the C library keeps each name and value that os.environ was ever given" in str(
+        found.recommendations
+    )
+
+
 def test_lines_are_not_followed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_watch, "_FOLLOWING_S", 0.0)
     heap = bytearray()

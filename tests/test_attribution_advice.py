@@ -203,6 +203,21 @@ def test_no_place_is_referred_to_where_none_is_known() -> None:
     assert "there" not in text
 
 
+def test_of_native_memory_the_c_extensions_that_the_test_calls_are_named() -> None:
+    fast = Package(name="fast", version="1.3")
+    own = Package(name="own", version=None, is_users=True)
+    text, _ = recommend_for_memory(place="t.py:3 in test", called=(fast, own))
+    assert text.endswith(
+        "look there; C code of fast 1.3 or own, which the test calls, may lose it: upgrade fast, or report it"
+    )
+
+
+def test_what_is_given_to_the_environment_is_told_to_be_kept_by_the_c_library() -> None:
+    text, *_ = recommend_for_memory(environment_at="t.py:3 in test")
+    assert text.startswith("the C library keeps each name and value that os.environ was ever given")
+    assert text.endswith("(t.py:3 in test)")
+
+
 def test_the_bookkeeping_of_a_class_is_not_to_be_cleared() -> None:
     """An Enum without its table of values finds no member by value."""
     holder = Holder(root="class", root_name="app.Flag", variable="_value2member_map_", container="dict")

@@ -14,12 +14,14 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_memalert.attribution.calls import watch_calls
 from pytest_memalert.attribution.explain import explain
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.packages import Package, compiled_module
 
 OBJECTS: dict[str, Any] = {}
+LIBRARY: Any = None
 
 Library = Callable[[str], Any]
 
@@ -67,6 +69,18 @@ def test_who_is_called_is_named_for_what_nothing_refers_to_and_not_only_who_made
     assert f"psutil {psutil.__version__}" in text
     assert "what is called by ctypes (tests/test_attribution_libraries.py" in text
     assert "look there, upgrade psutil, or report it" in text
+
+
+def test_what_is_called_in_c_without_an_event_is_noticed_by_the_module_that_has_it(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a ufunc of SciPy's, whose class is of NumPy: it wasn't seen that SciPy is called."""
+    monkeypatch.setitem(globals(), "LIBRARY", library("fast = len.__call__"))
+    beside = ModuleType("_keeping")
+    beside.__file__ = "/env/site-packages/_keeping.so"
+    monkeypatch.setitem(sys.modules, "_keeping", beside)
+    calls = watch_calls(lambda: LIBRARY.fast([]) and None)
+    assert [package.name for package in calls.extensions] == ["keeping"]
 
 
 def test_the_maker_is_no_more_than_one_that_may_keep_it() -> None:

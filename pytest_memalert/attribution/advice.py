@@ -165,22 +165,48 @@ def recommend_for_memory(
     function: str | None = None,
     package: Package | None = None,
     caller: str | None = None,
+    called: Sequence[Package] = (),
+    environment_at: str | None = None,
 ) -> tuple[str, ...]:
     """Return what to do about memory that no new object accounts for; None is not known.
 
-    An object that grows is none that is new. ``caller`` is where the user's code called the package.
+    An object that grows is none that is new. ``caller`` is where the user's code called the package,
+    ``called`` are those with functions in C that the test calls, and ``environment_at`` is where it sets
+    variables of the environment.
     """
     during = f"in {function} " if function else ""
     facts = f"it grew {during}at {place}" if place else None
     if package is not None:
-        called = f"look at {caller}, whether what it makes there is kept; else " if caller else ""
-        task = f"{called}upgrade {package}, or report it"
+        first = f"look at {caller}, whether what it makes there is kept; else " if caller else ""
+        task = f"{first}upgrade {package}, or report it"
     else:
-        task = "look there" if place else "look for what the test adds to, and for a C extension called by it"
+        task = "look there" if place else "look for what the test adds to"
+        task += _extensions_in(called) or ("" if place else ", and for a C extension called by it")
     first = ": ".join(
         filter(None, (f"native memory, or one large object that grows ({_GROWING})", facts, task))
     )
-    return first, "if no object grows, run it under memray with --native to see the C stack"
+    last = "if no object grows, run it under memray with --native to see the C stack"
+    if environment_at is None or package is not None:
+        return first, last
+    environment = (
+        "the C library keeps each name and value that os.environ was ever given: set the same ones in each "
+        f"run ({environment_at})"
+    )
+    return environment, first, last
+
+
+def _extensions_in(called: Sequence[Package]) -> str:
+    """Return which C extensions may lose memory, and what to do about them; nothing where none is known."""
+    suspects = called[:_MOST_SUSPECTS]
+    installed = [package.name for package in suspects if not package.is_users]
+    if not suspects:
+        return ""
+    upgrade = f": upgrade {' and '.join(installed)}, or report it" if installed else ""
+    return f"; C code of {_or(list(map(str, suspects)))}, which the test calls, may lose it{upgrade}"
+
+
+def _or(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _for_one(finding: Finding) -> Iterable[str]:
@@ -463,7 +489,7 @@ def _lacking(finding: Finding) -> str | None:
     them = "it" if len(installed) == 1 and is_all else " and ".join(package.name for package in installed)
     tasks = [] if is_all else ["look there"]
     tasks += [f"upgrade {them}, or report it"] if installed else []
-    told = f"{', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else f"{named[0]}, the only one seen"
+    told = _or(named) if len(named) > 1 else f"{named[0]}, the only one seen"
     return f"a C extension called here lacks a decref, or keeps what it is given: {told}; {', '.join(tasks)}"
 
 

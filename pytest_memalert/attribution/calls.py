@@ -25,6 +25,7 @@ from pytest_memalert.attribution.objects import (
     class_attribute,
     has_attribute,
     is_exactly,
+    is_heap_type,
     is_kind,
     module_dict,
     type_module,
@@ -32,7 +33,7 @@ from pytest_memalert.attribution.objects import (
 )
 from pytest_memalert.attribution.packages import Package, compiled_module
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import Frame, origin_of, stack_of, useful
+from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, stack_of, useful
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import collect
 
@@ -51,6 +52,8 @@ _KEEPING = {
     ("posix", "putenv"): "os.putenv",
     ("nt", "putenv"): "os.putenv",
 }
+#: The calls of these are events.
+_SEEN = (FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType)
 #: What Cython's functions are called; calls of them are no events.
 _OF_CYTHON = frozenset({"cython_function_or_method", "fused_cython_function"})
 
@@ -114,9 +117,7 @@ class Calls:
             if is_kind(module, ModuleType):
                 module = module_dict(module).get("__name__")  # type: ignore[arg-type]
             if type(module) is str and type(name) is str and (module, name) in _KEEPING:
-                keeping = _KEEPING[module, name]
-                if keeping not in self.registered_at:
-                    self.registered_at[keeping] = useful(stack_of(frame))
+                self._note_keeping(_KEEPING[module, name], frame)
         else:
             kind: type = owner if is_kind(owner, type) else type(owner)  # type: ignore[assignment]
             if (type_name(kind), name) in self._sought:
@@ -125,6 +126,10 @@ class Calls:
             module = next((type_module(base) for base in bases_of(kind) if has_attribute(base, name)), None)
         if type(module) is str:
             self._note_module(module, frame, is_shown=True)
+
+    def _note_keeping(self, function: str, frame: FrameType) -> None:
+        if function not in self.registered_at and not is_framework(stack := stack_of(frame)):
+            self.registered_at[function] = useful(stack)
 
     def _note_object(self, method: object, obj: object) -> None:
         if len(self._called_for) < _MOST_OBJECTS:
@@ -152,10 +157,13 @@ class Calls:
             value = known.get(name)
             if is_kind(value, ModuleType):
                 attributes = module_dict(value)  # type: ignore[arg-type]
-                if attributes.get("__name__") == "ctypes" and self.by_ctypes is None:
+                module = attributes.get("__name__")
+                if type(module) is str and module == "ctypes" and self.by_ctypes is None:
                     self.by_ctypes = (frame.f_code.co_filename, frame.f_code.co_firstlineno)
                 for attribute in names:
                     self._note_value(attributes.get(attribute), frame)
+                    if type(module) is str and _is_of_c(attributes.get(attribute)):
+                        self._note_module(module, frame, is_shown=True)
             else:
                 self._note_value(value, frame)
 
@@ -185,6 +193,12 @@ def watch_calls(run: Callable[[], str | None], closing: Iterable[tuple[type, str
             sys.setprofile(None)
         collect()
     return calls
+
+
+def _is_of_c(value: object) -> bool:
+    """Return whether an object is called in C without an event, as a ufunc is."""
+    is_known = is_heap_type(type(value)) or is_exactly(value, _SEEN) or is_kind(value, type)
+    return callable(value) and not is_known
 
 
 def _key_of_method(kind: type, name: str) -> object:

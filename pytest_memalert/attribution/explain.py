@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pytest_memalert.attribution.by_objects import explain_objects
 from pytest_memalert.attribution.by_system import explain_heap, with_system_advice
+from pytest_memalert.attribution.calls import watch_calls
 from pytest_memalert.attribution.descriptors import open_descriptors
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.native import measure_native_growth
@@ -82,4 +83,4 @@ def _explain(run: Callable[[], str | None], lost: Mapping[Signal, float], root: 
     growth = measure_native_growth(run, runs=_RUNS, resident=bypasses_heap)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
-    return explain_heap(growth, explanation, lost, root)
+    return explain_heap(growth, explanation, lost, root, watch_calls(run))
