@@ -965,6 +965,20 @@ def test_a_method_that_each_run_wraps_is_to_be_restored(monkeypatch: pytest.Monk
     assert len(held_by) == len(set(held_by))
 
 
+def made_by_factory(kept: list[Any]) -> Callable[[], object]:
+    return lambda: kept
+
+
+FACTORY_MADE = made_by_factory([])
+
+
+def test_a_function_that_collects_others_like_it_is_not_to_be_restored() -> None:
+    kept: list[Any] = FACTORY_MADE()  # type: ignore[assignment]
+    text = advice(lambda: kept.append(made_by_factory([])))
+    kept.clear()
+    assert text.startswith(f"bound or clear what `{__name__}.FACTORY_MADE` keeps")
+
+
 def test_a_hook_of_the_interpreter_that_each_run_wraps_is_to_be_restored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

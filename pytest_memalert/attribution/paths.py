@@ -136,6 +136,8 @@ class PathWriter:
 
     def _is_set_anew(self, value: object, path: list[object]) -> bool:
         """Return whether the value of a variable is a function that some run made."""
+        if self._bounds.any_grows(path[1:]):
+            return False  # there is one that collects them
         if id(value) in self._survivors:
             return is_exactly(value, (FunctionType, MethodType, partial))
         made = (obj for obj in path if id(obj) in self._survivors and type(obj) is FunctionType)
