@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from types import FrameType, FunctionType, MethodType, TracebackType
 from typing import Any
 
@@ -90,10 +90,9 @@ class PathWriter:
         # What a hook, or a variable of a function, refers to comes first.
         value = path[steps[0][2]] if steps and not (root.local or root.kind == "hook") else path[0]
         is_set_anew = self._is_set_anew(value, path)
-        if is_set_anew:
-            # From each to the one before it is the same way.
-            hops, way = list(dict.fromkeys(hops)), list(dict.fromkeys(way))
         for told in (hops, way):
+            # From each to the one before it is the same way, as from each node of a linked list to the next.
+            told[:] = dict.fromkeys(told) if is_set_anew else [hop for hop, _ in groupby(told)]
             if len(told) > _SHOWN_HOPS:
                 told[_SHOWN_HOPS // 2 : len(told) - _SHOWN_HOPS // 2] = ["..."]
         named = root.name if root.identity is None else root.identity
