@@ -993,6 +993,18 @@ def test_a_hook_of_the_interpreter_that_each_run_wraps_is_to_be_restored(
     assert advice(leak).startswith("restore `sys.excepthook` in teardown")
 
 
+def test_a_trace_function_that_each_run_wraps_is_told_by_what_sets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threading, "_trace_hook", None)
+
+    def leak() -> None:
+        original = threading.gettrace()
+        threading.settrace(lambda *args: original and original(*args))
+
+    assert advice(leak).startswith("restore in teardown what threading.gettrace() told before")
+
+
 def test_a_signal_handler_that_each_run_wraps_is_told_with_its_signal() -> None:
     """It was told to be cleared, and the signal wasn't named."""
     number = signal.Signals.SIGTERM

@@ -59,6 +59,8 @@ _UNDOING = {
 _BEFORE = {
     "sys.settrace()": "what sys.gettrace() told before",
     "sys.setprofile()": "what sys.getprofile() told before",
+    "threading._trace_hook": "what threading.gettrace() told before",
+    "threading._profile_hook": "what threading.getprofile() told before",
 }
 _GENERATORS = frozenset({"generator", "coroutine", "async_generator"})
 _GROWING = "str, bytes, bytearray, int, array, io.BytesIO, an array of NumPy's"
@@ -282,15 +284,15 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
             f"the {holder.root} `{holder.root_name}` gets a new name in each run{such}: delete it "
             f"in teardown, or set it with pytest's monkeypatch.setattr(..., raising=False){_at(finding)}"
         )
-    elif holder.root == "hook" and holder.is_set_anew:
-        registered, _, which = holder.root_name.partition(" for ")
+    elif holder.is_set_anew and (holder.root == "hook" or name in _BEFORE):
+        registered, _, which = (name or holder.root_name).partition(" for ")
         before = _BEFORE.get(registered, f"the handler that {registered} returned for {which}")
         yield f"restore in teardown {before}: what each run registers keeps the one before{_at(finding)}"
     elif holder.is_set_anew and name and (finding.package is None or finding.package != finding.maker):
         made = f" of {finding.maker}" if finding.maker else ""
         yield (
-            f"restore `{name}` in teardown, or set it by pytest's monkeypatch.setattr: each run sets it to a "
-            f"new function{made}, which keeps the one before{_at(finding)}"
+            f"restore `{name}` in teardown, or set it by pytest's monkeypatch or mock.patch: each run sets "
+            f"it to a new function{made}, which keeps the one before{_at(finding)}"
         )
     elif holder.root == "none":
         yield _for_native_holder(finding)
