@@ -727,6 +727,11 @@ def recorder() -> SimpleNamespace:
     return SimpleNamespace(events=[])
 
 
+def test_what_the_value_of_a_fixture_has_for_its_params_is_no_parameter(recorder: SimpleNamespace) -> None:
+    recorder.params = []
+    assert not explained(lambda: recorder.params.append([1])).in_parameter
+
+
 def test_the_value_of_a_fixture_is_told_without_the_insides_of_pytest(recorder: SimpleNamespace) -> None:
     held_by = explained(lambda: recorder.events.append([1])).survivors[0].held_by
     assert held_by[0] == "fixture recorder: types.SimpleNamespace"

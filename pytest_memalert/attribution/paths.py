@@ -73,7 +73,8 @@ class PathWriter:
         if of_fixture is not None:
             hops[0] += f": {self._name(path[0])}"
             way[0] += f": {_plain_name(path[0])}"
-            types.append(type_name(type(path[0])))
+            variable, container = "its value", type_name(type(path[0]))
+            types.append(container)
         if root.kind == "class" and new_names is not None and len(path) == 2:
             path = path[:1]  # the namespace itself
         steps = list(_steps(path, root))
