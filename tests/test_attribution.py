@@ -15,12 +15,15 @@ import gc
 import io
 import itertools
 import logging
+import multiprocessing
 import os
 import queue
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -28,6 +31,7 @@ import weakref
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -42,7 +46,7 @@ from pytest_memalert.attribution.census import Census, hidden_groups
 from pytest_memalert.attribution.explain import explain
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.groups import Group, Watch, group_of
-from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED
+from pytest_memalert.attribution.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.objects import referents_of
 from pytest_memalert.attribution.packages import compiled_package_of_file, package_of_file
@@ -308,7 +312,9 @@ def test_a_chain_of_slots_is_followed_to_its_head() -> None:
 
     found = explained(leak)
     assert found.survivors[0].type == f"{__name__}.Slotted"
-    assert found.survivors[0].held_by[:2] == (f"module {__name__}", f"CHAIN: {__name__}.Slotted")
+    # The way from each to the next is told once.
+    way = (f"module {__name__}", f"CHAIN: {__name__}.Slotted", f".before: {__name__}.Slotted")
+    assert found.survivors[0].held_by == way
 
 
 def test_a_local_of_a_function_that_still_runs_is_named() -> None:
@@ -448,7 +454,31 @@ def test_what_the_interpreter_keeps_in_a_list_of_its_own_is_no_missing_decref() 
     found = explained(leak)
     assert found.survivors[0].held_by[0] == "C code, without a Python referrer"
     assert re.match(r"list of \d+, grows by 1 a run", found.survivors[0].held_by[1])
-    assert "C code keeps it in a list: undo in teardown what is registered" in found.recommendations[0]
+    assert "C code keeps it in a list: call codecs.unregister() in teardown" in found.recommendations[0]
+
+
+def test_what_is_registered_for_a_fork_is_not_told_to_be_taken_back() -> None:
+    """Nothing takes it back; that was said of codecs.register() as well."""
+    found = explained(lambda: os.register_at_fork(before=lambda: None))
+    assert "call os.register_at_fork() once per session" in found.recommendations[0]
+    assert "codecs" not in found.recommendations[0]
+
+
+def test_an_audit_hook_is_no_missing_decref() -> None:
+    """In a child: each hook is called for all that the process does from then on."""
+    code = (
+        "import sys\n"
+        "from pytest_memalert.attribution.explain import explain\n"
+        "def leak():\n"
+        "    data = [1]\n"
+        "    sys.addaudithook(lambda event, args: None if data else None)\n"
+        "found = explain(leak)\n"
+        "print(*found.survivors[0].held_by, *found.recommendations, sep='\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    held_by, text = done.stdout.splitlines()
+    assert held_by == AUDITED
+    assert text.startswith("sys.addaudithook() lets go of nothing: add the hook once per session")
 
 
 def test_compiled_code_beside_a_package_is_that_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,6 +511,22 @@ def test_package_of_a_namespace_is_the_one_that_has_the_file(
     for name in ("alpha", "omega"):
         package = package_of_file(str(site / "shared_space" / name / "core.py"))
         assert str(package) == f"shared-{name} 1.0"
+
+
+def test_a_compiled_module_of_its_own_is_told_by_its_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was called by its file: "fasthash.cpython-311-x86_64-linux-gnu", without a version."""
+    site = tmp_path / "site-packages"
+    module = f"fasthash{EXTENSION_SUFFIXES[0]}"
+    info = site / "py_fasthash-2.1.dist-info"
+    info.mkdir(parents=True)
+    (site / module).write_text("")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: py-fasthash\nVersion: 2.1\n")
+    (info / "RECORD").write_text(f"{module},,\n")
+    (info / "top_level.txt").write_text("fasthash\n")
+    monkeypatch.syspath_prepend(site)
+    assert str(package_of_file(str(site / module))) == "py-fasthash 2.1"
 
 
 def test_a_package_without_compiled_code_is_not_called_a_c_extension() -> None:
@@ -648,6 +694,25 @@ def test_what_a_running_thread_has_on_its_stack_is_no_missing_decref() -> None:
         done.set()
 
 
+def test_a_timer_of_threading_is_to_be_cancelled() -> None:
+    timers: list[threading.Timer] = []
+
+    def leak() -> None:
+        timer = threading.Timer(60, cached, [[1]])
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    try:
+        found = explained(leak)
+    finally:
+        for timer in timers:
+            timer.cancel()
+    assert "timer Thread-" in str(found.survivors)
+    (text,) = found.recommendations
+    assert text.startswith("cancel() and join() the timer")
+
+
 def test_a_thread_that_has_ended_is_not_to_be_joined() -> None:
     def leak() -> None:
         KEEP.append(threading.Thread(target=len, args=("",)))
@@ -720,6 +785,50 @@ def test_an_unbounded_holder_is_preferred_to_a_bounded_one() -> None:
         KEEP.append(entry)
 
     assert explained(leak).bounded is None
+
+
+@pytest.fixture(scope="module")
+def recorder() -> SimpleNamespace:
+    return SimpleNamespace(events=[])
+
+
+def test_what_the_value_of_a_fixture_has_for_its_params_is_no_parameter(recorder: SimpleNamespace) -> None:
+    recorder.params = []
+    assert not explained(lambda: recorder.params.append([1])).in_parameter
+
+
+def test_the_value_of_a_fixture_is_told_without_the_insides_of_pytest(recorder: SimpleNamespace) -> None:
+    held_by = explained(lambda: recorder.events.append([1])).survivors[0].held_by
+    assert held_by[0] == "fixture recorder: types.SimpleNamespace"
+    assert re.fullmatch(r".events: list of \d+, grows by 1 a run", held_by[1])
+
+
+READ, UNREAD = itertools.tee(itertools.count(10**9))
+
+
+def test_what_an_iterator_of_tee_keeps_is_told_by_that_iterator() -> None:
+    """No holder was told: more lay between than there are levels of the search."""
+
+    def leak() -> None:
+        for _ in range(400):
+            next(READ)
+
+    found = explained(leak)
+    assert found.survivors[0].held_by[:2] == (f"module {__name__}", "UNREAD: itertools._tee")
+    (text,) = found.recommendations
+    assert f"itertools.tee(), `{__name__}.UNREAD`, keeps what another one has read" in text
+
+
+LOCAL = threading.local()
+
+
+def test_what_is_kept_for_a_thread_is_told_by_the_attribute() -> None:
+    """It was told by the dicts in which the interpreter has it."""
+    LOCAL.rows = []
+    found = explained(lambda: LOCAL.rows.append(bytes(1000)))
+    module, local, rows = found.survivors[0].held_by
+    assert (module, local) == (f"module {__name__}", "LOCAL: _thread._local")
+    assert rows.startswith(".rows: list of ")
 
 
 def test_a_value_of_a_context_variable_is_held_by_it() -> None:
@@ -904,6 +1013,107 @@ def test_a_callback_is_told_to_be_unregistered() -> None:
     )
 
 
+class Wrapped:
+    def get(self) -> object: ...
+
+
+def wrap_anew() -> None:
+    original = Wrapped.get
+
+    def get(self: Wrapped) -> object:
+        return original(self)
+
+    Wrapped.get = get  # type: ignore[method-assign]
+
+
+def test_a_method_that_each_run_wraps_is_to_be_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was told to be bounded or cleared."""
+    monkeypatch.setattr(Wrapped, "get", Wrapped.get)
+    found = explained(wrap_anew)
+    (text,) = found.recommendations
+    assert text.startswith(f"restore `{__name__}.Wrapped.get` in teardown, or set it by pytest's monkeypatch")
+    held_by = found.survivors[0].held_by
+    assert held_by[0] == f"class {__name__}.Wrapped"
+    assert len(held_by) == len(set(held_by))
+
+
+def made_by_factory(kept: list[Any]) -> Callable[[], object]:
+    return lambda: kept
+
+
+FACTORY_MADE = made_by_factory([])
+
+
+def test_a_function_that_collects_others_like_it_is_not_to_be_restored() -> None:
+    kept: list[Any] = FACTORY_MADE()  # type: ignore[assignment]
+    text = advice(lambda: kept.append(made_by_factory([])))
+    kept.clear()
+    assert text.startswith(f"bound or clear what `{__name__}.FACTORY_MADE` keeps")
+
+
+def test_a_hook_of_the_interpreter_that_each_run_wraps_is_to_be_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+    def leak() -> None:
+        original = sys.excepthook
+        sys.excepthook = lambda *args: original(*args)
+
+    assert advice(leak).startswith("restore `sys.excepthook` in teardown")
+
+
+def test_a_trace_function_that_each_run_wraps_is_told_by_what_sets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threading, "_trace_hook", None)
+
+    def leak() -> None:
+        original = threading.gettrace()
+        threading.settrace(lambda *args: original and original(*args))
+
+    assert advice(leak).startswith("restore in teardown what threading.gettrace() told before")
+
+
+def test_a_signal_handler_that_each_run_wraps_is_told_with_its_signal() -> None:
+    """It was told to be cleared, and the signal wasn't named."""
+    number = signal.Signals.SIGTERM
+    before = signal.getsignal(number)
+
+    def leak() -> None:
+        original = signal.getsignal(number)
+
+        def handle(signum: int, frame: Any) -> object:
+            return original
+
+        signal.signal(number, handle)
+
+    try:
+        found = explained(leak)
+    finally:
+        signal.signal(number, before)
+    assert found.survivors[0].held_by[0] == "signal.signal() for SIGTERM"
+    (text,) = found.recommendations
+    assert text.startswith("restore in teardown the handler that signal.signal() returned for SIGTERM: ")
+
+
+@functools.singledispatch
+def shown(value: object) -> str:
+    return ""
+
+
+def test_what_singledispatch_keeps_is_not_told_to_be_unregistered() -> None:
+    """There is no way to."""
+
+    def leak() -> None:
+        class Made: ...
+
+        shown.register(Made, lambda value: "made")
+
+    (text,) = explained(leak).recommendations
+    assert text.startswith(f"`{__name__}.shown` is of functools.singledispatch, which lets go of no type")
+
+
 def test_what_is_registered_to_run_at_exit_is_told_to_be_unregistered() -> None:
     def farewell(_: object) -> None: ...
 
@@ -911,6 +1121,19 @@ def test_what_is_registered_to_run_at_exit_is_told_to_be_unregistered() -> None:
         assert "atexit.unregister" in advice(lambda: atexit.register(farewell, [1]))
     finally:
         atexit.unregister(farewell)
+
+
+def test_what_is_untracked_and_registered_to_run_at_exit_is_held_by_atexit() -> None:
+    """Its holder was said not to be known, right above the advice that names atexit."""
+
+    def farewell(_: object) -> None: ...
+
+    try:
+        found = explained(lambda: atexit.register(farewell, bytes(2000)))
+    finally:
+        atexit.unregister(farewell)
+    assert {survivor.held_by for survivor in found.survivors} == {(AT_EXIT,)}
+    assert "atexit.unregister" in found.recommendations[0]
 
 
 class Pool:
@@ -1309,16 +1532,24 @@ def begin_process() -> object:
     return subprocess.Popen([sys.executable, "-V"], stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("make", [Path(__file__).open, begin_process])
-def test_what_is_open_is_to_be_closed_before_it_is_let_go_of(make: Callable[[], Any]) -> None:
+@pytest.mark.parametrize(
+    ("make", "end"),
+    [
+        (Path(__file__).open, "close"),
+        (begin_process, "wait"),
+        (tempfile.TemporaryDirectory, "cleanup"),
+        (multiprocessing.Process, "join"),
+    ],
+)
+def test_what_is_open_is_to_be_closed_before_it_is_let_go_of(make: Callable[[], Any], end: str) -> None:
     """To clear the list leaves a process that ended, or a file until it is collected."""
     found = explain(lambda: KEEP.append(make()))
-    is_file = hasattr(KEEP[0], "close")
     for kept in KEEP:
-        kept.close() if is_file else kept.wait()
-    (text, *_) = found.recommendations
-    task = "close()" if is_file else "wait()"
-    assert text.startswith(f"call {task} on what is made, and bound or clear `{__name__}.KEEP` (list)")
+        if end != "join":  # these weren't started
+            getattr(kept, end)()
+    assert f"call {end}() on what is made, and bound or clear `{__name__}.KEEP` (list)" in str(
+        found.recommendations
+    )
 
 
 def test_what_has_neither_place_nor_holder_is_told_last() -> None:
@@ -1494,6 +1725,23 @@ def test_test_that_looks_for_a_tracer_is_watched_without_one() -> None:
     frames, *_ = native._profile(leak, lambda: len(heap), 400.0)
     assert frames[0] == (__file__, leak.__code__.co_firstlineno + 2)
     assert sys.gettrace() is None
+
+
+def test_names_of_the_environment_are_told_to_be_kept_by_the_c_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    number = counter()
+
+    def leak() -> None:
+        monkeypatch.setenv(f"MEMALERT_{number()}", "x" * 500)
+        monkeypatch.undo()
+
+    for _ in range(50):
+        leak()
+    found = explain(leak, lost={"heap": 500.0})
+    assert "the C library keeps each name and value that os.environ was ever given" in str(
+        found.recommendations
+    )
 
 
 def test_lines_are_not_followed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,12 @@ def test_a_timer_is_to_be_cancelled_whatever_fixture_has_the_loop() -> None:
 
 
 def test_a_fixture_of_wider_scope_is_named() -> None:
+    """To clear it in its teardown was advised, where it would go anyway."""
     text = only(Finding(type="list", holder=Holder(root="fixture", root_name="database")))
-    assert "the fixture `database` outlives the test" in text
+    assert text == (
+        "the fixture `database` outlives the test and collects: undo in the test what it adds, or give the "
+        "fixture function scope"
+    )
 
 
 def test_a_c_extension_is_named_with_its_version() -> None:
@@ -96,6 +100,16 @@ def test_what_is_left_in_sys_modules_is_to_be_removed() -> None:
 def test_the_same_recommendation_is_given_once() -> None:
     finding = Finding(type="app.Entry", holder=in_module("app", "ITEMS"))
     assert len(recommend([finding, finding])) == 1
+
+
+def test_the_same_recommendation_for_several_places_is_given_once_with_all_of_them() -> None:
+    holder = Holder(root="context", root_name="context variables of the current thread")
+    findings = [
+        Finding(type="app.Entry", holder=holder, site=site)
+        for site in ("a.py:1 in f", "a.py:1 in f", "b.py:2 in g", "c.py:3 in h", "d.py:4 in i")
+    ]
+    (text,) = recommend(findings)
+    assert text.endswith("(a.py:1 in f, b.py:2 in g, c.py:3 in h and 1 more)")
 
 
 def test_nothing_is_recommended_where_no_holder_is_known() -> None:
@@ -189,6 +203,21 @@ def test_no_place_is_referred_to_where_none_is_known() -> None:
     assert "there" not in text
 
 
+def test_of_native_memory_the_c_extensions_that_the_test_calls_are_named() -> None:
+    fast = Package(name="fast", version="1.3")
+    own = Package(name="own", version=None, is_users=True)
+    text, _ = recommend_for_memory(place="t.py:3 in test", called=(fast, own))
+    assert text.endswith(
+        "look there; C code of fast 1.3 or own, which the test calls, may lose it: upgrade fast, or report it"
+    )
+
+
+def test_what_is_given_to_the_environment_is_told_to_be_kept_by_the_c_library() -> None:
+    text, *_ = recommend_for_memory(environment_at="t.py:3 in test")
+    assert text.startswith("the C library keeps each name and value that os.environ was ever given")
+    assert text.endswith("(t.py:3 in test)")
+
+
 def test_the_bookkeeping_of_a_class_is_not_to_be_cleared() -> None:
     """An Enum without its table of values finds no member by value."""
     holder = Holder(root="class", root_name="app.Flag", variable="_value2member_map_", container="dict")
@@ -231,7 +260,7 @@ def test_what_a_package_keeps_is_to_be_closed_where_it_can_be() -> None:
 
 def test_what_a_package_adds_to_a_fixture_may_be_the_packages_fault() -> None:
     holder = Holder(root="fixture", root_name="jar", hops=("fixture jar",))
-    assert only(Finding(type="dict", holder=holder)).endswith("clear it in its teardown")
+    assert only(Finding(type="dict", holder=holder)).endswith("or give the fixture function scope")
     aiohttp = Package(name="aiohttp", version="3.12.2")
     text = only(Finding(type="dict", holder=holder, maker=aiohttp, site="x.py:1 in f"))
     assert text.endswith(

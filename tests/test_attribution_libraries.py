@@ -14,12 +14,14 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_memalert.attribution.calls import watch_calls
 from pytest_memalert.attribution.explain import explain
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.packages import Package, compiled_module
 
 OBJECTS: dict[str, Any] = {}
+LIBRARY: Any = None
 
 Library = Callable[[str], Any]
 
@@ -67,6 +69,18 @@ def test_who_is_called_is_named_for_what_nothing_refers_to_and_not_only_who_made
     assert f"psutil {psutil.__version__}" in text
     assert "what is called by ctypes (tests/test_attribution_libraries.py" in text
     assert "look there, upgrade psutil, or report it" in text
+
+
+def test_what_is_called_in_c_without_an_event_is_noticed_by_the_module_that_has_it(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a ufunc of SciPy's, whose class is of NumPy: it wasn't seen that SciPy is called."""
+    monkeypatch.setitem(globals(), "LIBRARY", library("fast = len.__call__"))
+    beside = ModuleType("_keeping")
+    beside.__file__ = "/env/site-packages/_keeping.so"
+    monkeypatch.setitem(sys.modules, "_keeping", beside)
+    calls = watch_calls(lambda: LIBRARY.fast([]) and None)
+    assert [package.name for package in calls.extensions] == ["keeping"]
 
 
 def test_the_maker_is_no_more_than_one_that_may_keep_it() -> None:
@@ -163,6 +177,44 @@ def test_what_a_librarys_object_keeps_for_itself_is_for_the_library_to_clear(lib
     OBJECTS["local"] = keeping.Local()
     (text,) = explained(lambda: OBJECTS["local"].set(1)).recommendations
     assert "keeps it in `_refs`, which is for keeping to clear: upgrade keeping, or report it" in text
+
+
+STORE = """
+    class Pending:
+        def __init__(self):
+            self.entries = []
+    class Store:
+        def __init__(self):
+            self._pending = Pending()
+        def note(self, value):
+            self._pending.entries.append([value])
+    class Base: ...
+"""
+
+
+def test_what_a_class_derives_from_a_librarys_keeps_is_for_the_library_to_clear(library: Library) -> None:
+    """And what is kept by an object of the library's in such a private attribute."""
+
+    class OwnStore(library(STORE).Store):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.own = 1
+
+    OBJECTS["store"] = OwnStore()
+    (text,) = explained(lambda: OBJECTS["store"].note(1)).recommendations
+    assert "keeps it in `_pending`, which is for keeping to clear: upgrade keeping, or report it" in text
+
+
+def test_what_the_users_class_keeps_for_itself_is_the_users_whatever_it_derives_from(
+    library: Library,
+) -> None:
+    class OwnBase(library(STORE).Base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._pending: list[Any] = []
+
+    OBJECTS["base"] = OwnBase()
+    (text,) = explained(lambda: OBJECTS["base"]._pending.append([1])).recommendations
+    assert text.startswith("bound or clear")
 
 
 def test_a_container_of_a_librarys_is_the_users_to_clear(library: Library) -> None:

@@ -26,7 +26,7 @@ import pytest
 
 from pytest_memalert.clock import thread_cpu_time_s
 from pytest_memalert.hunting.excuses import Excuse
-from pytest_memalert.hunting.hunt import hunt
+from pytest_memalert.hunting.hunt import SeenRuns, hunt
 from pytest_memalert.hunting.other_threads import OtherThreads
 from pytest_memalert.hunting.rows import Rows
 from pytest_memalert.leaks.noise import follows_objects
@@ -308,14 +308,14 @@ def test_bounded_holder_is_no_leak(kept: list[object]) -> None:
     analysis = hunt(
         lambda: kept.append(object()),
         policy=BRIEF,
-        bounded=lambda lost, runs, share: Excuse(reason="bounded: 37 of 1,000"),
+        bounded=lambda lost, seen: Excuse(reason="bounded: 37 of 1,000"),
     )
     assert (analysis.status, analysis.reason) == ("clean", "bounded: 37 of 1,000")
 
 
 def test_what_may_be_bounded_is_asked_after_few_runs_and_unclear(kept: list[object]) -> None:
-    def doubtful(lost: object, runs: int, share: float) -> Excuse | None:
-        return Excuse(status="unclear", reason="bounded: 37 of 500") if runs < 300 else None
+    def doubtful(lost: object, seen: SeenRuns) -> Excuse | None:
+        return Excuse(status="unclear", reason="bounded: 37 of 500") if seen.count < 300 else None
 
     brief = hunt(lambda: kept.append(object()), runs=40, policy=Policy(shape_s=0.0), bounded=doubtful)
     assert (brief.status, brief.reason) == ("unclear", "bounded: 37 of 500")
@@ -329,7 +329,7 @@ def test_holder_is_asked_for_while_nothing_is_frozen(kept: list[object]) -> None
     hunt(
         lambda: kept.append(object()),
         policy=BRIEF,
-        bounded=lambda lost, runs, share: counts.append(gc.get_freeze_count()),
+        bounded=lambda lost, seen: counts.append(gc.get_freeze_count()),
     )
     assert counts[0] <= frozen_at_first
 
@@ -628,6 +628,43 @@ def test_what_dies_in_a_full_collection_is_dismissed() -> None:
     gc.unfreeze()
     assert analysis.status == "clean"
     assert analysis.reason == "what it leaves behind dies in a full collection"
+
+
+@pytest.mark.parametrize(("asked", "status"), [(True, "unclear"), (False, "leaking")])
+def test_growth_in_some_runs_beside_a_thread_at_work_is_unclear(
+    kept: list[object], monkeypatch: pytest.MonkeyPatch, asked: bool, status: str
+) -> None:
+    """On a busy machine a server in a thread lets go of connections late: 80 blocks each, up and down."""
+    if not asked and thread_cpu_time_s(threading.get_ident()) is None:
+        pytest.skip("this system doesn't tell that a thread only waits")
+    questions: queue.SimpleQueue[int] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[int] = queue.SimpleQueue()
+    numbers = itertools.count()
+
+    def serve() -> None:
+        while number := questions.get():
+            answers.put(sum(range(number)))
+
+    def late() -> None:
+        number = next(numbers)
+        if number % 6 == 0:
+            kept.append([object() for _ in range(78)])
+        if asked:
+            questions.put(20_000)
+            answers.get()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    monkeypatch.setattr(
+        "pytest_memalert.hunting.other_threads.thread_cpu_time_s",
+        lambda ident: thread_cpu_time_s(ident) if ident == server.ident else 0.0,
+    )
+    try:
+        analysis = hunted(late, policy=Policy(budget_s=0.5, wide_budget_s=0.5, shape_s=0.0))
+    finally:
+        questions.put(0)
+        server.join()
+    assert analysis.status == status
 
 
 @pytest.mark.parametrize("when", ["in the count that the proof begins with", "in the last reading"])

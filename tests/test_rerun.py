@@ -1083,7 +1083,7 @@ def test_item_is_refused_when_the_session_is_stopping(project: Project) -> None:
 def test_item_that_was_skipped_before_its_module_was_set_up_is_refused(project: Project) -> None:
     _, told = project.run_one("import pytest\n\n@pytest.mark.skip\ndef test_it(): pass")
     assert told.refused == (
-        "it is the last of its module or class, and stood out only once that was torn down; "
+        "it is the last of all, and stood out only once the session's fixtures were torn down; "
         "--memalert-leaks=all looks at such a test in time"
     )
 

@@ -6,7 +6,8 @@ Each names the user's own code: the module, the variable, the class, the functio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
 from typing import NoReturn
 
 from pytest_memalert.attribution.edges import MADE_OF
@@ -48,6 +49,9 @@ _QUEUES = frozenset(
         *(f"asyncio.queues.{kind}" for kind in ("Queue", "LifoQueue", "PriorityQueue")),
     }
 )
+#: So many places are told for one recommendation, in the place of which this stands meanwhile.
+_MOST_PLACES = 3
+_PLACES = "\0"
 #: So many C extensions are named.
 _MOST_SUSPECTS = 3
 _MOCK_MODULE = "unittest.mock."
@@ -58,6 +62,13 @@ _UNDOING = {
     "os.environ": "monkeypatch.setenv",
     "sys.path": "monkeypatch.syspath_prepend",
     "sys.modules": "monkeypatch.setitem",
+}
+#: What tells of the function that was registered before.
+_BEFORE = {
+    "sys.settrace()": "what sys.gettrace() told before",
+    "sys.setprofile()": "what sys.getprofile() told before",
+    "threading._trace_hook": "what threading.gettrace() told before",
+    "threading._profile_hook": "what threading.getprofile() told before",
 }
 _GENERATORS = frozenset({"generator", "coroutine", "async_generator"})
 _GROWING = "str, bytes, bytearray, int, array, io.BytesIO, an array of NumPy's"
@@ -77,7 +88,8 @@ class Finding:
     the package of the instance that keeps it, where that is within a variable of the user's.
     ``is_over`` says that all are threads or tasks that have ended: what keeps them is the matter.
     ``closing`` is the method of the type that ends what its objects do, where it wasn't called, and ``maker``
-    the package in whose code they are made.
+    the package in whose code they are made. ``registered`` has the functions that the test calls and that
+    keep what they are given, as ``sys.addaudithook``, each with the place.
     """
 
     type: str
@@ -94,6 +106,7 @@ class Finding:
     at_exit: bool = False
     closing: str | None = None
     maker: Package | None = None
+    registered: Mapping[str, str] = field(default_factory=dict)
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -106,12 +119,25 @@ class Opening:
 
 
 def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
-    """Return what to do about these survivors, each recommendation once, the most specific first."""
-    texts: dict[str, None] = {}
+    """Return what to do about these survivors, the most specific first, the same for several places once."""
+    texts: dict[str, str] = {}
+    places: dict[str, dict[str, None]] = {}
     for finding in findings:
         for text in _for_one(finding):
-            texts.setdefault(text)
-    return tuple(texts)
+            before, at, after = text.partition(_at(finding) or "\n")
+            key = before + after
+            sites = places.setdefault(key, {})
+            if at and finding.site:
+                texts[key] = f"{before}{_PLACES}{after}"
+                sites[finding.site] = None
+            texts.setdefault(key, key)
+    return tuple(text.replace(_PLACES, _among(tuple(places[key]))) for key, text in texts.items())
+
+
+def _among(sites: tuple[str, ...]) -> str:
+    """Return some places in brackets, the first few of them."""
+    more = f" and {len(sites) - _MOST_PLACES} more" if len(sites) > _MOST_PLACES else ""
+    return f" ({', '.join(sites[:_MOST_PLACES])}{more})" if sites else ""
 
 
 def recommend_for_system(
@@ -149,22 +175,48 @@ def recommend_for_memory(
     function: str | None = None,
     package: Package | None = None,
     caller: str | None = None,
+    called: Sequence[Package] = (),
+    environment_at: str | None = None,
 ) -> tuple[str, ...]:
     """Return what to do about memory that no new object accounts for; None is not known.
 
-    An object that grows is none that is new. ``caller`` is where the user's code called the package.
+    An object that grows is none that is new. ``caller`` is where the user's code called the package,
+    ``called`` are those with functions in C that the test calls, and ``environment_at`` is where it sets
+    variables of the environment.
     """
     during = f"in {function} " if function else ""
     facts = f"it grew {during}at {place}" if place else None
     if package is not None:
-        called = f"look at {caller}, whether what it makes there is kept; else " if caller else ""
-        task = f"{called}upgrade {package}, or report it"
+        first = f"look at {caller}, whether what it makes there is kept; else " if caller else ""
+        task = f"{first}upgrade {package}, or report it"
     else:
-        task = "look there" if place else "look for what the test adds to, and for a C extension called by it"
+        task = "look there" if place else "look for what the test adds to"
+        task += _extensions_in(called) or ("" if place else ", and for a C extension called by it")
     first = ": ".join(
         filter(None, (f"native memory, or one large object that grows ({_GROWING})", facts, task))
     )
-    return first, "if no object grows, run it under memray with --native to see the C stack"
+    last = "if no object grows, run it under memray with --native to see the C stack"
+    if environment_at is None or package is not None:
+        return first, last
+    environment = (
+        "the C library keeps each name and value that os.environ was ever given: set the same ones in each "
+        f"run ({environment_at})"
+    )
+    return environment, first, last
+
+
+def _extensions_in(called: Sequence[Package]) -> str:
+    """Return which C extensions may lose memory, and what to do about them; nothing where none is known."""
+    suspects = called[:_MOST_SUSPECTS]
+    installed = [package.name for package in suspects if not package.is_users]
+    if not suspects:
+        return ""
+    upgrade = f": upgrade {' and '.join(installed)}, or report it" if installed else ""
+    return f"; C code of {_or(list(map(str, suspects)))}, which the test calls, may lose it{upgrade}"
+
+
+def _or(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
 
 
 def recommend_for_memory_beside(*, place: str | None = None, function: str | None = None) -> str:
@@ -187,7 +239,9 @@ def _for_one(finding: Finding) -> Iterable[str]:
     if thread or ("threading.Thread" in finding.bases and not finding.is_over):
         target = holder.thread_target if holder is not None else None
         running = f" running `{target}`" if target else ""
-        yield f"end and join() the thread{running} in teardown, or make it a fixture that does{_at(finding)}"
+        is_timer = "threading.Timer" in finding.bases or (holder is not None and holder.is_timer)
+        end = f"cancel() and join() the timer{running}" if is_timer else f"end and join() the thread{running}"
+        yield f"{end} in teardown, or make it a fixture that does{_at(finding)}"
         return
     is_named = holder is not None and holder.root in ("module", "class", "fixture")
     if (finding.bases & TASKS and not finding.is_over) or (types & TASKS and not is_named):
@@ -221,6 +275,13 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         kept = f"the one that `{name}` keeps" if name else "one that is kept"
         yield f"make a new exception each time: {kept} gets longer by a traceback whenever it is raised"
         return
+    if finding.type == "itertools._tee_dataobject":
+        which = f", `{name}`," if name else ""
+        yield (
+            f"an iterator of itertools.tee(){which} keeps what another one has read: read from both, or drop "
+            f"the one that isn't read from{_at(finding)}"
+        )
+        return
     if holder.keeps_weak_key:
         where = f" in `{name}`" if name else ""
         yield (
@@ -241,6 +302,16 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
             f"the {holder.root} `{holder.root_name}` gets a new name in each run{such}: delete it "
             f"in teardown, or set it with pytest's monkeypatch.setattr(..., raising=False){_at(finding)}"
         )
+    elif holder.is_set_anew and (holder.root == "hook" or name in _BEFORE):
+        registered, _, which = (name or holder.root_name).partition(" for ")
+        before = _BEFORE.get(registered, f"the handler that {registered} returned for {which}")
+        yield f"restore in teardown {before}: what each run registers keeps the one before{_at(finding)}"
+    elif holder.is_set_anew and name and (finding.package is None or finding.package != finding.maker):
+        made = f" of {finding.maker}" if finding.maker else ""
+        yield (
+            f"restore `{name}` in teardown, or set it by pytest's monkeypatch or mock.patch: each run sets "
+            f"it to a new function{made}, which keeps the one before{_at(finding)}"
+        )
     elif holder.root == "none":
         yield _for_native_holder(finding)
     elif holder.root == "module":
@@ -254,8 +325,9 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         yield _for_fixture(finding, holder)
     elif holder.root == "frame":
         yield f"drop the reference `{holder.variable}` in {holder.root_name}, which is still running"
-    elif holder.root == "function" or holder.root == "object":
-        yield f"clear what {' > '.join(_way(holder)[:2])} keeps between calls"
+    elif holder.root == "function" or holder.root == "object" or holder.root == "hook":
+        first = _way(holder)[: 3 if holder.root == "hook" else 2]
+        yield f"clear what {' > '.join(first)} keeps between calls"
     elif holder.root == "pytest":
         yield f"{holder.root_name} of pytest keeps it: undo in teardown what the test registers{_at(finding)}"
     elif holder.root != "thread":  # of which all is said: end it
@@ -284,6 +356,11 @@ def _for_module(finding: Finding, holder: Holder, name: str) -> Iterable[str]:
         yield _for_package(finding, finding.package, name)
     elif finding.owner is not None and _is_private(holder):
         yield _for_owner(finding.owner, holder, name)
+    elif "mappingproxy" in holder.types and holder.container == "function":
+        yield (
+            f"`{name}` is of functools.singledispatch, which lets go of no type: register each type once, or "
+            f"make such a function in the test{_at(finding)}"
+        )
     elif _REGISTRY.search(variable) or any(_REGISTRY.search(hop) for hop in holder.hops[1:]):
         yield f"unregister in teardown what the test registers in `{name}`{_at(finding)}"
     elif _is_clearable(holder):
@@ -360,7 +437,10 @@ def _for_package(finding: Finding, package: Package, name: str | None) -> str:
 
 
 def _for_fixture(finding: Finding, holder: Holder) -> str:
-    text = f"the fixture `{holder.root_name}` outlives the test and collects: clear it in its teardown"
+    text = (
+        f"the fixture `{holder.root_name}` outlives the test and collects: {_closing_first(finding)}undo in "
+        "the test what it adds, or give the fixture function scope"
+    )
     if finding.maker is None:
         return text
     maker = finding.maker
@@ -379,6 +459,8 @@ def _for_lru_cache(holder: Holder) -> str:
 
 
 def _for_native_holder(finding: Finding) -> str:
+    if (place := finding.registered.get("sys.addaudithook")) is not None:
+        return f"sys.addaudithook() lets go of nothing: add the hook once per session ({place})"
     lacks = _lacking(finding)
     if finding.holder is not None and finding.holder.root_name == UNTRACKED:
         keeps = "find what keeps what is made here: bytes, strings, tuples of such"
@@ -387,15 +469,24 @@ def _for_native_holder(finding: Finding) -> str:
         first, second = (lacks, keeps) if finding.extension is not None else (keeps, lacks)
         return f"{first}; or {second}{_at(finding)}"
     if finding.holder is not None and finding.holder.root_name == IN_C:
-        kept_in = finding.holder.types[0]
-        # There is no way to ask for the interpreter's list of what a fork calls.
-        how = ", or once per session: os.register_at_fork() lets go of nothing" if kept_in == "list" else ""
-        return f"C code keeps it in a {kept_in}: undo in teardown what is registered{how}"
+        return _for_list_in_c(finding, finding.holder.types[0])
     if lacks is None:
         return (
             f"look for a C extension called here that lacks a decref, or keeps what it is given{_at(finding)}"
         )
     return f"{lacks}{_at(finding)}"
+
+
+def _for_list_in_c(finding: Finding, kind: str) -> str:
+    """Return what to do about a list of the interpreter's: by which function it grew can't be asked."""
+    ways = {
+        "codecs.register": "call codecs.unregister() in teardown for what codecs.register() is given",
+        "os.register_at_fork": "call os.register_at_fork() once per session, which lets go of nothing",
+    }
+    called = finding.registered
+    known = [f"{way} ({called[name]})" for name, way in ways.items() if name in called and kind == "list"]
+    how = " or ".join(known) or "undo in teardown what is registered"
+    return f"C code keeps it in a {kind}: {how}"
 
 
 def _lacking(finding: Finding) -> str | None:
@@ -418,7 +509,7 @@ def _lacking(finding: Finding) -> str | None:
     them = "it" if len(installed) == 1 and is_all else " and ".join(package.name for package in installed)
     tasks = [] if is_all else ["look there"]
     tasks += [f"upgrade {them}, or report it"] if installed else []
-    told = f"{', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else f"{named[0]}, the only one seen"
+    told = _or(named) if len(named) > 1 else f"{named[0]}, the only one seen"
     return f"a C extension called here lacks a decref, or keeps what it is given: {told}; {', '.join(tasks)}"
 
 

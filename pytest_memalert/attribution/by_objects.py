@@ -14,7 +14,7 @@ from pytest_memalert.attribution.calls import Calls, watch_calls
 from pytest_memalert.attribution.endings import closing_of, is_over
 from pytest_memalert.attribution.explanation import Amount, Explanation, without_counters
 from pytest_memalert.attribution.groups import Group, Watch
-from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED, Holder
+from pytest_memalert.attribution.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED, Holder
 from pytest_memalert.attribution.holders import HolderSearch
 from pytest_memalert.attribution.lengths import BUFFERS, POINTER_BYTES
 from pytest_memalert.attribution.objects import (
@@ -42,6 +42,9 @@ _SHOWN_SURVIVORS = 12
 #: The calls told of survivors that are alike.
 _SHOWN_CALLERS = 4
 
+#: What nobody can take back.
+_AUDITING = "sys.addaudithook"
+
 #: So many functions per run are registered with atexit where it isn't one of the first run alone.
 _REGISTERS = 0.5
 
@@ -50,11 +53,10 @@ def explain_objects(seen: Watch, root: Path | None, run: Callable[[], str | None
     """Return the explanation by what survived; empty where no object did."""
     chosen = Selection(seen)
     users, leading = chosen.users, chosen.leading
-    paths = {key: _at_exit(holder, seen) for key, holder in chosen.paths.items()}
-    survivors = _survivors(chosen.named, paths, seen)[:_SHOWN_SURVIVORS]
+    named, paths = chosen.named, chosen.paths
     if not users and not chosen.framework:
-        survivors, users, paths = _without_objects(seen)
-        leading = users[:1]
+        users, paths = _without_objects(seen)
+        named, leading = users, users[:1]
     holders = [paths.get(id(group)) for group in leading]
     bounds = [holder.bounded if holder is not None else None for holder in holders]
     filled = [holder.full if holder is not None else None for holder in holders]
@@ -63,8 +65,9 @@ def explain_objects(seen: Watch, root: Path | None, run: Callable[[], str | None
     sought = [(type(group.objects[0]), name) for group in leading if (name := closing[id(group)]) is not None]
     is_unknown = any(holder is None or holder.root in ("none", "function") for holder in holders)
     calls = watch_calls(run, sought) if (sought or is_unknown) and not let_go else Calls()
+    paths = {key: _as_registered(holder, seen, calls) for key, holder in paths.items()}
     return Explanation(
-        survivors=tuple(survivors),
+        survivors=tuple(_survivors(named, paths, seen)[:_SHOWN_SURVIVORS]),
         framework_survivors=tuple(_survivors(chosen.framework, chosen.holders, seen)),
         signature=_signature(leading or chosen.framework, {**chosen.holders, **paths}, root),
         recommendations=advice.recommend(
@@ -89,11 +92,13 @@ def explain_objects(seen: Watch, root: Path | None, run: Callable[[], str | None
     )
 
 
-def _at_exit(holder: Holder | None, seen: Watch) -> Holder | None:
-    """Return the holder, said to be atexit where nothing refers to what it holds and each run registers."""
-    if holder is None or holder.hops[:1] != (NO_REFERRER,) or not _registers_for_exit(seen):
+def _as_registered(holder: Holder | None, seen: Watch, calls: Calls) -> Holder | None:
+    """Return the holder, named where nothing refers to what it holds and each run registers something."""
+    if holder is None or holder.hops[:1] not in ((NO_REFERRER,), (UNTRACKED,)):
         return holder
-    return replace(holder, hops=(AT_EXIT, *holder.hops[1:]))
+    if _registers_for_exit(seen):
+        return replace(holder, hops=(AT_EXIT, *holder.hops[1:]))
+    return replace(holder, hops=(AUDITED, *holder.hops[1:])) if _AUDITING in calls.registered_at else holder
 
 
 def _registers_for_exit(seen: Watch) -> bool:
@@ -128,9 +133,7 @@ def _is_let_go(group: Group, holder: Holder | None, seen: Watch) -> bool:
             place.pop()
 
 
-def _without_objects(
-    seen: Watch,
-) -> tuple[list[Survivor], list[Group], dict[int, Holder | None]]:
+def _without_objects(seen: Watch) -> tuple[list[Group], dict[int, Holder | None]]:
     """Return what is known where no survivor was found: a container that grew, or traced memory."""
     paths: dict[int, Holder | None] = {}
     steady = [g for g in seen.hidden if not g.framework and g.frames and g.confidence >= SURE]
@@ -152,11 +155,11 @@ def _without_objects(
             )
             groups.append(group)
             paths[id(group)] = search.bounds.with_bound(holder, container)
-        return _survivors(groups, paths, seen), groups, paths
+        return groups, paths
     kept = steady[:_SHOWN_SURVIVORS]
     unheld = Holder(root="none", root_name=UNTRACKED, hops=(UNTRACKED,), identity="none")
     paths = {id(group): unheld for group in kept}
-    return _survivors(kept, paths, seen), kept, paths
+    return kept, paths
 
 
 def _survivors(groups: Iterable[Group], paths: Mapping[int, Holder | None], seen: Watch) -> list[Survivor]:
@@ -237,7 +240,7 @@ def _finding(
         # A built-in type made by a library: the library whose frame is the deepest.
         extension = compiled_package_of_file(group.frames[0][0]) if group.frames else None
     at_exit = holder is not None and holder.root in ("none", "function") and _registers_for_exit(seen)
-    frames = (calls.exit_registered_at if at_exit else ()) or group.frames
+    frames = (calls.registered_at.get("atexit.register", ()) if at_exit else ()) or group.frames
     owner = holder.owner if holder is not None else None
     return Finding(
         type=group.type,
@@ -246,6 +249,7 @@ def _finding(
         holder=holder,
         owner=package_of_module(_module_of(owner)) if owner is not None else None,
         called=calls.extensions,
+        registered={name: sites.describe(at[0]) for name, at in calls.registered_at.items() if at},
         by_ctypes=None if calls.by_ctypes is None else sites.describe(calls.by_ctypes),
         package=package_of_module(_module_of(holder.root_name))
         if holder and holder.root in ("module", "class")

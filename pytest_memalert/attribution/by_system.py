@@ -5,33 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 from pytest_memalert.attribution import advice, sites
+from pytest_memalert.attribution.calls import Calls
 from pytest_memalert.attribution.descriptors import places_of_opening, targets_of
 from pytest_memalert.attribution.explanation import NOTHING, Explanation, without_counters
-from pytest_memalert.attribution.holder import AT_EXIT, NO_REFERRER, UNTRACKED
+from pytest_memalert.attribution.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.native import NativeGrowth
-from pytest_memalert.attribution.packages import package_of_file, package_of_module
+from pytest_memalert.attribution.packages import Package, package_of_file, package_of_module
 from pytest_memalert.model import Signal
 
 __all__ = ["explain_heap", "with_native_beside", "with_system_advice"]
 
-_NO_HOLDERS = ((), (NO_REFERRER,), (UNTRACKED,), (AT_EXIT,))
+_NO_HOLDERS = ((), (NO_REFERRER,), (UNTRACKED,), (AT_EXIT,), (AUDITED,))
 
 #: Below so many bytes per run, the noise of the heap itself, nothing is called native.
 _LEAST_NATIVE_BYTES = 16
 
 
 def explain_heap(
-    growth: NativeGrowth, seen: Explanation, lost: Mapping[Signal, float], root: Path | None
+    growth: NativeGrowth, seen: Explanation, lost: Mapping[Signal, float], root: Path | None, calls: Calls
 ) -> Explanation:
     """Return the explanation of growth that no new Python object accounts for."""
     reason = growth.reason or seen.reason
+    set_at = calls.registered_at.get("os.putenv", ())
+    called = _Called(called=calls.extensions, environment_at=sites.describe(set_at[0]) if set_at else None)
     if growth.bytes_per_run is None or growth.bytes_per_run < _LEAST_NATIVE_BYTES:
         # What grows in steps, as a bytearray does, may not do so in these few runs.
         is_memory = reason is None and bool({"heap", "resident", "mapped"}.intersection(lost))
         return Explanation(
-            recommendations=advice.recommend_for_memory() if is_memory else (),
+            recommendations=advice.recommend_for_memory(**called) if is_memory else (),
             runs=seen.runs,
             reason=reason or "nothing that survives the runs was found",
         )
@@ -48,6 +52,7 @@ def explain_heap(
             function=growth.function,
             package=package,
             caller=grown_at[1] if len(grown_at) > 1 else None,
+            **called,
         ),
         component=sites.component_of(frames),
         native=True,
@@ -123,6 +128,11 @@ def with_system_advice(
     told_apart += sorted(f" from {sites.place(frames[0], root)}" for frames in places)
     signature = signature or (f"{left} left open{''.join(told_apart)}" if left else None)
     return replace(explanation, recommendations=(*advised, *explanation.recommendations), signature=signature)
+
+
+class _Called(TypedDict):
+    called: tuple[Package, ...]
+    environment_at: str | None
 
 
 def _opening(frames: tuple[sites.Frame, ...]) -> advice.Opening:

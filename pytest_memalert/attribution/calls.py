@@ -25,6 +25,7 @@ from pytest_memalert.attribution.objects import (
     class_attribute,
     has_attribute,
     is_exactly,
+    is_heap_type,
     is_kind,
     module_dict,
     type_module,
@@ -32,7 +33,7 @@ from pytest_memalert.attribution.objects import (
 )
 from pytest_memalert.attribution.packages import Package, compiled_module
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import Frame, origin_of, stack_of, useful
+from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, stack_of, useful
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import collect
 
@@ -42,6 +43,17 @@ __all__ = ["Calls", "watch_calls"]
 _WATCHED_S = 1.0
 _EVENTS_BETWEEN_LOOKS = 256
 _MOST_OBJECTS = 64
+#: What keeps what it is given where no referrer leads to it: by module and name, and as people know it.
+_KEEPING = {
+    ("atexit", "register"): "atexit.register",
+    ("_codecs", "register"): "codecs.register",
+    ("posix", "register_at_fork"): "os.register_at_fork",
+    ("sys", "addaudithook"): "sys.addaudithook",
+    ("posix", "putenv"): "os.putenv",
+    ("nt", "putenv"): "os.putenv",
+}
+#: The calls of these are events.
+_SEEN = (FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType)
 #: What Cython's functions are called; calls of them are no events.
 _OF_CYTHON = frozenset({"cython_function_or_method", "fused_cython_function"})
 
@@ -49,13 +61,13 @@ _OF_CYTHON = frozenset({"cython_function_or_method", "fused_cython_function"})
 class Calls:
     """Notice what is called while a test is run once.
 
-    ``by_ctypes`` is where the user's code, or a library's, goes by way of ctypes, ``exit_registered_at``
-    where ``atexit.register`` was called.
+    ``by_ctypes`` is where the user's code, or a library's, goes by way of ctypes, ``registered_at`` where
+    functions that keep what they are given, such as ``atexit.register``, were called first.
     """
 
     def __init__(self, closing: Iterable[tuple[type, str]] = ()) -> None:
         self.by_ctypes: Frame | None = None
-        self.exit_registered_at: tuple[Frame, ...] = ()
+        self.registered_at: dict[str, tuple[Frame, ...]] = {}
         # The packages, with whether code of the user's own called them.
         self._extensions: dict[Package, bool] = {}
         self._codes: dict[int, CodeType] = {}
@@ -104,8 +116,8 @@ class Calls:
             module = owner if owner is not None else function.__module__
             if is_kind(module, ModuleType):
                 module = module_dict(module).get("__name__")  # type: ignore[arg-type]
-            if name == "register" and module == "atexit" and not self.exit_registered_at:
-                self.exit_registered_at = useful(stack_of(frame))
+            if type(module) is str and type(name) is str and (module, name) in _KEEPING:
+                self._note_keeping(_KEEPING[module, name], frame)
         else:
             kind: type = owner if is_kind(owner, type) else type(owner)  # type: ignore[assignment]
             if (type_name(kind), name) in self._sought:
@@ -114,6 +126,10 @@ class Calls:
             module = next((type_module(base) for base in bases_of(kind) if has_attribute(base, name)), None)
         if type(module) is str:
             self._note_module(module, frame, is_shown=True)
+
+    def _note_keeping(self, function: str, frame: FrameType) -> None:
+        if function not in self.registered_at and not is_framework(stack := stack_of(frame)):
+            self.registered_at[function] = useful(stack)
 
     def _note_object(self, method: object, obj: object) -> None:
         if len(self._called_for) < _MOST_OBJECTS:
@@ -141,10 +157,13 @@ class Calls:
             value = known.get(name)
             if is_kind(value, ModuleType):
                 attributes = module_dict(value)  # type: ignore[arg-type]
-                if attributes.get("__name__") == "ctypes" and self.by_ctypes is None:
+                module = attributes.get("__name__")
+                if type(module) is str and module == "ctypes" and self.by_ctypes is None:
                     self.by_ctypes = (frame.f_code.co_filename, frame.f_code.co_firstlineno)
                 for attribute in names:
                     self._note_value(attributes.get(attribute), frame)
+                    if type(module) is str and _is_of_c(attributes.get(attribute)):
+                        self._note_module(module, frame, is_shown=True)
             else:
                 self._note_value(value, frame)
 
@@ -174,6 +193,12 @@ def watch_calls(run: Callable[[], str | None], closing: Iterable[tuple[type, str
             sys.setprofile(None)
         collect()
     return calls
+
+
+def _is_of_c(value: object) -> bool:
+    """Return whether an object is called in C without an event, as a ufunc is."""
+    is_known = is_heap_type(type(value)) or is_exactly(value, _SEEN) or is_kind(value, type)
+    return callable(value) and not is_known
 
 
 def _key_of_method(kind: type, name: str) -> object:

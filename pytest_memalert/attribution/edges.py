@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from types import (
     AsyncGeneratorType,
@@ -50,6 +51,9 @@ def edge_of(path: list[object]) -> tuple[str, int]:
         return _class_edge(holder, grandchild), 2  # type: ignore[arg-type]
     if is_kind(holder, type):
         return _class_edge(holder, child), 1  # type: ignore[arg-type]
+    if is_kind(holder, threading.local) and len(path) > 3 and type(child) is type(grandchild) is dict:
+        # It has the attributes that each thread sees in a dict of their own.
+        return f".{key_of(grandchild, path[3])}", 3
     if is_kind(holder, dict):
         return _key_edge(holder, child), 1
     if kind is FunctionType:

@@ -21,7 +21,9 @@ from pytest_memalert.attribution.objects import (
 __all__ = ["closing_of", "is_over"]
 
 # What ends the objects of a type, the first that it has.
-_CLOSING = ("aclose", "close", "shutdown", "stop", "disconnect")
+_CLOSING = ("aclose", "close", "shutdown", "stop", "disconnect", "cleanup", "dispose")
+# One that runs can't be closed.
+_OF_PROCESSES = {"subprocess.Popen": "wait", "multiprocessing.process.BaseProcess": "join"}
 _SIGNAL = re.compile("signal|event", re.IGNORECASE)
 _FUNCTIONS = (FunctionType, MethodDescriptorType)
 _IN_MEMORY = (io.BytesIO, io.StringIO)
@@ -34,7 +36,8 @@ def closing_of(group: Group) -> str | None:
         return None
     kind = type(group.objects[0])
     names = (name for name in _CLOSING if is_exactly(class_attribute(kind, name), _FUNCTIONS))
-    name = "wait" if "subprocess.Popen" in base_names(kind) else next(names, None)
+    processes = (name for base, name in _OF_PROCESSES.items() if base in base_names(kind))
+    name = next(processes, None) or next(names, None)
     # A signal disconnects others, not itself.
     is_others = name == "disconnect" and _SIGNAL.search(group.type) is not None
     return None if is_others or is_exactly(group.objects[0], _IN_MEMORY) else name

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pytest_memalert.attribution.by_objects import explain_objects
 from pytest_memalert.attribution.by_system import explain_heap, with_native_beside, with_system_advice
+from pytest_memalert.attribution.calls import watch_calls
 from pytest_memalert.attribution.descriptors import open_descriptors
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.native import LARGE_BYTES, measure_native_beside, measure_native_growth
@@ -103,7 +104,7 @@ def _explain(
     growth = measure_native_growth(run, runs=_RUNS, resident=bypasses_heap)
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
-    return explain_heap(growth, explanation, lost, root)
+    return explain_heap(growth, explanation, lost, root, watch_calls(run))
 
 
 def _with_native(

@@ -32,7 +32,10 @@ __all__ = [
 ]
 
 #: The kinds of roots, those that a reader can do most about first.
-_ROOTS = ("module", "class", "fixture", "context", "thread", "function", "frame", "pytest", "object", "none")
+_ROOTS = (
+    *("module", "class", "fixture", "hook", "context", "thread", "function", "frame", "pytest", "object"),
+    "none",
+)
 
 #: Where pytest keeps the values that tests are parametrised with.
 _PARAMETERS = frozenset({"CallSpec", "CallSpec2", "Mark", "ParameterSet"})

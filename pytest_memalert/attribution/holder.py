@@ -7,16 +7,28 @@ from typing import Literal
 from pytest_memalert.attribution.bounds import Bound
 from pytest_memalert.records import record
 
-__all__ = ["AT_EXIT", "C_STATE", "IN_C", "NO_REFERRER", "UNREFERRED", "UNTRACKED", "Holder", "Root"]
+__all__ = [
+    "AT_EXIT",
+    "AUDITED",
+    "C_STATE",
+    "IN_C",
+    "NO_REFERRER",
+    "UNREFERRED",
+    "UNTRACKED",
+    "Holder",
+    "Root",
+]
 
 RootKind = Literal[
-    "module", "class", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
+    "module", "class", "hook", "context", "thread", "frame", "fixture", "pytest", "none", "function", "object"
 ]
 
 
 NO_REFERRER = "no Python referrer: a missing decref, or held from C"
 #: Where functions are registered for the exit, what nothing refers to is most likely theirs.
 AT_EXIT = "atexit, which calls it when the interpreter ends"
+#: Where audit hooks are added, what nothing refers to is most likely theirs.
+AUDITED = "sys.addaudithook(), which lets go of nothing"
 #: What is older than the runs was meant to be there: the interpreter's lists of codecs, of what a fork calls.
 IN_C = "C code, without a Python referrer"
 #: Of strings, bytes and tuples of such only the place is known, not the objects.
@@ -41,9 +53,11 @@ class Holder:
     those of its parts: another one keeps what stays. ``keeps_weak_key`` says that what a
     WeakKeyDictionary has for a key leads to that key, so that neither ever goes, ``is_raised_again`` that an
     exception of before the runs keeps their tracebacks. ``default_of`` is the parameter whose default value
-    it is, and the function. ``owner`` is the type of the last instance on the way that was there before and
-    is no built-in container, ``owner_keeps_in`` its attribute, ``owner_clears`` its method that lets go.
+    it is, and the function. ``is_set_anew`` says that each run sets the root's variable to another function,
+    which leads to the one before. ``owner`` is the type of the last instance on the way that was there before
+    and is no built-in container, ``owner_keeps_in`` its attribute, ``owner_clears`` its method that lets go.
     ``older_types`` are the types of all on the way that were there before.
+    ``is_timer`` says that the thread at the root is a ``threading.Timer``.
     ``bounded`` is set where a holder on the way evicts and is not yet full; ``bounded_by`` is its
     identity, for a search without it.
     """
@@ -65,6 +79,7 @@ class Holder:
     keeps_weak_key: bool = False
     is_raised_again: bool = False
     default_of: tuple[str, str] | None = None
+    is_set_anew: bool = False
     owner: str | None = None
     owner_keeps_in: str | None = None
     owner_clears: str | None = None
@@ -74,6 +89,7 @@ class Holder:
     lru_cache_on_method: bool = False
     lru_cache_unbounded: bool = False
     thread_target: str | None = None
+    is_timer: bool = False
 
 
 #: Of what nothing visible refers to.

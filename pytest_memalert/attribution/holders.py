@@ -32,6 +32,7 @@ from pytest_memalert.attribution.objects import (
 from pytest_memalert.attribution.path_bounds import PathBounds
 from pytest_memalert.attribution.paths import PathWriter
 from pytest_memalert.attribution.roots import (
+    hooks,
     is_of_context,
     live_frames,
     module_roots,
@@ -49,7 +50,11 @@ __all__ = ["HolderSearch"]
 #: Referrers followed from one level of the search to the next. Real paths are narrow; what has
 #: thousands of referrers is a shared object, which explains nothing.
 _WIDTH = 64
-_DEPTH = 14
+#: What is wrapped anew in each run takes three steps from one to the next, and up to four runs follow those
+#: that are searched.
+_DEPTH = 18
+#: The iterators of one itertools.tee() have what they read in a chain of such.
+_PART_OF_TEE = "itertools._tee_dataobject"
 #: How long the search of one leak may take.
 _LIMIT_S = 1.5
 
@@ -78,9 +83,10 @@ class HolderSearch:
         )
         self._watch = Stopwatch()
         self._modules = module_roots()
+        self._hooks = hooks()
         self._threads = {id(thread) for thread in threading.enumerate()}
         self._locals: dict[int, Root] | None = None
-        self._outer_tracebacks: dict[int, TracebackType] | None = None
+        self._before: dict[type, dict[int, object]] = {}
         self._nodes: dict[int, object] = {}
         self._below: dict[int, list[int]] = {}
         self._straight: dict[int, int] = {}
@@ -106,7 +112,7 @@ class HolderSearch:
                 again.clear()  # the frame of this function may live on
             self._locals = None
         self._nodes.clear()
-        self._outer_tracebacks = None
+        self._before.clear()
         return found
 
     def _find(self, targets: list[object], without: frozenset[int]) -> list[Holder | None]:
@@ -197,19 +203,25 @@ class HolderSearch:
         return node in self._survivors and child not in self._survivors
 
     def _outermost(self, obj: object) -> object:
-        """Return the first of the tracebacks that lead to one, which are more than there are levels; or None.
+        """Return the first of those that lead to one of its kind, more than there are levels; or None.
 
-        An exception that is raised again and again has one longer by some each time.
+        An exception that is raised again and again has one traceback longer by some each time.
         """
-        if type(obj) is not TracebackType:
+        kind = type(obj)
+        if kind is not TracebackType and type_name(kind) != _PART_OF_TEE:
             return None
-        if self._outer_tracebacks is None:
-            found = (each for each in gc.get_objects() if type(each) is TracebackType)
-            self._outer_tracebacks = {id(each.tb_next): each for each in found if each.tb_next is not None}
-            self._ours.add(id(self._outer_tracebacks))
+        if kind not in self._before:
+            self._before[kind] = {
+                id(child): each
+                for each in gc.get_objects()
+                if type(each) is kind
+                for child in referents_of(each)
+                if type(child) is kind
+            }
+            self._ours.add(id(self._before[kind]))
         outer: object = obj
         seen = set()
-        while (further := self._outer_tracebacks.get(id(outer))) is not None and id(further) not in seen:
+        while (further := self._before[kind].get(id(outer))) is not None and id(further) not in seen:
             seen.add(id(further))
             outer = further
         return None if outer is obj else outer
@@ -224,6 +236,8 @@ class HolderSearch:
 
     def _end(self, obj: object, *, is_passed: bool) -> Root:
         """Return the root of an object to which nothing visible refers."""
+        if id(obj) in self._hooks:
+            return Root("hook", self._hooks[id(obj)])
         # A survivor isn't its own holder.
         is_old = id(obj) not in self._survivors
         if type(obj) is FunctionType and is_old:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from pytest_memalert.attribution import sites
-from pytest_memalert.attribution.objects import is_kind, module_dict
+from pytest_memalert.attribution.objects import (
+    bases_of,
+    class_dict,
+    is_kind,
+    module_dict,
+    type_module,
+)
 from pytest_memalert.records import record
 
 __all__ = [
@@ -20,6 +27,7 @@ __all__ = [
     "package_of_extension",
     "package_of_file",
     "package_of_module",
+    "packaged_base",
 ]
 
 
@@ -70,6 +78,34 @@ def package_of_extension(name: str) -> Package | None:
     """Return the installed package of a module that is compiled; None for all others."""
     filename = _file_of_module(name)
     return package_of_file(filename) if filename is not None and _is_compiled(filename) else None
+
+
+def packaged_base(kind: type, attribute: str) -> type | None:
+    """Return the base of a class whose attribute it is, if that is of an installed package; else None.
+
+    What a class of the user's sets, and no such base of it, is the user's.
+    """
+    packaged = [base for base in bases_of(kind) if package_of_module(type_module(base)) is not None]
+    if not packaged or kind is packaged[0]:
+        return kind if packaged else None
+    owner = next((base for base in packaged if _sets(base, attribute)), None)
+    others = (base for base in bases_of(kind) if not any(base is known for known in packaged))
+    is_users = any(_sets(base, attribute) for base in others)
+    return owner or (None if is_users else packaged[0])
+
+
+def _sets(kind: type, attribute: str) -> bool:
+    """Return whether a class itself has an attribute, declares it or sets it in one of its functions."""
+    own = class_dict(kind)
+    annotations = own.get("__annotations__")
+    if attribute in own or (type(annotations) is dict and attribute in annotations):
+        return True
+    return any(
+        instruction.opname == "STORE_ATTR" and instruction.argval == attribute
+        for function in own.values()
+        if type(function) is FunctionType
+        for instruction in dis.get_instructions(function.__code__)
+    )
 
 
 def compiled_module(name: str, *, is_shown: bool = False) -> Package | None:

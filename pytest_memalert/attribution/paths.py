@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
-from types import FrameType, FunctionType, TracebackType
+from functools import partial
+from itertools import groupby, pairwise
+from types import FrameType, FunctionType, MethodType, TracebackType
 from typing import Any
 
 from pytest_memalert.attribution.bounds import LRU_WRAPPER
@@ -14,6 +16,7 @@ from pytest_memalert.attribution.objects import (
     class_attribute,
     code_name,
     function_name,
+    instance_dict,
     is_exactly,
     is_kind,
     length,
@@ -21,6 +24,7 @@ from pytest_memalert.attribution.objects import (
     type_name,
     wraps_method,
 )
+from pytest_memalert.attribution.packages import packaged_base
 from pytest_memalert.attribution.path_bounds import PathBounds
 from pytest_memalert.attribution.roots import context_variable, is_of_context, thread_target
 from pytest_memalert.attribution.sites import describe
@@ -60,17 +64,24 @@ class PathWriter:
             variable = context_variable(path) or ""
             while len(path) > 2 and is_of_context(path[1]):
                 del path[0]  # the nodes of the tree that a context is
+        of_fixture = _value_of_fixture(path) if root.kind == "fixture" else None
+        path = path if of_fixture is None else path[of_fixture:]
         growing = "" if new_names is None else f", {_growth_text(new_names, self._together)}"
         hops = _root_hops(root, variable, target, growing)
         way = _root_hops(root, variable, target, "")
         types: list[str] = []
         is_itself = root.kind == "none" and len(path) == 1 and id(path[0]) in self._survivors
-        if (root.kind in ("none", "frame", "function", "object") or root.local) and not is_itself:
+        if (root.kind in ("none", "frame", "function", "object", "hook") or root.local) and not is_itself:
             # The root isn't an object of its own: what it holds is the first hop.
             label = f"{root.local}: " if root.local else ""
             hops.append(label + self._name(path[0]))
             way.append(label + _plain_name(path[0]))
             types.append(container := type_name(type(path[0])))
+        if of_fixture is not None:
+            hops[0] += f": {self._name(path[0])}"
+            way[0] += f": {_plain_name(path[0])}"
+            variable, container = "its value", type_name(type(path[0]))
+            types.append(container)
         if root.kind == "class" and new_names is not None and len(path) == 2:
             path = path[:1]  # the namespace itself
         steps = list(_steps(path, root))
@@ -84,8 +95,14 @@ class PathWriter:
             if start == 0 or edge.startswith(".") or end < len(path) - 1 or parameter is not None:
                 hops.append(f"{edge}: {self._name(path[end])}")
                 way.append(f"{edge}: {_plain_name(path[end])}")
-        if len(hops) > _SHOWN_HOPS:
-            hops[_SHOWN_HOPS // 2 : len(hops) - _SHOWN_HOPS // 2] = ["..."]
+        # What a hook, or a variable of a function, refers to comes first.
+        value = path[steps[0][2]] if steps and not (root.local or root.kind == "hook") else path[0]
+        is_set_anew = self._is_set_anew(value, path)
+        for told in (hops, way):
+            # From each to the one before it is the same way, as from each node of a linked list to the next.
+            told[:] = dict.fromkeys(told) if is_set_anew else [hop for hop, _ in groupby(told)]
+            if len(told) > _SHOWN_HOPS:
+                told[_SHOWN_HOPS // 2 : len(told) - _SHOWN_HOPS // 2] = ["..."]
         named = root.name if root.identity is None else root.identity
         identity = root.kind if root.kind in ("none", "thread") else f"{root.kind} {named}"
         if root.kind in ("module", "class", "fixture") and variable and new_names is None:
@@ -111,6 +128,7 @@ class PathWriter:
                 if id(obj) not in self._survivors
             ),
             default_of=default_of,
+            is_set_anew=is_set_anew,
             **self._owner(path, steps),
             full=full,
             full_by=full_by,
@@ -120,21 +138,37 @@ class PathWriter:
             lru_cache_on_method=lru is not None and wraps_method(lru),
             lru_cache_unbounded=lru is not None and LRU_WRAPPER.cache_info(lru).maxsize is None,  # type: ignore[arg-type]
             thread_target=target,
+            is_timer=is_kind(path[0], threading.Timer),
         )
 
+    def _is_set_anew(self, value: object, path: list[object]) -> bool:
+        """Return whether the value of a variable is a function that some run made."""
+        if self._bounds.any_grows(path[1:]):
+            return False  # there is one that collects them
+        if id(value) in self._survivors:
+            return is_exactly(value, (FunctionType, MethodType, partial))
+        made = (obj for obj in path if id(obj) in self._survivors and type(obj) is FunctionType)
+        return type(value) is FunctionType and any(obj.__code__ is value.__code__ for obj in made)
+
     def _owner(self, path: list[object], steps: list[tuple[int, str, int]]) -> dict[str, Any]:
-        """Return which instance of those that were there before keeps it, and in what."""
-        found: dict[str, Any] = {"owner": None}
+        """Return which instance of those that were there before keeps it, and in what.
+
+        That is the last; where that, and those before it, are of installed packages, the last of these that
+        keeps it in a private attribute.
+        """
         older = [each for each in steps if id(path[each[0]]) not in self._survivors]
-        for start, edge, _ in older:
-            kind = type(path[start])
-            if edge.startswith(".") and type_module(kind) not in _PLAIN and not issubclass(kind, type):
-                clears = next((name for name in _CLEARS if class_attribute(kind, name) is not None), None)
-                found = {
-                    "owner": type_name(kind),
-                    "owner_keeps_in": edge.removeprefix("."),
-                    "owner_clears": clears,
-                }
+        kinds = [(type(path[start]), edge[1:]) for start, edge, _ in older if edge.startswith(".")]
+        instances = [
+            (kind, name)
+            for kind, name in kinds
+            if type_module(kind) not in _PLAIN and not issubclass(kind, type)
+        ]
+        found: dict[str, Any] = {"owner": None}
+        if instances:
+            kind, name = _keeper_of(instances)
+            clears = next((name for name in _CLEARS if class_attribute(kind, name) is not None), None)
+            owner = packaged_base(kind, name) or kind
+            found = {"owner": type_name(owner), "owner_keeps_in": name, "owner_clears": clears}
         return {**found, "older_types": tuple(type_name(type(path[start])) for start, _, _ in older)}
 
     def _new_names(self, path: list[object], root: Root) -> float | None:
@@ -165,6 +199,15 @@ class PathWriter:
         return text if growth is None else f"{text}, {_growth_text(growth, self._together)}"
 
 
+def _value_of_fixture(path: list[object]) -> int | None:
+    """Return where on a path from a fixture its value comes; None where another thing of it holds."""
+    result = (instance_dict(path[0]) or {}).get("cached_result")
+    if type(result) is not tuple or not result:
+        return None
+    pairs = enumerate(pairwise(path), start=1)
+    return next((place for place, (a, b) in pairs if a is result and b is result[0]), None)
+
+
 def _plain_name(obj: object) -> str:
     """Return what a hop is, without a number: ``dict``, ``function app.f``, ``app.Node``."""
     kind = type(obj)
@@ -181,13 +224,24 @@ def _plain_name(obj: object) -> str:
     return type_name(kind)
 
 
+def _keeper_of(instances: list[tuple[type, str]]) -> tuple[type, str]:
+    """Return which of several objects on a way keeps what it leads to, by type, and in which attribute."""
+    for kind, name in reversed(instances):
+        if packaged_base(kind, name) is None:
+            break
+        if name.startswith("_"):
+            return kind, name
+    return instances[-1]
+
+
 def _root_hops(root: Root, variable: str | None, target: str | None, growing: str) -> list[str]:
     """Return the hop that is the root itself; none where what it holds tells as much."""
     if root.kind in ("function", "object"):
         return []
     if root.kind == "context" and variable:
         return [f"context variable {variable}"]
-    labels = {"none": "", "context": "", "thread": "", "frame": "running function ", "pytest": "pytest's "}
+    labels = {"frame": "running function ", "pytest": "pytest's "}
+    labels |= dict.fromkeys(("none", "context", "hook", "thread"), "")
     text = labels.get(root.kind, f"{root.kind} ") + root.name
     running = f" running {target}" if target else ""
     return [text + running + growing]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from contextvars import Context, ContextVar
+from functools import partial
 from inspect import CO_OPTIMIZED
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +16,7 @@ from pytest_memalert.attribution.holder import Root
 from pytest_memalert.attribution.objects import (
     function_name,
     instance_dict,
+    is_exactly,
     is_kind,
     module_dict,
     referents_of,
@@ -23,6 +26,7 @@ from pytest_memalert.attribution.sites import describe, origin_of
 
 __all__ = [
     "context_variable",
+    "hooks",
     "is_of_context",
     "live_frames",
     "module_roots",
@@ -35,6 +39,8 @@ __all__ = [
 
 #: Modules whose names are for the standard library alone, and what people know them as.
 _KNOWN_AS = {"posix": "os", "nt": "os"}
+
+_FUNCTIONS = (FunctionType, MethodType, partial)
 
 # References to what only a frame has and we are looking at: the frame's, our variable's, the call's.
 _OF_THE_FRAME = 3
@@ -54,6 +60,17 @@ def module_roots() -> dict[int, str]:
             if type(own) is str and id(attributes) in roots:
                 roots[id(attributes)] = roots[id(module)] = _KNOWN_AS.get(own, own)
     return roots
+
+
+def hooks() -> dict[int, str]:
+    """Return with what a function was registered that the interpreter alone keeps, by its identity."""
+    known = [(sys.gettrace(), "sys.settrace()"), (sys.getprofile(), "sys.setprofile()")]
+    # Not by way of ``signal``: that asks the handler for its hash.
+    getsignal = sys.modules["_signal"].getsignal
+    for number in signal.valid_signals():
+        name = number.name if is_kind(number, signal.Signals) else str(number)
+        known.append((getsignal(number), f"signal.signal() for {name}"))
+    return {id(function): name for function, name in known if is_exactly(function, _FUNCTIONS)}
 
 
 def top_name(module: str) -> str:
@@ -114,14 +131,16 @@ def running_locals() -> dict[int, Root]:
 
 
 def thread_name(thread: object) -> str:
-    """Return ``thread NAME``."""
+    """Return ``thread NAME``, or ``timer NAME``."""
+    kind = "timer" if is_kind(thread, threading.Timer) else "thread"
     name = (instance_dict(thread) or {}).get("_name")
-    return f"thread {name}" if type(name) is str else "thread"
+    return f"{kind} {name}" if type(name) is str else kind
 
 
 def thread_target(thread: object) -> str | None:
     """Return the name of the function that a thread runs."""
-    target = (instance_dict(thread) or {}).get("_target")
+    attributes = instance_dict(thread) or {}
+    target = attributes.get("function" if is_kind(thread, threading.Timer) else "_target")
     if type(target) is MethodType:
         target = target.__func__
     return function_name(target) if type(target) is FunctionType else None

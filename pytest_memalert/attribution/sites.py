@@ -16,7 +16,7 @@ import threading
 import tracemalloc
 import warnings
 from collections.abc import Callable, Sequence
-from inspect import CO_OPTIMIZED
+from inspect import CO_OPTIMIZED, getmodulename
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Literal
@@ -236,7 +236,10 @@ def component_of(frames: tuple[Frame, ...]) -> str:
         return ""
     short = _short(frames[0][0])
     first, slash, _ = short.strip("/").partition("/")
-    return first if slash and not short.startswith("/") else Path(short).stem
+    if slash and not short.startswith("/"):
+        return first
+    # A compiled one has the interpreter in its suffix.
+    return getmodulename(short) or Path(short).stem
 
 
 def _inside_site(filename: str) -> str | None:

@@ -21,7 +21,7 @@ from pytest_memalert.hunting.excuses import (
 from pytest_memalert.hunting.other_threads import OtherThreads, read_least
 from pytest_memalert.hunting.rows import differences
 from pytest_memalert.hunting.traced_runs import run_traced
-from pytest_memalert.leaks.noise import surviving
+from pytest_memalert.leaks.noise import is_regular, surviving
 from pytest_memalert.leaks.policy import Policy, Step
 from pytest_memalert.leaks.readings import SIGNALS, points_of, rises, single_increments, stands_out
 from pytest_memalert.leaks.sizes import TracedGrowth, bytes_per_run, growth_of
@@ -32,13 +32,13 @@ from pytest_memalert.probes.exact import ExactReader, refusal
 from pytest_memalert.probes.opcaches import without_opcaches
 from pytest_memalert.records import record
 
-__all__ = ["Known", "Left", "hunt"]
+__all__ = ["Known", "Left", "SeenRuns", "hunt"]
 
 #: Takes what one run left behind, and how to learn what keeps it; returns what is known of such a leak.
 Recognise = Callable[["Left", Callable[[], Mapping[int, int]]], "Known | None"]
-#: Says why growth of so much per run, by signal, seen in so many runs, such a share of which leaves
-#: something, is no leak after all, or may be none; None where it is one.
-Bounded = Callable[[Mapping[Signal, float], int, float], "Excuse | None"]
+#: Says why growth of so much per run, by signal, seen in such runs, is no leak after all, or may be none;
+#: None where it is one.
+Bounded = Callable[[Mapping[Signal, float], "SeenRuns"], "Excuse | None"]
 
 _DIES = "what it leaves behind dies in a full collection"
 _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
@@ -48,6 +48,7 @@ _IN_MOST_RUNS = 0.7
 _TAKES_NO_MORE = "later runs took no more"
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
+_THREADS_AT_WORK = "other threads are at work, and it grows in some runs only: they may be late to let go"
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,15 @@ class Left:
     times: int
     blocks: float
     heap_bytes: float
+
+
+@record(frozen=True, slots=True, kw_only=True)
+class SeenRuns:
+    """Say how many runs there were, which share of them left something, and how many blocks as a rule."""
+
+    count: int
+    share: float
+    usual_blocks: float
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -248,6 +258,12 @@ class _Hunt:
         are_meant = self._met_before or ("threads" in step.signals and not threads_ended)
         if not are_meant and self._others.leave_as_much(self._reader, seen, runs=runs, run_s=run_s):
             return self._batches.dismiss("unclear", reason=_OTHER_THREADS)
+        if (
+            not are_meant
+            and not self._is_regular(step.signals)
+            and self._others.are_at_work(self._batches.runs)
+        ):
+            return self._batches.dismiss("unclear", reason=_THREADS_AT_WORK)
         signals = surviving(step.signals, seen=seen, proven=proven)
         if threads_ended:
             # Their stacks are mapped for the next ones, and what they freed is free in their arenas.
@@ -264,7 +280,7 @@ class _Hunt:
             excuse = excuse_of_heap(lost, run=self._run, runs=self._batches.runs, others=self._others)
         if excuse is None and bounded is not None:
             with self._reader.thawed():
-                excuse = bounded(lost, self._batches.runs, self._share_of_runs(lost))
+                excuse = bounded(lost, self._describe_runs(lost))
         if excuse is not None:
             return self._batches.dismiss(excuse.status, reason=excuse.reason)
         if self._batches.runs < self._policy.leak_runs and not self._goes_on(lost):
@@ -285,6 +301,15 @@ class _Hunt:
         blocks = growth_of(readings, "blocks").per_run
         share = self._share_of_runs({"blocks": blocks})
         return run_traced(self._run, self._reader, blocks_per_run=blocks, events_per_run=share)
+
+    def _describe_runs(self, lost: Mapping[Signal, float]) -> SeenRuns:
+        """Return what is known of the runs, of which each left so much."""
+        single = single_increments(points_of(self._batches.rows.readings(), "blocks"))
+        return SeenRuns(
+            count=self._batches.runs,
+            share=self._share_of_runs(lost),
+            usual_blocks=median([step for step in single if step > 0] or [0.0]),
+        )
 
     def _share_of_runs(self, lost: Mapping[Signal, float]) -> float:
         """Return the share of the runs that leave something, of several blocks each or of one."""
@@ -312,6 +337,11 @@ class _Hunt:
         """Return what each run adds to some signals, since growth was suspected."""
         readings = self._batches.rows.readings()
         return {name: growth_of(readings, name, since_run=self._proof_from).per_run for name in signals}
+
+    def _is_regular(self, signals: Sequence[Signal]) -> bool:
+        """Return whether one of these rises in so many runs that no thread that is late explains it."""
+        readings = self._batches.rows.readings()
+        return any(is_regular(points_of(readings, signal)) for signal in signals)
 
     def _has_died(self) -> LeakAnalysis | None:
         """Return the verdict if blocks were left, and what was is gone after a full collection; else None."""

@@ -239,8 +239,8 @@ def hold_wider_scopes(
 
     The last test of a module takes the module's fixtures down with it; a repetition needs
     them. The last one of all takes the session's down, which a repetition of the module's fixtures needs:
-    they are held where ``keeps_session`` says so, asked once the module's are gone. Every plugin still sees
-    the true ``nextitem``: only pytest's own stack of what is set up is asked to wait.
+    they are held where ``keeps_session`` says so, asked once the module's are gone, or where there are none.
+    Every plugin still sees the true ``nextitem``: only pytest's own stack of what is set up is asked to wait.
     """
     state = item.session._setupstate
     tear_down_to = state.teardown_exact
@@ -264,7 +264,9 @@ def hold_wider_scopes(
             return
         attempt(steps.pop(0))
         scopes.torn_down = not problems
-        if steps and not problems and keeps_session():
+        # The first finalizer is the session's own, which does nothing.
+        is_bare = len(state.stack.get(item.session, ((),))[0]) <= 1
+        if steps and not problems and (is_bare or keeps_session()):
             scopes.hold(*steps)
             return
         for step in steps:

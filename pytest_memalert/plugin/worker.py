@@ -477,7 +477,8 @@ class Worker:
         self._repeating = True
         try:
             with self._ways.kept():  # what checks a test is loaded when it is first needed
-                found = judge.judge(measurement, item, limits, passed=facts.passed)
+                shared = attempt.held.shared if attempt.held is not None and attempt.held.torn_down else None
+                found = judge.judge(measurement, item, limits, passed=facts.passed, shared=shared)
         except BaseException:  # Ctrl-C in a re-run, or trouble of our own
             facts.measurement = replace(own, leak=_CUT_SHORT)
             raise

@@ -269,3 +269,43 @@ def test_interrupt_in_such_a_run_ends_the_session_and_calls_no_leak_resolved(
     assert (serial.pytester.path / "ended").read_text(encoding="utf-8") == "once once "
     assert serial.tests()["test_only"]["leak"]["reason"] == "its check did not come to an end"
     assert not [note for note in serial.report()["notes"] if note["kind"] == "resolved"]
+
+
+@pytest.mark.parametrize("place", ["first of two modules", "last of all"])
+def test_last_test_that_stands_out_late_is_run_again_with_its_module(serial: Inner, place: str) -> None:
+    """Linux counts pages late: what was mapped stood out once the module was torn down, and was unclear."""
+    serial.pytester.makepyprojecttoml(NEVER_FAIL)
+    last = "def test_last(): pass" if place == "first of two modules" else ""
+    serial.write(
+        """
+        from pathlib import Path
+        import pytest
+
+        SET_UP, KEPT, LATE = [], [], []
+
+        @pytest.fixture(scope="module", autouse=True)
+        def of_module():
+            SET_UP.append("module")
+            yield
+            KEPT.extend(LATE)
+            LATE.clear()
+            SET_UP.remove("module")
+
+        def test_leaks():
+            assert SET_UP == ["module"]
+            # What it leaves is in the way of the module's teardown alone.
+            LATE.append(b"x" * 4_000_000)
+        """,
+        conftest="""
+        import pytest_memalert.plugin.measuring.meter as meter
+
+        def unnoticed(self, attempt):
+            return {}
+
+        meter.Meter.measure_so_far = unnoticed
+        """,
+        **({"test_b": last} if last else {}),
+    )
+    serial.run_apart(leaks="suspects")
+    leak = serial.tests()["test_leaks"]["leak"]
+    assert leak["status"] == "leaking", leak

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -18,7 +18,10 @@ __all__ = ["Case"]
 
 @record(slots=True, kw_only=True)
 class Case:
-    """What is gathered about one test while it is judged; ``proof`` is that of its leak, for the cache."""
+    """What is gathered about one test while it is judged; ``proof`` is that of its leak, for the cache.
+
+    Below the node ``shared``, if there is one, all is torn down already.
+    """
 
     measurement: Measurement
     item: pytest.Item
@@ -28,6 +31,7 @@ class Case:
     notes: list[Note]
     leak: LeakAnalysis | None = None
     proof: Mapping[str, object] | None = None
+    shared: Any = None
     reruns: int = 0
 
     def note(self, kind: Literal["no_data", "one_time", "not_repeated", "unclear"], text: str) -> None:

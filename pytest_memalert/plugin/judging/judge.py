@@ -154,9 +154,18 @@ class Judge:
         return True
 
     def judge(
-        self, measurement: Measurement, item: pytest.Item, limits: MarkerLimits, *, passed: bool
+        self,
+        measurement: Measurement,
+        item: pytest.Item,
+        limits: MarkerLimits,
+        *,
+        passed: bool,
+        shared: Any = None,
     ) -> Facts:
-        """Return what is found about a test; ``passed`` says whether it did so on its own account."""
+        """Return what is found about a test; ``passed`` says whether it did so on its own account.
+
+        Below the node ``shared``, if there is one, all is torn down already.
+        """
         began_s = elapsed_s()
         rss_bytes = measurement.values.get("rss_bytes")
         measurement = self.discounted(measurement)
@@ -176,6 +185,7 @@ class Judge:
             rules=rules,
             metrics=self._given.metrics,
             notes=notes,
+            shared=shared,
         )
         if passed:
             self._look_for_leak(case)
@@ -270,7 +280,12 @@ class Judge:
             return [], {}
         left = {**left, "duration_s": left["duration_s"] + measurement.values["duration_s"]}
         analysis, runs = self._leak_check.check(
-            item, limits, values=left, budget_s=self._costs.for_a_search_s(), shared=shared
+            item,
+            limits,
+            values=left,
+            budget_s=self._costs.for_a_search_s(),
+            shared=shared,
+            of_fixtures=True,
         )
         rules = self._rules_for(measurement.nodeid, measurement.component, limits)
         case = Case(
@@ -312,7 +327,11 @@ class Judge:
             case.measurement = replace(case.measurement, leak=LeakVerdict(reason=reason))
             return
         analysis, runs = self._leak_check.check(
-            case.item, case.limits, values=values, budget_s=self._costs.for_a_search_s()
+            case.item,
+            case.limits,
+            values=values,
+            budget_s=self._costs.for_a_search_s(),
+            shared=case.shared,
         )
         case.leak = analysis
         case.reruns += runs

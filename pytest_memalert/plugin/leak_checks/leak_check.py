@@ -105,12 +105,13 @@ class LeakCheck:
         values: Mapping[str, float],
         budget_s: float | None,
         shared: Any = None,
+        of_fixtures: bool = False,
     ) -> tuple[LeakAnalysis, int]:
         """Return whether the test leaks, and where the leak comes from; and how often it was run for that.
 
         ``values`` are the figures of its first run, ``budget_s`` is what is left of a budget that the user
-        set. With ``shared``, the fixtures of all that lies below that node are looked at, set up and torn
-        down with each run, and the figures are theirs.
+        set. Below the node ``shared``, if there is one, all is set up and torn down with each run; it is the
+        fixtures there that are looked at where ``of_fixtures`` says so, and the figures are theirs.
         """
         if self._explained is None:
             self._explained = _load_engine()
@@ -126,7 +127,7 @@ class LeakCheck:
                 reason = f"a suspect, but {reason}; --memalert-leaks=all checks it"
                 return LeakAnalysis(status="unchecked", reason=reason), 0
         # A leak that was told of once is not to come and go with the time that there is.
-        before = self._before if shared is None else None
+        before = None if of_fixtures else self._before
         has_leaked = before is not None and item.nodeid in before.leaking
         pursuing = asked_for or has_leaked or self.purses.can_pursue()
         looking = asked_for and (self._has_time_to_look(limits) or self._floor.stands_out(values))

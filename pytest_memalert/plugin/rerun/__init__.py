@@ -92,13 +92,13 @@ def can_rerun(item: pytest.Item, shared: Any = None) -> str | None:
         return "each test opens the debugger (--trace)"
     if STOPPED in item.stash:
         return "it stopped in the debugger"
-    if shared is not None or item.parent not in session._setupstate.stack:
+    if item.parent not in session._setupstate.stack:
         heeder = heeder_of_next_item(item)
         if heeder is not None:
             return f"it is the last of its class or module, and {heeder} ends more than fixtures with it"
         if shared not in session._setupstate.stack:
             return (
-                "it is the last of its module or class, and stood out only once that was torn down; "
+                "it is the last of all, and stood out only once the session's fixtures were torn down; "
                 "--memalert-leaks=all looks at such a test in time"
             )
     if hasattr(item, "_request") and not hasattr(item, "_initrequest"):
