@@ -80,7 +80,7 @@ _ALLOWING: dict[AlertCategory, tuple[str, str]] = {
         "If it is meant to stay, raise the rule's limit.",
     ),
     AlertCategory.MEMORY_GROWTH: (
-        "If the growth is meant, give the test its own limit: @pytest.mark.memalert(growth='SIZE').",
+        "If the growth is meant, give the test its own limit: @pytest.mark.memalert(growth='N MiB').",
         "If the growth is meant, raise the rule's limit.",
     ),
     AlertCategory.MEMORY_THRESHOLD: (
