@@ -179,9 +179,10 @@ def test_memo_that_most_keys_are_in_is_no_leak(seed: int) -> None:
     assert step.action == "clean"
 
 
-def test_little_of_a_heap_that_rises_in_one_run_of_eleven_is_unclear() -> None:
+@pytest.mark.parametrize("runs", [7, 8, 11])
+def test_little_of_a_heap_that_rises_in_one_run_of_several_is_unclear(runs: int) -> None:
     """Tables of the interpreter's own do so, for six thousand runs; a large block now and then is a leak."""
-    step, _ = follow(lambda n: {"blocks": 0.0, "heap": 440.0 * (n // 11)})
+    step, _ = follow(lambda n: {"blocks": 0.0, "heap": 440.0 * (n // runs)})
     assert step.action == "unclear"
     assert "may be an allocator's" in (step.reason or "")
     step, _ = follow(lambda n: {"blocks": 0.0, "heap": 4096.0 * (n // 11)})

@@ -21,6 +21,8 @@ __all__ = [
 #: glibc keeps so many free chunks of a size in the thread's own cache, and moves as many to it at a time.
 CACHED_CHUNKS = 7
 _REFILLS = (CACHED_CHUNKS, CACHED_CHUNKS + 1)
+# The size of a chunk is a multiple of this.
+_CHUNK_UNIT_BYTES = 16
 # The smallest chunk of glibc's heap, which a leak leaves in each run, is 32 bytes, give or take its noise: a
 # pool of threads left 14 to 20 bytes per run over 1,300 runs, and none over 4,000.
 _NOISY_PACE_BYTES = 28
@@ -129,6 +131,11 @@ def _count_rises(steps: Sequence[float]) -> int:
     one of 1,664 in every eighth run, if it is of 208.
     """
     at = [index for index, step in enumerate(steps) if step > 0]
-    spans = [(after - before, steps[after]) for before, after in pairwise(at)]
-    refills = [runs for runs, step in spans if runs in _REFILLS and step % runs == 0]
+    refills = [
+        after - before
+        for before, after in pairwise(at)
+        if after - before in _REFILLS
+        and steps[before] == steps[after]
+        and steps[after] % (_CHUNK_UNIT_BYTES * (after - before)) == 0
+    ]
     return len(at) + sum(refills) - len(refills)
