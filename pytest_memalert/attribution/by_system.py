@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from pytest_memalert.attribution import advice, sites
+from pytest_memalert.attribution import sites, system_advice
 from pytest_memalert.attribution.calls import Calls
 from pytest_memalert.attribution.descriptors import places_of_opening, targets_of
 from pytest_memalert.attribution.explanation import NOTHING, Explanation, without_counters
@@ -35,7 +35,7 @@ def explain_heap(
         # What grows in steps, as a bytearray does, may not do so in these few runs.
         is_memory = reason is None and bool({"heap", "resident", "mapped"}.intersection(lost))
         return Explanation(
-            recommendations=advice.recommend_for_memory(**called) if is_memory else (),
+            recommendations=system_advice.recommend_for_memory(**called) if is_memory else (),
             runs=seen.runs,
             reason=reason or "nothing that survives the runs was found",
         )
@@ -47,7 +47,7 @@ def explain_heap(
         package = package_of_module(growth.module)
     return Explanation(
         signature=f"native memory from {sites.place(frames[0], root)}" if frames else None,
-        recommendations=advice.recommend_for_memory(
+        recommendations=system_advice.recommend_for_memory(
             place=grown_at[0] if grown_at else None,
             function=growth.function,
             package=package,
@@ -70,7 +70,7 @@ def with_native_beside(explanation: Explanation, growth: NativeGrowth, *, native
     """
     frames = () if sites.is_framework(growth.frames) else growth.frames
     grown_at = tuple(sites.describe(frame) for frame in frames)
-    advised = advice.recommend_for_memory_beside(
+    advised = system_advice.recommend_for_memory_beside(
         place=grown_at[0] if grown_at else None, function=growth.function
     )
     return replace(
@@ -108,7 +108,7 @@ def with_system_advice(
         return replace(explanation, signature=signature)
     targets = targets_of(opened) if descriptors else ()
     places = places_of_opening(run) if descriptors else ()
-    advised = advice.recommend_for_system(
+    advised = system_advice.recommend_for_system(
         descriptors=descriptors,
         threads="threads" in lost and not is_held,
         targets=targets,
@@ -135,8 +135,8 @@ class _Called(TypedDict):
     environment_at: str | None
 
 
-def _opening(frames: tuple[sites.Frame, ...]) -> advice.Opening:
+def _opening(frames: tuple[sites.Frame, ...]) -> system_advice.Opening:
     place, *callers = map(sites.describe, frames)
-    return advice.Opening(
+    return system_advice.Opening(
         place=place, caller=callers[0] if callers else None, package=package_of_file(frames[0][0])
     )
