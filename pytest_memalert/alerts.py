@@ -17,7 +17,7 @@ from pytest_memalert.channels.bounded import complete, explain
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import ConfigurationError, MemalertError, MemalertWarning, nearest
 from pytest_memalert.limits.defaults import DEFAULT_RULES
-from pytest_memalert.metrics import METRICS, Metric
+from pytest_memalert.metrics import METRICS, Metric, unknown_metric
 from pytest_memalert.model import (
     AlertCategory,
     AlertCondition,
@@ -387,16 +387,7 @@ class AlertManager:
         """Return the metrics, with one that only the report knows: a plain number."""
         if metric in self._metrics:
             return self._metrics
-        own = Metric(
-            name=metric,
-            label=metric,
-            unit="count",
-            formula="the report's own",
-            blind_spots="",
-            cost="",
-            repeatable=False,
-        )
-        return {**self._metrics, metric: own}
+        return {**self._metrics, metric: unknown_metric(metric)}
 
     def _keys(self, name: str, severity: AlertSeverity | None) -> list[tuple[str, AlertSeverity]]:
         keys = [key for key in self._rules if key[0] == name and severity in (None, key[1])]

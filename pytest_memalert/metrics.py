@@ -23,6 +23,7 @@ __all__ = [
     "Metric",
     "format_value",
     "readings_for",
+    "unknown_metric",
 ]
 
 #: The metrics of a test's peak: what the kernel saw resident, and what Python allocated, to the byte.
@@ -408,6 +409,20 @@ def format_value(metric: str, value: float, *, limit: float) -> str:
     """Return a value of a metric for people, in the units of its limit; of a probe's, the bare number."""
     known = METRICS.get(metric)
     return f"{value:g}" if known is None else format_beside(value, limit, known.unit)
+
+
+def unknown_metric(name: str) -> Metric:
+    """Return a stand-in for a metric that only a probe or a report knows: a plain number."""
+    return Metric(
+        name=name,
+        label=name,
+        unit="count",
+        formula="a probe's reading, or the report's own",
+        blind_spots="those of the probe",
+        cost="that of the probe",
+        repeatable=False,
+        session="last",
+    )
 
 
 def readings_for(metrics: Iterable[str]) -> frozenset[str]:

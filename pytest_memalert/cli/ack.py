@@ -14,7 +14,6 @@ from pytest_memalert.acknowledgments import Acknowledgment, put_entry
 from pytest_memalert.cli.console import Unreadable, echo_wrapped
 from pytest_memalert.cli.project import (
     acknowledgments_path,
-    added_metric,
     choose,
     edit_entries,
     history_option,
@@ -25,7 +24,7 @@ from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import MemalertError
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.history import History, read_history
-from pytest_memalert.metrics import Metric
+from pytest_memalert.metrics import Metric, unknown_metric
 from pytest_memalert.model import AlertLife
 from pytest_memalert.units import format_quantity, parse_duration, parse_quantity
 
@@ -79,7 +78,7 @@ def ack(
     path = acknowledgments_path()
     metrics = metrics_with(path)
     name, observed = (life.alert.metric, life.alert.observed) if size is None else (_SIZE, size)
-    metric = metrics.setdefault(name, added_metric(name))
+    metric = metrics.setdefault(name, unknown_metric(name))
     accepted = _read_accepted(accept, observed, metric)
     entry = Acknowledgment(
         fingerprint=life.fingerprint,

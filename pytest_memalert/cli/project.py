@@ -16,7 +16,7 @@ from pytest_memalert.cli.console import PathOfUser, Unreadable
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import ConfigurationError, MemalertError
 from pytest_memalert.files import expand_path, locked, replace_text
-from pytest_memalert.metrics import METRICS, Metric
+from pytest_memalert.metrics import METRICS, Metric, unknown_metric
 from pytest_memalert.model import AlertLife
 from pytest_memalert.settings import is_off, read_pyproject, read_toml
 from pytest_memalert.units import parse_duration
@@ -189,22 +189,8 @@ def metrics_with(path: Path) -> dict[str, Metric]:
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     for name in re.findall(r"""(?m)^\s*metric\s*=\s*["']([A-Za-z_][\w.]*)["']""", text):
         if name not in metrics:
-            metrics[name] = added_metric(name)
+            metrics[name] = unknown_metric(name)
     return metrics
-
-
-def added_metric(name: str) -> Metric:
-    """Return a stand-in for the metric of a probe that is not known here: a plain number."""
-    return Metric(
-        name=name,
-        label=name,
-        unit="count",
-        formula="a probe's reading",
-        blind_spots="those of the probe",
-        cost="that of the probe",
-        repeatable=False,
-        session="last",
-    )
 
 
 def choose(lives: tuple[AlertLife, ...], prefix: str) -> AlertLife:
