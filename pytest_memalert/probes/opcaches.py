@@ -12,7 +12,10 @@ import sys
 from array import array
 from types import CodeType, FunctionType
 
-__all__ = ["opcache_size", "without_opcaches"]
+__all__ = ["HAS_OPCACHES", "opcache_size", "without_opcaches"]
+
+#: Whether the interpreter keeps such arrays.
+HAS_OPCACHES = sys.version_info < (3, 11)
 
 # The largest request that Python's own allocator serves; each instruction takes two bytes of code, and
 # a place in the first array.
@@ -21,7 +24,7 @@ _SMALL_BYTES, _INSTRUCTION_BYTES = 512, 2
 
 def without_opcaches(levels: array[float]) -> array[float]:
     """Return levels, blocks and bytes of the heap first, without what the interpreter keeps for functions."""
-    if sys.version_info < (3, 11):
+    if HAS_OPCACHES:
         for index, size in enumerate(opcache_size()):
             levels[index] -= size
     return levels
