@@ -528,16 +528,9 @@ def test_what_is_touched_in_each_run_is_a_leak_where_nobody_handed_it_out(
     assert told in (analysis.reason or "")
 
 
-@pytest.mark.parametrize(
-    ("asked", "size_bytes", "status"),
-    [(True, 200, "unclear"), (True, 4096, "leaking"), (False, 200, "leaking")],
-)
-def test_little_native_growth_beside_a_thread_at_work_is_unclear(
-    monkeypatch: pytest.MonkeyPatch, asked: bool, size_bytes: int, status: str
-) -> None:
-    """A server's thread has an arena of malloc's, in which gaps come and go."""
-    if not asked and thread_cpu_time_s(threading.get_ident()) is None:
-        pytest.skip("this system doesn't tell that a thread only waits")
+@pytest.fixture
+def ask_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Yield what has a server in a thread of its own, the only one at work, answer a question."""
     questions: queue.SimpleQueue[int] = queue.SimpleQueue()
     answers: queue.SimpleQueue[int] = queue.SimpleQueue()
 
@@ -545,11 +538,9 @@ def test_little_native_growth_beside_a_thread_at_work_is_unclear(
         while number := questions.get():
             answers.put(sum(range(number)))
 
-    def leaky() -> None:
-        ctypes.pythonapi.PyMem_RawMalloc(size_bytes)
-        if asked:
-            questions.put(20_000)
-            answers.get()
+    def ask() -> None:
+        questions.put(20_000)
+        answers.get()
 
     server = threading.Thread(target=serve)
     server.start()
@@ -559,10 +550,29 @@ def test_little_native_growth_beside_a_thread_at_work_is_unclear(
         lambda ident: thread_cpu_time_s(ident) if ident == server.ident else 0.0,
     )
     try:
-        analysis = hunted(leaky, policy=PATIENT)
+        yield ask
     finally:
         questions.put(0)
         server.join()
+
+
+@pytest.mark.parametrize(
+    ("asked", "size_bytes", "status"),
+    [(True, 200, "unclear"), (True, 4096, "leaking"), (False, 200, "leaking")],
+)
+def test_little_native_growth_beside_a_thread_at_work_is_unclear(
+    ask_server: Callable[[], None], asked: bool, size_bytes: int, status: str
+) -> None:
+    """A server's thread has an arena of malloc's, in which gaps come and go."""
+    if not asked and thread_cpu_time_s(threading.get_ident()) is None:
+        pytest.skip("this system doesn't tell that a thread only waits")
+
+    def leaky() -> None:
+        ctypes.pythonapi.PyMem_RawMalloc(size_bytes)
+        if asked:
+            ask_server()
+
+    analysis = hunted(leaky, policy=PATIENT)
     assert analysis.status == status
 
 
@@ -632,38 +642,21 @@ def test_what_dies_in_a_full_collection_is_dismissed() -> None:
 
 @pytest.mark.parametrize(("asked", "status"), [(True, "unclear"), (False, "leaking")])
 def test_growth_in_some_runs_beside_a_thread_at_work_is_unclear(
-    kept: list[object], monkeypatch: pytest.MonkeyPatch, asked: bool, status: str
+    kept: list[object], ask_server: Callable[[], None], asked: bool, status: str
 ) -> None:
     """On a busy machine a server in a thread lets go of connections late: 80 blocks each, up and down."""
     if not asked and thread_cpu_time_s(threading.get_ident()) is None:
         pytest.skip("this system doesn't tell that a thread only waits")
-    questions: queue.SimpleQueue[int] = queue.SimpleQueue()
-    answers: queue.SimpleQueue[int] = queue.SimpleQueue()
     numbers = itertools.count()
-
-    def serve() -> None:
-        while number := questions.get():
-            answers.put(sum(range(number)))
 
     def late() -> None:
         number = next(numbers)
         if number % 6 == 0:
             kept.append([object() for _ in range(78)])
         if asked:
-            questions.put(20_000)
-            answers.get()
+            ask_server()
 
-    server = threading.Thread(target=serve)
-    server.start()
-    monkeypatch.setattr(
-        "pytest_memalert.hunting.other_threads.thread_cpu_time_s",
-        lambda ident: thread_cpu_time_s(ident) if ident == server.ident else 0.0,
-    )
-    try:
-        analysis = hunted(late, policy=Policy(budget_s=0.5, wide_budget_s=0.5, shape_s=0.0))
-    finally:
-        questions.put(0)
-        server.join()
+    analysis = hunted(late, policy=Policy(budget_s=0.5, wide_budget_s=0.5, shape_s=0.0))
     assert analysis.status == status
 
 
