@@ -278,6 +278,16 @@ class Survivor:
     runs: int = 1
 
     @property
+    def per_run(self) -> float:
+        """Return how many a single run leaves."""
+        return self.count / self.runs
+
+    @property
+    def bytes_per_run(self) -> float:
+        """Return how large what a single run leaves is, in bytes."""
+        return self.size_bytes / self.runs
+
+    @property
     def left_by(self) -> str:
         """Return what leaves it: "each run leaves"."""
         return "each run leaves" if self.runs == 1 else f"each {self.runs:,} runs leave"

@@ -39,9 +39,7 @@ def explain_heap(
             runs=seen.runs,
             reason=reason or "nothing that survives the runs was found",
         )
-    # pytest takes and frees memory all the time: that some of it grew there by as much is chance.
-    frames = () if sites.is_framework(growth.frames) else growth.frames
-    grown_at = tuple(sites.describe(frame) for frame in frames)
+    frames, grown_at = _place_of(growth)
     package = package_of_file(frames[0][0]) if frames else None
     if package is None and frames and growth.module is not None:
         package = package_of_module(growth.module)
@@ -68,8 +66,7 @@ def with_native_beside(explanation: Explanation, growth: NativeGrowth, *, native
 
     It is known by the objects all the same.
     """
-    frames = () if sites.is_framework(growth.frames) else growth.frames
-    grown_at = tuple(sites.describe(frame) for frame in frames)
+    _, grown_at = _place_of(growth)
     advised = system_advice.recommend_for_memory_beside(
         place=grown_at[0] if grown_at else None, function=growth.function
     )
@@ -128,6 +125,15 @@ def with_system_advice(
     told_apart += sorted(f" from {sites.place(frames[0], root)}" for frames in places)
     signature = signature or (f"{left} left open{''.join(told_apart)}" if left else None)
     return replace(explanation, recommendations=(*advised, *explanation.recommendations), signature=signature)
+
+
+def _place_of(growth: NativeGrowth) -> tuple[tuple[sites.Frame, ...], tuple[str, ...]]:
+    """Return where native memory grew, and that in words; nothing within pytest.
+
+    That takes and frees memory all the time: that some of it grew there by as much is chance.
+    """
+    frames = () if sites.is_framework(growth.frames) else growth.frames
+    return frames, tuple(sites.describe(frame) for frame in frames)
 
 
 class _Called(TypedDict):

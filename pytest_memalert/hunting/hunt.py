@@ -32,7 +32,7 @@ from pytest_memalert.probes.exact import ExactReader, refusal
 from pytest_memalert.probes.opcaches import HAS_OPCACHES, without_opcaches
 from pytest_memalert.records import record
 
-__all__ = ["Known", "Left", "SeenRuns", "hunt"]
+__all__ = ["IN_MOST_RUNS", "Known", "Left", "SeenRuns", "hunt"]
 
 #: Takes what one run left behind, and how to learn what keeps it; returns what is known of such a leak.
 Recognise = Callable[["Left", Callable[[], Mapping[int, int]]], "Known | None"]
@@ -44,7 +44,8 @@ _DIES = "what it leaves behind dies in a full collection"
 _DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
 _LEFT_PER_RUN = 0.5
-_IN_MOST_RUNS = 0.7
+#: What shows in a smaller share of the runs shows in few.
+IN_MOST_RUNS = 0.7
 _TAKES_NO_MORE = "later runs took no more"
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
@@ -306,21 +307,23 @@ class _Hunt:
 
     def _describe_runs(self, lost: Mapping[Signal, float]) -> SeenRuns:
         """Return what is known of the runs, of which each left so much."""
-        single = single_increments(points_of(self._batches.rows.readings(), "blocks"))
+        risen = [step for step in self._steps_of_blocks() if step > 0]
         return SeenRuns(
-            count=self._batches.runs,
-            share=self._share_of_runs(lost),
-            usual_blocks=median([step for step in single if step > 0] or [0.0]),
+            count=self._batches.runs, share=self._share_of_runs(lost), usual_blocks=median(risen or [0.0])
         )
+
+    def _steps_of_blocks(self) -> list[float]:
+        """Return how many blocks each of the runs added that were read by themselves."""
+        return single_increments(points_of(self._batches.rows.readings(), "blocks"))
 
     def _share_of_runs(self, lost: Mapping[Signal, float]) -> float:
         """Return the share of the runs that leave something, of several blocks each or of one."""
         if "blocks" not in lost:
             return 1.0
-        single = single_increments(points_of(self._batches.rows.readings(), "blocks"))
+        single = self._steps_of_blocks()
         risen = [step for step in single if step > 0]
         share = len(risen) / len(single) if single else 1.0
-        if 0 < share < _IN_MOST_RUNS:
+        if 0 < share < IN_MOST_RUNS:
             # All the runs tell more than the few that were read by themselves: how much one leaves is known.
             by_size = lost["blocks"] / median(risen)
             share = by_size if share / 2 <= by_size <= 2 * share else share

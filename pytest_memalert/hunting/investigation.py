@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_memalert.attribution.composition import Composition, compose, is_like
 from pytest_memalert.hunting.batches import Operation
 from pytest_memalert.hunting.excuses import Excuse
-from pytest_memalert.hunting.hunt import Known, Left, SeenRuns, hunt
+from pytest_memalert.hunting.hunt import IN_MOST_RUNS, Known, Left, SeenRuns, hunt
 from pytest_memalert.hunting.patience import Patience
 from pytest_memalert.hunting.recognition import (
     Explained,
@@ -67,7 +67,7 @@ _EXPLAINING_RUNS, _DEAR_BYTES, _ROOM_SHARE = 16, 16 * 2**20, 0.5
 # What shows in fewer runs is watched for as many more, in batches: for so long in all, and so much memory. By
 # chance it shows in six of seven batches of two periods. Traced, a
 # quick run takes 3 ms more.
-_IN_MOST_RUNS, _RAREST, _TIMES = 0.7, 100, 4
+_RAREST, _TIMES = 100, 4
 _RARELY_S, _RARELY_BYTES, _TRACED_S = 5.0, 64 * 2**20, 0.003
 _BY_WAY_OF_A_LEAK = (
     "it is kept by what repetitions of another test left, whose leak is told of: mend that first"
@@ -278,7 +278,7 @@ class _Search:
         self.known.times += 1
         period, times = _watched_together(lost, share, run_s=self._run.run_s())
         explanation = explain(self._run, lost=lost, root=self._root, period=period, times=times)
-        is_missed = share < _IN_MOST_RUNS and period == 1
+        is_missed = share < IN_MOST_RUNS and period == 1
         if is_missed and not (explanation.survivors or explanation.grown_at or explanation.framework):
             reason = f"it shows in about 1 of {1 / share:,.0f} runs, more than can be watched"
             explanation = replace(explanation, recommendations=(), reason=reason)
@@ -303,7 +303,7 @@ def _why_too_large(lost: Mapping[Signal, float]) -> str | None:
 
 def _watched_together(lost: Mapping[Signal, float], share: float, *, run_s: float) -> tuple[int, int]:
     """Return in how many runs a leak shows once, where that can be watched, and how many times that it is."""
-    period = round(1 / share) if 0 < share < _IN_MOST_RUNS else 1
+    period = round(1 / share) if 0 < share < IN_MOST_RUNS else 1
     size_bytes = max(lost.get("heap", 0.0), lost.get("resident", 0.0), 1.0)
     most = min(_RARELY_S / (run_s + _TRACED_S), _RARELY_BYTES / size_bytes) / _EXPLAINING_RUNS
     if period == 1 or period > min(most, _RAREST):
@@ -430,8 +430,8 @@ def _accounts_for(survivors: Sequence[Survivor], lost: Mapping[Signal, float]) -
     """Return whether these survivors are most of what each run leaves, and can speak for it."""
     if not _can_speak_for(lost):
         return False
-    count = sum(survivor.count / survivor.runs for survivor in survivors)
-    size_bytes = sum(survivor.size_bytes / survivor.runs for survivor in survivors)
+    count = sum(survivor.per_run for survivor in survivors)
+    size_bytes = sum(survivor.bytes_per_run for survivor in survivors)
     blocks, heap_bytes = lost.get("blocks", 0.0), lost.get("heap", 0.0)
     # What survivors are made of isn't among them: a list of texts is one, of the size of all.
     is_all = size_bytes >= _MOST * (heap_bytes + SMALL_BLOCK_BYTES * blocks)

@@ -82,9 +82,7 @@ def remember(known: Explained, analysis: LeakAnalysis, explanation: Explanation,
     # A large buffer lost beside them has no type that tells: by these alone it would be charged to all
     # who leave such objects behind.
     named = {name for name, _ in left.kinds}
-    named_bytes = sum(
-        survivor.size_bytes / survivor.runs for survivor in explanation.survivors if survivor.type in named
-    )
+    named_bytes = sum(survivor.bytes_per_run for survivor in explanation.survivors if survivor.type in named)
     if leaks and (analysis.bytes_per_run or 0.0) > _MOST_BESIDE * max(named_bytes, _LEAST_NAMED_BYTES):
         return
     size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / left.times

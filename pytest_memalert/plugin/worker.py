@@ -277,7 +277,7 @@ class Worker:
             item,
             held,
             suspect=lambda: self._stands_out(attempt),
-            keeps_session=lambda: self._fixtures_stand_out(attempt),
+            keeps_session=lambda: self._fixtures_to_check(attempt) is not None,
         )
 
     def conclude_for_others(self, attempt: Attempt, call: pytest.CallInfo[None]) -> None:
@@ -355,19 +355,19 @@ class Worker:
             self._report_trouble(trouble)
             return False
 
-    def _fixtures_stand_out(self, attempt: Attempt) -> bool:
-        """Return whether the wider fixtures torn down with the test are about to be checked."""
+    def _fixtures_to_check(self, attempt: Attempt) -> tuple[list[str], dict[str, float]] | None:
+        """Return the wider fixtures torn down with the test, and what they left; None if it isn't checked."""
         bench, item, held = self._bench, attempt.item, attempt.held
         if bench is None or held is None or held.shared is item.parent or not attempt.has_passed_call:
-            return False
+            return None
         try:
             left = bench.fixtures.left_over()
-            return left is not None and bench.judge.would_check_fixtures(
-                item.nodeid, left[1], limits_of(item)
-            )
+            if left is None or not bench.judge.would_check_fixtures(item.nodeid, left[1], limits_of(item)):
+                return None
+            return left
         except Exception as trouble:
             self._report_trouble(trouble)
-            return False
+            return None
 
     def _conclude_owned(self, item: pytest.Item) -> None:
         """Conclude an attempt whose three reports are made but not logged yet."""
@@ -430,9 +430,10 @@ class Worker:
         bench, item, facts = self._bench, attempt.item, attempt.facts
         if not facts.passed or facts.measurement is None or facts.measurement.leak.status == "leaking":
             return
-        if bench is None or attempt.held is None or not self._fixtures_stand_out(attempt):
+        left = self._fixtures_to_check(attempt)
+        if bench is None or attempt.held is None or left is None:
             return
-        names, values = bench.fixtures.left_over() or ([], {})
+        names, values = left
         self._repeating = True
         try:
             with self._ways.kept():

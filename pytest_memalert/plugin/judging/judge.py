@@ -306,8 +306,9 @@ class Judge:
         facts.reruns += runs
         if runs:
             self._costs.note_residue(before_bytes=rss_bytes, after_bytes=self._sampler.read_rss())
-            facts.reruns_s += elapsed_s() - began_s
-            self._costs.reruns_s += elapsed_s() - began_s
+            reruns_s = elapsed_s() - began_s
+            facts.reruns_s += reruns_s
+            self._costs.reruns_s += reruns_s
         return inhibit(self._alerts_of_leak(case, each=f"set-up of {told}")), case.measurement.values
 
     # ------------------------------------------------------------------ the leak

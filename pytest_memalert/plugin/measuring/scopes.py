@@ -177,7 +177,7 @@ class WiderFixtures:
             growth_bytes=None,
         )
         self._set_up[id(definition)] = (fixture, own)
-        if _MADE_BY_PYTEST.fullmatch(definition.argname) and _inherits_set_up(request.node):
+        if _does_nothing(definition, request.node):
             self._idle.add(fixture.name)
         self._news.append(fixture)
         if self._note is not None and (file := self._own_file(definition, request)):
@@ -261,8 +261,11 @@ class WiderFixtures:
 
     def _own_file(self, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> str | None:
         """Return the project's file that a fixture is of; None where it is a plugin's, or does nothing."""
+        if _does_nothing(definition, request.node):
+            return None
         if _MADE_BY_PYTEST.fullmatch(definition.argname):
-            return None if _inherits_set_up(request.node) else request.node.nodeid.partition("::")[0]
+            nodeid: str = request.node.nodeid
+            return nodeid.partition("::")[0]
         file = self._locate(definition).rpartition(":")[0]
         return file if file and not Path(file).is_absolute() else None
 
@@ -292,6 +295,11 @@ def _difference(before: Sample, after: Sample) -> Deduction:
 
 def _size_bytes(taken: Deduction) -> int:
     return max(taken.rss_bytes, taken.heap_bytes)
+
+
+def _does_nothing(definition: pytest.FixtureDef[Any], node: pytest.Collector) -> bool:
+    """Return whether pytest made a fixture of what a class has from ``unittest`` itself."""
+    return _MADE_BY_PYTEST.fullmatch(definition.argname) is not None and _inherits_set_up(node)
 
 
 def _inherits_set_up(node: pytest.Collector) -> bool:

@@ -54,9 +54,7 @@ def keep_finalizers(item: pytest.Item) -> Undo:
         if fixture.cached_result is None:
             return True  # it is torn down, with its module, say
         request = finalizer.keywords.get("request")
-        return getattr(request, "node", None) is item or (
-            getattr(request, "_pyfuncitem", None) is item and id(fixture) in active
-        )
+        return getattr(request, "_pyfuncitem", None) is item and id(fixture) in active
 
     def undo() -> None:
         for finalizers, length in zip(lists, lengths):  # noqa: B905 - as long as each other, and hot
