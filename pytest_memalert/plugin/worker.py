@@ -13,43 +13,34 @@ import pytest
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all
 from pytest_memalert.errors import describe_exception
-from pytest_memalert.model import AlertRule, LeakVerdict, Measurement, PerformanceAlert
+from pytest_memalert.model import AlertRule, PerformanceAlert
+from pytest_memalert.plugin.concluding import Concluder
 from pytest_memalert.plugin.facts import FACTS, encode_facts
-from pytest_memalert.plugin.imports import Ways
 from pytest_memalert.plugin.markers import limits_of
 from pytest_memalert.plugin.measuring.attempt import STOPPED, Attempt
 from pytest_memalert.plugin.measuring.bench import Bench, set_up_bench
 from pytest_memalert.plugin.pytest_internals import (
-    HeldScopes,
     has_fixtures,
-    heeder_of_next_item,
-    hold_wider_scopes,
     is_of_one_test,
     report_teardown,
     run_phases,
     run_phases_heard,
-    shared_node,
 )
 from pytest_memalert.plugin.session.collected import Collected
 from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.plugin.telling import (
-    accept_known,
     add_properties,
     fail_test,
-    let_others_modify,
     tell_trouble,
     warn_of,
 )
 from pytest_memalert.probes.peak import PeakWindows
 from pytest_memalert.rules import rules_for_test
-from pytest_memalert.speaking import set_free
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.measuring.whole import WholeProcess
 
 __all__ = ["Worker"]
-
-_CUT_SHORT = LeakVerdict(reason="its check did not come to an end")
 
 
 class Worker:
@@ -64,7 +55,7 @@ class Worker:
         self._is_remote = bool(workerinput)
         self._bench: Bench | None = None
         self._attempt: Attempt | None = None
-        self._repeating = False
+        self._concluder: Concluder | None = None
         self.owned = False
         self._hears_by_hooks = False
         self._owners: list[Any] | None = None
@@ -73,7 +64,6 @@ class Worker:
         self._asked_for: set[str] = set()
         self._started_tracing = False
         self._told_trouble: set[str] = set()
-        self._ways = Ways()
         self._whole: WholeProcess | None = None
         if given.gate is not None:
             from pytest_memalert.plugin.measuring.whole import WholeProcess
@@ -128,7 +118,7 @@ class Worker:
     def hear_report(self, report: pytest.TestReport) -> None:
         """Notice which reports are out, and whether a subtest failed."""
         attempt = self._attempt
-        if attempt is None or self._repeating:
+        if attempt is None or self.repeating:
             return
         if report is attempt.reports.get("call"):
             attempt.call_logged = True
@@ -138,7 +128,7 @@ class Worker:
 
     def pytest_enter_pdb(self) -> None:
         """Let no test that stops in the debugger be run again: it would stop there each time."""
-        if self._repeating:
+        if self.repeating:
             pytest.fail("it opens the debugger, as its own run did not", pytrace=False)
         if self._attempt is not None:
             self._attempt.item.stash[STOPPED] = True
@@ -152,7 +142,7 @@ class Worker:
         """Measure the set-up of a fixture wider than the test."""
         # A class-scoped fixture of a test that is in no class is the test's own: each run sets it up anew.
         is_own = is_of_one_test(fixturedef) or isinstance(request.node, pytest.Item)
-        if self._bench is None or self._repeating or is_own:
+        if self._bench is None or self.repeating or is_own:
             return (yield)
         fixtures = self._bench.fixtures
         fixtures.begin_setup(fixturedef)
@@ -164,7 +154,7 @@ class Worker:
     @pytest.hookimpl(trylast=True)
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Measure the teardown of a fixture wider than the test."""
-        if self._bench is not None and not self._repeating and not is_of_one_test(fixturedef):
+        if self._bench is not None and not self.repeating and not is_of_one_test(fixturedef):
             self._bench.fixtures.end_teardown(fixturedef)
 
     def pytest_sessionfinish(self) -> None:
@@ -206,12 +196,12 @@ class Worker:
     @property
     def repeating(self) -> bool:
         """Return whether the phases that go by are those of a test run again."""
-        return self._repeating
+        return self._concluder is not None and self._concluder.repeating
 
     def attempt_of(self, item: pytest.Item) -> Attempt | None:
         """Return the attempt under way, if it is the item's own first run."""
         attempt = self._attempt
-        return None if self._repeating or attempt is None or attempt.item is not item else attempt
+        return None if self.repeating or attempt is None or attempt.item is not item else attempt
 
     def begin(self, item: pytest.Item) -> None:
         """Take the sample before a test."""
@@ -265,20 +255,12 @@ class Worker:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> AbstractContextManager[None] | None:
         """Return what holds the wider scopes of a test that may be repeated beyond its own teardown."""
-        attempt, bench = self._attempt, self._bench
         if nextitem is not None and nextitem.parent is item.parent:
             return None
-        if self._repeating or bench is None or attempt is None or attempt.item is not item:
+        attempt = self.attempt_of(item)
+        if attempt is None or self._concluder is None:
             return None
-        if self._whole is None and not bench.judge.may_repeat(limits_of(item)):
-            return None
-        attempt.held = held = HeldScopes(shared_node(item, nextitem))
-        return hold_wider_scopes(
-            item,
-            held,
-            suspect=lambda: self._stands_out(attempt),
-            keeps_session=lambda: self._fixtures_to_check(attempt) is not None,
-        )
+        return self._concluder.scopes_to_hold(attempt, nextitem)
 
     def conclude_for_others(self, attempt: Attempt, call: pytest.CallInfo[None]) -> None:
         """Conclude an attempt that another plugin runs, before the report of its teardown is made."""
@@ -337,37 +319,22 @@ class Worker:
             report_trouble=self._report_trouble,
             warn=self._warn,
         )
+        self._concluder = Concluder(
+            self._config,
+            self._given,
+            bench,
+            worker=self._name,
+            whole=self._whole,
+            name_component=self._component,
+            report_trouble=self._report_trouble,
+        )
         age_all()
         return bench
 
-    def _stands_out(self, attempt: Attempt) -> bool:
-        """Return whether the test, its own teardown just done, is about to be repeated."""
-        bench = self._bench
-        if bench is None or not attempt.has_passed_call:
-            return False
-        try:
-            values = bench.meter.measure_so_far(attempt)
-            would_repeat = bench.judge.would_repeat(
-                attempt.item.nodeid, self._component(attempt.item), values, limits_of(attempt.item)
-            )
-            return would_repeat and heeder_of_next_item(attempt.item) is None
-        except Exception as trouble:
-            self._report_trouble(trouble)
-            return False
-
-    def _fixtures_to_check(self, attempt: Attempt) -> tuple[list[str], dict[str, float]] | None:
-        """Return the wider fixtures torn down with the test, and what they left; None if it isn't checked."""
-        bench, item, held = self._bench, attempt.item, attempt.held
-        if bench is None or held is None or held.shared is item.parent or not attempt.has_passed_call:
-            return None
-        try:
-            left = bench.fixtures.left_over()
-            if left is None or not bench.judge.would_check_fixtures(item.nodeid, left[1], limits_of(item)):
-                return None
-            return left
-        except Exception as trouble:
-            self._report_trouble(trouble)
-            return None
+    def _conclude(self, attempt: Attempt, *, torn_down_well: bool) -> pytest.CallInfo[None] | None:
+        """Conclude an attempt whose teardown is done; return how that of the wider scopes went, if any."""
+        concluder = self._concluder
+        return None if concluder is None else concluder.conclude(attempt, torn_down_well=torn_down_well)
 
     def _conclude_owned(self, item: pytest.Item) -> None:
         """Conclude an attempt whose three reports are made but not logged yet."""
@@ -381,124 +348,6 @@ class Worker:
                 attempt.reports["teardown"] = report_teardown(item, ended)
         finally:  # an interrupt in a re-run leaves the figures of the test's own run
             self.tell(attempt, attempt.reports["teardown"])
-
-    def _conclude(self, attempt: Attempt, *, torn_down_well: bool) -> pytest.CallInfo[None] | None:
-        """Measure and judge a test whose teardown is done; then tear down what was held for it.
-
-        In between its wider fixtures are judged, unless the test was not: an interrupt ends it all.
-        """
-        began_s, torn_down_s = elapsed_s(), 0.0
-        held, ended, is_judged = attempt.held, None, False
-        was_held = held is not None and held.held
-        try:
-            self._judge_attempt(attempt, torn_down_well=torn_down_well)
-            is_judged = True
-        except Exception as trouble:
-            self._report_trouble(trouble)
-        finally:
-            self._repeating = False
-            try:
-                if held is not None and held.held and not held.torn_down:
-                    ended, torn_down_s = self._tear_down(attempt, held)
-                if is_judged and (ended is None or ended.excinfo is None):
-                    self._check_fixtures(attempt)
-            except Exception as trouble:
-                self._report_trouble(trouble)
-            finally:
-                self._repeating = False
-                if held is not None and held.held:
-                    last, took_s = self._tear_down(attempt, held)
-                    torn_down_s += took_s
-                    ended = ended if ended is not None and ended.excinfo is not None else last
-            facts = attempt.facts
-            if self._bench is not None and (was_held or facts.reruns or facts.measurement is None):
-                self._bench.meter.start_afresh(attempt)
-        facts.screening_s += elapsed_s() - began_s - torn_down_s - facts.reruns_s
-        return ended
-
-    def _tear_down(self, attempt: Attempt, held: HeldScopes) -> tuple[pytest.CallInfo[None] | None, float]:
-        """Tear down the next of what was held; return how that went, and the time that it took."""
-        began_s = elapsed_s()
-        ended = held.release(attempt.item)
-        took_s = elapsed_s() - began_s
-        if self._bench is not None:
-            self._bench.fixtures.end_test()
-        return ended, took_s
-
-    def _check_fixtures(self, attempt: Attempt) -> None:
-        """Check the wider fixtures that were torn down with a test which passed, and doesn't leak itself."""
-        bench, item, facts = self._bench, attempt.item, attempt.facts
-        if not facts.passed or facts.measurement is None or facts.measurement.leak.status == "leaking":
-            return
-        left = self._fixtures_to_check(attempt)
-        if bench is None or attempt.held is None or left is None:
-            return
-        names, values = left
-        self._repeating = True
-        try:
-            with self._ways.kept():
-                found, figures = bench.judge.judge_fixtures(
-                    facts, item, limits_of(item), names=names, left=values, shared=attempt.held.shared
-                )
-        except BaseException:
-            facts.measurement = replace(facts.measurement, leak=_CUT_SHORT)
-            raise
-        self._repeating = False
-        alerts = let_others_modify(self._config, found, item=item)
-        facts.alerts = [*facts.alerts, *set_free(accept_known(self._given, alerts, figures))]
-
-    def _judge_attempt(self, attempt: Attempt, *, torn_down_well: bool) -> None:
-        bench, item = self._bench, attempt.item
-        if bench is None or attempt.before is None:
-            return
-        meter, judge = bench.meter, bench.judge
-        bench.fixtures.end_test()
-        outcome = attempt.outcome(torn_down_well=torn_down_well)
-        if outcome == "skipped":
-            meter.close_window(attempt)
-            return
-        values = meter.measure(attempt)
-        measurement = Measurement(
-            nodeid=item.nodeid,
-            worker=self._name,
-            outcome=outcome,
-            component=self._component(item),
-            rss_before_bytes=attempt.before.rss_bytes,
-            values=values,
-            phases=attempt.phases(values.get("rss_bytes")),
-        )
-        facts = attempt.facts
-        facts.passed = outcome == "passed"
-        facts.measurement = own = judge.discounted(measurement)
-        if outcome not in ("passed", "failed", "error"):
-            return  # an expected failure, and a pass that wasn't expected, are told as such
-        limits = limits_of(item)
-        if judge.passes_over(own, limits):
-            return
-        self._repeating = True
-        try:
-            with self._ways.kept():  # what checks a test is loaded when it is first needed
-                shared = attempt.held.shared if attempt.held is not None and attempt.held.torn_down else None
-                found = judge.judge(measurement, item, limits, passed=facts.passed, shared=shared)
-        except BaseException:  # Ctrl-C in a re-run, or trouble of our own
-            facts.measurement = replace(own, leak=_CUT_SHORT)
-            raise
-        self._repeating = False
-        if self._whole is not None:
-            usual_bytes = judge.usual_peak(item.nodeid, found.entry)
-            self._whole.note_test(values, attempt.before.rss_bytes, usual_peak_bytes=usual_bytes)
-            if found.reruns:
-                self._whole.note_reruns(
-                    meter.last,
-                    runs=found.reruns,
-                    retains=found.retains,
-                    tracing_left_bytes=judge.tracing_left_bytes,
-                )
-        attempt.facts = found
-        found.screening_s = facts.screening_s
-        alerts = let_others_modify(self._config, found.alerts, item=item)
-        observed = (found.measurement or own).values
-        found.alerts = set_free(accept_known(self._given, alerts, observed))
 
     def _tell_alerts(self, attempt: Attempt, report: pytest.TestReport) -> None:
         facts = attempt.facts

@@ -12,20 +12,17 @@ from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.model import (
-    OUT_OF_TURN,
     AlertCondition,
     AlertRule,
-    LeakAnalysis,
-    LeakVerdict,
     Measurement,
     Note,
     PerformanceAlert,
-    Survivor,
     make_id,
 )
 from pytest_memalert.plugin.facts import Facts
 from pytest_memalert.plugin.judging.case import Case
 from pytest_memalert.plugin.judging.confirming import HUNTED, Confirmer
+from pytest_memalert.plugin.judging.leaks import LeakJudge
 from pytest_memalert.plugin.judging.rerun_costs import RerunCosts
 from pytest_memalert.plugin.judging.resident_lines import MUCH_BYTES, ResidentLines
 from pytest_memalert.plugin.leak_checks.leak_check import LeakCheck
@@ -38,11 +35,9 @@ from pytest_memalert.rules import (
     Screen,
     find_breaches,
     find_gaps,
-    judge_leak,
     make_alert,
     rules_for_test,
 )
-from pytest_memalert.settings import SHARE_OF_TURNS
 from pytest_memalert.speaking import inhibit, mute
 from pytest_memalert.units import format_beside, format_size
 
@@ -83,12 +78,14 @@ class Judge:
         self._leak_check = LeakCheck(given.settings.leaks, turns=turns, before=before)
         self._costs = RerunCosts(given.settings.budget)
         self._lines = ResidentLines(sampler, self._costs)
+        self._leaks = LeakJudge(given.metrics, sampler, self._leak_check, self._costs)
         self._confirmer = Confirmer(sampler, self._leak_check, self._costs, repeater=lambda: self._repeater)
         self._gate: Gate | None = None
         if given.gate is not None:
             from pytest_memalert.plugin.judging.gating import Gate
 
             self._gate = Gate(given.gate, self._repeater, traces_all=given.settings.trace)
+            self._leaks.why_accepted = self._gate.why_accepted
 
     @property
     def _repeater(self) -> Repeater:
@@ -188,7 +185,7 @@ class Judge:
             shared=shared,
         )
         if passed:
-            self._look_for_leak(case)
+            self._leaks.look(case)
         leaks = case.leak is not None and case.leak.status == "leaking"
         self._leak_check.learn(measurement.values, leaks=leaks)
         breaches = [
@@ -213,7 +210,7 @@ class Judge:
             repeatable = [breach for breach in breaches if self._is_repeatable(breach)]
             alerts = inhibit(
                 [
-                    *self._alerts_of_leak(case),
+                    *self._leaks.find_alerts(case),
                     *self._alerts_of_state(case, breaches),
                     *(
                         self._alert_repeated(case, breach)
@@ -269,99 +266,20 @@ class Judge:
         left: Mapping[str, float],
         shared: Any,
     ) -> tuple[Sequence[PerformanceAlert], Mapping[str, float]]:
-        """Return the alerts of wider fixtures that leak, and the figures: of those below ``shared``.
-
-        All is torn down there. Each run sets them up, runs the ``item`` and tears them down. ``left`` is what
-        their first set-up left, and took. What it costs is put on the test's ``facts``.
-        """
-        began_s, rss_bytes = elapsed_s(), self._sampler.read_rss()
+        """Return the alerts of wider fixtures that leak, and the figures: ``LeakJudge`` says how."""
         measurement = facts.measurement
         if measurement is None or self._costs.why_spent():
             return [], {}
-        left = {**left, "duration_s": left["duration_s"] + measurement.values["duration_s"]}
-        analysis, runs = self._leak_check.check(
-            item,
-            limits,
-            values=left,
-            budget_s=self._costs.for_a_search_s(),
-            shared=shared,
-            of_fixtures=True,
-        )
-        rules = self._rules_for(measurement.nodeid, measurement.component, limits)
         case = Case(
-            measurement=_with_leak(measurement, analysis),
+            measurement=measurement,
             item=item,
             limits=limits,
-            rules=rules,
+            rules=self._rules_for(measurement.nodeid, measurement.component, limits),
             metrics=self._given.metrics,
             notes=[],
-            leak=analysis,
+            shared=shared,
         )
-        told = " and ".join(_makers(names, analysis.survivors)[:_FIXTURES_NAMED])
-        own = measurement.leak
-        if analysis.status in ("unclear", "unchecked") and (own.status == "clean" or own.reason is None):
-            # Else what is known of these fixtures from before would seem to be over.
-            verdict = replace(analysis.verdict, reason=f"with {told} set up anew: {analysis.reason}")
-            facts.measurement = replace(measurement, leak=verdict)
-        facts.reruns += runs
-        if runs:
-            self._costs.note_residue(before_bytes=rss_bytes, after_bytes=self._sampler.read_rss())
-            reruns_s = elapsed_s() - began_s
-            facts.reruns_s += reruns_s
-            self._costs.reruns_s += reruns_s
-        return inhibit(self._alerts_of_leak(case, each=f"set-up of {told}")), case.measurement.values
-
-    # ------------------------------------------------------------------ the leak
-
-    def _look_for_leak(self, case: Case) -> None:
-        """Check the test for a leak if it is to be; put the verdict and its figures on the measurement."""
-        values = case.measurement.values
-        is_wanted, reason = self._leak_check.decide(case.measurement.nodeid, values, case.limits)
-        if not is_wanted:
-            if reason is not None:
-                case.measurement = replace(case.measurement, leak=LeakVerdict(reason=reason))
-            return
-        # The last of a budget is for suspects.
-        takes_turns = self._leak_check.takes_turns(values, case.limits)
-        if no_budget := self._costs.why_spent(share=SHARE_OF_TURNS if takes_turns else 1.0):
-            reason = OUT_OF_TURN if takes_turns else no_budget
-            case.measurement = replace(case.measurement, leak=LeakVerdict(reason=reason))
-            return
-        analysis, runs = self._leak_check.check(
-            case.item,
-            case.limits,
-            values=values,
-            budget_s=self._costs.for_a_search_s(),
-            shared=case.shared,
-        )
-        case.leak = analysis
-        case.reruns += runs
-        if analysis.status == "leaking" and (proof := self._leak_check.proof) is not None:
-            from pytest_memalert.plugin.leak_checks.proofs import encode_proof
-
-            case.proof = encode_proof(proof)
-        case.measurement = _with_leak(case.measurement, analysis)
-
-    def _alerts_of_leak(self, case: Case, *, each: str = "run") -> list[PerformanceAlert]:
-        analysis = case.leak
-        if analysis is None or analysis.status != "leaking":
-            return []
-        nodeid = case.measurement.nodeid
-        accepted = self._gate.why_accepted(nodeid, analysis) if self._gate is not None else None
-        # A limit that somebody wrote holds whatever the baseline says.
-        written = {(rule.name, rule.severity) for rule in case.rules if rule.origin != "default"}
-        return [
-            alert if (alert.rule, alert.severity) in written else replace(alert, acknowledged=accepted)
-            for alert in judge_leak(
-                analysis,
-                case.rules,
-                measurement=case.measurement,
-                raised_at=utc_now(),
-                make_id=make_id,
-                each=each,
-                metrics=self._given.metrics,
-            )
-        ]
+        return self._leaks.judge_fixtures(facts, case, names=names, left=left)
 
     # ------------------------------------------------------------ which rules
 
@@ -441,25 +359,3 @@ class Judge:
             return False
         self._told.add(text)
         return True
-
-
-def _makers(fixtures: Sequence[str], survivors: Sequence[Survivor]) -> Sequence[str]:
-    """Return those of the fixtures in whose functions survivors were allocated; all of them, if in none."""
-    # "test_a.py:34 in TestA.setUpClass" is in that of the fixture "setUpClass of TestA".
-    frames = [frame for survivor in survivors for frame in survivor.allocated_at]
-    functions = {frame.rpartition(" in ")[2].rpartition(".")[2] for frame in frames}
-    return [name for name in fixtures if name.partition(" of ")[0] in functions] or fixtures
-
-
-def _with_leak(measurement: Measurement, analysis: LeakAnalysis) -> Measurement:
-    """Return the measurement with the verdict on a leak, and its figures where there is one."""
-    values: Mapping[str, float] = measurement.values
-    if analysis.status == "leaking":
-        values = {
-            **values,
-            "leak_bytes_per_run": analysis.bytes_per_run or 0.0,
-            "leak_blocks_per_run": analysis.blocks_per_run or 0.0,
-            "leak_handles_per_run": analysis.handles_per_run,
-            "leak_rate_bytes_per_hour": analysis.rate_bytes_per_hour or 0.0,
-        }
-    return replace(measurement, values=values, leak=analysis.verdict)
