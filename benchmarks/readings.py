@@ -156,7 +156,7 @@ def _hold_objects() -> None:
 
 
 def _free_every_other_chunk() -> None:
-    # Over 512 bytes, so from malloc; neighbours stay, so what is freed can't be merged.
+    # Over 512 bytes, so from malloc; neighbors stay, so what is freed can't be merged.
     _chunks.extend(bytearray(1040 + 16 * (number % 8)) for number in range(2 * FREE_CHUNKS))
     del _chunks[::2]
 

@@ -199,7 +199,7 @@ def _penalty(values: Sequence[float], least: LeastChange) -> float:
     As the Bayesian information criterion has it for noise with Laplace's distribution (of which the
     median is the likeliest level): its mean deviation, times log(n) for the two numbers that a level
     takes. Twice that, so that only what is well founded goes on to be proven. The deviation is
-    estimated from the differences of neighbours, which a change of level hardly touches.
+    estimated from the differences of neighbors, which a change of level hardly touches.
     """
     differences = median(abs(after - before) for before, after in pairwise(values))
     # For normal noise of deviation 1 the differences' median is 0.6745 * sqrt(2), the mean deviation 0.7979.

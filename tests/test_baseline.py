@@ -22,7 +22,7 @@ from pytest_memalert.gate.baseline import (
     read_baseline,
     render_baseline,
     split_conflict,
-    summarise,
+    summarize,
     update_baseline,
 )
 from pytest_memalert.model import Environment
@@ -176,7 +176,7 @@ def test_median_and_spread_of_the_runs_are_kept() -> None:
         {"peak_bytes": -5},
         {"traced_peak_bytes": 7},
     ]
-    assert summarise(runs).figures == {
+    assert summarize(runs).figures == {
         "peak_bytes": Figure(median=10, spread=13),
         "traced_peak_bytes": Figure(median=7),
     }
@@ -185,7 +185,7 @@ def test_median_and_spread_of_the_runs_are_kept() -> None:
 def test_what_not_every_run_leaves_behind_is_not_retained() -> None:
     """A single run that grew is noise, and kept as such."""
     runs = [{"growth_bytes": 0}, {"growth_bytes": 4096}, {"growth_bytes": 4096}]
-    assert summarise(runs).figures["growth_bytes"] == Figure(median=0, spread=4096)
+    assert summarize(runs).figures["growth_bytes"] == Figure(median=0, spread=4096)
 
 
 def test_other_environments_are_left_alone_by_an_update() -> None:

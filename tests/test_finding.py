@@ -68,7 +68,7 @@ def forget_order() -> None:
 def investigate_two(
     first: Callable[[], None], then: Callable[[], None], **options: Any
 ) -> tuple[LeakAnalysis, LeakAnalysis, Explained]:
-    """Return what is found of two operations, where the second is recognised by what is known of the first.
+    """Return what is found of two operations, where the second is recognized by what is known of the first.
 
     One block that a thread of the test runner takes or gives back in those two runs is one too many
     (then it is investigated like any other): the chance is small, but there are thousands of tests.
@@ -751,7 +751,7 @@ def test_what_shows_too_rarely_to_be_watched_is_not_said_to_be_native() -> None:
     assert _watched_together(lost, 0.9, run_s=0.001) == (1, 1)
 
 
-def test_a_leak_explained_before_is_recognised() -> None:
+def test_a_leak_explained_before_is_recognized() -> None:
     """It costs fewer runs, and has the same signature."""
     first, again, explained = investigate_two(keep_order, keep_order)
     assert first.signature == again.signature is not None
@@ -848,7 +848,7 @@ def test_who_stops_tracing_only_where_it_began_is_not_accused() -> None:
     assert investigate(measure).status != "leaking"
 
 
-def test_a_recognised_leak_names_no_caller_of_the_test_that_was_explained() -> None:
+def test_a_recognized_leak_names_no_caller_of_the_test_that_was_explained() -> None:
     """Only the place of the allocation is the same: by which way a test comes to it is its own matter."""
 
     def keep(size: int) -> None:
@@ -879,7 +879,7 @@ def test_a_suspect_is_not_told_of_for_a_little_of_a_known_leak() -> None:
     assert "of a leak found in another test" in suspect.reason
 
 
-def test_a_test_that_leaks_the_same_twice_is_recognised_with_twice_the_size() -> None:
+def test_a_test_that_leaks_the_same_twice_is_recognized_with_twice_the_size() -> None:
     def keep_two_orders() -> None:
         keep_order()
         keep_order()
@@ -894,7 +894,7 @@ def test_a_test_that_leaks_the_same_twice_is_recognised_with_twice_the_size() ->
     assert two.size_bytes == 2 * one.size_bytes
 
 
-def test_what_the_first_run_of_a_recognised_leak_leaves_once_is_no_part_of_it() -> None:
+def test_what_the_first_run_of_a_recognized_leak_leaves_once_is_no_part_of_it() -> None:
     once = [Order(5)]
 
     def keep_order_and_fill_a_cache() -> None:
@@ -949,7 +949,7 @@ def test_another_leak_is_not_taken_for_a_known_one() -> None:
         assert "confirmed before" not in (analysis.reason or "")
 
 
-def test_what_has_no_type_of_its_own_is_not_recognised_by_it() -> None:
+def test_what_has_no_type_of_its_own_is_not_recognized_by_it() -> None:
     """Lists are everywhere: one kept here is no evidence about one kept there."""
     explained = Explained()
     investigate(lambda: KEPT.append([1, 2]), explained=explained)

@@ -165,7 +165,7 @@ def test_page_stays_of_a_size_that_a_browser_can_take() -> None:
     assert "t::leaking" in page.text
     memory = page.charts()[0]
     assert all(len(trace["x"]) <= 2_000 for trace in memory["data"])
-    # Of neighbours the highest stays.
+    # Of neighbors the highest stays.
     assert memory["data"][1]["y"][-1] == pytest.approx(19_999 / MIB, abs=0.001)
 
 

@@ -60,7 +60,7 @@ def test_one_slow_suspect_that_grows_for_long_leaves_the_others_their_time() -> 
     assert purses.why_unchecked(QUICK) is None
 
 
-def test_explained_leaks_end_the_search_for_more_and_recognised_ones_do_not() -> None:
+def test_explained_leaks_end_the_search_for_more_and_recognized_ones_do_not() -> None:
     purses = Purses()
     purses.charge_suspect(QUICK, 30.0, pursued=False, leaks=True, explained=False)
     assert purses.why_unchecked(QUICK) is None

@@ -273,7 +273,7 @@ def test_alerts_after_the_twentieth_are_counted(verbosity: int) -> None:
     assert "and 3 more: see the JSON report (--memalert-json PATH)" in texts
 
 
-def test_colour_is_beside_the_text_and_says_nothing_more() -> None:
+def test_color_is_beside_the_text_and_says_nothing_more() -> None:
     lines = render(make_run(alerts=(make_alert(),)), verbosity=0, width=100)
     assert lines[0].markup == {"red": True, "bold": True}
     assert all("\x1b" not in line.text for line in lines)

@@ -139,7 +139,7 @@ def test_function_passes_again_and_is_reported_once(project: Project) -> None:
     result.assert_outcomes(passed=1)
 
 
-def test_each_parametrised_case_runs_again_with_its_own_parameter(project: Project) -> None:
+def test_each_parametrized_case_runs_again_with_its_own_parameter(project: Project) -> None:
     _, told = project.run(
         """
         import pytest

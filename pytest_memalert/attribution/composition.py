@@ -1,4 +1,4 @@
-"""What a run leaves behind, in short: enough to recognise a leak that was explained before."""
+"""What a run leaves behind, in short: enough to recognize a leak that was explained before."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def compose(
 
     What the collector doesn't track (bytes, say) stands for a leak by its places alone, where there is
     nothing else; what keeps it are those of the ``containers`` that become longer. Empty when a run is no
-    evidence, or left nothing of the user's: by nothing can a leak be recognised.
+    evidence, or left nothing of the user's: by nothing can a leak be recognized.
     """
     found: list[object] = []
     lengths = _lengths_of(containers)
@@ -182,6 +182,6 @@ def _describe(cls: type, traceback: tracemalloc.Traceback | None) -> tuple[str, 
     if any(sites.origin_of(filename) in ("user", "library") for filename, _ in frames):
         return kind, sites.place(sites.useful(frames)[0])
     # Python 3.11 allocates instances that have a __dict__ in a way that leaves no trace. A class
-    # of the user's own is recognised by its name alone.
+    # of the user's own is recognized by its name alone.
     is_own = "." in kind and not frames and not kind.startswith(_FRAMEWORKS)
     return (kind, "") if is_own else None

@@ -40,13 +40,13 @@ class Explanation:
     pluggy or their plugins, and that no variable of the user's holds it: those survivors are in
     ``framework_survivors``, and raise nothing. ``bounded`` is set where every survivor is held by something
     that evicts, and that is not yet full, ``full`` where by something that is: it may have been filling
-    before. ``in_parameter`` says that all of it is kept by a value that the test is parametrised with.
+    before. ``in_parameter`` says that all of it is kept by a value that the test is parametrized with.
     ``is_whole`` says that these survivors are all that a run leaves, as far as is seen: none was
     left out as being part of others, and what was traced is theirs. ``let_go`` says that nothing but this
     search holds the survivors: what did so has let go of them since. ``has_files`` says that some of them
     have a descriptor. ``own`` is how much they are in each run, ``cached`` how much caches take in beside
     them. ``keepers`` are what was there before and holds the survivors, by identity, with the length of each:
-    by them is the leak recognised. ``by_way_of`` has for each kind that matters what leads to its keeper, in
+    by them is the leak recognized. ``by_way_of`` has for each kind that matters what leads to its keeper, in
     the same way.
     ``lost`` is what each run of the explained operation took, by signal, where that is kept for the
     recognition.

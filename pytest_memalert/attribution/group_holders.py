@@ -37,7 +37,7 @@ _ROOTS = (
     "none",
 )
 
-#: Where pytest keeps the values that tests are parametrised with.
+#: Where pytest keeps the values that tests are parametrized with.
 _PARAMETERS = frozenset({"CallSpec", "CallSpec2", "Mark", "ParameterSet"})
 
 #: So many full caches are passed over.
@@ -267,7 +267,7 @@ def finalizes_others(group: Group, new: set[int]) -> bool:
 
 
 def is_parameter(holder: Holder | None) -> bool:
-    """Return whether something is kept by a value that a test, or its fixture, is parametrised with."""
+    """Return whether something is kept by a value that a test, or its fixture, is parametrized with."""
     if holder is None:
         return False
     if holder.root == "fixture":

@@ -42,7 +42,7 @@ class Selection:
     heads first, what has neither place nor holder last; of these ``named`` are to be told, with their holders
     in ``paths``, and the advice is for the ``leading`` ones. ``cached`` are those that caches of up to
     ``cached_limit`` have taken in beside them, which let go of as much or will. ``in_parameter`` says that a
-    value that the test is parametrised with keeps all of it, ``is_whole`` that these are all that a run
+    value that the test is parametrized with keeps all of it, ``is_whole`` that these are all that a run
     leaves, as far as is seen.
     """
 
@@ -94,7 +94,7 @@ class Selection:
                 group.framework, group.frames = False, ()
 
     def _leave_out_parameters(self) -> bool:
-        """Leave out what a value that the test is parametrised with keeps; return whether that is all."""
+        """Leave out what a value that the test is parametrized with keeps; return whether that is all."""
         by_parameter = [group for group in self._heads if is_parameter(self._holder(group))]
         others = [
             group

@@ -47,7 +47,7 @@ __all__ = [
 FINE, ALERTS, _UNREADABLE = 0, 1, 2
 
 _NARROWEST_COLUMNS = 40
-_COLOURS = ("red", "yellow", "green", "cyan")
+_COLORS = ("red", "yellow", "green", "cyan")
 _HOW_TO_WRITE = "write a report with: pytest --memalert --memalert-json=memalert.json"
 
 
@@ -172,9 +172,9 @@ def _harmless(text: str) -> str:
 
 
 def echo_line(line: terminal.Line) -> None:
-    """Print one line of a report, in its colour where the terminal has colours."""
-    colour = next((name for name in _COLOURS if line.markup.get(name)), None)
-    click.secho(disarm(line.text), fg=colour, bold=line.markup.get("bold") or None)
+    """Print one line of a report, in its color where the terminal has colors."""
+    color = next((name for name in _COLORS if line.markup.get(name)), None)
+    click.secho(disarm(line.text), fg=color, bold=line.markup.get("bold") or None)
 
 
 def width() -> int:

@@ -34,7 +34,7 @@ __all__ = [
     "read_baseline",
     "render_baseline",
     "split_conflict",
-    "summarise",
+    "summarize",
     "update_baseline",
 ]
 
@@ -115,7 +115,7 @@ class Baseline:
 # ------------------------------------------------------------- what is compared
 
 
-def summarise(
+def summarize(
     runs: Sequence[Mapping[str, float]], metrics: Iterable[str] = TEST_METRICS, *, once: bool = False
 ) -> Entry:
     """Return the entry for a test (or a whole) of which these runs were measured."""

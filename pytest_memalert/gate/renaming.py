@@ -8,7 +8,7 @@ __all__ = ["match_renamed"]
 
 
 def match_renamed(known: Collection[str], collected: Collection[str]) -> dict[str, str]:
-    """Return candidates for parametrised tests whose id changed: new id -> old id.
+    """Return candidates for parametrized tests whose id changed: new id -> old id.
 
     Only where exactly one id of a function went and exactly one came; whether it is the same test, its
     figures must tell.

@@ -35,7 +35,7 @@ from pytest_memalert.records import record
 __all__ = ["IN_MOST_RUNS", "Known", "Left", "SeenRuns", "hunt"]
 
 #: Takes what one run left behind, and how to learn what keeps it; returns what is known of such a leak.
-Recognise = Callable[["Left", Callable[[], Mapping[int, int]]], "Known | None"]
+Recognize = Callable[["Left", Callable[[], Mapping[int, int]]], "Known | None"]
 #: Says why growth of so much per run, by signal, seen in such runs, is no leak after all, or may be none;
 #: None where it is one.
 Bounded = Callable[[Mapping[Signal, float], "SeenRuns"], "Excuse | None"]
@@ -86,7 +86,7 @@ def hunt(
     runs: int | None = None,
     budget_s: float | None = None,
     policy: Policy | None = None,
-    recognise: Recognise | None = None,
+    recognize: Recognize | None = None,
     is_known: Callable[[], bool] | None = None,
     bounded: Bounded | None = None,
 ) -> LeakAnalysis:
@@ -98,7 +98,7 @@ def hunt(
     repetitions that are read, ``budget_s`` the most time for all of them (by default what
     ``Policy`` says: 2 s, more for a suspect that is slow).
 
-    ``recognise`` is asked after two runs that both left blocks behind: what the second of them left may
+    ``recognize`` is asked after two runs that both left blocks behind: what the second of them left may
     be a leak that was confirmed before, down to its types and blocks.
     ``is_known`` is asked once growth is proven in eight runs: True says that this leak has
     been confirmed before, so that its shape need not be watched further. ``bounded`` is asked
@@ -117,12 +117,12 @@ def hunt(
             if problem is not None:
                 return LeakAnalysis(status="unclear", reason=problem, runs=1)
         if not policy.looks_at_lists:
-            return _search(run, policy, recognise, is_known, bounded)[0]
+            return _search(run, policy, recognize, is_known, bounded)[0]
         # Loaded where it is asked for: it reads code, too, which most suspects don't come to.
         from pytest_memalert.attribution.lengths import Lengths, growing_buffers, used_bytes
 
         lengths = Lengths.taken()
-        found, has_witness = _search(run, policy, recognise, is_known, bounded)
+        found, has_witness = _search(run, policy, recognize, is_known, bounded)
         if has_witness or lengths is None:
             return found
         growing = lengths.longer(runs=found.runs)
@@ -145,14 +145,14 @@ def hunt(
 def _search(
     run: Operation,
     policy: Policy,
-    recognise: Recognise | None,
+    recognize: Recognize | None,
     is_known: Callable[[], bool] | None,
     bounded: Bounded | None,
 ) -> tuple[LeakAnalysis, bool]:
     """Return the verdict, and whether a signal was seen to rise, or the operation refused to be run again."""
     stopwatch = Stopwatch()
     first = _Hunt(run, policy)
-    found = first.follow(recognise, is_known, bounded)
+    found = first.follow(recognize, is_known, bounded)
     is_in_doubt = found.reason == _DIES_IN_PART
     is_refused = first.refused and found.runs == 1
     if (is_in_doubt or is_refused) and policy.most_runs > found.runs:
@@ -195,15 +195,15 @@ class _Hunt:
         self.has_witness = True
 
     def follow(
-        self, recognise: Recognise | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
+        self, recognize: Recognize | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
     ) -> LeakAnalysis:
         """Run, read and decide until there is a verdict."""
         with self._reader:
-            found = self._run_on(recognise, is_known)
+            found = self._run_on(recognize, is_known)
             return found if isinstance(found, LeakAnalysis) else self._prove(found, bounded)
 
     def _run_on(
-        self, recognise: Recognise | None, is_known: Callable[[], bool] | None
+        self, recognize: Recognize | None, is_known: Callable[[], bool] | None
     ) -> Step | LeakAnalysis:
         """Run until growth must be a leak, and return the step that says so; or a verdict before that."""
         policy = self._policy
@@ -245,7 +245,7 @@ class _Hunt:
             if problem is not None:
                 self.refused = True
                 return self._batches.dismiss("unclear", reason=problem)
-            if recognise is not None and self._batches.runs <= 2 and (known := self._recognise(recognise)):
+            if recognize is not None and self._batches.runs <= 2 and (known := self._recognize(recognize)):
                 return self._conclude_known(known)
             if self._batches.rows.is_full:
                 policy = replace(policy, most_runs=self._batches.runs)
@@ -370,7 +370,7 @@ class _Hunt:
         wanted = ceil(100 / events) if 0 < events < 0.9 else 0
         return max(self._batches.runs, min(wanted, self._policy.shape_runs))
 
-    def _recognise(self, recognise: Recognise) -> Known | None:
+    def _recognize(self, recognize: Recognize) -> Known | None:
         """Return what is known of what the last run left; asked after the first run and the second."""
         before, after = (reading.levels for reading in self._batches.rows.readings()[-2:])
         steps = {name: level - before.get(name, level) for name, level in after.items()}
@@ -388,7 +388,7 @@ class _Hunt:
         kinds, times = kinds_of_run(earlier, self._kinds)
         self._kinds = None
         left = Left(kinds=kinds, times=times, blocks=blocks, heap_bytes=heap_bytes)
-        return recognise(left, lambda: self._find_keepers({name for name, _ in kinds}))
+        return recognize(left, lambda: self._find_keepers({name for name, _ in kinds}))
 
     def _find_keepers(self, names: set[str]) -> dict[int, int]:
         """Return what keeps objects of these types that the runs left behind, as ``keepers_of`` does."""
@@ -397,7 +397,7 @@ class _Hunt:
             return keepers_of(new, names)
 
     def _conclude_known(self, known: Known) -> LeakAnalysis:
-        """Return the verdict on what was recognised."""
+        """Return the verdict on what was recognized."""
         if known.harmless is not None:
             return self._batches.dismiss("clean", reason=known.harmless)
         readings = self._batches.rows.readings()
@@ -406,7 +406,7 @@ class _Hunt:
             # By default it is chance whether a test that leaks so little is a suspect: none is told of.
             reason = f"+{blocks:,.0f} blocks per run of a leak found in another test; that one is told of"
             return self._batches.dismiss("unclear", reason=reason)
-        # The first run may have filled a cache as well: what the last one left is what was recognised.
+        # The first run may have filled a cache as well: what the last one left is what was recognized.
         found = self._conclude_leak(("blocks",), since_run=self._batches.runs - 1)
         return replace(
             found,

@@ -24,7 +24,7 @@ from pytest_memalert.hunting.recognition import (
     remember,
     scaled,
     times_of,
-    to_recognise,
+    to_recognize,
 )
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
@@ -93,7 +93,7 @@ def investigate(
     """Return whether an operation leaks, with the explanation where it does.
 
     ``explained`` has the leaks explained before, and takes this one in: a leak that is
-    recognised costs fewer runs. ``before`` is what the same code was found to leak in an earlier session.
+    recognized costs fewer runs. ``before`` is what the same code was found to leak in an earlier session.
     Its signature names files from ``root``. The other parameters are those of ``hunting.hunt``.
     """
     patient = Patience(run)
@@ -113,7 +113,7 @@ def investigate(
             runs=runs,
             budget_s=budget_s,
             policy=policy,
-            recognise=search.recognise if explained is not None else None,
+            recognize=search.recognize if explained is not None else None,
             is_known=search.is_known if search.known.by_composition else None,
             bounded=search.find_excuse,
         )
@@ -147,8 +147,8 @@ def investigate(
 class _Search:
     """Answer what a hunt asks of what an operation leaves behind: is it a known leak, is there an excuse?
 
-    ``explanation`` is what is known of it by then; ``left`` what one run left, by which it is recognised.
-    ``seen`` is that as well where it was recognised, ``is_left_again`` whether by an earlier session's proof.
+    ``explanation`` is what is known of it by then; ``left`` what one run left, by which it is recognized.
+    ``seen`` is that as well where it was recognized, ``is_left_again`` whether by an earlier session's proof.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class _Search:
         self._root = root
         self._composition: Composition = frozenset()
 
-    def recognise(self, left: Left, find_keepers: Callable[[], Mapping[int, int]]) -> Known | None:
+    def recognize(self, left: Left, find_keepers: Callable[[], Mapping[int, int]]) -> Known | None:
         """Return the leak that was explained before and leaves the same types, and as much."""
         self.seen = left
         if self._before is not None and is_left_again(left, self._before.left):
@@ -288,8 +288,8 @@ class _Search:
         if self._is_shared and explanation.survivors and not has_excuse:
             left_behind = self._composition or compose(self._run)[0]
             if left_behind:
-                recognised = to_recognise(explanation, lost)
-                self.known.by_composition.setdefault(left_behind, []).append(recognised)
+                recognized = to_recognize(explanation, lost)
+                self.known.by_composition.setdefault(left_behind, []).append(recognized)
         return explanation
 
 
@@ -327,7 +327,7 @@ def _excuse_of(explanation: Explanation, lost: Mapping[Signal, float], *, filled
         reason = "what remains was made by pytest or a plugin, not by the test"
         return Excuse(status="clean" if explanation.is_whole else "unclear", reason=reason)
     if explanation.in_parameter and _can_speak_for(lost):
-        reason = "a value that it is parametrised with keeps it, which a session uses once"
+        reason = "a value that it is parametrized with keeps it, which a session uses once"
         return Excuse(status="unclear", reason=reason)
     if _are_turned_over(explanation, blocks):
         return Excuse(status="unclear", reason="nearly as much of it is let go of as is made anew")

@@ -26,13 +26,13 @@ __all__ = [
     "remember",
     "scaled",
     "times_of",
-    "to_recognise",
+    "to_recognize",
 ]
 
 # How much more than the objects with a name of their own a leak may take, to be known by them.
 _MOST_BESIDE = 4.0
 _LEAST_NAMED_BYTES = 512
-# How far the blocks of a run may be off those of the leak that it is recognised as, and the heap, whose
+# How far the blocks of a run may be off those of the leak that it is recognized as, and the heap, whose
 # chunks come and go.
 _SAME = 0.1
 _SAME_BYTES, _SAME_SHARE = 4096.0, 0.25
@@ -74,7 +74,7 @@ class Explained:
 
 
 def remember(known: Explained, analysis: LeakAnalysis, explanation: Explanation, left: Left) -> None:
-    """Keep a leak, or what pytest itself leaves behind, so that it is recognised after two runs."""
+    """Keep a leak, or what pytest itself leaves behind, so that it is recognized after two runs."""
     leaks = analysis.status == "leaking" and explanation.survivors
     harmless = analysis.status == "clean" and explanation.framework
     if not left.kinds or not (harmless or (leaks and is_its_pace(left, analysis))):
@@ -87,7 +87,7 @@ def remember(known: Explained, analysis: LeakAnalysis, explanation: Explanation,
         return
     size_bytes = None if analysis.bytes_per_run is None else analysis.bytes_per_run / left.times
     familiar = Familiar(
-        explanation=to_recognise(explanation, {"blocks": left.blocks, "heap": left.heap_bytes}),
+        explanation=to_recognize(explanation, {"blocks": left.blocks, "heap": left.heap_bytes}),
         blocks=left.blocks / left.times,
         heap_bytes=left.heap_bytes / left.times,
         bytes=size_bytes,
@@ -148,7 +148,7 @@ def is_kept_alike(familiar: Explanation, keepers: Mapping[int, int]) -> bool:
     return any(alike) or not (keepers or familiar.keepers)
 
 
-def to_recognise(explanation: Explanation, lost: Mapping[Signal, float]) -> Explanation:
+def to_recognize(explanation: Explanation, lost: Mapping[Signal, float]) -> Explanation:
     """Return an explanation as it holds for other tests, which come to the same place by other ways.
 
     ``lost`` is what the explained test leaves in each run; one that is known from another test keeps that

@@ -1,7 +1,7 @@
 """Decide whether a repeated operation leaks: after each reading, run it again or give the verdict.
 
 A leak adds something in run after run and doesn't slow down. Everything that only looks
-like one stops: caches fill, pools start, buffers wrap round, code is specialised, the heap
+like one stops: caches fill, pools start, buffers wrap round, code is specialized, the heap
 oscillates. So a hunt watches each signal's *records*, the runs that took it higher than it
 had ever been:
 

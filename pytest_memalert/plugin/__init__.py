@@ -1,7 +1,8 @@
 """The pytest plugin: everything that imports pytest.
 
 ``worker.py`` is what happens where tests run (``concluding.py``: once a test is torn down),
-``session/controller.py`` what happens once per session. Under xdist they are in different processes; without it one process has both.
+``session/controller.py`` what happens once per session. Under xdist they are in different
+processes; without it one process has both.
 This module is loaded in every pytest run, with or without ``--memalert``: it must stay light.
 """
 

@@ -45,7 +45,7 @@ def fix_thresholds() -> bool:
 def refuse_huge_pages() -> bool:
     """Have Linux give this process no transparent huge pages; return whether it will.
 
-    Where one byte is touched, 2 MiB become resident, or don't, as memory is to be had and neighbours were
+    Where one byte is touched, 2 MiB become resident, or don't, as memory is to be had and neighbors were
     advised: numpy asks for them (``madvise``) for arrays of 4 MiB, in a range that other blocks get later.
     The same test then has another resident peak, again and again, in one process or the next.
     """

@@ -2,7 +2,7 @@
 
 Until 3.10 the interpreter gave the code of each function two arrays at its 1,024th call, to find globals and
 attributes faster. Of some hundred functions that take part in each run of a test, most reach it in the
-same few runs. Later versions specialise the code in place. To be removed with the support of 3.10.
+same few runs. Later versions specialize the code in place. To be removed with the support of 3.10.
 """
 
 from __future__ import annotations

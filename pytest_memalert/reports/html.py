@@ -289,7 +289,7 @@ def _memory_chart(tests: Sequence[Measurement]) -> dict[str, Any] | None:
             "x": [at for at, _ in drawn],
             "text": [_label(test.nodeid, 120) for _, test in drawn],
             "legendgroup": name,
-            "line": {"shape": "linear", "width": 2, "color": _COLOURS[number % len(_COLOURS)]},
+            "line": {"shape": "linear", "width": 2, "color": _COLORS[number % len(_COLORS)]},
         }
         traces.append(
             {
@@ -349,12 +349,12 @@ def _peaks_chart(tests: Sequence[Measurement]) -> dict[str, Any] | None:
             "x": [_mib(test.values.get(metric, 0)) for test in top],
             "text": names,
             "textposition": "none",
-            "marker": {"color": colour},
+            "marker": {"color": color},
             "hovertemplate": "%{x:,.2f} MiB<br>%{text}<extra>" + name + "</extra>",
         }
-        for name, metric, colour in (
-            ("peak: what it took", "peak_bytes", _COLOURS[0]),
-            ("growth: what remained", "growth_bytes", _COLOURS[1]),
+        for name, metric, color in (
+            ("peak: what it took", "peak_bytes", _COLORS[0]),
+            ("growth: what remained", "growth_bytes", _COLORS[1]),
         )
     ]
     return {
@@ -379,7 +379,7 @@ def _peaks_chart(tests: Sequence[Measurement]) -> dict[str, Any] | None:
 
 
 # Told apart by those who don't see red and green as others do (Okabe and Ito's palette).
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
 
 def _resident(test: Measurement) -> float | None:
@@ -403,7 +403,7 @@ def _mib(size_bytes: float | None) -> float | None:
 
 
 def _thinned(series: Sequence[tuple[int, Measurement]], most: int) -> list[tuple[int, Measurement]]:
-    """Return at most ``most`` points of a series: of neighbours the highest stays."""
+    """Return at most ``most`` points of a series: of neighbors the highest stays."""
     if len(series) <= most:
         return list(series)
     size = -(-len(series) // most)

@@ -43,7 +43,7 @@ _REMAINED_BYTES = 2**20
 _BROUGHT_BYTES = 10 * 2**20
 
 _ALL = "see the JSON report (--memalert-json PATH)"
-_COLOURS: dict[AlertSeverity, Mapping[str, bool]] = {
+_COLORS: dict[AlertSeverity, Mapping[str, bool]] = {
     AlertSeverity.CRITICAL: {"red": True, "bold": True},
     AlertSeverity.WARNING: {"yellow": True, "bold": True},
     AlertSeverity.INFO: {"cyan": True, "bold": True},
@@ -107,7 +107,7 @@ def render(run: Run, *, verbosity: int, width: int, shown_as_failed: Collection[
     # That alerts are inhibited, as those of a test that failed by itself, is news to nobody.
     inhibited = bool(run.alerts) and not speaking and not any(alert.acknowledged for alert in run.alerts)
     if run.alerts and (verbosity >= 1 or not inhibited):
-        worst: Mapping[str, bool] = _COLOURS[speaking[0].severity] if speaking else {}
+        worst: Mapping[str, bool] = _COLORS[speaking[0].severity] if speaking else {}
         lines += _wrapped(counts_text(run.alerts), width, markup=worst)
     closing = closing_text(run, with_name=True)
     if _columns(closing) > width:
@@ -135,7 +135,7 @@ def _brief_lines(alerts: list[PerformanceAlert], width: int) -> Iterator[Line]:
         text = f"{alert.severity.name} {escape_controls(first_line)}"
         if alert.nodeids and all(map(is_whole, alert.nodeids)):
             # It is no test's, so that no failure says more of it.
-            yield from _wrapped(text, width, markup=_COLOURS[alert.severity])
+            yield from _wrapped(text, width, markup=_COLORS[alert.severity])
             continue
         if _columns(text) > width and len(alert.nodeids) == 1:
             # How much, against what, says more than the folders of the test.
@@ -144,7 +144,7 @@ def _brief_lines(alerts: list[PerformanceAlert], width: int) -> Iterator[Line]:
                 text = (
                     f"{alert.severity.name} {escape_controls(f'{function_name(alert.nodeids[0])}: {said}')}"
                 )
-        yield Line(text=_cut(text, width), markup=_COLOURS[alert.severity])
+        yield Line(text=_cut(text, width), markup=_COLORS[alert.severity])
     if len(alerts) > _ALERTS_SHOWN:
         yield from _wrapped(f"and {len(alerts) - _ALERTS_SHOWN:,} more: {_ALL}", width)
 
@@ -168,7 +168,7 @@ def _alert_lines(alert: PerformanceAlert, width: int, *, in_short: bool) -> Iter
     else:
         where = f"{len(alert.nodeids)} tests" if alert.nodeids else "the session"
     heading = f"{alert.severity.name} {alert.category.value}  {where}"
-    yield from _wrapped(heading, width, markup=_COLOURS[alert.severity])
+    yield from _wrapped(heading, width, markup=_COLORS[alert.severity])
     # The heading has the test's name already; only in a failing test's section must the message bear it.
     for row in _body(alert, without=f"{where}: ", in_short=in_short):
         yield from _wrapped(f"  {row}", width)

@@ -93,7 +93,7 @@ def cut(text: str, length: int) -> str:
     """Return ``text`` in at most ``length`` characters, its middle left out where it is longer."""
     if len(text) <= length:
         return text
-    # A node id differs from its neighbours at its end, in the parameters.
+    # A node id differs from its neighbors at its end, in the parameters.
     end = (length - 3) // 2
     return f"{text[: length - 3 - end]}...{text[len(text) - end :]}"
 

@@ -102,7 +102,7 @@ def test_nested_fixtures_answer_each_for_themselves(serial: Inner) -> None:
     assert fixtures(serial)["narrow"]["setup_growth_bytes"] == pytest.approx(12 * MIB, rel=0.1)
 
 
-def test_parametrised_fixture_is_measured_for_each_parameter(serial: Inner) -> None:
+def test_parametrized_fixture_is_measured_for_each_parameter(serial: Inner) -> None:
     """Its tests grow by nothing."""
     serial.write(
         """

@@ -744,7 +744,7 @@ def test_budget_gives_every_test_its_turn_over_several_sessions(serial: Inner) -
     assert checked == ["test_it[0]", "test_it[1]", "test_it[2]"]
 
 
-def test_exception_that_a_test_is_parametrised_with_is_no_leak(serial: Inner) -> None:
+def test_exception_that_a_test_is_parametrized_with_is_no_leak(serial: Inner) -> None:
     """It keeps the traceback of each run, and a session raises it once."""
     serial.pytester.makepyprojecttoml("")
     serial.write(
@@ -794,7 +794,7 @@ def test_suspect_out_of_turn_is_checked_with_what_is_left_of_a_budget(serial: In
 
 
 def test_leaks_in_most_tests_do_not_become_what_is_normal(inner: Inner) -> None:
-    """What a leaking test retains isn't learnt from; a leak of bytes alone is recognised in the next one."""
+    """What a leaking test retains isn't learnt from; a leak of bytes alone is recognized in the next one."""
     inner.pytester.makepyprojecttoml("")
     inner.write(
         """
@@ -816,7 +816,7 @@ def test_leaks_in_most_tests_do_not_become_what_is_normal(inner: Inner) -> None:
     done.assert_outcomes(failed=21)
     report = inner.report()
     assert {test["leak"]["status"] for test in report["tests"]} == {"leaking"}
-    # The first is followed to the end, in each process; the others are recognised.
+    # The first is followed to the end, in each process; the others are recognized.
     followed = [test for test in report["tests"] if test["leak"]["runs"] > 100]
     assert 2 <= len(followed) <= 4
 
@@ -1010,7 +1010,7 @@ def test_a_list_that_lies_where_a_known_one_did_is_another_one(serial: Inner) ->
     assert leaks == {"test_leaks": "leaking", "test_kept_short": "clean"}
 
 
-def test_value_that_a_test_is_parametrised_with_and_changes_is_no_leak(serial: Inner) -> None:
+def test_value_that_a_test_is_parametrized_with_and_changes_is_no_leak(serial: Inner) -> None:
     """Its item runs once in a session; that it is changed again is the repetition's doing."""
     serial.write(
         FEW_RUNS
@@ -1049,7 +1049,7 @@ def test_leaks_beside(recorder):
     serial.run_apart(leaks="all")
     leaks = {name.partition("[")[0]: test["leak"] for name, test in serial.tests().items()}
     assert leaks.pop("test_leaks_beside")["status"] == "leaking"
-    told = "a value that it is parametrised with keeps it, which a session uses once"
+    told = "a value that it is parametrized with keeps it, which a session uses once"
     assert {(leak["status"], leak["reason"]) for leak in leaks.values()} == {("unclear", told)}
 
 

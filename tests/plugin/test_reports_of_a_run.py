@@ -62,7 +62,7 @@ def test_narrow_terminal_gets_narrow_lines(serial: Inner, monkeypatch: pytest.Mo
     assert max(map(len, done.outlines[begin:end])) <= 40
 
 
-def test_summary_has_colour_only_where_pytest_has(serial: Inner) -> None:
+def test_summary_has_color_only_where_pytest_has(serial: Inner) -> None:
     """--color decides."""
     serial.write(GROWING)
     assert "\x1b[31m\x1b[1mCRITICAL memory_growth" in serial.run("--color=yes").stdout.str()

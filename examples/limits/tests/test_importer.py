@@ -32,7 +32,7 @@ class TestKeeping:
 
     def test_table_is_built_once(self):
         """Grows by 6 MiB in its first run and never again: one-time, no alert."""
-        assert len(importer.table("colours")) == 6 * MIB
+        assert len(importer.table("colors")) == 6 * MIB
 
     def test_parcel_is_kept(self):
         """Grows by 3 MiB in each run: an alert."""

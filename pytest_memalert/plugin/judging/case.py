@@ -1,4 +1,4 @@
-"""One test under judgement."""
+"""One test under judgment."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from pytest_memalert.clock import elapsed_s, utc_now
 from pytest_memalert.comparisons import tell
 from pytest_memalert.gate.allowances import Allowance, widen_for_children, widen_for_marker
-from pytest_memalert.gate.baseline import Entry, summarise
+from pytest_memalert.gate.baseline import Entry, summarize
 from pytest_memalert.gate.comparing import (
     allowances_of,
     compare_figure,
@@ -179,7 +179,7 @@ class Gate:
         if reason is not None:
             return GateFinding(entry=_once(values), reruns=runs.count)
         traced = [{"traced_peak_bytes": peak} for peak in runs.traced]
-        entry = summarise([*({**run, **leak} for run in runs.figures), *traced])
+        entry = summarize([*({**run, **leak} for run in runs.figures), *traced])
         allowances = self._given.allowances.for_test(measurement.nodeid)
         return GateFinding(entry=settle(entry, allowances), reruns=runs.count)
 
@@ -358,4 +358,4 @@ class Gate:
 def _once(values: Mapping[str, float]) -> Entry:
     """Return the entry of a test that can't be run again: what it retained may have been a first use."""
     peaks = {metric: values[metric] for metric in PEAKS if metric in values}
-    return summarise([peaks], once=True)
+    return summarize([peaks], once=True)

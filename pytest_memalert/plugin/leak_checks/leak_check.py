@@ -30,7 +30,7 @@ _ANY_BLOCKS = 0.05
 
 
 class LeakCheck:
-    """Check the tests of one process; a leak that was explained is recognised in later tests.
+    """Check the tests of one process; a leak that was explained is recognized in later tests.
 
     ``turns`` are the node ids whose turn it is, where a budget doesn't cover every test; ``before`` knows
     what earlier sessions found.

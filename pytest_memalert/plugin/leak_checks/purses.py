@@ -26,7 +26,7 @@ _DOUBT_SHARE, _DOUBT_S = 0.02, 4.0
 # is charged no more than half. Nor is it for a look, of which a store that drops what is old may take 10 s.
 _MOST_OF_ONE_S = 2.0
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
-# knows of several, and wants to have the others another day. To recognise one again costs far less.
+# knows of several, and wants to have the others another day. To recognize one again costs far less.
 _FINDING_SHARE, _FINDING_S = 0.1, 20.0
 # Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
 # long: so they are given to the first tests, and from then on while they take no more than this share.

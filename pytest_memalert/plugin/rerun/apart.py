@@ -122,7 +122,7 @@ def other_instances_allowed(item: pytest.Item) -> Generator[None]:
     """Let hypothesis run a method on the instances that pytest makes for the re-runs.
 
     It refuses to run one on two instances. Its own pytest plugin allows it the same way where a method is
-    parametrised.
+    parametrized.
     """
     function = getattr(getattr(item, "obj", None), "__func__", None)
     settings = getattr(function, "_hypothesis_internal_use_settings", None)

@@ -19,7 +19,7 @@ from pytest_memalert.gate.baseline import (
     Baseline,
     Entry,
     render_baseline,
-    summarise,
+    summarize,
     update_baseline,
 )
 from pytest_memalert.gate.comparing import (
@@ -227,7 +227,7 @@ class Keeper:
             if whole and {*tests, *new} - gone == {*self._entries}:
                 stale |= {*filter(is_fixture, known)}  # those that are still there are written
                 for nodeid, values in self._whole_values().items():
-                    entry = summarise([values], WHOLE_METRICS)
+                    entry = summarize([values], WHOLE_METRICS)
                     if is_fixture(nodeid):
                         entry = settle(entry, given.allowances.of_session)
                     if nodeid in known:
