@@ -26,8 +26,9 @@ import pytest
 
 from pytest_memalert.clock import thread_cpu_time_s
 from pytest_memalert.hunting.excuses import Excuse
-from pytest_memalert.hunting.hunt import SeenRuns, hunt
+from pytest_memalert.hunting.hunt import hunt
 from pytest_memalert.hunting.other_threads import OtherThreads
+from pytest_memalert.hunting.questions import SeenRuns
 from pytest_memalert.hunting.rows import Rows
 from pytest_memalert.leaks.noise import follows_objects
 from pytest_memalert.leaks.policy import Policy

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from pytest_memalert.attribution.composition import Composition, compose, is_like
 from pytest_memalert.hunting.batches import Operation
 from pytest_memalert.hunting.excuses import Excuse
-from pytest_memalert.hunting.hunt import IN_MOST_RUNS, Known, Left, SeenRuns, hunt
+from pytest_memalert.hunting.hunt import hunt
 from pytest_memalert.hunting.patience import Patience
+from pytest_memalert.hunting.questions import IN_MOST_RUNS, Known, Left, SeenRuns
 from pytest_memalert.hunting.recognition import (
     Explained,
     Proof,

@@ -7,7 +7,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from pytest_memalert.attribution.composition import Composition, Kinds
-from pytest_memalert.hunting.hunt import Left
+from pytest_memalert.hunting.questions import Left
 from pytest_memalert.model import LeakAnalysis, Signal, Survivor
 from pytest_memalert.records import record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pytest_memalert.model import Signal
@@ -48,6 +49,42 @@ class Policy:
     weak_blocks: float = 0.0
     weak_bytes: float = 0.0
     looks_at_lists: bool = True
+
+    def bounded_by(self, *, runs: int | None, budget_s: float | None) -> Policy:
+        """Return the policy with at most so many runs, and so much time for each of its budgets."""
+        policy = self
+        if budget_s is not None:
+            policy = replace(
+                policy,
+                budget_s=min(policy.budget_s, budget_s),
+                wide_budget_s=min(policy.wide_budget_s, budget_s),
+                slow_budget_s=min(policy.slow_budget_s, budget_s),
+            )
+        if runs is not None:
+            policy = replace(
+                policy,
+                most_runs=runs,
+                shape_runs=min(policy.shape_runs, runs),
+                leak_runs=max(1, min(policy.leak_runs, runs)),
+            )
+        return policy
+
+    def left_after(self, *, runs: int, spent_s: float) -> Policy:
+        """Return the policy for what is left of the runs and the time.
+
+        Each reading takes full collections then, and the time may be over soon: a leak must show in as many
+        runs as take it beyond a cache that is filling.
+        """
+        most_runs = max(0, self.most_runs - runs)
+        return replace(
+            self,
+            most_runs=most_runs,
+            shape_runs=min(self.shape_runs, most_runs),
+            leak_runs=min(max(self.leak_runs, self.wide_runs), most_runs),
+            budget_s=max(0.0, self.budget_s - spent_s),
+            slow_budget_s=max(0.0, self.slow_budget_s - spent_s),
+            wide_budget_s=max(0.0, self.wide_budget_s - spent_s),
+        )
 
 
 @record(frozen=True, slots=True, kw_only=True)

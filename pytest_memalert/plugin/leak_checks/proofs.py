@@ -104,7 +104,7 @@ def encode_proof(proof: Proof) -> dict[str, object]:
 
 def decode_proof(entry: object) -> Proof:
     """Return the proof of such a dict; raises MemalertError."""
-    from pytest_memalert.hunting.hunt import Left
+    from pytest_memalert.hunting.questions import Left
     from pytest_memalert.hunting.recognition import Proof
 
     known = read_object(entry)
