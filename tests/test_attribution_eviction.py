@@ -14,11 +14,11 @@ from types import ModuleType
 
 import pytest
 
-from pytest_memalert.attribution.bounds import Bound, filling_cache, kept_small
+from pytest_memalert.attribution.allocation.sites import compile_file
+from pytest_memalert.attribution.bounding.bounds import Bound, filling_cache, kept_small
+from pytest_memalert.attribution.bounding.eviction import Eviction, find_eviction, running
 from pytest_memalert.attribution.containers import grown_containers
-from pytest_memalert.attribution.eviction import Eviction, find_eviction, running
 from pytest_memalert.attribution.reading import source
-from pytest_memalert.attribution.sites import compile_file
 
 Load = Callable[[str], ModuleType]
 NUMBERS = itertools.count()

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_memalert.attribution.calls import watch_calls
+from pytest_memalert.attribution.allocation.calls import watch_calls
 from pytest_memalert.attribution.explain import explain
 from pytest_memalert.attribution.explanation import Explanation
-from pytest_memalert.attribution.holder import NO_REFERRER, UNTRACKED
+from pytest_memalert.attribution.holding.holder import NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.packages import Package, compiled_module
 
 OBJECTS: dict[str, Any] = {}

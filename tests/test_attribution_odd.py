@@ -18,11 +18,11 @@ import pytest
 
 from pytest_memalert import find_leaks
 from pytest_memalert.attribution import heads
+from pytest_memalert.attribution.allocation.sites import OWN_DIRECTORY, origin_of
 from pytest_memalert.attribution.explain import explain
 from pytest_memalert.attribution.explanation import Explanation
-from pytest_memalert.attribution.holder import NO_REFERRER
+from pytest_memalert.attribution.holding.holder import NO_REFERRER
 from pytest_memalert.attribution.objects import referents_of
-from pytest_memalert.attribution.sites import OWN_DIRECTORY, origin_of
 
 KEEP: list[Any] = []
 
@@ -107,7 +107,7 @@ def test_one_object_that_nobody_holds_does_not_speak_against_the_bound_of_the_ot
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server's thread is about to drop it: a ring buffer beside was told as a leak."""
-    monkeypatch.setattr("pytest_memalert.attribution.survivors._SLOW_RUN_S", 0.0)  # few runs
+    monkeypatch.setattr("pytest_memalert.attribution.survivors.survivors._SLOW_RUN_S", 0.0)  # few runs
     recent: deque[object] = deque(maxlen=50_000)
     for phase in range(4):  # whichever of four runs it is that leaves it
         number = itertools.count(phase)

@@ -9,7 +9,7 @@ import _pytest.runner
 import pluggy
 import pytest
 
-from pytest_memalert.attribution import sites
+from pytest_memalert.attribution.allocation import sites
 
 USER = (__file__, 1)
 STDLIB = (json.__file__, 10)

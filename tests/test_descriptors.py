@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_memalert.attribution import descriptors
-from pytest_memalert.attribution.descriptors import open_descriptors, places_of_opening
+from pytest_memalert.attribution.allocation import descriptors
+from pytest_memalert.attribution.allocation.descriptors import open_descriptors, places_of_opening
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux lists the descriptors of a process"

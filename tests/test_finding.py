@@ -27,9 +27,9 @@ import pytest
 
 from pytest_memalert import LeakAnalysis, MemalertWarning, Survivor, assert_no_leaks, find_leaks
 from pytest_memalert.attribution import explain as explaining
-from pytest_memalert.attribution.descriptors import open_descriptors
+from pytest_memalert.attribution.allocation.descriptors import open_descriptors
+from pytest_memalert.attribution.allocation.native import NativeGrowth
 from pytest_memalert.attribution.explanation import Explanation
-from pytest_memalert.attribution.native import NativeGrowth
 from pytest_memalert.hunting.investigation import _are_turned_over, _watched_together, investigate
 from pytest_memalert.hunting.recognition import Explained
 from pytest_memalert.leaks.policy import Policy

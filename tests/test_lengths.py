@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_memalert import find_leaks
-from pytest_memalert.attribution.lengths import Lengths, buffers, used_bytes
+from pytest_memalert.attribution.bounding.lengths import Lengths, buffers, used_bytes
 
 NAMES: list[str] = []
 HANDLERS: list[Callable[[], None]] = []

@@ -8,15 +8,15 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from pytest_memalert.attribution import advice, sites
-from pytest_memalert.attribution.advice import Finding
-from pytest_memalert.attribution.calls import Calls, watch_calls
-from pytest_memalert.attribution.endings import closing_of, is_over
+from pytest_memalert.attribution.advising import advice
+from pytest_memalert.attribution.advising.advice import Finding
+from pytest_memalert.attribution.advising.endings import closing_of, is_over
+from pytest_memalert.attribution.allocation import sites
+from pytest_memalert.attribution.allocation.calls import Calls, watch_calls
+from pytest_memalert.attribution.bounding.lengths import BUFFERS, POINTER_BYTES
 from pytest_memalert.attribution.explanation import Amount, Explanation, without_counters
-from pytest_memalert.attribution.groups import Group, Watch
-from pytest_memalert.attribution.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED, Holder
-from pytest_memalert.attribution.holders import HolderSearch
-from pytest_memalert.attribution.lengths import BUFFERS, POINTER_BYTES
+from pytest_memalert.attribution.holding.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED, Holder
+from pytest_memalert.attribution.holding.holders import HolderSearch
 from pytest_memalert.attribution.objects import (
     base_names,
     class_attribute,
@@ -32,6 +32,7 @@ from pytest_memalert.attribution.packages import (
     package_of_module,
 )
 from pytest_memalert.attribution.selection import SURE, Selection, is_unheld
+from pytest_memalert.attribution.survivors.groups import Group, Watch
 from pytest_memalert.model import Survivor
 
 __all__ = ["explain_objects"]

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from pytest_memalert.attribution import sites, system_advice
-from pytest_memalert.attribution.calls import Calls
-from pytest_memalert.attribution.descriptors import places_of_opening, targets_of
+from pytest_memalert.attribution.advising import system_advice
+from pytest_memalert.attribution.allocation import sites
+from pytest_memalert.attribution.allocation.calls import Calls
+from pytest_memalert.attribution.allocation.descriptors import places_of_opening, targets_of
+from pytest_memalert.attribution.allocation.native import NativeGrowth
 from pytest_memalert.attribution.explanation import NOTHING, Explanation, without_counters
-from pytest_memalert.attribution.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED
-from pytest_memalert.attribution.native import NativeGrowth
+from pytest_memalert.attribution.holding.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.packages import Package, package_of_file, package_of_module
 from pytest_memalert.model import Signal
 

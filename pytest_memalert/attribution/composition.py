@@ -10,7 +10,7 @@ from functools import reduce
 from math import gcd
 from types import FrameType
 
-from pytest_memalert.attribution import sites
+from pytest_memalert.attribution.allocation import sites
 from pytest_memalert.attribution.objects import (
     count_by_type,
     length,

@@ -17,16 +17,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_memalert.attribution.allocation.calls import watch_calls
+from pytest_memalert.attribution.allocation.descriptors import open_descriptors
+from pytest_memalert.attribution.allocation.native import (
+    LARGE_BYTES,
+    measure_native_beside,
+    measure_native_growth,
+)
 from pytest_memalert.attribution.by_objects import explain_objects
 from pytest_memalert.attribution.by_system import explain_heap, with_native_beside, with_system_advice
-from pytest_memalert.attribution.calls import watch_calls
-from pytest_memalert.attribution.descriptors import open_descriptors
 from pytest_memalert.attribution.explanation import Explanation
-from pytest_memalert.attribution.native import LARGE_BYTES, measure_native_beside, measure_native_growth
 from pytest_memalert.attribution.objects import type_name
 from pytest_memalert.attribution.repetition import in_batches
 from pytest_memalert.attribution.selection import SURE
-from pytest_memalert.attribution.survivors import watch
+from pytest_memalert.attribution.survivors.survivors import watch
 from pytest_memalert.collector import thawed
 from pytest_memalert.model import Signal
 

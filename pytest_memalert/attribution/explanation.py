@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import field
 
-from pytest_memalert.attribution.bounds import Bound
+from pytest_memalert.attribution.bounding.bounds import Bound
 from pytest_memalert.model import Signal, Survivor
 from pytest_memalert.records import record
 

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 from weakref import ReferenceType
 
-from pytest_memalert.attribution.advice import TASKS
-from pytest_memalert.attribution.groups import Group
+from pytest_memalert.attribution.advising.advice import TASKS
 from pytest_memalert.attribution.objects import instance_dict, is_kind, referents_of
+from pytest_memalert.attribution.survivors.groups import Group
 
 __all__ = ["PLUMBING", "consists_of_references", "heads_of", "refers_weakly_to"]
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-from pytest_memalert.attribution import sites
+from pytest_memalert.attribution.allocation import sites
 from pytest_memalert.attribution.objects import (
     bases_of,
     class_dict,

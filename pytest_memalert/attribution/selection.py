@@ -12,10 +12,10 @@ from pytest_memalert.attribution.group_holders import (
     owner_of,
     parts_of_others,
 )
-from pytest_memalert.attribution.groups import Group, Watch, fold_closures
 from pytest_memalert.attribution.heads import PLUMBING, heads_of, refers_weakly_to
-from pytest_memalert.attribution.holder import Holder
+from pytest_memalert.attribution.holding.holder import Holder
 from pytest_memalert.attribution.objects import is_exactly
+from pytest_memalert.attribution.survivors.groups import Group, Watch, fold_closures
 
 __all__ = ["SURE", "Selection", "is_unheld"]
 

@@ -9,8 +9,8 @@ from types import MethodDescriptorType
 
 from pympler import asizeof
 
+from pytest_memalert.attribution.allocation.sites import is_traced
 from pytest_memalert.attribution.objects import class_attribute, is_exactly, referents_of
-from pytest_memalert.attribution.sites import is_traced
 
 __all__ = ["flat_size", "own_size"]
 

@@ -40,7 +40,7 @@ def find_leaks(
     Don't use it while other threads allocate: what they do can't be told apart. While another search
     is under way, such as that of the test that calls it, it calls the function once: unclear.
     """
-    from pytest_memalert.attribution.eviction import running
+    from pytest_memalert.attribution.bounding.eviction import running
 
     with _operation(func, args, kwargs) as run, running(func):
         if is_searching():

@@ -57,7 +57,7 @@ def hunt(
         if not policy.looks_at_lists:
             return _search(run, policy, recognize, is_known, bounded)[0]
         # Loaded where it is asked for: it reads code, too, which most suspects don't come to.
-        from pytest_memalert.attribution.lengths import Lengths, growing_buffers, used_bytes
+        from pytest_memalert.attribution.bounding.lengths import Lengths, growing_buffers, used_bytes
 
         lengths = Lengths.taken()
         found, has_witness = _search(run, policy, recognize, is_known, bounded)

@@ -35,7 +35,7 @@ from pytest_memalert.probes.memory import free_bytes
 from pytest_memalert.units import format_size
 
 if TYPE_CHECKING:
-    from pytest_memalert.attribution.bounds import Bound
+    from pytest_memalert.attribution.bounding.bounds import Bound
     from pytest_memalert.attribution.explanation import Explanation
 
 __all__ = ["investigate", "is_searching"]
@@ -263,7 +263,7 @@ class _Search:
         )
 
     def _filling_cache(self, lost: Mapping[Signal, float]) -> Bound | None:
-        from pytest_memalert.attribution.bounds import filling_cache
+        from pytest_memalert.attribution.bounding.bounds import filling_cache
 
         return filling_cache(
             self._run,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from pytest_memalert.attribution.sites import compile_file
+from pytest_memalert.attribution.allocation.sites import compile_file
 
 __all__ = ["Definition", "Function", "Source", "Sources", "pairs_of"]
 

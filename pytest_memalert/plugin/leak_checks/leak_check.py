@@ -164,7 +164,7 @@ class LeakCheck:
         before: CheckedBefore | None,
         shared: Any,
     ) -> tuple[LeakAnalysis, int]:
-        from pytest_memalert.attribution.eviction import running
+        from pytest_memalert.attribution.bounding.eviction import running
         from pytest_memalert.hunting.investigation import investigate
         from pytest_memalert.plugin.rerun import Rerunner
 

@@ -9,16 +9,7 @@ from itertools import pairwise
 from statistics import median
 from types import FrameType, FunctionType
 
-from pytest_memalert.attribution.groups import Group
-from pytest_memalert.attribution.objects import (
-    count_by_type,
-    is_exactly,
-    is_frame_of,
-    is_heap_type,
-    type_name,
-)
-from pytest_memalert.attribution.roots import is_of_context
-from pytest_memalert.attribution.sites import (
+from pytest_memalert.attribution.allocation.sites import (
     OWN_DIRECTORY,
     Frame,
     frames_of,
@@ -28,6 +19,15 @@ from pytest_memalert.attribution.sites import (
     traceback_of,
     useful,
 )
+from pytest_memalert.attribution.holding.roots import is_of_context
+from pytest_memalert.attribution.objects import (
+    count_by_type,
+    is_exactly,
+    is_frame_of,
+    is_heap_type,
+    type_name,
+)
+from pytest_memalert.attribution.survivors.groups import Group
 
 __all__ = ["Census", "count_unfrozen", "growth_of_objects", "hidden_groups"]
 

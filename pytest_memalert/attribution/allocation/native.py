@@ -10,10 +10,8 @@ from itertools import pairwise
 from statistics import median
 from types import BuiltinFunctionType, FrameType, ModuleType
 
-from pytest_memalert.attribution.line_watch import LineWatch
-from pytest_memalert.attribution.objects import is_kind, type_module
-from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import (
+from pytest_memalert.attribution.allocation.line_watch import LineWatch
+from pytest_memalert.attribution.allocation.sites import (
     Frame,
     is_framework,
     origin_of,
@@ -21,6 +19,8 @@ from pytest_memalert.attribution.sites import (
     start_tracing,
     useful,
 )
+from pytest_memalert.attribution.objects import is_kind, type_module
+from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.collector import collect, frozen
 from pytest_memalert.records import record
 

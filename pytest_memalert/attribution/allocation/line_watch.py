@@ -8,8 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from pytest_memalert.attribution.allocation.sites import origin_of
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import origin_of
 from pytest_memalert.clock import Stopwatch
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import NoReturn
 
-from pytest_memalert.attribution.edges import MADE_OF
-from pytest_memalert.attribution.holder import C_STATE, IN_C, UNTRACKED, Holder
+from pytest_memalert.attribution.holding.edges import MADE_OF
+from pytest_memalert.attribution.holding.holder import C_STATE, IN_C, UNTRACKED, Holder
 from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
 

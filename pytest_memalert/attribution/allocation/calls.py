@@ -20,6 +20,7 @@ from types import (
 )
 from weakref import ReferenceType, ref
 
+from pytest_memalert.attribution.allocation.sites import Frame, is_framework, origin_of, stack_of, useful
 from pytest_memalert.attribution.objects import (
     bases_of,
     class_attribute,
@@ -33,7 +34,6 @@ from pytest_memalert.attribution.objects import (
 )
 from pytest_memalert.attribution.packages import Package, compiled_module
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import Frame, is_framework, origin_of, stack_of, useful
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import collect
 

@@ -6,8 +6,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pytest_memalert.attribution.bounds import LRU_WRAPPER, Bound, bounded_holder, is_bound_of, kept_small
-from pytest_memalert.attribution.holder import Holder
+from pytest_memalert.attribution.bounding.bounds import (
+    LRU_WRAPPER,
+    Bound,
+    bounded_holder,
+    is_bound_of,
+    kept_small,
+)
+from pytest_memalert.attribution.holding.holder import Holder
 from pytest_memalert.attribution.objects import is_kind, length, referents_of, type_name
 
 __all__ = ["PathBounds"]

@@ -8,7 +8,6 @@ import sys
 import threading
 from types import FunctionType, MethodDescriptorType
 
-from pytest_memalert.attribution.groups import Group
 from pytest_memalert.attribution.objects import (
     base_names,
     class_attribute,
@@ -17,6 +16,7 @@ from pytest_memalert.attribution.objects import (
     is_kind,
     own_attributes,
 )
+from pytest_memalert.attribution.survivors.groups import Group
 
 __all__ = ["closing_of", "is_over"]
 

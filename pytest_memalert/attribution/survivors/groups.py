@@ -8,15 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import CellType, FrameType, FunctionType
 
-from pytest_memalert.attribution.edges import GENERATORS
-from pytest_memalert.attribution.objects import (
-    count_by_type,
-    instance_dict,
-    is_exactly,
-    referents_of,
-    type_name,
-)
-from pytest_memalert.attribution.sites import (
+from pytest_memalert.attribution.allocation.sites import (
     FRAMES,
     Frame,
     frames_of,
@@ -24,6 +16,14 @@ from pytest_memalert.attribution.sites import (
     is_traced,
     traceback_of,
     useful,
+)
+from pytest_memalert.attribution.holding.edges import GENERATORS
+from pytest_memalert.attribution.objects import (
+    count_by_type,
+    instance_dict,
+    is_exactly,
+    referents_of,
+    type_name,
 )
 from pytest_memalert.attribution.sizes import flat_size, own_size
 

@@ -16,7 +16,7 @@ from types import (
 )
 from typing import cast
 
-from pytest_memalert.attribution.bounds import LRU_WRAPPER
+from pytest_memalert.attribution.bounding.bounds import LRU_WRAPPER
 from pytest_memalert.attribution.objects import (
     attribute_of,
     class_dict,

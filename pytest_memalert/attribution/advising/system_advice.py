@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pytest_memalert.attribution.advice import MOST_SUSPECTS, one_of
+from pytest_memalert.attribution.advising.advice import MOST_SUSPECTS, one_of
 from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
 

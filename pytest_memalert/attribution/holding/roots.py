@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from types import FrameType, FunctionType, MethodType, ModuleType
 
-from pytest_memalert.attribution.holder import Root
+from pytest_memalert.attribution.allocation.sites import describe, origin_of
+from pytest_memalert.attribution.holding.holder import Root
 from pytest_memalert.attribution.objects import (
     function_name,
     instance_dict,
@@ -22,7 +23,6 @@ from pytest_memalert.attribution.objects import (
     referents_of,
     type_name,
 )
-from pytest_memalert.attribution.sites import describe, origin_of
 
 __all__ = [
     "context_variable",

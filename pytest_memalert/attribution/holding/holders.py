@@ -18,7 +18,20 @@ from contextvars import Context, Token
 from itertools import pairwise
 from types import CellType, FrameType, FunctionType, MethodType, ModuleType, TracebackType
 
-from pytest_memalert.attribution.holder import IN_C, NO_REFERRER, Holder, Root
+from pytest_memalert.attribution.allocation.sites import OWN_DIRECTORY, origin_of
+from pytest_memalert.attribution.holding.holder import IN_C, NO_REFERRER, Holder, Root
+from pytest_memalert.attribution.holding.path_bounds import PathBounds
+from pytest_memalert.attribution.holding.paths import PathWriter
+from pytest_memalert.attribution.holding.roots import (
+    hooks,
+    is_of_context,
+    live_frames,
+    module_roots,
+    obscurity_of,
+    running_locals,
+    thread_name,
+    top_name,
+)
 from pytest_memalert.attribution.objects import (
     function_name,
     instance_dict,
@@ -29,19 +42,6 @@ from pytest_memalert.attribution.objects import (
     type_module,
     type_name,
 )
-from pytest_memalert.attribution.path_bounds import PathBounds
-from pytest_memalert.attribution.paths import PathWriter
-from pytest_memalert.attribution.roots import (
-    hooks,
-    is_of_context,
-    live_frames,
-    module_roots,
-    obscurity_of,
-    running_locals,
-    thread_name,
-    top_name,
-)
-from pytest_memalert.attribution.sites import OWN_DIRECTORY, origin_of
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import callbacks_apart
 

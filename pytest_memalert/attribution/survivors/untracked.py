@@ -6,11 +6,7 @@ import gc
 import tracemalloc
 from collections.abc import Callable
 
-from pytest_memalert.attribution.containers import newest, untracked_dicts
-from pytest_memalert.attribution.groups import Group, Watch
-from pytest_memalert.attribution.objects import length, type_name
-from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import (
+from pytest_memalert.attribution.allocation.sites import (
     FRAMES,
     Frame,
     frames_of,
@@ -20,7 +16,11 @@ from pytest_memalert.attribution.sites import (
     traceback_of,
     useful,
 )
+from pytest_memalert.attribution.containers import newest, untracked_dicts
+from pytest_memalert.attribution.objects import length, type_name
+from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import own_size
+from pytest_memalert.attribution.survivors.groups import Group, Watch
 from pytest_memalert.collector import collect, frozen
 
 __all__ = ["find_untracked"]

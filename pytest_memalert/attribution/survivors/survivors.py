@@ -16,14 +16,18 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 
-from pytest_memalert.attribution.census import (
+from pytest_memalert.attribution.allocation.sites import start_tracing
+from pytest_memalert.attribution.bounding.lengths import buffers, used_bytes
+from pytest_memalert.attribution.containers import container_lengths, grown_containers
+from pytest_memalert.attribution.holding.roots import is_of_context
+from pytest_memalert.attribution.repetition import attempt
+from pytest_memalert.attribution.survivors.census import (
     Census,
     count_unfrozen,
     growth_of_objects,
     hidden_groups,
 )
-from pytest_memalert.attribution.containers import container_lengths, grown_containers
-from pytest_memalert.attribution.groups import (
+from pytest_memalert.attribution.survivors.groups import (
     Watch,
     count_types,
     fold_attribute_dicts,
@@ -32,12 +36,8 @@ from pytest_memalert.attribution.groups import (
     without_accidents,
     without_replaced,
 )
-from pytest_memalert.attribution.held import held_from_outside
-from pytest_memalert.attribution.lengths import buffers, used_bytes
-from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.roots import is_of_context
-from pytest_memalert.attribution.sites import start_tracing
-from pytest_memalert.attribution.untracked import find_untracked
+from pytest_memalert.attribution.survivors.held import held_from_outside
+from pytest_memalert.attribution.survivors.untracked import find_untracked
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import can_freeze, clear_caches, collect, freeze, thaw
 

@@ -9,9 +9,12 @@ from itertools import groupby, pairwise
 from types import FrameType, FunctionType, MethodType, TracebackType
 from typing import Any
 
-from pytest_memalert.attribution.bounds import LRU_WRAPPER
-from pytest_memalert.attribution.edges import GENERATORS, edge_of, key_of, parameter_of
-from pytest_memalert.attribution.holder import C_STATE, Holder, Root
+from pytest_memalert.attribution.allocation.sites import describe
+from pytest_memalert.attribution.bounding.bounds import LRU_WRAPPER
+from pytest_memalert.attribution.holding.edges import GENERATORS, edge_of, key_of, parameter_of
+from pytest_memalert.attribution.holding.holder import C_STATE, Holder, Root
+from pytest_memalert.attribution.holding.path_bounds import PathBounds
+from pytest_memalert.attribution.holding.roots import context_variable, is_of_context, thread_target
 from pytest_memalert.attribution.objects import (
     class_attribute,
     code_name,
@@ -25,9 +28,6 @@ from pytest_memalert.attribution.objects import (
     wraps_method,
 )
 from pytest_memalert.attribution.packages import packaged_base
-from pytest_memalert.attribution.path_bounds import PathBounds
-from pytest_memalert.attribution.roots import context_variable, is_of_context, thread_target
-from pytest_memalert.attribution.sites import describe
 
 __all__ = ["PathWriter"]
 

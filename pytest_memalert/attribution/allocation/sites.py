@@ -53,17 +53,15 @@ Origin = Literal["user", "library", "stdlib", "framework", "generated", "own"]
 #: looked at for each allocation: with 25, a leak of click's takes 1.4 times as long to explain.
 FRAMES = 16
 
-#: The directory of this package; frames and containers of ours are never evidence.
-OWN_DIRECTORY = f"{Path(__file__).resolve().parent.parent}{os.sep}"
+_ATTRIBUTION = Path(__file__).resolve().parents[1]
 
-#: All files here but the one that runs the test: what that one allocates, the test did.
+#: The directory of this package; frames and containers of ours are never evidence.
+OWN_DIRECTORY = f"{_ATTRIBUTION.parent}{os.sep}"
+
+#: All files of attribution but the one that runs the test: what that one allocates, the test did.
 _OWN_FILES = frozenset(
     [
-        *(
-            str(path)
-            for path in Path(__file__).resolve().parent.rglob("*.py")
-            if path.name != "repetition.py"
-        ),
+        *(str(path) for path in _ATTRIBUTION.rglob("*.py") if path.name != "repetition.py"),
         tracemalloc.__file__,
     ]
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pytest_memalert.attribution.bounds import Bound
+from pytest_memalert.attribution.bounding.bounds import Bound
 from pytest_memalert.records import record
 
 __all__ = [

@@ -18,6 +18,7 @@ from types import (
 )
 from weakref import ReferenceType
 
+from pytest_memalert.attribution.bounding.eviction import find_eviction
 from pytest_memalert.attribution.containers import (
     CONTAINERS,
     container_lengths,
@@ -25,7 +26,6 @@ from pytest_memalert.attribution.containers import (
     newest,
     untracked_dicts,
 )
-from pytest_memalert.attribution.eviction import find_eviction
 from pytest_memalert.attribution.objects import (
     bases_of,
     class_attribute,

@@ -13,7 +13,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable
 
-from pytest_memalert.attribution.bounds import bounded_holder, is_bound_of, kept_small
+from pytest_memalert.attribution.bounding.bounds import bounded_holder, is_bound_of, kept_small
 from pytest_memalert.attribution.objects import referents_of
 from pytest_memalert.attribution.repetition import attempt
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import FrameType
 
-from pytest_memalert.attribution.line_watch import LineWatch
+from pytest_memalert.attribution.allocation.line_watch import LineWatch
+from pytest_memalert.attribution.allocation.sites import Frame, is_framework, stack_of, useful
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sites import Frame, is_framework, stack_of, useful
 from pytest_memalert.collector import collect
 
 __all__ = ["open_descriptors", "places_of_opening", "targets_of"]

@@ -1,0 +1,1 @@
+"""What grows and is no leak: containers that let go of things, and how it is seen that one does."""

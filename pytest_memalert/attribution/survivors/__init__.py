@@ -1,0 +1,1 @@
+"""What leaks: what each run leaves behind, counted and put in groups."""
