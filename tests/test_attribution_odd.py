@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import pytest_memalert
 from pytest_memalert import find_leaks
 from pytest_memalert.attribution import heads
 from pytest_memalert.attribution.allocation.sites import OWN_DIRECTORY, origin_of
@@ -194,6 +195,7 @@ def test_a_search_leaves_no_object_in_the_frames_that_it_looked_at() -> None:
 
 def test_files_beside_the_package_are_not_its_own() -> None:
     folder = Path(OWN_DIRECTORY)
+    assert folder == Path(pytest_memalert.__file__).parent
     assert origin_of(str(folder / "model.py")) == "own"
     assert origin_of(str(folder.with_name(f"{folder.name}_demo") / "model.py")) != "own"
 
