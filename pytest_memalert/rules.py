@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from pytest_memalert.escaping import escape_controls
+from pytest_memalert.leaks.words import enumerate_handles
 from pytest_memalert.limits.advice import general_advice
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import (
@@ -308,7 +309,7 @@ def make_alert(
     subject = escape_controls(measurement.nodeid)  # one with a line break would cut the headline
     headline = describe(breach, subject, metrics=metrics)
     if rule.metric in LEAK_METRICS:
-        headline = describe_leak(breach, subject, measurement.leak, each=each)
+        headline = describe_leak(breach, subject, measurement.leak, growth=growth, each=each)
         evidence = (*evidence, *_tell_pace(breach))
     if rule.message:
         # What a rule says of every test doesn't say of which, how much and against what.
@@ -396,7 +397,14 @@ def describe(breach: Breach, subject: str, *, metrics: Mapping[str, Metric] = ME
     return f"{subject}: {metric.label} {observed} {relation}"
 
 
-def describe_leak(breach: Breach, subject: str, leak: LeakVerdict, *, each: str = "run") -> str:
+def describe_leak(
+    breach: Breach,
+    subject: str,
+    leak: LeakVerdict,
+    *,
+    growth: Sequence[SignalGrowth] = (),
+    each: str = "run",
+) -> str:
     """Return one line: which test leaks, how much in each run, against what."""
     rule = breach.rule
     unit = METRICS[rule.metric].unit
@@ -407,7 +415,11 @@ def describe_leak(breach: Breach, subject: str, leak: LeakVerdict, *, each: str 
         amounts.append(format_size(leak.bytes_per_run, decimal=decimal))
     if leak.blocks_per_run:
         amounts.append(f"{format_mean(leak.blocks_per_run)} block{'s' if leak.blocks_per_run != 1 else ''}")
-    lost = f"{' in '.join(amounts)} per {each}" if amounts else _without_signs(leak.reason or "")
+    lost = _without_signs(leak.reason or "")
+    if amounts:
+        # What is left open or running comes first: the memory goes with it.
+        *handles, last = *enumerate_handles(growth), " in ".join(amounts)
+        lost = f"{', '.join(handles)} and {last} per {each}" if handles else f"{last} per {each}"
     text = f"{subject}: leaks {lost}"
     return f"{text} (limit {format_limit(rule.threshold, unit)})" if tells_limit else text
 

@@ -346,8 +346,11 @@ def test_limit_on_the_bytes_of_a_leak_allows_no_descriptor() -> None:
 
 def test_one_alert_speaks_for_a_leak_of_memory_and_descriptors() -> None:
     opened = SignalGrowth(signal="descriptors", per_run=1, runs=13, every_run=True)
-    alerts = AlertManager().check_leaks(replace(LEAKING, growth=(opened,)))
+    running = SignalGrowth(signal="threads", per_run=2, runs=13, every_run=True)
+    alerts = AlertManager().check_leaks(replace(LEAKING, growth=(opened, running)), name="connect")
     assert [(alert.rule, alert.inhibited_by) for alert in alerts if alert.speaks] == [("leak", None)]
+    told = alerts[0].message.split("\n")[0]
+    assert told == "connect: leaks 1 open descriptor, 2 threads and 4 KiB in 3 blocks per run"
 
 
 def test_custom_rule_of_a_leak_is_judged() -> None:

@@ -289,12 +289,50 @@ def test_section_of_a_failing_test_starts_with_the_message_and_ends_with_the_rul
 
 
 def test_long_holder_paths_and_many_kinds_of_survivors_are_cut() -> None:
-    survivor = Survivor(type="dict", count=1, size_bytes=64, held_by=tuple("abcdefg"))
-    rows = render_alert(make_alert(survivors=(survivor,) * 7)).split("\n")
-    assert rows[2:13] == [
-        *["each run leaves 1 dict, 64 B", "  held by a, b, c, d, e, ..."],
-        *["each run leaves 1 dict, 64 B", "  held by the same"] * 4,
+    survivors = [
+        Survivor(
+            type="dict", count=1, size_bytes=64, allocated_at=(f"a.py:{line}",), held_by=tuple("abcdefg")
+        )
+        for line in range(7)
+    ]
+    rows = render_alert(make_alert(survivors=survivors)).split("\n")
+    assert rows[2:18] == [
+        *["each run leaves 1 dict, 64 B", "  allocated at a.py:0", "  held by a, b, c, d, e, ..."],
+        *(
+            row
+            for line in range(1, 5)
+            for row in (
+                "each run leaves 1 dict, 64 B",
+                f"  allocated at a.py:{line}",
+                "  held by the same",
+            )
+        ),
         "and 2 more kinds of objects",
+    ]
+
+
+def test_survivors_of_which_nothing_else_is_known_come_along() -> None:
+    def survivor(kind: str, *, at: str, held_by: str = "", runs: int = 1) -> Survivor:
+        held = (held_by,) if held_by else ()
+        return Survivor(type=kind, count=1, size_bytes=64, allocated_at=(at,), held_by=held, runs=runs)
+
+    survivors = (
+        survivor("Handler", at="a.py:1", held_by="module log"),
+        survivor("list", at="a.py:1", held_by="module log"),
+        survivor("set", at="a.py:2", held_by="module log"),
+        *(survivor(kind, at="b.py:7") for kind in ("RLock", "deque", "method", "cell")),
+        survivor("int", at="b.py:7", runs=3),
+    )
+    assert render_alert(make_alert(survivors=survivors)).split("\n")[2:-2] == [
+        "each run leaves 1 Handler, 64 B",
+        "  allocated at a.py:1",
+        "  held by module log",
+        "  along with 1 list (64 B), 1 RLock (64 B), 1 deque (64 B), 1 method (64 B), 1 more kind of objects",
+        "each run leaves 1 set, 64 B",
+        "  allocated at a.py:2",
+        "  held by the same",
+        "each 3 runs leave 1 int, 64 B",
+        "  allocated at b.py:7",
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pytest_memalert.model import SignalGrowth
 from pytest_memalert.units import format_mean
 
-__all__ = ["describe_growth", "noun"]
+__all__ = ["describe_growth", "enumerate_handles", "noun"]
 
 
 def describe_growth(growth: Sequence[SignalGrowth]) -> str:
@@ -27,6 +27,15 @@ def describe_growth(growth: Sequence[SignalGrowth]) -> str:
         when = "in the last run"
     listed = ", ".join(parts[:-1])
     return f"{f'{listed} and ' if listed else ''}{parts[-1]} {when}"
+
+
+def enumerate_handles(growth: Sequence[SignalGrowth]) -> list[str]:
+    """Return what is left open or running, each in words: "1 open descriptor", "2 threads"."""
+    return [
+        f"{format_mean(item.per_run)} {noun(item.signal, one=item.per_run == 1)}"
+        for item in growth
+        if item.signal in ("descriptors", "threads")
+    ]
 
 
 def noun(signal: str, *, one: bool = False) -> str:

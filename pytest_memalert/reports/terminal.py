@@ -37,6 +37,7 @@ _TRENDS_TOLD_UNASKED = 3
 _TESTS_SHOWN = 5
 _SURVIVORS_SHOWN = 5
 _STEPS_SHOWN = 5
+_ALONG_SHOWN = 4
 _TOP = 5
 
 _REMAINED_BYTES = 2**20
@@ -189,12 +190,12 @@ def _body(alert: PerformanceAlert, *, without: str = "", in_short: bool = False)
             yield f"  {escape_controls(nodeid)}"
         if len(alert.nodeids) > _TESTS_SHOWN:
             yield f"  and {len(alert.nodeids) - _TESTS_SHOWN:,} more"
-    survivors = () if in_short else alert.survivors
+    groups = () if in_short else _together(alert.survivors)
     held_by: tuple[str, ...] = ()
-    for survivor in survivors[:_SURVIVORS_SHOWN]:
-        yield from _survivor_rows(survivor, is_held_alike=survivor.held_by == held_by)
+    for survivor, *along in groups[:_SURVIVORS_SHOWN]:
+        yield from _survivor_rows(survivor, along, is_held_alike=survivor.held_by == held_by)
         held_by = survivor.held_by
-    if (more := len(survivors) - _SURVIVORS_SHOWN) > 0:
+    if more := sum(map(len, groups[_SURVIVORS_SHOWN:])):
         yield f"and {counted(more, 'more kind')} of objects"
     for recommendation in alert.recommendations:
         first, *others = recommendation.split("\n")
@@ -209,14 +210,41 @@ def _origin(alert: PerformanceAlert) -> str:
     return f"({severity}, {category}, rule {escape_controls(alert.rule)}, alert {escape_controls(known)})"
 
 
-def _survivor_rows(survivor: Survivor, *, is_held_alike: bool) -> Iterator[str]:
-    """Yield what is told of survivors; not again what holds them, where it holds those before as well."""
-    size = format_size(survivor.size_bytes)
-    yield f"{survivor.left_by} {escape_controls(survivor.told)}, {size}"
+def _together(survivors: Sequence[Survivor]) -> list[list[Survivor]]:
+    """Return the survivors, each with those that come along: held by nothing else, or made and held alike."""
+    groups: list[list[Survivor]] = []
+    for survivor in survivors:
+        group = next((group for group in groups if _comes_along(survivor, group[0])), None)
+        if group is None:
+            groups.append([survivor])
+        else:
+            group.append(survivor)
+    return groups
+
+
+def _comes_along(survivor: Survivor, first: Survivor) -> bool:
+    is_part = bool(first.held_by) and not survivor.held_by
+    is_alike = (survivor.allocated_at, survivor.held_by) == (first.allocated_at, first.held_by)
+    return (is_part or is_alike) and survivor.left_by == first.left_by
+
+
+def _survivor_rows(survivor: Survivor, others: Sequence[Survivor], *, is_held_alike: bool) -> Iterator[str]:
+    """Yield what is told of a survivor, and of others that come along with it.
+
+    What holds them isn't told again, where it holds those before as well.
+    """
+    yield f"{survivor.left_by} {escape_controls(survivor.told)}, {format_size(survivor.size_bytes)}"
     if survivor.allocated_at:
         yield f"  allocated at {_steps(survivor.allocated_at)}"
     if survivor.held_by:
         yield f"  held by {'the same' if is_held_alike else _steps(survivor.held_by)}"
+    if others:
+        told = [
+            f"{escape_controls(each.told)} ({format_size(each.size_bytes)})" for each in others[:_ALONG_SHOWN]
+        ]
+        if (more := len(others) - _ALONG_SHOWN) > 0:
+            told.append(f"{counted(more, 'more kind')} of objects")
+        yield f"  along with {', '.join(told)}"
 
 
 def _steps(steps: tuple[str, ...]) -> str:
