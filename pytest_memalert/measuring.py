@@ -10,12 +10,14 @@ from pytest_memalert.errors import MemalertError
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import Sample
-from pytest_memalert.probes.peak import PeakWindow, PeakWindows
+from pytest_memalert.probes.peak import PeakWindow, PeakWindows, share_peak_windows
 from pytest_memalert.probes.sampler import Sampler
 
 __all__ = ["MemoryReport", "measure"]
 
-_READINGS = frozenset({"peak", "blocks"})
+_READINGS = frozenset({"blocks"})
+# How often resident memory is looked at where the kernel keeps no mark of its peak.
+_INTERVAL_S = 0.01
 # By the readings that they take: opening one costs up to a millisecond.
 _samplers: dict[frozenset[str], Sampler] = {}
 
@@ -26,19 +28,16 @@ class MemoryReport:
     It is the context manager that ``measure`` returns. Blocks may nest.
     """
 
-    def __init__(self, name: str, sampler: Sampler, windows: PeakWindows | None) -> None:
+    def __init__(self, name: str, sampler: Sampler) -> None:
         self.name = name
         self._sampler = sampler
-        self._windows = windows
-        self._before: Sample | None = None
-        self._window: PeakWindow | None = None
+        self._began: tuple[PeakWindows, PeakWindow, Sample] | None = None
         self._values: dict[str, float] | None = None
 
     def __enter__(self) -> MemoryReport:
         collect_young()
-        if self._windows is not None:
-            self._window = self._windows.open()
-        self._before = self._sampler.take()
+        windows = share_peak_windows(self._sampler.read_rss, interval_s=_INTERVAL_S)
+        self._began = windows, windows.open(), self._sampler.take()
         return self
 
     def __exit__(
@@ -47,19 +46,19 @@ class MemoryReport:
         problem: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._before is not None
+        assert self._began is not None
+        windows, window, before = self._began
         ended = self._sampler.take()
-        window = self._window
-        if self._windows is not None and window is not None:
-            self._windows.close(window)
+        windows.close(window)
+        windows.stop()
         collect_young()
         self._values = measure_test(
-            self._before,
+            before,
             self._sampler.take(),
-            rss_peak_bytes=window.highest_bytes if window else None,
-            own_peak_bytes=window.own_highest_bytes if window else None,
+            rss_peak_bytes=window.highest_bytes,
+            own_peak_bytes=window.own_highest_bytes,
         )
-        self._values["duration_s"] = ended.at_s - self._before.at_s
+        self._values["duration_s"] = ended.at_s - before.at_s
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -95,25 +94,19 @@ class MemoryReport:
         return None if value is None else int(value)
 
 
-def measure(
-    name: str = "block", *, windows: PeakWindows | None = None, metrics: Iterable[str] = ()
-) -> MemoryReport:
+def measure(name: str = "block", *, metrics: Iterable[str] = ()) -> MemoryReport:
     """Return a context manager that measures the block under it.
 
     ``metrics`` names those to be taken beyond memory and duration, such as ``cpu_s``; one that this
-    platform lacks is absent. A process has one high-water mark: whoever measures a window around
-    this one already passes its ``windows``, so that both see their own peak.
+    platform lacks is absent.
 
     >>> with measure("build a table") as m:
     ...     table = [bytes(1000) for _ in range(1000)]
     >>> m.growth_bytes > 500_000
     True
     """
-    shared = _sampler_of(_READINGS)
-    further = readings_for(metrics) - _READINGS
-    # The one mark, and the windows over it, are the shared sampler's.
-    sampler = _sampler_of((_READINGS | further) - {"peak"}) if further else shared
-    return MemoryReport(name, sampler, windows or shared.peaks)
+    # The one mark of a process is shared with whoever measures around the block.
+    return MemoryReport(name, _sampler_of((_READINGS | readings_for(metrics)) - {"peak"}))
 
 
 def _sampler_of(readings: frozenset[str]) -> Sampler:

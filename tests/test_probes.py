@@ -18,10 +18,11 @@ import pytest
 
 from pytest_memalert.collector import collect_young
 from pytest_memalert.model import Probe
+from pytest_memalert.probes import peak
 from pytest_memalert.probes.demand import DEMAND_READINGS
 from pytest_memalert.probes.malloc import fix_thresholds
 from pytest_memalert.probes.memory import Rationed, open_heap_reader, open_rss_reader
-from pytest_memalert.probes.peak import KernelMark, PeakWindows, open_peak_windows
+from pytest_memalert.probes.peak import KernelMark, PeakWindows, open_peak_windows, share_peak_windows
 from pytest_memalert.probes.procfs import STATM, ProcFile
 from pytest_memalert.probes.sampler import Sampler
 
@@ -184,6 +185,26 @@ def test_reading_of_the_sampling_thread_from_before_a_window_is_not_the_windows(
     assert has_read_again.wait(30)
     assert windows.close(window).highest_bytes == 10
     windows.stop()
+
+
+def test_mark_that_is_shared_is_kept_for_its_last_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peak, "_shared", None)
+    monkeypatch.setattr(sys, "platform", "unknown")
+    here = threading.get_ident()
+    looked = threading.Event()
+
+    def read_rss() -> int:
+        if threading.get_ident() != here:
+            looked.set()
+        return 100
+
+    windows = share_peak_windows(read_rss, interval_s=0.001)
+    assert share_peak_windows(read_rss, interval_s=0.001) is windows
+    windows.stop()
+    looked.clear()
+    assert looked.wait(30)
+    windows.stop()
+    assert share_peak_windows(read_rss, interval_s=0.001) is not windows
 
 
 @on_linux

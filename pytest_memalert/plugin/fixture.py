@@ -33,7 +33,7 @@ class Memalert:
 
         What happens in the block counts in the test's own figures as well.
         """
-        return measure(name, windows=self._worker.peak_windows if self._worker else None)
+        return measure(name)
 
     def find_leaks(
         self,

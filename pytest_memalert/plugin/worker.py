@@ -34,7 +34,6 @@ from pytest_memalert.plugin.telling import (
     tell_trouble,
     warn_of,
 )
-from pytest_memalert.probes.peak import PeakWindows
 from pytest_memalert.rules import rules_for_test
 
 if TYPE_CHECKING:
@@ -185,11 +184,6 @@ class Worker:
             nodeid=item.nodeid,
             component=self._component(item),
         )
-
-    @property
-    def peak_windows(self) -> PeakWindows | None:
-        """Return the windows over the process' high-water mark, once a test has begun."""
-        return None if self._bench is None else self._bench.sampler.peaks
 
     # --------------------------------------------------- the phases of an item
 

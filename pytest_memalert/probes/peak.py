@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pytest_memalert.probes.procfs import STATUS, reset_high_water_mark
 
-__all__ = ["KernelMark", "PeakWindow", "PeakWindows", "open_peak_windows"]
+__all__ = ["KernelMark", "PeakWindow", "PeakWindows", "open_peak_windows", "share_peak_windows"]
 
 
 # A mark so little above the present level is the level: pages come and go by themselves.
@@ -49,9 +49,10 @@ class PeakWindow:
 
 
 class PeakWindows:
-    """Share the process' one high-water mark among nested windows."""
+    """Share the process' one high-water mark among nested windows, and among its ``users``."""
 
     def __init__(self, mark: _Mark) -> None:
+        self.users = 0
         self._mark = mark
         self._open: list[PeakWindow] = []
         self._mark_bytes = sys.maxsize
@@ -98,8 +99,10 @@ class PeakWindows:
         self._raise_level(level_bytes)
 
     def stop(self) -> None:
-        """End whatever keeps the mark: no window is read after this."""
-        self._mark.stop()
+        """End the use of these windows; with the last one ends whatever keeps the mark."""
+        self.users -= 1
+        if self.users <= 0:
+            self._mark.stop()
 
     def _raise_level(self, level_bytes: int) -> None:
         if self._open:
@@ -216,6 +219,22 @@ class _SampledMark:
                 # What was read before a reset is of the time before it.
                 if resets == self._resets and seen > self._highest_bytes:
                     self._highest_bytes = seen
+
+
+_shared: PeakWindows | None = None
+
+
+def share_peak_windows(read_rss: Callable[[], int | None], *, interval_s: float) -> PeakWindows:
+    """Return the windows over the process' one mark, for a user more: who is done is to ``stop`` them.
+
+    With windows of their own, a session and what a test of it measures would each reset the other's mark: the
+    peaks that they then read had lost what came before.
+    """
+    global _shared
+    if _shared is None or not _shared.users:
+        _shared = open_peak_windows(read_rss, interval_s=interval_s)
+    _shared.users += 1
+    return _shared
 
 
 def open_peak_windows(read_rss: Callable[[], int | None], *, interval_s: float) -> PeakWindows:

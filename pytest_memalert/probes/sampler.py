@@ -16,7 +16,7 @@ from pytest_memalert.probes.memory import (
     open_heap_reader,
     open_rss_reader,
 )
-from pytest_memalert.probes.peak import PeakWindows, open_peak_windows
+from pytest_memalert.probes.peak import PeakWindows, share_peak_windows
 
 __all__ = ["Sampler"]
 
@@ -58,7 +58,7 @@ class Sampler:
         self._keeps_fresh = not (exact or self._demand or self._probes)
         self.peaks: PeakWindows | None = None
         if "peak" in wanted:
-            self.peaks = open_peak_windows(self.read_rss, interval_s=interval_s)
+            self.peaks = share_peak_windows(self.read_rss, interval_s=interval_s)
         self.traced = "traced" in readers
 
     def take(self, *, since: Sample | None = None) -> Sample:

@@ -222,3 +222,22 @@ def test_fixture_measures_blocks_with_and_without_memalert(serial: Inner) -> Non
     )
     serial.run_apart().assert_outcomes(passed=1)
     serial.run_apart(memalert=False).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("way", ["memalert.measure", "memalert.manager.measure", "measure"])
+def test_spike_before_a_measured_block_is_the_tests_own_peak(serial: Inner, way: str) -> None:
+    """The block reset the one high-water mark that the process has: a limit on the peak then passed."""
+    serial.write(
+        f"""
+        from pytest_memalert import measure
+
+        def test_spike(memalert):
+            spike = b"x" * 32 * 2**20
+            del spike
+            with {way}("block") as block:
+                pass
+            assert block.peak_bytes < 8 * 2**20
+        """
+    )
+    serial.run_apart().assert_outcomes(passed=1)
+    assert serial.report()["tests"][0]["metrics"]["peak_bytes"] >= 30 * 2**20
