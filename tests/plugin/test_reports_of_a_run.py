@@ -240,4 +240,4 @@ def test_spike_before_a_measured_block_is_the_tests_own_peak(serial: Inner, way:
         """
     )
     serial.run_apart().assert_outcomes(passed=1)
-    assert serial.report()["tests"][0]["metrics"]["peak_bytes"] >= 30 * 2**20
+    assert serial.tests()["test_spike"]["peak_bytes"] >= 30 * 2**20
