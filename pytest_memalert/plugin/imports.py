@@ -1,13 +1,13 @@
-"""The ways by which modules are found: kept for our own, whatever the tests have left of them."""
+"""Modules: the ways by which they are found, kept for our own, and what is in those that are loaded."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["Ways"]
+__all__ = ["Ways", "globals_of"]
 
 _NAMES = ("path", "meta_path", "path_hooks")
 
@@ -34,3 +34,12 @@ class Ways:
         finally:
             for name in lost:
                 setattr(sys, name, now[name])
+
+
+def globals_of(module: object) -> Mapping[str, object]:
+    """Return what is in a loaded module, without asking it: a lazy one would load, a proxy may raise."""
+    try:
+        found = object.__getattribute__(module, "__dict__")
+    except Exception:  # whatever its class does instead
+        return {}
+    return found if type(found) is dict else {}

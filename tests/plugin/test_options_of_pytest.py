@@ -216,14 +216,19 @@ def test_without_terminal_the_report_is_written_all_the_same(serial: Inner) -> N
     [
         ("logging",),
         ("tmpdir",),
+        ("skipping",),
+        ("capture", "setuponly", "setupplan", "stepwise", "subtests", "unittest"),
         ("faulthandler", "logging", "tmpdir", "warnings", "recwarn", "doctest", "reports"),
     ],
-    ids=["logging", "tmpdir", "all"],
+    ids=["logging", "tmpdir", "skipping", "others", "all"],
 )
 def test_leak_is_found_without_some_of_pytests_own_plugins(serial: Inner, names: tuple[str, ...]) -> None:
     """What is undone of them has nothing to undo then."""
-    serial.write("KEPT = []\n\ndef test_leaking():\n    KEPT.append(bytearray(200_000))\n")
-    serial.run_apart(*(f"-pno:{name}" for name in names), leaks="suspects")
+    serial.write(
+        "KEPT = []\n\ndef test_leaking():\n    KEPT.append(bytearray(200_000))\n\ndef test_next(): pass\n"
+    )
+    done = serial.run_apart(*(f"-pno:{name}" for name in names), leaks="suspects")
+    done.assert_outcomes(passed=2)
     assert serial.tests()["test_leaking"]["leak"]["status"] == "leaking"
 
 

@@ -441,6 +441,60 @@ def test_gate_is_in_the_json_report(serial: Inner) -> None:
     assert len(comparison["further"]) == 2
 
 
+def session_of(whole: WholeProcess) -> dict[str, Any]:
+    """Return what a process says of itself."""
+    summed_up = whole.sum_up()
+    assert summed_up is not None
+    session: dict[str, Any] = summed_up["session"]
+    return session
+
+
+def test_modules_that_load_late_or_raise_are_left_alone(serial: Inner) -> None:
+    """To ask each for its compiled file ended the session, or imported what nobody had used yet."""
+    serial.write(
+        """
+        import importlib.util
+        import sys
+
+        class Proxy:
+            def __getattr__(self, name):
+                raise RuntimeError("outside of the application's context")
+
+        sys.modules["proxied"] = Proxy()
+        spec = importlib.util.find_spec("broken")
+        loader = spec.loader = importlib.util.LazyLoader(spec.loader)
+        sys.modules["broken"] = importlib.util.module_from_spec(spec)
+        loader.exec_module(sys.modules["broken"])
+
+        def test_it(): pass
+        """
+    )
+    (serial.pytester.path / "broken.py").write_text("raise ImportError('not installed')", encoding="utf-8")
+    done = serial.run_apart("--memalert-save", "-p", "no:cacheprovider")
+    done.assert_outcomes(passed=1)
+    done.stdout.no_fnmatch_line("*could not*")
+
+
+def test_process_that_cannot_be_measured_breaks_nothing(serial: Inner) -> None:
+    """Nothing is said of it; the tests are held against their own baselines."""
+    serial.write("def test_it(): pass")
+    serial.run_apart("--memalert-save")
+    serial.pytester.makeconftest(
+        """
+        import psutil
+
+        def refuse(self):
+            raise psutil.AccessDenied
+
+        psutil.Process.create_time = refuse
+        """
+    )
+    done = serial.run_apart("--memalert-gate")
+    done.assert_outcomes(passed=1, warnings=1)
+    done.stdout.fnmatch_lines(["*memalert could not measure the process as a whole (AccessDenied*"])
+    assert serial.report()["gate"]["compared"] == 1
+
+
 @pytest.mark.parametrize(("runs", "peak_bytes"), [(3, 9e9), (300, 5e9)])
 def test_resident_memory_of_a_session_is_not_told_after_a_leak_followed_for_long(
     pytestconfig: pytest.Config, runs: int, peak_bytes: float
@@ -450,7 +504,7 @@ def test_resident_memory_of_a_session_is_not_told_after_a_leak_followed_for_long
     whole.note_test({"rss_peak_bytes": 5e9}, 10**9, usual_peak_bytes=None)
     whole.note_reruns(None, runs=runs, retains=True, tracing_left_bytes=0)
     whole.note_test({"rss_peak_bytes": 9e9}, 10**9, usual_peak_bytes=None)
-    session = whole.sum_up()["session"]
+    session = session_of(whole)
     assert session["rss_peak_bytes"] == peak_bytes
     assert ("rss_bytes" in session) is (runs == 3)
 
@@ -472,7 +526,7 @@ def test_test_counts_in_the_peak_of_the_session_with_its_usual_peak(
     reached = {"rss_peak_bytes": 150 if peak == 20 else 100 + peak, "peak_bytes": peak}
     whole.note_test(reached, 100, usual_peak_bytes=usual)
     whole.note_test({"rss_peak_bytes": 120, "peak_bytes": 10}, 110, usual_peak_bytes=5)
-    assert whole.sum_up()["session"]["rss_peak_bytes"] == session
+    assert session_of(whole)["rss_peak_bytes"] == session
 
 
 def test_long_test_is_not_traced_and_held_against_its_resident_peak(

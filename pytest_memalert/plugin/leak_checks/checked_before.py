@@ -16,6 +16,7 @@ from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import describe_exception
 from pytest_memalert.leaks.suspicion import is_alike
 from pytest_memalert.model import AS_BEFORE, UNCLEAR_BEFORE
+from pytest_memalert.plugin.imports import globals_of
 from pytest_memalert.plugin.judging.past import reading_history
 from pytest_memalert.plugin.leak_checks.proofs import Proofs
 from pytest_memalert.plugin.session.environment import this_environment
@@ -74,11 +75,7 @@ class CheckedBefore:
         """Return when a file was last changed of the modules that were loaded: the test has just run."""
         for name in set(sys.modules) - self._loaded:
             self._loaded.add(name)
-            try:
-                # Not the attribute: to ask a lazy module for one loads it.
-                file = object.__getattribute__(sys.modules[name], "__dict__").get("__file__")
-            except (AttributeError, KeyError):
-                continue
+            file = globals_of(sys.modules.get(name)).get("__file__")
             if isinstance(file, str):
                 self._last_change_s = max(self._last_change_s, _changed_s(file))
         # That of a doctest is no module.

@@ -6,9 +6,9 @@ import re
 import sys
 from collections.abc import Callable, Set
 from dataclasses import replace
-from functools import partial, reduce, wraps
+from functools import partial, reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,7 @@ from pytest_memalert.collector import collect_young
 from pytest_memalert.comparisons import name_fixture
 from pytest_memalert.measurement import NOTHING_TO_DEDUCT, Deduction, fold
 from pytest_memalert.model import FixtureGrowth, Sample
+from pytest_memalert.plugin.measuring.guarding import guarded
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.peak import PeakWindow
 from pytest_memalert.probes.sampler import Sampler
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     import psutil
 
 __all__ = ["WiderFixtures"]
-
-_Arguments = ParamSpec("_Arguments")
 
 # pytest makes fixtures of setup_module, setUpClass and their like; this is how it names them.
 _MADE_BY_PYTEST = re.compile(r"_?(?:xunit|unittest)_(\w+?)_fixture_(.+)")
@@ -53,21 +52,6 @@ class _Span:
         self.children = children
         self.nested = NOTHING_TO_DEDUCT
         self.modules = len(sys.modules)
-
-
-def _guarded(
-    step: Callable[Concatenate[WiderFixtures, _Arguments], None],
-) -> Callable[Concatenate[WiderFixtures, _Arguments], None]:
-    """Return a step whose own trouble is told, and is no trouble of the fixture's."""
-
-    @wraps(step)
-    def guarded(fixtures: WiderFixtures, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
-        try:
-            step(fixtures, *args, **kwargs)
-        except Exception as trouble:
-            fixtures.give_up(trouble)
-
-    return guarded
 
 
 class WiderFixtures:
@@ -144,7 +128,7 @@ class WiderFixtures:
             "duration_s": total.duration_s,
         }
 
-    @_guarded
+    @guarded
     def begin_setup(self, definition: pytest.FixtureDef[Any]) -> None:
         """Take note that a fixture's set-up begins."""
         peaks = self._sampler.peaks
@@ -153,7 +137,7 @@ class WiderFixtures:
         there = frozenset() if children is None else children.present()
         self._spans.append(_Span(definition, self._sampler.take(), window, there))
 
-    @_guarded
+    @guarded
     def end_setup(self, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
         """Take note that a fixture's set-up ended, well or not, and have its teardown announced."""
         if not self._spans or self._spans[-1].definition is not definition:
@@ -186,7 +170,7 @@ class WiderFixtures:
         # after those of the fixtures that depend on it, which were added later.
         definition.addfinalizer(partial(self._begin_teardown, definition))
 
-    @_guarded
+    @guarded
     def end_teardown(self, definition: pytest.FixtureDef[Any]) -> None:
         """Take note that a fixture's teardown ended."""
         if self._spans and self._spans[-1].definition is definition:
@@ -196,7 +180,7 @@ class WiderFixtures:
                 fixture, brought = known
                 self._torn_down.append((fixture, fold(brought, own)))
 
-    @_guarded
+    @guarded
     def end_test(self) -> None:
         """Measure what the fixtures torn down in this test gave back, now that pytest has let go of them.
 
@@ -225,7 +209,7 @@ class WiderFixtures:
                 self.remains.append((fixture, replace(remains, blocks=remains.blocks - gone)))
         self._torn_down.clear()
 
-    @_guarded
+    @guarded
     def _begin_teardown(self, definition: pytest.FixtureDef[Any]) -> None:
         now = self._sampler.take()
         self._note_freed(now)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import pytest
 from pytest_memalert.clock import utc_now
 from pytest_memalert.collector import collect_all
 from pytest_memalert.comparisons import COLLECTION, SESSION
+from pytest_memalert.errors import describe_exception
 from pytest_memalert.gate.baseline import ALLOCATED, COMPILED, IMPORTED
 from pytest_memalert.measurement import Deduction
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.facts import WHOLE
+from pytest_memalert.plugin.imports import globals_of
+from pytest_memalert.plugin.measuring.guarding import guarded
 from pytest_memalert.plugin.pytest_internals import is_in_pytests_order
+from pytest_memalert.plugin.telling import tell_trouble
 from pytest_memalert.probes.malloc import fix_thresholds, refuse_huge_pages, trim_heap
 from pytest_memalert.probes.memory import open_blocks_reader, open_heap_reader, open_rss_reader
 
@@ -72,6 +77,7 @@ class WholeProcess:
         self._tracing_left_bytes = 0
         self._peak: float | None = None
         self._has_holes = False
+        self._has_failed = False
         self._compiled = 0
         self._deselected: frozenset[str] = frozenset()
         self._in_order = True
@@ -79,7 +85,14 @@ class WholeProcess:
         #: Every test that there is, those that were deselected included.
         self.nodeids: frozenset[str] = frozenset()
 
+    def give_up(self, trouble: Exception) -> None:
+        """Have nothing to say of the process, and tell why."""
+        self._has_failed = True
+        told = f"memalert could not measure the process as a whole ({describe_exception(trouble)})"
+        tell_trouble(self._config, f"{told}; what a baseline has of it is not compared")
+
     @pytest.hookimpl(tryfirst=True)
+    @guarded
     def pytest_collection(self) -> None:
         """Read the heap before anything is imported for the tests."""
         collect_all()
@@ -93,11 +106,16 @@ class WholeProcess:
         """
         collected = tuple(items)
         yield
+        self._learn_collected(collected, items)
+
+    @guarded
+    def _learn_collected(self, collected: Sequence[pytest.Item], items: Sequence[pytest.Item]) -> None:
         self.nodeids = frozenset(item.nodeid for item in collected)
         self._deselected = self.nodeids.difference(item.nodeid for item in items)
         self._in_order = is_in_pytests_order(items, collected)
 
     @pytest.hookimpl(tryfirst=True)
+    @guarded
     def pytest_collection_finish(self) -> None:
         """Read the heap after the imports; garbage of the collection is not theirs."""
         self._compiled = _count_compiled()
@@ -158,8 +176,11 @@ class WholeProcess:
         if heap is not None and before.heap_bytes is not None:
             self._shift_heap += heap - before.heap_bytes
 
-    def sum_up(self) -> dict[str, Any]:
-        """Return the figures of the process, as plain values."""
+    @guarded
+    def sum_up(self) -> dict[str, Any] | None:
+        """Return the figures of the process, as plain values; None where they could not all be had."""
+        if self._has_failed:
+            return None
         collect_all()
         trim_heap()
         rss, heap = self._read_rss(), self._read_heap()
@@ -197,8 +218,8 @@ def _count_compiled() -> int:
     count = 0
     started_at = _started_at()
     for module in tuple(sys.modules.values()):
-        spec = getattr(module, "__spec__", None)
-        cached = getattr(spec, "cached", None)
+        spec = globals_of(module).get("__spec__")
+        cached = spec.cached if type(spec) is ModuleSpec else None
         if not isinstance(cached, str) or not cached.endswith(".pyc"):
             continue
         # pytest keeps the modules whose assertions it rewrites under a name of its own.
