@@ -9,6 +9,7 @@ from sys import intern
 import pytest
 
 from pytest_memalert.clock import utc_now
+from pytest_memalert.codec import decode_alert, encode_alert
 from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning, describe_exception
 from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.model import Measurement, PerformanceAlert
@@ -42,7 +43,7 @@ _LEFT_OUT_OF_JUNIT = frozenset(
 def let_others_modify(
     config: pytest.Config, alerts: Sequence[PerformanceAlert], *, item: pytest.Item | None = None
 ) -> tuple[PerformanceAlert, ...]:
-    """Return the alerts as the hook leaves them; as they were, with a warning, where it fails.
+    """Return the alerts as the hook leaves them; as they were, with a warning, where it or one of them fails.
 
     For those of an ``item``, only the conftest files above it are asked.
     """
@@ -52,6 +53,8 @@ def let_others_modify(
     try:
         hook = config.hook if item is None else item.ihook
         hook.pytest_memalert_modify_alerts(config=config, alerts=modified)
+        for alert in modified:
+            decode_alert(encode_alert(alert))  # of what is no alert no report can be made
     except Exception as trouble:
         text = f"pytest_memalert_modify_alerts failed ({describe_exception(trouble)})"
         tell_trouble(config, f"{text}; the alerts stay as they were", nodeid=alerts[0].nodeids[0])

@@ -364,9 +364,16 @@ class Worker:
 
     def _component(self, item: pytest.Item) -> str:
         if self._names_components:
-            named = item.ihook.pytest_memalert_component(item=item)
-            if isinstance(named, str):
-                return named
+            try:
+                named = item.ihook.pytest_memalert_component(item=item)
+            except Exception as trouble:
+                kind = describe_exception(trouble)
+                self._tell_once(
+                    f"pytest_memalert_component failed ({kind}); the test's file is its component"
+                )
+            else:
+                if isinstance(named, str):
+                    return named
         return item.nodeid.partition("::")[0]
 
     def _other_owners(self) -> list[Any]:
@@ -390,9 +397,10 @@ class Worker:
         if self._attempt is not None:
             self._attempt.facts.unjudged = True
         kind = describe_exception(trouble)
-        if kind in self._told_trouble:
-            return
-        self._told_trouble.add(kind)
-        nodeid = self._attempt.item.nodeid if self._attempt else ""
-        text = f"memalert could not judge a test ({kind}); the test itself is not affected"
-        tell_trouble(self._config, text, nodeid=nodeid)
+        self._tell_once(f"memalert could not judge a test ({kind}); the test itself is not affected")
+
+    def _tell_once(self, text: str) -> None:
+        """Warn of trouble, at the test that is run; not again of the same."""
+        if text not in self._told_trouble:
+            self._told_trouble.add(text)
+            tell_trouble(self._config, text, nodeid=self._attempt.item.nodeid if self._attempt else "")

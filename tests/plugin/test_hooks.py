@@ -187,7 +187,7 @@ def test_exception_that_cannot_be_shown_breaks_nothing(serial: Inner) -> None:
     serial.write("def test_it(): pass")
     done = serial.run()
     done.assert_outcomes(passed=1, warnings=1)
-    done.stdout.fnmatch_lines(["*memalert could not judge a test (Mute: (its message can't be read))*"])
+    done.stdout.fnmatch_lines(["*pytest_memalert_component failed (Mute: (its message can't be read))*"])
 
 
 @pytest.mark.parametrize(
@@ -405,4 +405,25 @@ def test_hook_that_raises_is_a_warning_and_fails_no_test(inner: Inner, hook: str
     assert done.parseoutcomes()["passed"] == 1
     assert done.ret == pytest.ExitCode.OK
     done.stdout.fnmatch_lines(["*MemalertWarning: *RuntimeError: broken hook*"])
-    assert inner.pytester.path.joinpath("memalert.json").exists()
+    assert [alert["rule"] for alert in inner.report()["alerts"]] == ["limit-growth"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["replace(alerts[0], severity='info')", "replace(alerts[0], message=7)", "None"],
+)
+def test_what_a_hook_makes_that_is_no_alert_hides_none(inner: Inner, change: str) -> None:
+    """It passed for no alert at all, or the report could not be written."""
+    inner.pytester.makeconftest(
+        f"""
+        from dataclasses import replace
+
+        def pytest_memalert_modify_alerts(config, alerts):
+            alerts[0] = {change}
+        """
+    )
+    inner.write(GROWING)
+    done = inner.run()
+    assert done.parseoutcomes()["failed"] == 1
+    done.stdout.fnmatch_lines(["*MemalertWarning: pytest_memalert_modify_alerts failed (*"])
+    assert [alert["severity"] for alert in inner.report()["alerts"]] == ["critical"]

@@ -317,3 +317,28 @@ def test_trouble_of_ours_with_the_start_hides_no_failure(
     done = serial.run(*owner)
     done.assert_outcomes(passed=1, failed=1, warnings=1)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_directory_of_the_suites_outlives_the_re_runs(serial: Inner) -> None:
+    """On Python 3.12 theirs had a name that a suite might give, too: the next test missed its files."""
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.fixture(scope="session")
+        def shared(tmp_path_factory):
+            folder = tmp_path_factory.mktemp("rerun", numbered=False)
+            (folder / "data").write_text("text")
+            return folder
+
+        def test_leaks(shared, tmp_path):
+            KEPT.extend(bytearray(600) for _ in range(400))
+
+        def test_uses_it(shared):
+            assert (shared / "data").exists()
+        """
+    )
+    serial.run_apart("--memalert-fail-on=never", leaks="suspects").assert_outcomes(passed=2)
+    assert serial.tests()["test_leaks"]["leak"]["status"] == "leaking"

@@ -369,13 +369,16 @@ def _ignore_unraisable(unraisable: object) -> None:
     pass
 
 
+_SAME_DIRECTORY = pytest.StashKey[Path]()
+
+
 @contextlib.contextmanager
 def temporary_directories_apart(config: pytest.Config) -> Generator[Undo]:
     """Give each re-run a base directory of its own for ``tmp_path`` and the like; yield what removes it.
 
     Its name is new each time, as the names in it would have been: a cache that is keyed by path grows.
     Not so on Python 3.12, whose pathlib interns each new name for ever (python/cpython#113993): every test
-    that uses ``tmp_path`` would seem to leak it.
+    that uses ``tmp_path`` would seem to leak it. There it is the same in all of a session.
     """
     factory = getattr(config, "_tmp_path_factory", None)
     if factory is None:
@@ -386,11 +389,13 @@ def temporary_directories_apart(config: pytest.Config) -> Generator[Undo]:
 
     def getbasetemp() -> Path:
         if not made:
-            if sys.version_info[:2] == (3, 12):
-                made.append(get_base() / "rerun")
-                made[0].mkdir(mode=0o700, exist_ok=True)
-            else:
-                made.append(Path(tempfile.mkdtemp(prefix="", dir=get_base())))
+            known = config.stash.get(_SAME_DIRECTORY, None)
+            if known is None:
+                known = Path(tempfile.mkdtemp(prefix="", dir=get_base()))
+                if sys.version_info[:2] == (3, 12):
+                    config.stash[_SAME_DIRECTORY] = known
+            known.mkdir(mode=0o700, exist_ok=True)
+            made.append(known)
         return made[0]
 
     def remove() -> None:
