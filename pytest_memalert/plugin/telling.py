@@ -78,7 +78,7 @@ def accept_known(
 def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[PerformanceAlert]) -> None:
     """Make a report one of failure for these alerts."""
     text = disarm("\n\n".join(map(render_alert, alerts)))
-    first = escape_controls(headline(alerts[0]))  # pytest writes it as it is; a hook may have made it
+    first = disarm(escape_controls(headline(alerts[0])))  # pytest writes it as it is; a hook may have made it
     if len(alerts) > 1:
         first += f" (and {len(alerts) - 1:,} more)"
     fail_report(report, item, headline=first, text=text)
@@ -86,7 +86,7 @@ def fail_test(report: pytest.TestReport, item: pytest.Item, alerts: Sequence[Per
 
 def warn_of(config: pytest.Config, item: pytest.Item, alert: PerformanceAlert) -> None:
     """Record an alert that doesn't fail its test as a pytest warning at the test's location."""
-    first_line = escape_controls(alert.message.split("\n", 1)[0])
+    first_line = disarm(escape_controls(alert.message.split("\n", 1)[0]))
     _, line, _ = item.location
     warning = MemoryAlertWarning(f"{alert.severity.value} {alert.category.value}: {first_line}")
     _record_warning(config, warning, nodeid=item.nodeid, path=str(item.path), line=(line or 0) + 1)

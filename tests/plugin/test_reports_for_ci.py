@@ -226,6 +226,33 @@ def test_what_a_test_is_called_is_no_command(serial: Inner, github: Path) -> Non
     assert all(line.startswith("::error file=test_a.py,line=") for line in said)
 
 
+@pytest.mark.parametrize("fail_on", ["warning", "never"])
+def test_what_a_hook_makes_of_an_alert_is_no_command(serial: Inner, github: Path, fail_on: str) -> None:
+    """In pytest's own summaries of failures and of warnings as well."""
+    serial.pytester.makeconftest(
+        """
+        from dataclasses import replace
+
+        def pytest_memalert_modify_alerts(alerts):
+            alerts[:] = [replace(alert, message="bad ##[add-path]/evil") for alert in alerts]
+        """
+    )
+    serial.write(
+        """
+        import pytest
+
+        KEPT = []
+
+        @pytest.mark.memalert(growth="1 MiB")
+        def test_growing():
+            KEPT.append(b"x" * 4 * 2**20)
+        """
+    )
+    done = serial.run(f"--memalert-fail-on={fail_on}")
+    assert "bad ##\\[add-path]/evil" in done.stdout.str()
+    assert not [line for line in commands(done) if not line.startswith("::")]
+
+
 def test_long_words_of_a_summary_are_broken_harmlessly(
     serial: Inner, github: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
