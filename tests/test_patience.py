@@ -72,3 +72,15 @@ def test_search_ends_where_what_leaks_makes_each_run_twice_as_long() -> None:
     assert analysis.status != "clean"
     told = (analysis.reason or "", *analysis.recommendations)
     assert any("each run takes longer than the one before" in text for text in told)
+
+
+def test_what_was_refused_for_want_of_time_may_have_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is explained is measured afterwards: a leak that took long to explain had no size."""
+    now_s = [0.0]
+    monkeypatch.setattr(patience, "elapsed_s", lambda: now_s[0])
+    patient = Patience(lambda: None)
+    patient.limit(30.0)
+    now_s[0] = 31.0
+    assert patient() == "its runs take too long"
+    patient.limit(5.0)
+    assert patient() is None

@@ -61,9 +61,9 @@ _TIMES_FILLED = 2
 # Of two generations of a cache that take turns a third stayed, over 1,500 runs; of a leak beside a cache that
 # fills, more.
 _MOSTLY_STAYS = 0.6
-# To explain a leak takes about so many runs, and none that begins later than this. Where each leaves so much,
-# they may take this share of what is free.
-_EXPLAINING_S = 30.0
+# To explain a leak takes about so many runs, and none that begins later than this; those that then measure it
+# have a time of their own. Where each leaves so much, they may take this share of what is free.
+_EXPLAINING_S, _MEASURING_S = 30.0, 5.0
 _EXPLAINING_RUNS, _DEAR_BYTES, _ROOM_SHARE = 16, 16 * 2**20, 0.5
 # What shows in fewer runs is watched for as many more, in batches: for so long in all, and so much memory. By
 # chance it shows in six of seven batches of two periods. Traced, a
@@ -213,6 +213,12 @@ class _Search:
     def find_excuse(self, lost: Mapping[Signal, float], seen: SeenRuns) -> Excuse | None:
         """Return why growth of so much per run, over such runs, is no leak, or not surely one."""
         self._run.limit(self._explaining_s)
+        excuse = self._excuse_by_explanation(lost, seen)
+        # What is explained by now is measured next, however long that took.
+        self._run.limit(min(self._explaining_s, _MEASURING_S))
+        return excuse
+
+    def _excuse_by_explanation(self, lost: Mapping[Signal, float], seen: SeenRuns) -> Excuse | None:
         if self.explanation is not None and not is_as_large(lost, self.explanation.lost):
             self.explanation = None  # it does what is known, and leaks something else as well
         if self.explanation is None:

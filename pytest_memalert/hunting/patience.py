@@ -12,6 +12,7 @@ __all__ = ["Patience"]
 # Five runs, each so many times as long as the one before, and the last as long as this: the next ones would
 # take minutes, then hours. What is traced, with ever more frames, takes longer twice.
 _RISING_RUNS, _SLOWER, _LONG_S = 5, 1.3, 1.0
+_OUT_OF_TIME = "its runs take too long"
 
 
 class Patience:
@@ -34,13 +35,15 @@ class Patience:
         return max(self._last_s)
 
     def limit(self, seconds: float) -> None:
-        """Refuse further runs after so many seconds from now."""
+        """Refuse further runs after so many seconds from now, and none before for want of time."""
         self._until_s[0] = elapsed_s() + seconds
+        if self._refusal == _OUT_OF_TIME:
+            self._refusal = None
 
     def __call__(self) -> str | None:
         """Run it once; return None, or the reason why that is no evidence."""
         if self._refusal is None and elapsed_s() > self._until_s[0]:
-            self._refusal = "its runs take too long"
+            self._refusal = _OUT_OF_TIME
         if self._refusal is not None:
             return self._refusal
         began_s = elapsed_s()

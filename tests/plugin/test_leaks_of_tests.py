@@ -444,15 +444,19 @@ def test_leak_after_a_cache_that_filled_for_long_is_found(serial: Inner) -> None
 
 
 @pytest.mark.parametrize(
-    "leak",
+    ("leak", "size_bytes"),
     [
         # Beside a last result of another size each time; in every second run.
-        "KEPT.extend(bytes(40) for _ in range(400)); LAST[0] = [{} for _ in range(DICE.randrange(3000))]",
-        "KEPT.append(bytes(15_360)); LAST[0] = bytes(DICE.randrange(60_000))",
-        "RUNS.append(1); KEPT.extend([bytes(40) for _ in range(2000)] if len(RUNS) % 2 else ())",
+        (
+            "KEPT.extend(bytes(40) for _ in range(400)); LAST[0] = [{} for _ in range(DICE.randrange(3000))]",
+            400 * 81,
+        ),
+        ("KEPT.append(bytes(15_360)); LAST[0] = bytes(DICE.randrange(60_000))", 15_401),
+        ("RUNS.append(1); KEPT.extend([bytes(40) for _ in range(2000)] if len(RUNS) % 2 else ())", 1000 * 81),
     ],
 )
-def test_leak_of_a_suspect_is_found_beside_noise(serial: Inner, leak: str) -> None:
+def test_leak_of_a_suspect_is_found_beside_noise(serial: Inner, leak: str, size_bytes: int) -> None:
+    """And its size, though explaining it has taken long."""
     serial.write(
         f"""
         import random
@@ -464,7 +468,9 @@ def test_leak_of_a_suspect_is_found_beside_noise(serial: Inner, leak: str) -> No
         """
     )
     serial.run_apart(leaks="suspects")
-    assert serial.tests()["test_leaking"]["leak"]["status"] == "leaking"
+    found = serial.tests()["test_leaking"]["leak"]
+    assert found["status"] == "leaking"
+    assert found["bytes_per_run"] == pytest.approx(size_bytes, rel=0.1)
 
 
 def test_one_leak_in_several_tests_is_one_alert(serial: Inner) -> None:

@@ -25,7 +25,7 @@ from pytest_memalert.attribution.objects import (
     referents_of,
     type_name,
 )
-from pytest_memalert.attribution.sizes import flat_size, own_size
+from pytest_memalert.attribution.sizes import flat_size, mean_size
 
 __all__ = [
     "Group",
@@ -39,9 +39,6 @@ __all__ = [
     "without_replaced",
 ]
 
-# So many objects of a group are measured, twice as many at most.
-_MEASURED = 1000
-_FAR_LARGER = 20
 # Of a type of which so small a share of what is new is more than before, the rest takes the place of others.
 _REPLACED = 0.5
 _CONTAINERS = (list, tuple, dict, set)
@@ -103,13 +100,6 @@ def group_of(
         frames = _frames_of_object(obj, new_ids)
         if frames:
             break
-    # Alike as they are, some tell what all of them take.
-    measured = objects[:: max(1, len(objects) // _MEASURED)]
-    sizes = sorted(own_size(obj, new_ids, seen) for obj in measured)
-    # A few that are much larger than the others, as the list of them all, stand for themselves alone.
-    is_sample, typical = len(measured) < len(objects), sizes[len(sizes) // 2]
-    large = [size for size in sizes if is_sample and size > _FAR_LARGER * typical]
-    usual_bytes = (sum(sizes) - sum(large)) / (len(sizes) - len(large))
     return Group(
         type=type_name(type(objects[0])),
         objects=objects,
@@ -119,7 +109,7 @@ def group_of(
         and not is_exactly(objects[0], _CONTAINERS)
         and traceback_of(objects[0]) is None,
         per_run=per_run,
-        size_bytes=per_run * (usual_bytes + sum(large) / len(objects)),
+        size_bytes=per_run * mean_size(objects, new_ids, seen),
         confidence=confidence,
     )
 

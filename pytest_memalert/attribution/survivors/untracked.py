@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable
+from tracemalloc import Traceback
 
 from pytest_memalert.attribution.allocation.sites import (
     FRAMES,
@@ -19,7 +20,7 @@ from pytest_memalert.attribution.allocation.sites import (
 from pytest_memalert.attribution.containers import newest, untracked_dicts
 from pytest_memalert.attribution.objects import length, type_name
 from pytest_memalert.attribution.repetition import attempt
-from pytest_memalert.attribution.sizes import own_size
+from pytest_memalert.attribution.sizes import mean_size
 from pytest_memalert.attribution.survivors.groups import Group, Watch
 from pytest_memalert.collector import collect, frozen
 
@@ -109,21 +110,24 @@ def _untracked_groups(holder: object, added: int, runs: int, known: frozenset[in
 
     ``known`` are the identities of those that were in it before.
     """
-    groups: dict[tuple[int, tuple[Frame, ...]], Group] = {}
-    seen: set[int] = set()
+    alike: dict[tuple[int, Traceback], dict[int, object]] = {}
     count = length(holder) or 0
     # Into a list that is kept in order they may have come anywhere.
     for obj in newest(holder, count if count <= _MOST_IN_ORDER else added):
         traceback = traceback_of(obj)
-        if traceback is None or is_ours(traceback) or gc.is_tracked(obj) or id(obj) in seen:
-            continue
-        if id(obj) in known:
+        if traceback is not None and not gc.is_tracked(obj) and id(obj) not in known:
+            alike.setdefault((id(type(obj)), traceback), {})[id(obj)] = obj
+    groups: dict[tuple[int, tuple[Frame, ...]], Group] = {}
+    seen: set[int] = set()
+    for (kind, traceback), found in alike.items():
+        if is_ours(traceback):
             continue
         frames = frames_of(traceback)
-        key = (id(type(obj)), useful(frames))
+        objects = [*found.values()]
+        key = (kind, useful(frames))
         if key not in groups:
             groups[key] = Group(
-                type=type_name(type(obj)),
+                type=type_name(type(objects[0])),
                 objects=[],
                 frames=useful(frames),
                 framework=is_framework(frames),
@@ -133,8 +137,8 @@ def _untracked_groups(holder: object, added: int, runs: int, known: frozenset[in
                 container=holder,
             )
         group = groups[key]
-        group.objects.append(obj)
-        group.size_bytes += own_size(obj, set(), seen) / runs
-        group.per_run += 1 / runs
+        group.objects += objects
+        group.size_bytes += len(objects) * mean_size(objects, set(), seen) / runs
+        group.per_run += len(objects) / runs
     # One new object in all the runs is a replaced value, not growth.
     return [group for group in groups.values() if len(group.objects) >= 2]
