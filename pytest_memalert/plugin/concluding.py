@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -88,7 +88,6 @@ class Concluder:
         except Exception as trouble:
             self._report_trouble(trouble)
         finally:
-            self.repeating = False
             try:
                 if held is not None and held.held and not held.torn_down:
                     ended, torn_down_s = self._tear_down(attempt, held)
@@ -97,7 +96,6 @@ class Concluder:
             except Exception as trouble:
                 self._report_trouble(trouble)
             finally:
-                self.repeating = False
                 if held is not None and held.held:
                     last, took_s = self._tear_down(attempt, held)
                     torn_down_s += took_s
@@ -154,18 +152,26 @@ class Concluder:
         if attempt.held is None or left is None:
             return
         names, values = left
-        self.repeating = True
         try:
-            with self._ways.kept():
+            with self._rerunning():
                 found, figures = self._bench.judge.judge_fixtures(
                     facts, item, limits_of(item), names=names, left=values, shared=attempt.held.shared
                 )
         except BaseException:
             facts.measurement = replace(facts.measurement, leak=_CUT_SHORT)
             raise
-        self.repeating = False
         alerts = let_others_modify(self._config, found, item=item)
         facts.alerts = [*facts.alerts, *set_free(accept_known(self._given, alerts, figures))]
+
+    @contextmanager
+    def _rerunning(self) -> Iterator[None]:
+        """Say that phases which go by are those of a re-run; load what is first needed for one."""
+        self.repeating = True
+        try:
+            with self._ways.kept():
+                yield
+        finally:
+            self.repeating = False
 
     def _judge_attempt(self, attempt: Attempt, *, torn_down_well: bool) -> None:
         """Judge a test by what was measured of it, unless it was skipped or expected to fail."""
@@ -196,15 +202,13 @@ class Concluder:
         limits = limits_of(item)
         if judge.passes_over(own, limits):
             return
-        self.repeating = True
         try:
-            with self._ways.kept():  # what checks a test is loaded when it is first needed
+            with self._rerunning():
                 shared = attempt.held.shared if attempt.held is not None and attempt.held.torn_down else None
                 found = judge.judge(measurement, item, limits, passed=facts.passed, shared=shared)
         except BaseException:  # Ctrl-C in a re-run, or trouble of our own
             facts.measurement = replace(own, leak=_CUT_SHORT)
             raise
-        self.repeating = False
         if self._whole is not None:
             usual_bytes = judge.usual_peak(item.nodeid, found.entry)
             self._whole.note_test(values, attempt.before.rss_bytes, usual_peak_bytes=usual_bytes)
