@@ -11,10 +11,10 @@ import pytest
 
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.model import LeakVerdict, Measurement
+from pytest_memalert.plugin.bench import Bench
 from pytest_memalert.plugin.imports import Ways
 from pytest_memalert.plugin.markers import limits_of
 from pytest_memalert.plugin.measuring.attempt import Attempt
-from pytest_memalert.plugin.measuring.bench import Bench
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
     heeder_of_next_item,

@@ -14,11 +14,11 @@ from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import age_all
 from pytest_memalert.errors import describe_exception
 from pytest_memalert.model import AlertRule, PerformanceAlert
+from pytest_memalert.plugin.bench import Bench, set_up_bench
 from pytest_memalert.plugin.concluding import Concluder
 from pytest_memalert.plugin.facts import FACTS, encode_facts
 from pytest_memalert.plugin.markers import limits_of
 from pytest_memalert.plugin.measuring.attempt import STOPPED, Attempt
-from pytest_memalert.plugin.measuring.bench import Bench, set_up_bench
 from pytest_memalert.plugin.pytest_internals import (
     has_fixtures,
     is_of_one_test,

@@ -292,8 +292,8 @@ def test_trouble_of_ours_with_the_start_costs_the_first_test_alone(
             closed.append(self)
             super().close()
 
-    monkeypatch.setattr("pytest_memalert.plugin.measuring.bench.Judge", Troubled)
-    monkeypatch.setattr("pytest_memalert.plugin.measuring.bench.Sampler", Watched)
+    monkeypatch.setattr("pytest_memalert.plugin.bench.Judge", Troubled)
+    monkeypatch.setattr("pytest_memalert.plugin.bench.Sampler", Watched)
     serial.write("def test_first(): pass\ndef test_second(): pass\n")
     done = serial.run()
     done.assert_outcomes(passed=2, warnings=1)
@@ -312,7 +312,7 @@ def test_trouble_of_ours_with_the_start_hides_no_failure(
     def fail(*args: object, **options: object) -> None:
         raise LookupError("our own")
 
-    monkeypatch.setattr("pytest_memalert.plugin.measuring.bench._open_sampler", fail)
+    monkeypatch.setattr("pytest_memalert.plugin.bench._open_sampler", fail)
     serial.write("def test_fails(): assert False\ndef test_passes(): pass\n")
     done = serial.run(*owner)
     done.assert_outcomes(passed=1, failed=1, warnings=1)
