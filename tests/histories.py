@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_memalert.comparisons import SESSION
 from pytest_memalert.history import Keep, write_history
-from pytest_memalert.plugin.session.environment import this_environment
+from pytest_memalert.plugin.given.environment import this_environment
 from tests.makers import make_run, make_test
 
 START = datetime(2026, 11, 1, tzinfo=timezone.utc)

@@ -6,8 +6,11 @@ import ast
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 import pytest_memalert.model
 
@@ -158,6 +161,21 @@ def test_imports_point_from_doors_to_deciders_and_edges_to_nouns() -> None:
     """Nouns know nouns; deciders know deciders and nouns; edges know themselves and nouns."""
     wrong = {name: own_imports(name) - allowed_imports(name) for name in NAMES}
     assert {name: parts for name, parts in wrong.items() if parts} == {}
+
+
+@pytest.mark.parametrize("part", ["plugin", "attribution"])
+def test_folders_do_not_import_each_other_in_circles(part: str) -> None:
+    """Each can be read with those below it alone."""
+    wanted: dict[str, set[str]] = {}
+    for name in NAMES:
+        if part_of(name) == part and name != part:
+            folder = name.split(".")[1]
+            beginning = f"{PACKAGE}.{part}."
+            others = {each.split(".")[2] for each in facts(name).imports if each.startswith(beginning)}
+            wanted.setdefault(folder, set()).update(others - {folder})
+    if part == "plugin":
+        wanted["phases"].discard("worker")  # for its type alone
+    TopologicalSorter(wanted).prepare()  # CycleError names a circle
 
 
 def test_only_the_plugin_imports_pytest() -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from pytest_memalert.cli import main
 from pytest_memalert.comparisons import SESSION
 from pytest_memalert.history import read_history
-from pytest_memalert.plugin.session.environment import this_environment
+from pytest_memalert.plugin.given.environment import this_environment
 from tests.histories import remember
 
 MIB = 2**20

@@ -79,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _start(config: pytest.Config) -> None:
     """Register the worker and the controller; raise UsageError where the settings are wrong."""
     from pytest_memalert.errors import ConfigurationError
-    from pytest_memalert.plugin.session.given import read_given
+    from pytest_memalert.plugin.given.given import read_given
 
     try:
         given = read_given(config)
@@ -87,7 +87,7 @@ def _start(config: pytest.Config) -> None:
         raise pytest.UsageError(f"memalert: {wrong}") from None
     worker = None
     if not config.getoption("setuponly", False):
-        from pytest_memalert.plugin.session.collected import Collected
+        from pytest_memalert.plugin.collected import Collected
         from pytest_memalert.plugin.worker import Worker
 
         collected = Collected(config, given.settings)

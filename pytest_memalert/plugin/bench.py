@@ -9,10 +9,10 @@ import pytest
 
 from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import AlertRule
+from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.judging.judge import Judge
 from pytest_memalert.plugin.measuring.meter import Meter
 from pytest_memalert.plugin.measuring.scopes import WiderFixtures
-from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.records import record

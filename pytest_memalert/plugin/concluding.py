@@ -12,6 +12,7 @@ import pytest
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.model import LeakVerdict, Measurement
 from pytest_memalert.plugin.bench import Bench
+from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.imports import Ways
 from pytest_memalert.plugin.markers import limits_of
 from pytest_memalert.plugin.measuring.attempt import Attempt
@@ -21,7 +22,6 @@ from pytest_memalert.plugin.pytest_internals import (
     hold_wider_scopes,
     shared_node,
 )
-from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.plugin.telling import accept_known, let_others_modify
 from pytest_memalert.speaking import set_free
 

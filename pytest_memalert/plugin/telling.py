@@ -13,8 +13,8 @@ from pytest_memalert.codec import decode_alert, encode_alert
 from pytest_memalert.errors import MemalertWarning, MemoryAlertWarning, describe_exception
 from pytest_memalert.escaping import disarm, escape_controls
 from pytest_memalert.model import Measurement, PerformanceAlert
+from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.pytest_internals import fail_report
-from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.reports.terminal import render_alert
 from pytest_memalert.reports.words import headline
 

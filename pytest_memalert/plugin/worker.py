@@ -15,8 +15,10 @@ from pytest_memalert.collector import age_all
 from pytest_memalert.errors import describe_exception
 from pytest_memalert.model import AlertRule, PerformanceAlert
 from pytest_memalert.plugin.bench import Bench, set_up_bench
+from pytest_memalert.plugin.collected import Collected
 from pytest_memalert.plugin.concluding import Concluder
 from pytest_memalert.plugin.facts import FACTS, encode_facts
+from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.markers import limits_of
 from pytest_memalert.plugin.measuring.attempt import STOPPED, Attempt
 from pytest_memalert.plugin.pytest_internals import (
@@ -26,8 +28,6 @@ from pytest_memalert.plugin.pytest_internals import (
     run_phases,
     run_phases_heard,
 )
-from pytest_memalert.plugin.session.collected import Collected
-from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.plugin.telling import (
     add_properties,
     fail_test,

@@ -28,9 +28,9 @@ from pytest_memalert.gate.renaming import match_renamed
 from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert, make_id
+from pytest_memalert.plugin.given.gate import GateGiven
 from pytest_memalert.plugin.judging.repeating import Again, Repeater
 from pytest_memalert.plugin.rerun import can_rerun
-from pytest_memalert.plugin.session.gate_given import GateGiven
 from pytest_memalert.probes.memory import child_page_faults
 from pytest_memalert.records import record
 

@@ -20,6 +20,7 @@ from pytest_memalert.model import (
     make_id,
 )
 from pytest_memalert.plugin.facts import Facts
+from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.judging.case import Case
 from pytest_memalert.plugin.judging.confirming import HUNTED, Confirmer
 from pytest_memalert.plugin.judging.leaks import LeakJudge
@@ -27,7 +28,6 @@ from pytest_memalert.plugin.judging.rerun_costs import RerunCosts
 from pytest_memalert.plugin.judging.resident_lines import MUCH_BYTES, ResidentLines
 from pytest_memalert.plugin.leak_checks.leak_check import LeakCheck
 from pytest_memalert.plugin.measuring.scopes import WiderFixtures
-from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.rules import (
     LEAK_METRICS,

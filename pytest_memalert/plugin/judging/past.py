@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_memalert.anomalies import note_gap, resolve_rule
 from pytest_memalert.clock import utc_now
-from pytest_memalert.errors import HistoryError
 from pytest_memalert.metrics import Metric
 from pytest_memalert.model import AlertRule, Note, SeriesPoint
-from pytest_memalert.plugin.session.environment import this_environment
-from pytest_memalert.plugin.session.given import Given
-from pytest_memalert.plugin.session.reporting import history_path
+from pytest_memalert.plugin.given.earlier_runs import Warn, reading_history
+from pytest_memalert.plugin.given.environment import this_environment
+from pytest_memalert.plugin.given.given import Given
 
 if TYPE_CHECKING:
-    from pytest_memalert.history import History
+    pass
 
-__all__ = ["PastOfTests", "read_past_of_tests", "reading_history", "resolve_for_session"]
-
-Warn = Callable[[str], None]
-
-
-@contextmanager
-def reading_history(
-    config: pytest.Config, given: Given, *, purpose: str, warn: Warn, tells_unopened: bool = True
-) -> Iterator[History | None]:
-    """Open the history that the session has, to read it; None where there is none.
-
-    Where it can't be read, ``warn`` is told for which ``purpose`` it is missed, and what was begun ends.
-    That it can't be opened is told where it is written, too: ``tells_unopened`` says whether here as well.
-    """
-    path = history_path(config, given.settings)
-    if path is None or not path.is_file():
-        yield None
-        return
-    # SQLite takes longer to load than all else here.
-    from pytest_memalert.history import read_history
-
-    opened = False
-    try:
-        with read_history(path) as history:
-            opened = True
-            yield history
-    except HistoryError as trouble:
-        if opened or tells_unopened:
-            warn(f"memalert {purpose}: {trouble}")
-        if not opened:
-            yield None
+__all__ = ["PastOfTests", "read_past_of_tests", "resolve_for_session"]
 
 
 class PastOfTests:

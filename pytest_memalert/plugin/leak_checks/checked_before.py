@@ -16,11 +16,11 @@ from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import describe_exception
 from pytest_memalert.leaks.suspicion import is_alike
 from pytest_memalert.model import AS_BEFORE, UNCLEAR_BEFORE
+from pytest_memalert.plugin.given.earlier_runs import reading_history
+from pytest_memalert.plugin.given.environment import this_environment
+from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.imports import globals_of
-from pytest_memalert.plugin.judging.past import reading_history
 from pytest_memalert.plugin.leak_checks.proofs import Proofs
-from pytest_memalert.plugin.session.environment import this_environment
-from pytest_memalert.plugin.session.given import Given
 
 if TYPE_CHECKING:
     from pytest_memalert.history import CheckedTest

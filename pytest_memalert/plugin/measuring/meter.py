@@ -10,10 +10,10 @@ from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import collect_young
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.model import Sample
+from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.measuring.attempt import Attempt
 from pytest_memalert.plugin.measuring.scopes import WiderFixtures
 from pytest_memalert.plugin.pytest_internals import kept_output_bytes
-from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.sampler import Sampler
 

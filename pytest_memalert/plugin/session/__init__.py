@@ -1,1 +1,1 @@
-"""What happens once per session: what it was given, and what is made of all tests in the end."""
+"""What is made of all tests in the end, once per session."""

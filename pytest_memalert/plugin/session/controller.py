@@ -30,12 +30,13 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.command_line import BEGAN_AT
 from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Facts, decode_facts
+from pytest_memalert.plugin.given.destinations import history_path
+from pytest_memalert.plugin.given.environment import this_environment
+from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.imports import Ways
 from pytest_memalert.plugin.pytest_internals import refit_section
-from pytest_memalert.plugin.session.environment import this_environment
-from pytest_memalert.plugin.session.given import Given
 from pytest_memalert.plugin.session.remembering import note_idle, remember
-from pytest_memalert.plugin.session.reporting import append_summary, history_path, locate, write_reports
+from pytest_memalert.plugin.session.reporting import append_summary, locate, write_reports
 from pytest_memalert.plugin.session.trending import note_trends
 from pytest_memalert.plugin.telling import accept_known, let_others_modify, tell_trouble
 from pytest_memalert.reports import terminal

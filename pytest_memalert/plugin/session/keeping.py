@@ -33,8 +33,8 @@ from pytest_memalert.gate.comparing import (
 from pytest_memalert.gate.regressions import judge
 from pytest_memalert.model import Comparison, GateResult, Measurement, Note, PerformanceAlert, make_id
 from pytest_memalert.plugin.facts import WHOLE, Facts
+from pytest_memalert.plugin.given.gate import GateGiven, read_saved
 from pytest_memalert.plugin.measuring.whole import least_of_each
-from pytest_memalert.plugin.session.gate_given import GateGiven, read_saved
 from pytest_memalert.plugin.session.remembering import find_gone
 from pytest_memalert.records import record
 from pytest_memalert.units import listed

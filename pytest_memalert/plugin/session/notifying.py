@@ -12,7 +12,7 @@ from pytest_memalert.digest import Message, Sent
 from pytest_memalert.errors import HistoryError
 from pytest_memalert.model import AlertLife, Run
 from pytest_memalert.notify import address, find_due, values_told
-from pytest_memalert.plugin.session.given import Given
+from pytest_memalert.plugin.given.given import Given
 
 __all__ = ["tell_news"]
 

@@ -13,8 +13,8 @@ import pytest
 from pytest_memalert.clock import utc_now
 from pytest_memalert.errors import HistoryError, describe_exception
 from pytest_memalert.model import AlertLife, Run
-from pytest_memalert.plugin.session.given import Given
-from pytest_memalert.plugin.session.reporting import history_path
+from pytest_memalert.plugin.given.destinations import history_path
+from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.rules import find_idle_rules
 
 if TYPE_CHECKING:

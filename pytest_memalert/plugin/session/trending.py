@@ -12,8 +12,8 @@ import pytest
 from pytest_memalert.comparisons import SESSION
 from pytest_memalert.metrics import LEAST_CHANGES, LONGEST_SERIES, PEAKS, SESSION_PEAKS
 from pytest_memalert.model import Note, Run, SeriesPoint
-from pytest_memalert.plugin.judging.past import reading_history
-from pytest_memalert.plugin.session.given import Given
+from pytest_memalert.plugin.given.earlier_runs import reading_history
+from pytest_memalert.plugin.given.given import Given
 
 if TYPE_CHECKING:
     from pytest_memalert.history import History

@@ -10,7 +10,7 @@ from pytest_memalert.errors import ConfigurationError, MemalertError
 from pytest_memalert.files import explain_unfit, explain_unwritable
 from pytest_memalert.gate.allowances import ALLOWANCES, Allowances
 from pytest_memalert.gate.baseline import DEFAULT_NAME, Baseline, read_baseline
-from pytest_memalert.plugin.session.environment import this_environment
+from pytest_memalert.plugin.given.environment import this_environment
 from pytest_memalert.records import record
 from pytest_memalert.settings import Settings
 

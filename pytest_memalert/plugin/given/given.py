@@ -15,8 +15,8 @@ from pytest_memalert.errors import ConfigurationError, describe_exception, show_
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
 from pytest_memalert.options import OPTIONS
+from pytest_memalert.plugin.given.destinations import report_problems
 from pytest_memalert.plugin.pytest_internals import written_ini_keys
-from pytest_memalert.plugin.session.reporting import report_problems
 from pytest_memalert.records import record
 from pytest_memalert.settings import Settings, read_pyproject, read_settings
 from pytest_memalert.units import Unit
@@ -25,7 +25,7 @@ from pytest_memalert.user_values import collecting, read_choice
 if TYPE_CHECKING:
     from pytest_memalert.acknowledgments import Acknowledgment
     from pytest_memalert.delivery import Opened
-    from pytest_memalert.plugin.session.gate_given import GateGiven
+    from pytest_memalert.plugin.given.gate import GateGiven
 
 __all__ = ["Given", "read_given"]
 
@@ -94,7 +94,7 @@ def read_given(config: pytest.Config) -> Given:
     if config.getoption("memalert_strict") and settings.gate is None:
         problems.append("--memalert-strict: nothing is held against a baseline; add --memalert-gate")
     if (settings.save or settings.gate) is not None:
-        from pytest_memalert.plugin.session.gate_given import read_gate_given
+        from pytest_memalert.plugin.given.gate import read_gate_given
 
         try:
             gate = read_gate_given(config, settings)
