@@ -973,6 +973,19 @@ def test_a_search_in_another_thread_of_what_is_searched_runs_once() -> None:
     assert verdicts == ["unclear"]
 
 
+def test_a_search_goes_on_after_one_within_it() -> None:
+    """What came after the inner one was searched as if nothing was under way."""
+    verdicts = set()
+
+    def search_twice() -> None:
+        investigate(lambda: None, policy=Policy(quick_s=0.0))
+        verdicts.add(find_leaks(lambda: None).status)
+
+    find_leaks(search_twice, runs=3)
+    assert verdicts == {"unclear"}
+    assert find_leaks(lambda: None).status == "clean"
+
+
 def test_an_answer_that_can_not_be_asked_for_its_class_is_no_coroutine() -> None:
     def answer() -> object:
         return weakref.proxy(Order(1))

@@ -106,7 +106,9 @@ def investigate(
         explaining_s=_EXPLAINING_S if budget_s is None else min(budget_s, _EXPLAINING_S),
         root=root,
     )
-    _searching.add(threading.get_ident())
+    ident = threading.get_ident()
+    is_outermost = ident not in _searching
+    _searching.add(ident)
     try:
         analysis = hunt(
             patient,
@@ -119,7 +121,8 @@ def investigate(
             bounded=search.find_excuse,
         )
     finally:
-        _searching.discard(threading.get_ident())
+        if is_outermost:
+            _searching.discard(ident)
     search.known.latest = None
     explanation = search.explanation
     if before is not None and search.is_left_again:
