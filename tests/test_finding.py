@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 import tracemalloc
+import warnings
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -404,8 +405,21 @@ def test_generators_left_open_in_the_loop_are_closed() -> None:
 def test_an_assertion_that_can_say_nothing_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would pass wherever blocks aren't counted."""
     monkeypatch.setattr("pytest_memalert.hunting.hunt.refusal", lambda: "Python doesn't count blocks here")
-    with pytest.warns(MemalertWarning, match="keep_order leaks is unclear: Python doesn't count blocks"):
+    text = "keep_order leaks is unclear: Python doesn't count blocks"
+    with pytest.warns(MemalertWarning, match=text) as seen:
         assert_no_leaks(keep_order)
+    assert [warning.filename for warning in seen] == [__file__]
+
+
+def test_an_assertion_that_can_say_nothing_passes_where_warnings_are_errors(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It failed the test with an exception of its own."""
+    monkeypatch.setattr("pytest_memalert.hunting.hunt.refusal", lambda: "Python doesn't count blocks here")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert assert_no_leaks(keep_order).status == "unclear"
+    assert "keep_order leaks is unclear: Python doesn't count blocks" in caplog.text
 
 
 def test_a_leak_of_a_class_that_has_no_hash_is_found() -> None:
