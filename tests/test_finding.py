@@ -24,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pytest_memalert import LeakAnalysis, MemalertWarning, Survivor, assert_no_leaks, find_leaks
@@ -280,6 +281,21 @@ def test_leak_is_told_unexplained_where_there_is_no_room_to_explain_it(
         KEPT.clear()
     assert analysis.status == "leaking"
     assert re.search("takes 16 runs, and 954 MiB of memory are free", analysis.recommendations[0])
+
+
+def test_large_leak_is_told_where_psutil_may_not_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be judged at all."""
+
+    def refuse(*_: object) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "virtual_memory", refuse)
+    try:
+        analysis = find_leaks(lambda: KEPT.append(bytearray(b"x") * 20_000_000))
+    finally:
+        KEPT.clear()
+    assert analysis.status == "leaking"
+    assert "how much memory is free is not known" in analysis.recommendations[0]
 
 
 def test_a_function_that_keeps_an_object_leaks_it_in_each_call() -> None:

@@ -14,13 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pytest_memalert.collector import collect_young
 from pytest_memalert.model import Probe
 from pytest_memalert.probes.demand import DEMAND_READINGS
 from pytest_memalert.probes.malloc import fix_thresholds
-from pytest_memalert.probes.memory import Rationed, open_heap_reader, open_rss_reader
+from pytest_memalert.probes.memory import (
+    Rationed,
+    free_bytes,
+    open_heap_reader,
+    open_rss_reader,
+    shared_bytes,
+)
 from pytest_memalert.probes.peak import KernelMark, PeakWindows, open_peak_windows
 from pytest_memalert.probes.procfs import STATM, ProcFile
 from pytest_memalert.probes.sampler import Sampler
@@ -332,6 +339,17 @@ def test_heap_is_read_at_any_price_only_where_that_is_wanted(
     monkeypatch.setattr("pytest_memalert.probes.sampler.open_heap_reader", lambda: read)
     sampler = Sampler((), rationed=rationed)
     assert (None in [sampler.take().heap_bytes for _ in range(5)]) is rationed
+
+
+@pytest.mark.parametrize("refusal", [PermissionError(13, "denied"), psutil.AccessDenied()])
+def test_what_psutil_may_not_read_is_not_known(monkeypatch: pytest.MonkeyPatch, refusal: Exception) -> None:
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(psutil, "virtual_memory", refuse)
+    assert free_bytes() is None
+    monkeypatch.setattr(psutil.Process, "memory_info", refuse)
+    assert shared_bytes() is None
 
 
 def test_every_reading_on_demand_is_had_or_its_lack_explained() -> None:

@@ -300,7 +300,12 @@ class _Search:
 def _why_too_large(lost: Mapping[Signal, float]) -> str | None:
     """Return why there is no room for the runs that explain a leak; None where there is."""
     size_bytes = max(lost.get("heap", 0.0), lost.get("resident", 0.0))
-    if size_bytes < _DEAR_BYTES or _EXPLAINING_RUNS * size_bytes <= _ROOM_SHARE * (free := free_bytes()):
+    if size_bytes < _DEAR_BYTES:
+        return None
+    free = free_bytes()
+    if free is None:
+        return f"that takes {_EXPLAINING_RUNS} runs, and how much memory is free is not known"
+    if _EXPLAINING_RUNS * size_bytes <= _ROOM_SHARE * free:
         return None
     return f"that takes {_EXPLAINING_RUNS} runs, and {format_size(free)} of memory are free"
 
