@@ -16,6 +16,7 @@ __all__ = [
     "open_blocks_reader",
     "open_heap_reader",
     "open_rss_reader",
+    "read_nothing",
     "shared_bytes",
 ]
 
@@ -158,3 +159,8 @@ def open_blocks_reader() -> Reader | None:
     """Return a reader of Python's allocated blocks; None where the interpreter has none."""
     blocks = getattr(sys, "getallocatedblocks", None)
     return blocks if blocks is not None and blocks() else None
+
+
+def read_nothing() -> int | None:
+    """Stand in for a reader that isn't to be had."""
+    return None
