@@ -191,6 +191,8 @@ def _default_text(default: object) -> str:
 
 
 def _values_text(option: Option) -> str:
+    if option.kind == "baseline":
+        return f"[{option.metavar}]"  # which may be left out
     return f"{{{','.join(option.choices)}}}" if option.choices else option.metavar or ""
 
 

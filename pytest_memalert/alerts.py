@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -15,7 +13,7 @@ from pytest_memalert.acknowledgments import most_accepted
 from pytest_memalert.channels import AlertChannel
 from pytest_memalert.channels.bounded import complete, explain
 from pytest_memalert.clock import utc_now
-from pytest_memalert.errors import ConfigurationError, MemalertError, MemalertWarning, nearest
+from pytest_memalert.errors import ConfigurationError, MemalertError, nearest, warn_of_trouble
 from pytest_memalert.limits.defaults import DEFAULT_RULES
 from pytest_memalert.metrics import METRICS, Metric, unknown_metric
 from pytest_memalert.model import (
@@ -107,7 +105,7 @@ class AlertManager:
         self._remembered = remembered
         self._pace = Notify(remind_every_s=remind_every_s, worse_by=worse_by)
         self._timeout_s = timeout_s
-        self._warn = warn or _warn
+        self._warn = warn or warn_of_trouble
         self._metrics = metrics
         self._clock = clock
         for rule in rules:
@@ -454,11 +452,3 @@ def _name_of(channel: AlertChannel) -> str:
         return str(channel.name)
     except Exception:
         return type(channel).__name__
-
-
-def _warn(trouble: str) -> None:
-    """Warn; where warnings are errors, log instead: our trouble must not stop the program."""
-    try:
-        warnings.warn(MemalertWarning(trouble), stacklevel=4)
-    except MemalertWarning:
-        logging.getLogger("memalert").warning("%s", trouble)

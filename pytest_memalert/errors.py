@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from datetime import date, time
+from pathlib import Path
 
 __all__ = [
     "ConfigurationError",
@@ -17,7 +22,10 @@ __all__ = [
     "nearest",
     "show_code",
     "show_toml",
+    "warn_of_trouble",
 ]
+
+_PACKAGE = f"{Path(__file__).parent}{os.sep}"
 
 
 class MemalertError(Exception):
@@ -65,6 +73,20 @@ class MemalertWarning(UserWarning):
 
 class MemoryAlertWarning(UserWarning):
     """Carry a memory alert that doesn't fail its test."""
+
+
+def warn_of_trouble(text: str) -> None:
+    """Issue a ``MemalertWarning`` at the line that called us; where warnings are errors, log it instead.
+
+    Our trouble must not stop the program.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    try:
+        warnings.warn(MemalertWarning(text), stacklevel=level)
+    except MemalertWarning:
+        logging.getLogger("memalert").warning("%s", text)
 
 
 def describe_exception(problem: BaseException) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from types import TracebackType
 
 from pytest_memalert.collector import collect_young
 from pytest_memalert.errors import MemalertError
-from pytest_memalert.measurement import measure_test
+from pytest_memalert.measurement import Deduction, measure_test
 from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import Sample
 from pytest_memalert.probes.peak import PeakWindow, PeakWindows, share_peak_windows
@@ -52,13 +53,17 @@ class MemoryReport:
         windows.close(window)
         windows.stop()
         collect_young()
+        after = self._sampler.take()
+        collected_s = after.at_s - ended.at_s
+        if "cpu_s" in ended.extra:
+            after = replace(after, extra={**after.extra, "cpu_s": ended.extra["cpu_s"]})
         self._values = measure_test(
             before,
-            self._sampler.take(),
+            after,
             rss_peak_bytes=window.highest_bytes,
             own_peak_bytes=window.own_highest_bytes,
+            deduction=Deduction(duration_s=collected_s),
         )
-        self._values["duration_s"] = ended.at_s - before.at_s
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -91,7 +91,7 @@ def read_settings(
     *,
     pyproject: Mapping[str, object] | None,
     pyproject_name: str,
-    ini: Mapping[str, str],
+    ini: Mapping[str, object],
     ini_name: str,
     command_line: Mapping[str, object],
     metrics: Mapping[str, Metric] = METRICS,
@@ -254,12 +254,14 @@ def _from_table(table: Mapping[str, object], place: str) -> _Layer:
             yield option, table[option.name], f"{place}.{option.name}"
 
 
-def _from_ini(ini: Mapping[str, str], place: str) -> _Layer:
+def _from_ini(ini: Mapping[str, object], place: str) -> _Layer:
     for option in OPTIONS:
-        text = ini.get(option.ini, "").strip()
-        if text:
-            takes_words = option.kind in ("flag", "baseline")
-            value = _FLAG_WORDS.get(text.lower(), text) if takes_words else text
+        value = ini.get(option.ini, "")
+        if isinstance(value, str):
+            value = value.strip()
+            if option.kind in ("flag", "baseline"):
+                value = _FLAG_WORDS.get(value.lower(), value)
+        if value != "":
             yield option, value, f"{place}: {option.ini}"
 
 

@@ -493,6 +493,7 @@ def test_failing_channel_is_a_warning_and_stops_no_other() -> None:
     assert [str(each.message) for each in seen] == [
         f"channel failing could not send alert {alert.id}: RuntimeError"
     ] * 2
+    assert {each.filename for each in seen} == {__file__}
 
 
 def test_channel_says_itself_why_it_could_not_deliver() -> None:

@@ -993,6 +993,21 @@ def test_bounds_are_read_from_deques_caches_and_instances() -> None:
     assert bounded_holder(Service.compute) is None
 
 
+def test_a_bound_is_read_without_asking_a_class_for_its_name() -> None:
+    """A metaclass may have a property of that name, which is code of the user's."""
+
+    class Meta(type):
+        @property
+        def __name__(cls) -> str:  # type: ignore[override]
+            raise AssertionError("asked")
+
+    class Pages(dict[int, int], metaclass=Meta):
+        PAGES_MAX_SIZE = 20
+
+    bound = bounded_holder(Pages({1: 1}))
+    assert bound == Bound(count=1, limit=20)
+
+
 # -------------------------------------------------------------------------- advice
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import _pytest.runner
@@ -92,6 +93,15 @@ def test_a_place_has_no_line(tmp_path: Path) -> None:
     source = tmp_path / "app.py"
     source.write_text("def put():\n    return []\n")
     assert sites.place((str(source), 2)) == f"{source} in put"
+
+
+def test_an_edited_file_is_told_by_its_new_functions(tmp_path: Path) -> None:
+    source = tmp_path / "app.py"
+    source.write_text("def put():\n    return []\n")
+    os.utime(source, (1, 1))
+    assert sites.place((str(source), 2)) == f"{source} in put"
+    source.write_text("def fill():\n    return []\n")
+    assert sites.place((str(source), 2)) == f"{source} in fill"
 
 
 def test_a_site_without_its_source_is_told_by_line() -> None:

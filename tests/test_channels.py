@@ -605,9 +605,13 @@ def test_call_that_takes_too_long_is_left_behind() -> None:
     assert run_within(lambda: 3, LIMIT_S) == 3
 
 
-def test_what_is_not_awaitable_is_done_already() -> None:
+def test_what_is_not_awaitable_is_done_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread and no event loop is begun for it."""
+    begun: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", begun.append)
     complete(None, LIMIT_S)
     complete("x", LIMIT_S)
+    assert begun == []
 
 
 def test_all_calls_together_take_the_limit_at_most() -> None:

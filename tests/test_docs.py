@@ -17,8 +17,10 @@ from pytest_memalert.cli import main
 from pytest_memalert.gate.allowances import ALLOWANCE_KEYS
 from pytest_memalert.limits.defaults import DEFAULT_RULES
 from pytest_memalert.limits.keywords import MARKER_KEYS
+from pytest_memalert.limits.marker import parse_marker
 from pytest_memalert.limits.tables import RULE_KEYS
 from pytest_memalert.metrics import METRICS
+from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.options import OPTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,6 +89,29 @@ def test_every_option_is_documented() -> None:
 def test_every_name_that_a_user_may_write_is_documented(page: str, names: Iterable[str]) -> None:
     assert list(names)
     assert undocumented(page, names) == []
+
+
+def test_option_whose_value_may_be_left_out_is_documented_as_such() -> None:
+    rows = [row for row in reference("options").splitlines() if row.startswith("| `--memalert-")]
+    assert [row.split("`")[1] for row in rows if "[" in row.split("`")[1]] == [
+        "--memalert-save [PATH]",
+        "--memalert-gate [PATH]",
+    ]
+
+
+def test_every_attribute_of_an_analysis_is_documented() -> None:
+    """What find_leaks returns is public."""
+    _, _, table = reference("fixture").partition("## What an analysis knows")
+    named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in row.split(", ")}
+    known = [name for name in dir(LeakAnalysis) if not name.startswith("_")]
+    assert [name for name in known if f"`{name}`" not in named] == []
+
+
+def test_floor_of_a_limit_on_the_pace_of_growth_is_documented() -> None:
+    (rule,) = parse_marker([("", {"growth_rate": "5 MB/s"}, ())]).rules
+    assert f"`growth_rate` is silent where a test grows by no more than 1 MB ({rule.min_growth:,} bytes)" in (
+        reference("marker")
+    )
 
 
 def test_every_hook_is_documented() -> None:

@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 import tracemalloc
+import warnings
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pytest_memalert import LeakAnalysis, MemalertWarning, Survivor, assert_no_leaks, find_leaks
@@ -281,6 +283,21 @@ def test_leak_is_told_unexplained_where_there_is_no_room_to_explain_it(
     assert re.search("takes 16 runs, and 954 MiB of memory are free", analysis.recommendations[0])
 
 
+def test_large_leak_is_told_where_psutil_may_not_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be judged at all."""
+
+    def refuse(*_: object) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "virtual_memory", refuse)
+    try:
+        analysis = find_leaks(lambda: KEPT.append(bytearray(b"x") * 20_000_000))
+    finally:
+        KEPT.clear()
+    assert analysis.status == "leaking"
+    assert "how much memory is free is not known" in analysis.recommendations[0]
+
+
 def test_a_function_that_keeps_an_object_leaks_it_in_each_call() -> None:
     analysis = find_leaks(keep_order, 7)
     assert analysis.status == "leaking"
@@ -404,8 +421,21 @@ def test_generators_left_open_in_the_loop_are_closed() -> None:
 def test_an_assertion_that_can_say_nothing_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would pass wherever blocks aren't counted."""
     monkeypatch.setattr("pytest_memalert.hunting.hunt.refusal", lambda: "Python doesn't count blocks here")
-    with pytest.warns(MemalertWarning, match="keep_order leaks is unclear: Python doesn't count blocks"):
+    text = "keep_order leaks is unclear: Python doesn't count blocks"
+    with pytest.warns(MemalertWarning, match=text) as seen:
         assert_no_leaks(keep_order)
+    assert [warning.filename for warning in seen] == [__file__]
+
+
+def test_an_assertion_that_can_say_nothing_passes_where_warnings_are_errors(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It failed the test with an exception of its own."""
+    monkeypatch.setattr("pytest_memalert.hunting.hunt.refusal", lambda: "Python doesn't count blocks here")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert assert_no_leaks(keep_order).status == "unclear"
+    assert "keep_order leaks is unclear: Python doesn't count blocks" in caplog.text
 
 
 def test_a_leak_of_a_class_that_has_no_hash_is_found() -> None:
@@ -971,6 +1001,19 @@ def test_a_search_in_another_thread_of_what_is_searched_runs_once() -> None:
 
     find_leaks(in_thread, runs=3)
     assert verdicts == ["unclear"]
+
+
+def test_a_search_goes_on_after_one_within_it() -> None:
+    """What came after the inner one was searched as if nothing was under way."""
+    verdicts = set()
+
+    def search_twice() -> None:
+        investigate(lambda: None, policy=Policy(quick_s=0.0))
+        verdicts.add(find_leaks(lambda: None).status)
+
+    find_leaks(search_twice, runs=3)
+    assert verdicts == {"unclear"}
+    assert find_leaks(lambda: None).status == "clean"
 
 
 def test_an_answer_that_can_not_be_asked_for_its_class_is_no_coroutine() -> None:

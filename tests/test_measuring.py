@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from pytest_memalert import measure
@@ -34,6 +36,21 @@ def test_blocks_count_python_objects() -> None:
     assert len(kept) == 5000
     assert measured.blocks_growth is not None
     assert measured.blocks_growth >= 4900
+
+
+def test_what_is_collected_after_a_block_takes_none_of_its_time() -> None:
+    """Neither the pace of its growth nor its processor time has it in."""
+    gc.disable()
+    try:
+        with measure("cycles", metrics=["cpu_s"]) as measured:
+            for _ in range(200_000):
+                cycle: list[object] = []
+                cycle.append(cycle)
+    finally:
+        gc.enable()
+    values = measured.metrics
+    assert values["growth_rate_bytes_per_s"] == pytest.approx(values["growth_bytes"] / measured.duration_s)
+    assert values["cpu_s"] <= 1.1 * measured.duration_s
 
 
 def test_figures_are_known_after_the_block_alone() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pytest_memalert.collector import collect_young
@@ -21,7 +22,13 @@ from pytest_memalert.model import Probe
 from pytest_memalert.probes import peak
 from pytest_memalert.probes.demand import DEMAND_READINGS
 from pytest_memalert.probes.malloc import fix_thresholds
-from pytest_memalert.probes.memory import Rationed, open_heap_reader, open_rss_reader
+from pytest_memalert.probes.memory import (
+    Rationed,
+    free_bytes,
+    open_heap_reader,
+    open_rss_reader,
+    shared_bytes,
+)
 from pytest_memalert.probes.peak import KernelMark, PeakWindows, open_peak_windows, share_peak_windows
 from pytest_memalert.probes.procfs import STATM, ProcFile
 from pytest_memalert.probes.sampler import Sampler
@@ -355,14 +362,27 @@ def test_heap_is_read_at_any_price_only_where_that_is_wanted(
     assert (None in [sampler.take().heap_bytes for _ in range(5)]) is rationed
 
 
+@pytest.mark.parametrize("refusal", [PermissionError(13, "denied"), psutil.AccessDenied()])
+def test_what_psutil_may_not_read_is_not_known(monkeypatch: pytest.MonkeyPatch, refusal: Exception) -> None:
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(psutil, "virtual_memory", refuse)
+    assert free_bytes() is None
+    monkeypatch.setattr(psutil.Process, "memory_info", refuse)
+    assert shared_bytes() is None
+
+
 def test_every_reading_on_demand_is_had_or_its_lack_explained() -> None:
     """Whatever the platform."""
     names = {"cpu": "cpu_s", "disk": "disk_read_bytes", "net": "net_sent_bytes", "uss": "uss_bytes"}
     sampler = Sampler(DEMAND_READINGS)
+    if sampler.children is not None:
+        sampler.children.start_test()
     extra = {**sampler.take().extra, **sampler.read_children()}
     for reading in ("fds", "threads", "cpu", "disk", "net", "uss"):
         assert (names.get(reading, reading) in extra) is (reading not in sampler.missing)
-    assert "children" in sampler.missing or extra["children_rss_bytes"] >= 0
+    assert extra.get("children_rss_bytes") == (None if "children" in sampler.missing else 0)
 
 
 def test_probe_of_others_is_read_and_its_trouble_is_no_data() -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import MethodDescriptorType
 
 from pympler import asizeof
 
 from pytest_memalert.attribution.allocation.sites import is_traced
-from pytest_memalert.attribution.objects import class_attribute, is_exactly, referents_of
+from pytest_memalert.attribution.objects import class_attribute, is_exactly, is_heap_type, referents_of
 
 __all__ = ["flat_size", "mean_size", "own_size"]
 
-_FLAGS_OF_TYPE: Callable[[type], int] = type.__dict__["__flags__"].__get__
-# Py_TPFLAGS_HEAPTYPE: made by a class statement, or by C in the same way.
-_HEAP_TYPE = 1 << 9
 _GC_HEADER_BYTES = 16
 # So many of several objects are measured, twice as many at most.
 _MEASURED = 1000
@@ -65,7 +62,7 @@ def flat_size(obj: object) -> int:
     """
     kind = type(obj)
     # Of a class pympler takes notes, which would keep the class alive.
-    if kind is not type and not _FLAGS_OF_TYPE(kind) & _HEAP_TYPE:
+    if kind is not type and not is_heap_type(kind):
         try:
             return int(asizeof.flatsize(obj))  # type: ignore[no-untyped-call]
         except Exception:

@@ -10,7 +10,7 @@ from pytest_memalert.hunting.traced_runs import stops_tracing
 from pytest_memalert.leaks.noise import follows_objects, is_creep
 from pytest_memalert.leaks.readings import Reading
 from pytest_memalert.model import Signal
-from pytest_memalert.probes.memory import open_heap_reader, open_rss_reader
+from pytest_memalert.probes.memory import open_heap_reader, open_rss_reader, shared_bytes
 from pytest_memalert.records import record
 
 __all__ = ["Excuse", "excuse_of_heap", "excuse_of_resident", "excuse_of_tracing"]
@@ -61,18 +61,14 @@ def excuse_of_resident(
 
 def _touches_files(run: Callable[[], str | None], rss_bytes: float) -> bool:
     """Return whether most of what a run makes resident is of files, or shared with other processes."""
-    before = _shared_bytes()
+    before = shared_bytes()
+    if before is None:
+        return False
     for _ in range(_RUNS):
         if run() is not None:
             return False
-    return _shared_bytes() - before >= _RUNS * rss_bytes / 2
-
-
-def _shared_bytes() -> int:
-    """Return how much of the resident memory is of files, or shared; 0 where the kernel doesn't tell."""
-    import psutil
-
-    return int(getattr(psutil.Process().memory_info(), "shared", 0))
+    after = shared_bytes()
+    return after is not None and after - before >= _RUNS * rss_bytes / 2
 
 
 def _has_untouched_heap() -> bool:

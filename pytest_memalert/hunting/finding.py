@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CoroutineType
 from typing import Any
 
-from pytest_memalert.errors import MemalertWarning
+from pytest_memalert.errors import warn_of_trouble
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting.batches import Operation
 from pytest_memalert.hunting.investigation import investigate, is_searching
@@ -59,7 +58,8 @@ def assert_no_leaks(
 ) -> LeakAnalysis:
     """Return the analysis of ``find_leaks``; raise AssertionError, with the explanation, where it leaks.
 
-    Where nothing can be said of it (its ``status`` is unclear), a ``MemalertWarning`` says why.
+    Where nothing can be said of it (its ``status`` is unclear), a ``MemalertWarning`` says why; where
+    warnings are errors, a log record does.
     """
     __tracebackhide__ = True
     analysis = find_leaks(func, *args, warmups=warmups, runs=runs, **kwargs)
@@ -68,7 +68,7 @@ def assert_no_leaks(
         raise AssertionError(describe_analysis(analysis, name))
     if analysis.status != "clean" and analysis.reason is not _WITHIN:
         text = f"whether {name} leaks is {analysis.status}: {analysis.reason or 'no reason is known'}"
-        warnings.warn(MemalertWarning(escape_controls(text)), stacklevel=2)
+        warn_of_trouble(escape_controls(text))
     return analysis
 
 

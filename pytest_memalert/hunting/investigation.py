@@ -106,7 +106,9 @@ def investigate(
         explaining_s=_EXPLAINING_S if budget_s is None else min(budget_s, _EXPLAINING_S),
         root=root,
     )
-    _searching.add(threading.get_ident())
+    ident = threading.get_ident()
+    is_outermost = ident not in _searching
+    _searching.add(ident)
     try:
         analysis = hunt(
             patient,
@@ -119,7 +121,8 @@ def investigate(
             bounded=search.find_excuse,
         )
     finally:
-        _searching.discard(threading.get_ident())
+        if is_outermost:
+            _searching.discard(ident)
     search.known.latest = None
     explanation = search.explanation
     if before is not None and search.is_left_again:
@@ -303,7 +306,12 @@ class _Search:
 def _why_too_large(lost: Mapping[Signal, float]) -> str | None:
     """Return why there is no room for the runs that explain a leak; None where there is."""
     size_bytes = max(lost.get("heap", 0.0), lost.get("resident", 0.0))
-    if size_bytes < _DEAR_BYTES or _EXPLAINING_RUNS * size_bytes <= _ROOM_SHARE * (free := free_bytes()):
+    if size_bytes < _DEAR_BYTES:
+        return None
+    free = free_bytes()
+    if free is None:
+        return f"that takes {_EXPLAINING_RUNS} runs, and how much memory is free is not known"
+    if _EXPLAINING_RUNS * size_bytes <= _ROOM_SHARE * free:
         return None
     return f"that takes {_EXPLAINING_RUNS} runs, and {format_size(free)} of memory are free"
 

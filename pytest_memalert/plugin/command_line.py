@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import pytest
 
 from pytest_memalert.options import OPTIONS
 
-__all__ = ["BEGAN_AT", "add_options", "is_on", "may_hold_baseline", "refuse_idle_options"]
+__all__ = [
+    "BEGAN_AT",
+    "add_options",
+    "is_on",
+    "may_hold_baseline",
+    "read_ini",
+    "refuse_idle_options",
+    "written_ini",
+]
 
 #: When the session began: before it loaded anything of the user's.
 BEGAN_AT = pytest.StashKey[datetime]()
@@ -61,6 +70,23 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(option.ini, option.help, default="")
 
 
+def written_ini(config: pytest.Config) -> Mapping[str, object]:
+    """Return what pytest keeps of the ini file, by key, those that nobody declared included."""
+    # Config.inicfg is the public name, deprecated since pytest 9.2: reading it warns.
+    written: Mapping[str, object] | None = vars(config).get("_inicfg")
+    return config.inicfg if written is None else written
+
+
+def read_ini(config: pytest.Config, key: str) -> object:
+    """Return what is configured under a key of ours: a text, or what else TOML knows; "" where nothing is.
+
+    In [tool.pytest] of pytest 9 a value has a type of its own. Some of our options take a flag or a path, or
+    one text or several; getini() takes one type for each, and refuses or warns of others.
+    """
+    value = getattr(written_ini(config).get(key), "value", None)  # that has one since pytest 9
+    return config.getini(key) if value is None or isinstance(value, str) else value
+
+
 def is_on(config: pytest.Config) -> bool:
     """Return whether this session measures."""
     return bool(config.getoption("memalert") or config.getini("memalert"))
@@ -86,6 +112,6 @@ def may_hold_baseline(early_config: pytest.Config) -> bool:
     if not (given.memalert or early_config.getini("memalert")):
         return False
     return any(
-        getattr(given, f"memalert_{name}") or early_config.getini(f"memalert_{name}")
+        getattr(given, f"memalert_{name}") or read_ini(early_config, f"memalert_{name}")
         for name in ("save", "gate")
     )

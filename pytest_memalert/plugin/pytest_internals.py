@@ -34,7 +34,6 @@ __all__ = [
     "run_phases",
     "run_phases_heard",
     "shared_node",
-    "written_ini_keys",
 ]
 
 
@@ -173,13 +172,6 @@ def kept_output_bytes(item: pytest.Item) -> int:
     sections = item._report_sections
     # Up to 512 bytes a string is no heap of malloc's, and at most a page of resident memory.
     return sum(len(text) for _, _, text in sections if len(text) > 512) if sections else 0
-
-
-def written_ini_keys(config: pytest.Config) -> tuple[str, ...]:
-    """Return the keys of the ini file, those that nobody declared included."""
-    # Config.inicfg is the public name, deprecated since pytest 9.2: reading it warns.
-    written = vars(config).get("_inicfg")
-    return tuple(config.inicfg if written is None else written)
 
 
 class HeldScopes:

@@ -16,6 +16,8 @@ __all__ = [
     "open_blocks_reader",
     "open_heap_reader",
     "open_rss_reader",
+    "read_nothing",
+    "shared_bytes",
 ]
 
 Reader = Callable[[], "int | None"]
@@ -44,17 +46,31 @@ def child_page_faults() -> int:
     return getrusage(RUSAGE_CHILDREN).ru_minflt
 
 
-def free_bytes() -> int:
-    """Return how much this process may still take: what the machine has, or its container."""
+def free_bytes() -> int | None:
+    """Return how much this process may still take of the machine, or of its container; None if not known."""
     import psutil
 
-    free = psutil.virtual_memory().available
+    try:
+        free = int(psutil.virtual_memory().available)
+        rss_bytes = psutil.Process().memory_info().rss
+    except (OSError, psutil.Error):
+        return None
     for path in _CONTAINER_LIMITS:
         try:
-            free = min(free, int(path.read_bytes()) - psutil.Process().memory_info().rss)
+            free = min(free, int(path.read_bytes()) - rss_bytes)
         except (OSError, ValueError):  # there is none, or it is "max"
             continue
     return max(0, free)
+
+
+def shared_bytes() -> int | None:
+    """Return how much of the resident memory is of files, or shared; None where the kernel doesn't tell."""
+    import psutil
+
+    try:
+        return getattr(psutil.Process().memory_info(), "shared", None)
+    except (OSError, psutil.Error):
+        return None
 
 
 class Rationed:
@@ -143,3 +159,8 @@ def open_blocks_reader() -> Reader | None:
     """Return a reader of Python's allocated blocks; None where the interpreter has none."""
     blocks = getattr(sys, "getallocatedblocks", None)
     return blocks if blocks is not None and blocks() else None
+
+
+def read_nothing() -> int | None:
+    """Stand in for a reader that isn't to be had."""
+    return None

@@ -427,6 +427,58 @@ def test_ini_key_turns_measuring_on(inner: Inner) -> None:
     done.stdout.fnmatch_lines(["memalert: 1 test measured, *"])
 
 
+PYTEST = tuple(map(int, pytest.__version__.split(".")[:2]))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "tool.pytest.ini_options",
+        pytest.param(
+            "tool.pytest", marks=pytest.mark.skipif(PYTEST < (9, 0), reason="it is new in pytest 9")
+        ),
+    ],
+)
+def test_values_of_toml_have_their_own_types(serial: Inner, table: str) -> None:
+    """A flag or a number in quotes was all that pytest 9 took there, and a list nowhere."""
+    serial.write(PASSING)
+    serial.pytester.makepyprojecttoml(
+        f"""
+        [{table}]
+        memalert = true
+        memalert_trace = true
+        memalert_save = true
+        memalert_history_max_runs = 100
+        memalert_history_max_size = "1 MiB"
+        memalert_notify = ["jsonl:a.jsonl", "jsonl:b.jsonl"]
+        memalert_strict = false
+        """
+    )
+    done = serial.run("-o", "memalert_history_max_runs=none", memalert=False)
+    assert_refused(serial, done, "memalert_history_max_runs: 'none'")
+    done = serial.run("-o", "memalert_history_max_runs=9", "-o", "memalert_notify=x:y", memalert=False)
+    assert_refused(serial, done, "memalert_notify[0]: no channel takes 'x:...'")
+    done = serial.run("-W", "error", memalert=False)
+    done.assert_outcomes(passed=1)
+    assert done.ret == pytest.ExitCode.OK
+    assert (serial.pytester.path / "memalert.lock.json").exists()
+
+
+def test_wrong_type_of_toml_is_refused_by_its_key(serial: Inner) -> None:
+    serial.write(PASSING)
+    serial.pytester.makepyprojecttoml(
+        """
+        [tool.pytest.ini_options]
+        memalert = true
+        memalert_leaks = ["all"]
+        """
+    )
+    done = serial.run(memalert=False)
+    assert_refused(
+        serial, done, "pyproject.toml: memalert_leaks: ['all'] is not one of 'off', 'suspects', 'all'"
+    )
+
+
 def test_a_path_with_a_null_character_is_refused(serial: Inner) -> None:
     """It was an internal error, which hid all other problems."""
     serial.write(PASSING)

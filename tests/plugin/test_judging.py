@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_memalert.plugin.judging.repeating import have_seen_enough
+
 if TYPE_CHECKING:
     from tests.conftest import Inner
 
@@ -24,6 +26,23 @@ def speaking(inner: Inner) -> list[dict[str, Any]]:
 
 
 # --------------------------------------------------------------- repetition
+
+
+@pytest.mark.parametrize(
+    ("runs", "grown_bytes", "seconds", "is_enough"),
+    [
+        (1, 2**30, 9.0, False),  # fewer than are asked for
+        (2, 2**20, 0.1, False),
+        (8, 0, 0.1, True),
+        (2, 0, 0.6, True),
+        (2, 129 * 2**20, 0.1, True),
+    ],
+)
+def test_growth_has_come_back_often_enough_by_runs_time_or_size(
+    runs: int, grown_bytes: int, seconds: float, is_enough: bool
+) -> None:
+    figures = [{"growth_bytes": grown_bytes}] * runs
+    assert have_seen_enough(figures, at_least=2, seconds=seconds) is is_enough
 
 
 def test_cache_filled_once_raises_nothing(inner: Inner) -> None:

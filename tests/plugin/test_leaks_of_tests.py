@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_memalert import find_leaks
 from pytest_memalert.model import OUT_OF_TURN
 from tests.conftest import FEW
 
@@ -366,6 +367,29 @@ def test_test_that_looks_for_leaks_itself_is_not_searched_by_its_own_search(seri
     assert serial.tests()["test_searching"]["leak"]["status"] in ("clean", "unclear")
     first, *others = map(int, (serial.pytester.path / "calls").read_text().split())
     assert others == list(range(first + 1, first + 1 + serial.report()["totals"]["reruns"]))
+
+
+def test_session_within_a_search_does_not_search(serial: Inner) -> None:
+    """Each run of a test that runs pytest in this process would take a thousand runs of that one's tests."""
+    serial.write(
+        """
+        def test_a():
+            with open("runs.txt", "a") as file:
+                file.write("x")
+        """
+    )
+    sessions: list[object] = []
+
+    def run_session() -> None:
+        sessions.append(serial.run(leaks="all").ret)
+
+    find_leaks(run_session, runs=2)
+    assert (serial.pytester.path / "runs.txt").read_text() == "x" * len(sessions)
+    leak = serial.tests()["test_a"]["leak"]
+    assert (leak["status"], leak["runs"]) == ("unclear", 0)
+    assert leak["reason"] == "another search for leaks is under way in this process"
+    serial.run(leaks="all")
+    assert serial.tests()["test_a"]["leak"]["status"] == "clean"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted there")

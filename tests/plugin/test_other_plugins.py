@@ -51,6 +51,26 @@ def test_alert_under_rerunfailures_fails_the_session(serial: Inner) -> None:
     assert serial.report()["totals"]["tests"] == 1
 
 
+def test_notes_under_rerunfailures_are_those_of_the_last_attempt(serial: Inner) -> None:
+    """And what is told once in a session, whichever attempt it came with."""
+    pytest.importorskip("pytest_rerunfailures")
+    serial.write(
+        """
+        import pytest
+
+        RUNS, KEPT = [], []
+
+        @pytest.mark.memalert(rss="1 MiB", traced_peak="1 MiB", growth="1 MiB")
+        def test_growing_twice():
+            RUNS.append(1)
+            if len(RUNS) < 3:
+                KEPT.append(b"x" * 4 * 2**20)
+        """
+    )
+    serial.run("-p", "rerunfailures", "--reruns=3").assert_outcomes(passed=1)
+    assert sorted(note["kind"] for note in serial.report()["notes"]) == ["already_above", "no_data"]
+
+
 def test_interrupt_in_a_rerun_keeps_the_figures_under_rerunfailures(serial: Inner) -> None:
     """It runs the test, and would log its reports only after all of it."""
     pytest.importorskip("pytest_rerunfailures")

@@ -37,6 +37,7 @@ from pytest_memalert.attribution.objects import (
     own_attributes,
     referents_of,
     referrers_of,
+    type_name,
 )
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import flat_size
@@ -320,7 +321,7 @@ def _bounded(container: object) -> Bound | None:
             continue
         if (words := _words_of_bound(name)) is None:
             continue
-        kind = type(container).__name__
+        kind = type_name(type(container)).rpartition(".")[2]
         if own:
             if _is_of(words, kind):
                 return _below_limit(own, limit, slack=_SLACK)

@@ -15,8 +15,8 @@ from pytest_memalert.errors import ConfigurationError, describe_exception, show_
 from pytest_memalert.metrics import METRICS, Metric
 from pytest_memalert.model import Probe
 from pytest_memalert.options import OPTIONS
+from pytest_memalert.plugin.command_line import read_ini, written_ini
 from pytest_memalert.plugin.given.destinations import report_problems
-from pytest_memalert.plugin.pytest_internals import written_ini_keys
 from pytest_memalert.records import record
 from pytest_memalert.settings import Settings, read_pyproject, read_settings
 from pytest_memalert.units import Unit
@@ -172,9 +172,9 @@ def _read_acknowledgments(config: pytest.Config, metrics: Mapping[str, Metric]) 
     return read_acknowledgments(path, metrics)
 
 
-def _written_ini(config: pytest.Config) -> dict[str, str]:
+def _written_ini(config: pytest.Config) -> dict[str, object]:
     """Return what the ini file and ``-o`` say under our keys, those that don't exist included."""
-    known = {option.ini: str(value) for option in OPTIONS if (value := config.getini(option.ini))}
+    known = {option.ini: value for option in OPTIONS if (value := read_ini(config, option.ini)) != ""}
     overridden = (text.partition("=")[0] for text in config.getoption("override_ini") or ())
-    unknown = [key for key in (*written_ini_keys(config), *overridden) if key.startswith("memalert_")]
+    unknown = [key for key in (*written_ini(config), *overridden) if key.startswith("memalert_")]
     return {**dict.fromkeys(unknown, ""), **known}

@@ -29,7 +29,7 @@ from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.metrics import PEAKS, RETAINED
 from pytest_memalert.model import Comparison, GateResult, LeakAnalysis, Measurement, PerformanceAlert, make_id
 from pytest_memalert.plugin.given.gate import GateGiven
-from pytest_memalert.plugin.judging.repeating import Again, Repeater
+from pytest_memalert.plugin.judging.repeating import Again, Repeater, have_seen_enough
 from pytest_memalert.plugin.rerun import can_rerun
 from pytest_memalert.probes.memory import child_page_faults
 from pytest_memalert.records import record
@@ -45,11 +45,9 @@ _LONG_S = 2.0
 # over by a few buffers, whose number may be chance (uvloop reads 256 KiB at once of what a subprocess wrote).
 _PEAK_RUNS, _CLOSE_PEAK_RUNS = 2, 6
 _CLOSE_BYTES, _CLOSE_S = 2**19, 2.0
-# Growth is claimed when it came back in each further run; a pool of a few entries takes some to fill.
-_GROWTH_RUNS_AT_LEAST = 4
-_GROWTH_RUNS_AT_MOST = 8
-_ENOUGH_S = 0.5
-_ENOUGH_BYTES = 256 * 2**20
+# Growth is claimed when it came back in so many further runs at least: a pool of a few entries takes some to
+# fill.
+_GROWTH_RUNS = 4
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -285,11 +283,8 @@ class Gate:
                 if metric in seen
             }
             count = len(runs.figures)
-            grown_bytes = sum(max(0.0, values.get("growth_bytes", 0.0)) for values in runs.figures)
             taken_s = elapsed_s() - began_s
-            enough = count >= _GROWTH_RUNS_AT_MOST or (
-                count >= _GROWTH_RUNS_AT_LEAST and (taken_s > _ENOUGH_S or grown_bytes > _ENOUGH_BYTES)
-            )
+            enough = have_seen_enough(runs.figures, at_least=_GROWTH_RUNS, seconds=taken_s)
             close = bool(peaks) and abs(peaks[0].observed - peaks[0].baseline) < _CLOSE_BYTES
             wanted = _CLOSE_PEAK_RUNS if close and taken_s < _CLOSE_S else _PEAK_RUNS
             peak_is_decided = not odd or count >= wanted

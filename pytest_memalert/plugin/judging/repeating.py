@@ -17,7 +17,7 @@ from pytest_memalert.model import Probe
 from pytest_memalert.plugin.measuring.scopes import WiderFixtures
 from pytest_memalert.probes.exact import ExactReader
 from pytest_memalert.probes.malloc import trim_heap
-from pytest_memalert.probes.memory import open_heap_reader
+from pytest_memalert.probes.memory import open_heap_reader, read_nothing
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.records import record
 from pytest_memalert.rules import Breach, find_breaches, mildest
@@ -25,7 +25,7 @@ from pytest_memalert.rules import Breach, find_breaches, mildest
 if TYPE_CHECKING:
     from pytest_memalert.plugin.rerun import Rerunner
 
-__all__ = ["Again", "Repeater"]
+__all__ = ["Again", "Repeater", "have_seen_enough"]
 
 # A breach is claimed when it came back in each further run. Two show that it wasn't the first
 # use of something; a cache or pool of a few entries takes more, so a quick test gets them.
@@ -54,7 +54,7 @@ class Repeater:
         self._sampler = sampler
         self._fixtures = fixtures
         self._probe_kinds = {probe.name: probe.kind for probe in probes}
-        self._read_heap = open_heap_reader() or _unknown
+        self._read_heap = open_heap_reader() or read_nothing
         #: What tracing has left behind so far in this process, in bytes.
         self.tracing_left_bytes = 0
 
@@ -77,7 +77,6 @@ class Repeater:
 
         runs: list[dict[str, float]] = []
         began_s = elapsed_s()
-        grown_bytes = 0.0
         with Rerunner(item) as rerunner:
             while True:
                 values, reason = self._run_again(rerunner)
@@ -88,11 +87,8 @@ class Repeater:
                 if reason:
                     return runs, reason
                 runs.append(values)
-                grown_bytes += max(0.0, values.get("growth_bytes", 0.0))
                 seconds = elapsed_s() - began_s
-                enough = len(runs) >= _RUNS_AT_LEAST and (
-                    len(runs) >= _RUNS_AT_MOST or seconds > _ENOUGH_S or grown_bytes > _ENOUGH_BYTES
-                )
+                enough = have_seen_enough(runs, at_least=_RUNS_AT_LEAST, seconds=seconds)
                 if enough or not mildest(breaches, runs) or (budget_s is not None and seconds > budget_s):
                     return runs, None
 
@@ -153,8 +149,12 @@ class Repeater:
         return values, outcome.objection
 
 
-def _unknown() -> int | None:
-    return None
+def have_seen_enough(runs: Sequence[Mapping[str, float]], *, at_least: int, seconds: float) -> bool:
+    """Return whether growth that came back in each of these runs, which took so long, is to be claimed."""
+    if len(runs) < at_least:
+        return False
+    grown_bytes = sum(max(0.0, values.get("growth_bytes", 0.0)) for values in runs)
+    return len(runs) >= _RUNS_AT_MOST or seconds > _ENOUGH_S or grown_bytes > _ENOUGH_BYTES
 
 
 def _peak_is_gone(breaches: Sequence[Breach], values: Mapping[str, float]) -> bool:

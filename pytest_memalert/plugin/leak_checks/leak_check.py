@@ -27,6 +27,8 @@ __all__ = ["LeakCheck"]
 _WEAK_BLOCKS, _WEAK_BYTES = 200.0, 8.5 * 1024
 # Pursued is what blocks tell, exact to one; a heap of holes fades for hundreds of runs.
 _ANY_BLOCKS = 0.05
+# A session within a test that is run again, as a plugin's own tests have them: each run would be a hunt.
+_WITHIN = "another search for leaks is under way in this process"
 
 
 class LeakCheck:
@@ -115,8 +117,11 @@ class LeakCheck:
         """
         if self._explained is None:
             self._explained = _load_engine()
+        from pytest_memalert.hunting.investigation import is_searching
         from pytest_memalert.plugin.rerun import can_rerun
 
+        if is_searching():
+            return LeakAnalysis(status="unclear", reason=_WITHIN), 0
         reason = can_rerun(item, shared)
         if reason:
             return LeakAnalysis(status="unclear", reason=reason), 0

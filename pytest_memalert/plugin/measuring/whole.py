@@ -25,7 +25,7 @@ from pytest_memalert.plugin.measuring.guarding import guarded
 from pytest_memalert.plugin.pytest_internals import is_in_pytests_order
 from pytest_memalert.plugin.telling import tell_trouble
 from pytest_memalert.probes.malloc import fix_thresholds, refuse_huge_pages, trim_heap
-from pytest_memalert.probes.memory import open_blocks_reader, open_heap_reader, open_rss_reader
+from pytest_memalert.probes.memory import open_blocks_reader, open_heap_reader, open_rss_reader, read_nothing
 
 __all__ = ["WholeProcess", "least_of_each", "measured_conftests"]
 
@@ -40,7 +40,7 @@ _CONFTESTS = pytest.StashKey[int]()
 @contextmanager
 def measured_conftests(config: pytest.Config) -> Iterator[None]:
     """Measure what is imported meanwhile, to be counted with what the collection imports."""
-    read_heap = open_heap_reader() or _unknown
+    read_heap = open_heap_reader() or read_nothing
     collect_all()
     before = read_heap()
     yield
@@ -68,8 +68,8 @@ class WholeProcess:
         refuse_huge_pages()
         self._config = config
         self._read_rss = open_rss_reader()
-        self._read_heap = open_heap_reader() or _unknown
-        self._read_blocks = open_blocks_reader() or _unknown
+        self._read_heap = open_heap_reader() or read_nothing
+        self._read_blocks = open_blocks_reader() or read_nothing
         self._collection_began: int | None = None
         self._collected: int | None = None
         self._shift_rss = 0
@@ -253,7 +253,3 @@ def _started_at() -> float:
     started_at = utc_now().timestamp() - age_s
     # Some containers have an uptime of their own, which has nothing to do with the ticks.
     return started_at if abs(started_at - created_at) < 2 else created_at
-
-
-def _unknown() -> int | None:
-    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,6 +70,7 @@ class Controller:
         self._tests: dict[str, Measurement] = {}
         self._alerts: dict[str, tuple[PerformanceAlert, ...]] = {}
         self._fixtures: dict[tuple[str, str, str, str], FixtureGrowth] = {}
+        self._notes_of_tests: dict[str, list[Note]] = {}
         self._notes: list[Note] = []
         self._reruns = 0
         self._reruns_s = 0.0
@@ -284,6 +286,11 @@ class Controller:
             self._tests.pop(nodeid, None)  # the series is in the order in which tests ended
             self._tests[nodeid] = facts.measurement
             self._alerts.pop(nodeid, None)
+            # Of an attempt before, only what a process tells once is kept.
+            before = self._notes_of_tests.pop(nodeid, ())
+            told_once = [note for note in before if note.nodeid is None or note.kind == "no_data"]
+            if told_once or facts.notes:
+                self._notes_of_tests[nodeid] = [*told_once, *facts.notes]
             if facts.source is not None:
                 duration_s = facts.measurement.values["duration_s"]
                 self._checked[nodeid] = (facts.reruns_s, duration_s, facts.source)
@@ -295,7 +302,6 @@ class Controller:
             self._alerts[nodeid] = tuple(facts.alerts)
         for fixture in facts.fixtures:
             self._fixtures[fixture.worker, fixture.location, fixture.name, fixture.nodeid] = fixture
-        self._notes += facts.notes
         self._reruns += facts.reruns
         self._reruns_s += facts.reruns_s
         self._screening_s += facts.screening_s
@@ -322,7 +328,7 @@ class Controller:
             tests=tests,
             fixtures=tuple(self._fixtures.values()),
             alerts=tuple(alerts),
-            notes=group_notes(self._notes),
+            notes=group_notes((*chain.from_iterable(self._notes_of_tests.values()), *self._notes)),
             fail_on=settings.fail_on,
             gate=gate,
             commit=read_commit(self._config.rootpath, os.environ),
