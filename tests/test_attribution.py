@@ -41,6 +41,7 @@ import click
 import pytest
 
 from pytest_memalert.attribution.allocation import line_watch, native
+from pytest_memalert.attribution.allocation.packages import compiled_package_of_file, package_of_file
 from pytest_memalert.attribution.bounding import bounds
 from pytest_memalert.attribution.bounding.bounds import Bound, bounded_holder, filling_cache
 from pytest_memalert.attribution.explain import explain
@@ -48,7 +49,6 @@ from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.holding.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED
 from pytest_memalert.attribution.holding.holders import HolderSearch
 from pytest_memalert.attribution.objects import referents_of
-from pytest_memalert.attribution.packages import compiled_package_of_file, package_of_file
 from pytest_memalert.attribution.selection import Selection
 from pytest_memalert.attribution.survivors import survivors
 from pytest_memalert.attribution.survivors.census import Census, hidden_groups

@@ -8,8 +8,8 @@ import pytest
 
 from pytest_memalert.attribution.advising.advice import Finding, recommend
 from pytest_memalert.attribution.advising.system_advice import recommend_for_memory, recommend_for_system
+from pytest_memalert.attribution.allocation.packages import Package
 from pytest_memalert.attribution.holding.holder import C_STATE, Holder
-from pytest_memalert.attribution.packages import Package
 
 
 def in_module(module: str, variable: str, container: str = "dict") -> Holder:

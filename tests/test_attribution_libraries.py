@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from pytest_memalert.attribution.allocation.calls import watch_calls
+from pytest_memalert.attribution.allocation.packages import Package, compiled_module
 from pytest_memalert.attribution.explain import explain
 from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.holding.holder import NO_REFERRER, UNTRACKED
-from pytest_memalert.attribution.packages import Package, compiled_module
 
 OBJECTS: dict[str, Any] = {}
 LIBRARY: Any = None

@@ -13,6 +13,13 @@ from pytest_memalert.attribution.advising.advice import Finding
 from pytest_memalert.attribution.advising.endings import closing_of, is_over
 from pytest_memalert.attribution.allocation import sites
 from pytest_memalert.attribution.allocation.calls import Calls, watch_calls
+from pytest_memalert.attribution.allocation.packages import (
+    compiled_package_of_file,
+    is_stdlib,
+    package_of_extension,
+    package_of_file,
+    package_of_module,
+)
 from pytest_memalert.attribution.bounding.lengths import BUFFERS, POINTER_BYTES
 from pytest_memalert.attribution.explanation import Amount, Explanation, without_counters
 from pytest_memalert.attribution.holding.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED, Holder
@@ -23,13 +30,6 @@ from pytest_memalert.attribution.objects import (
     is_exactly,
     type_module,
     type_name,
-)
-from pytest_memalert.attribution.packages import (
-    compiled_package_of_file,
-    is_stdlib,
-    package_of_extension,
-    package_of_file,
-    package_of_module,
 )
 from pytest_memalert.attribution.selection import SURE, Selection, is_unheld
 from pytest_memalert.attribution.survivors.groups import Group, Watch

@@ -12,9 +12,9 @@ from pytest_memalert.attribution.allocation import sites
 from pytest_memalert.attribution.allocation.calls import Calls
 from pytest_memalert.attribution.allocation.descriptors import places_of_opening, targets_of
 from pytest_memalert.attribution.allocation.native import NativeGrowth
+from pytest_memalert.attribution.allocation.packages import Package, package_of_file, package_of_module
 from pytest_memalert.attribution.explanation import NOTHING, Explanation, without_counters
 from pytest_memalert.attribution.holding.holder import AT_EXIT, AUDITED, NO_REFERRER, UNTRACKED
-from pytest_memalert.attribution.packages import Package, package_of_file, package_of_module
 from pytest_memalert.model import Signal
 
 __all__ = ["explain_heap", "with_native_beside", "with_system_advice"]

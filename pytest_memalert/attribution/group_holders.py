@@ -12,12 +12,12 @@ from dataclasses import replace
 from types import ModuleType
 from weakref import ReferenceType
 
+from pytest_memalert.attribution.allocation.packages import origin_of_name
 from pytest_memalert.attribution.containers import newest
 from pytest_memalert.attribution.heads import PLUMBING, consists_of_references
 from pytest_memalert.attribution.holding.holder import UNREFERRED, Holder
 from pytest_memalert.attribution.holding.holders import HolderSearch
 from pytest_memalert.attribution.objects import is_kind, items_of, own_attributes, referents_of, referrers_of
-from pytest_memalert.attribution.packages import origin_of_name
 from pytest_memalert.attribution.survivors.groups import Group, Watch
 
 __all__ = [

@@ -65,6 +65,9 @@ class Worker:
         self._told_trouble: set[str] = set()
         self._whole: WholeProcess | None = None
         if given.gate is not None:
+            # Imported now: whether a suspect needs it later must not make a difference to the session.
+            import pytest_memalert.hunting.investigation
+            import pytest_memalert.plugin.judging.gating  # noqa: F401
             from pytest_memalert.plugin.measuring.whole import WholeProcess
 
             self._whole = WholeProcess(config)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import NoReturn
 
+from pytest_memalert.attribution.allocation.packages import Package
 from pytest_memalert.attribution.holding.edges import MADE_OF
 from pytest_memalert.attribution.holding.holder import C_STATE, IN_C, UNTRACKED, Holder
-from pytest_memalert.attribution.packages import Package
 from pytest_memalert.records import record
 
 __all__ = ["MOST_SUSPECTS", "TASKS", "Finding", "one_of", "recommend"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pytest_memalert.attribution.advising.advice import MOST_SUSPECTS, one_of
-from pytest_memalert.attribution.packages import Package
+from pytest_memalert.attribution.allocation.packages import Package
 from pytest_memalert.records import record
 
 __all__ = ["Opening", "recommend_for_memory", "recommend_for_memory_beside", "recommend_for_system"]

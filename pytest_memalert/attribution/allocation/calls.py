@@ -20,6 +20,7 @@ from types import (
 )
 from weakref import ReferenceType, ref
 
+from pytest_memalert.attribution.allocation.packages import Package, compiled_module
 from pytest_memalert.attribution.allocation.sites import Frame, is_framework, origin_of, stack_of, useful
 from pytest_memalert.attribution.objects import (
     bases_of,
@@ -32,7 +33,6 @@ from pytest_memalert.attribution.objects import (
     type_module,
     type_name,
 )
-from pytest_memalert.attribution.packages import Package, compiled_module
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.collector import collect

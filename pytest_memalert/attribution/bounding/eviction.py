@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from types import CodeType
 
-from pytest_memalert.attribution.packages import is_stdlib
+from pytest_memalert.attribution.allocation.packages import is_stdlib
 from pytest_memalert.attribution.reading.habits import Habits, Reading
 from pytest_memalert.attribution.reading.naming import Place
 from pytest_memalert.attribution.reading.places import places_of

@@ -9,6 +9,7 @@ from itertools import groupby, pairwise
 from types import FrameType, FunctionType, MethodType, TracebackType
 from typing import Any
 
+from pytest_memalert.attribution.allocation.packages import packaged_base
 from pytest_memalert.attribution.allocation.sites import describe
 from pytest_memalert.attribution.bounding.bounds import LRU_WRAPPER
 from pytest_memalert.attribution.holding.edges import GENERATORS, edge_of, key_of, parameter_of
@@ -27,7 +28,6 @@ from pytest_memalert.attribution.objects import (
     type_name,
     wraps_method,
 )
-from pytest_memalert.attribution.packages import packaged_base
 
 __all__ = ["PathWriter"]
 

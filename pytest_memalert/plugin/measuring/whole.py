@@ -59,10 +59,6 @@ class WholeProcess:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        # Imported now: whether a suspect needs it later must not make a difference to the session.
-        import pytest_memalert.hunting.investigation
-        import pytest_memalert.plugin.judging.gating  # noqa: F401
-
         # Else the peak of a test depends on what was freed before it, in this run or that.
         fix_thresholds()
         refuse_huge_pages()
