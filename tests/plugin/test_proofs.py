@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_memalert.clock import utc_now
+from pytest_memalert.hunting.questions import Left
+from pytest_memalert.hunting.recognition import Proof
+from pytest_memalert.model import LeakAnalysis
+from pytest_memalert.plugin.given.environment import this_environment
+from pytest_memalert.plugin.leak_checks.cached import read_cached, write_cached
+from pytest_memalert.plugin.leak_checks.proofs import Proofs, encode_proof, write_proofs
 from tests.conftest import FEW, Inner
 
 LEAKS = f"""
@@ -23,6 +30,9 @@ LEAKS = f"""
         if os.environ.get("LEAKS") != "no":
             KEPT.extend(set() for _ in range(300 * int(os.environ.get("TIMES", 1))))
 """
+KEY = "memalert/leaks"
+ENVIRONMENT = this_environment(traced=False)
+LONG_AGO = datetime.fromtimestamp(0, tz=timezone.utc)
 # With the default ones off.
 LEAK_RULE = '[[tool.memalert.rules]]\nname = "any"\nmetric = "leak_bytes_per_run"\nthreshold = "0 B"'
 
@@ -100,6 +110,21 @@ def test_what_a_gate_says_does_not_depend_on_the_cache(leaking: Inner) -> None:
     assert leaking.report()["totals"]["reruns"] > 8
 
 
+@pytest.fixture
+def cache_of_a_proof(serial: Inner) -> tuple[pytest.Config, Any]:
+    """Provide a configuration whose cache has the proof of one leak, and what is in it."""
+    config = serial.pytester.parseconfigure()
+    left = Left(kinds=frozenset({("set", 300)}), times=1, blocks=300.0, heap_bytes=0.0)
+    proof = Proof(left=left, analysis=LeakAnalysis(status="leaking", bytes_per_run=64_800.0))
+    write_proofs(config, {"test_a.py::test_leaks": encode_proof(proof)}, ENVIRONMENT, proven_at=utc_now())
+    return config, read_cached(config, KEY)
+
+
+def find_proof(config: pytest.Config, *, changed_at: datetime = LONG_AGO) -> Proof | None:
+    """Return the proof that a new session finds."""
+    return Proofs(config, ENVIRONMENT).find("test_a.py::test_leaks", changed_at=changed_at)
+
+
 def _older(entry: Any) -> None:
     for test in entry["tests"].values():
         test["proven_at"] = (datetime.fromisoformat(test["proven_at"]) - timedelta(days=15)).isoformat()
@@ -127,18 +152,24 @@ def _of_no_tests(entry: Any) -> None:
     entry["tests"] = 3
 
 
-def test_a_proof_that_does_not_hold_here_is_none(leaking: Inner) -> None:
-    text = cached(leaking).read_text()
-    for change in (
-        _older,
-        _of_the_future,
-        _of_another_environment,
-        _of_another_format,
-        _without_kinds,
-        _of_no_tests,
-    ):
-        entry = json.loads(text)
-        change(entry)
-        cached(leaking).write_text(json.dumps(entry))
-        assert proven(leaking)[1] > 8, change
-    assert proven(leaking)[1] == 2
+@pytest.mark.parametrize(
+    "change",
+    [_older, _of_the_future, _of_another_environment, _of_another_format, _without_kinds, _of_no_tests],
+)
+def test_a_proof_that_does_not_hold_here_is_none(
+    cache_of_a_proof: tuple[pytest.Config, Any], change: Callable[[Any], None]
+) -> None:
+    config, entry = cache_of_a_proof
+    change(entry)
+    write_cached(config, KEY, entry)
+    assert find_proof(config) is None
+
+
+def test_a_proof_holds_until_its_code_is_changed(
+    cache_of_a_proof: tuple[pytest.Config, Any],
+) -> None:
+    config, _ = cache_of_a_proof
+    found = find_proof(config)
+    assert found is not None
+    assert found.left.kinds == {("set", 300)}
+    assert find_proof(config, changed_at=utc_now()) is None
