@@ -68,7 +68,9 @@ def test_notes_under_rerunfailures_are_those_of_the_last_attempt(serial: Inner) 
         """
     )
     serial.run("-p", "rerunfailures", "--reruns=3").assert_outcomes(passed=1)
-    assert sorted(note["kind"] for note in serial.report()["notes"]) == ["already_above", "no_data"]
+    kinds = sorted(note["kind"] for note in serial.report()["notes"])
+    # Up to its version 16.1 no end of an earlier attempt is reported, and nothing of it known.
+    assert kinds in (["already_above", "no_data"], ["already_above"])
 
 
 def test_interrupt_in_a_rerun_keeps_the_figures_under_rerunfailures(serial: Inner) -> None:
