@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 import pytest_memalert.plugin.fixture
+import pytest_memalert.plugin.judging.gating
 import pytest_memalert.plugin.leak_checks.turn_cache
 import pytest_memalert.plugin.phases
 import pytest_memalert.plugin.rerun
