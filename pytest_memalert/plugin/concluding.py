@@ -13,7 +13,7 @@ from pytest_memalert.clock import elapsed_s
 from pytest_memalert.model import LeakVerdict, Measurement
 from pytest_memalert.plugin.bench import Bench
 from pytest_memalert.plugin.given.given import Given
-from pytest_memalert.plugin.imports import Ways
+from pytest_memalert.plugin.imports import ImportPaths
 from pytest_memalert.plugin.markers import limits_of
 from pytest_memalert.plugin.measuring.attempt import Attempt
 from pytest_memalert.plugin.pytest_internals import (
@@ -55,7 +55,7 @@ class Concluder:
         self._whole = whole
         self._name_component = name_component
         self._report_trouble = report_trouble
-        self._ways = Ways()
+        self._import_paths = ImportPaths()
         #: Whether the phases that go by are those of a test run again.
         self.repeating = False
 
@@ -168,7 +168,7 @@ class Concluder:
         """Say that phases which go by are those of a re-run; load what is first needed for one."""
         self.repeating = True
         try:
-            with self._ways.kept():
+            with self._import_paths.kept():
                 yield
         finally:
             self.repeating = False

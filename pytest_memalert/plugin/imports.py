@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["Ways", "globals_of"]
+__all__ = ["ImportPaths", "globals_of"]
 
 _NAMES = ("path", "meta_path", "path_hooks")
 
 
-class Ways:
+class ImportPaths:
     """Hold how modules are found now, to find ours when a test has changed that."""
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ from pytest_memalert.plugin.facts import FACTS, LEFT_OUT, USAGE_ERROR, WHOLE, Fa
 from pytest_memalert.plugin.given.destinations import history_path
 from pytest_memalert.plugin.given.environment import this_environment
 from pytest_memalert.plugin.given.given import Given
-from pytest_memalert.plugin.imports import Ways
+from pytest_memalert.plugin.imports import ImportPaths
 from pytest_memalert.plugin.pytest_internals import refit_section
 from pytest_memalert.plugin.session.remembering import note_idle, remember
 from pytest_memalert.plugin.session.reporting import append_summary, locate, write_reports
@@ -62,7 +62,7 @@ class Controller:
         self._hear_report = hear_report
         self._given = given
         # Most of what concludes a session is loaded when it is needed.
-        self._ways = Ways()
+        self._import_paths = ImportPaths()
         # A conftest.py may have loaded the plugin, after the hook that notes when the session began.
         self._started_at = config.stash.get(BEGAN_AT, utc_now())
         self._started_s = elapsed_s()
@@ -144,7 +144,7 @@ class Controller:
         if self._config.getoption("collectonly", False) or session.exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         try:
-            with self._ways.kept():
+            with self._import_paths.kept():
                 self._conclude(session)
         except Exception as trouble:
             self._warn(f"memalert could not conclude the session ({describe_exception(trouble)})")
@@ -163,7 +163,7 @@ class Controller:
         if self._run is None:
             return
         try:
-            with self._ways.kept():
+            with self._import_paths.kept():
                 self._summarize(terminalreporter, self._run)
         except Exception as trouble:
             terminalreporter.write_line(f"memalert: no summary ({type(trouble).__name__})")
