@@ -343,7 +343,7 @@ def test_second(): KEPT.append([{} for _ in range(500)])
     leaks = {name: test["leak"] for name, test in serial.tests().items()}
     assert leaks["test_first"]["status"] == "leaking"
     assert leaks["test_second"]["status"] == "unchecked"
-    assert "the leaks explained before took" in leaks["test_second"]["reason"]
+    assert "the leaks found before took" in leaks["test_second"]["reason"]
 
 
 def test_test_that_looks_for_leaks_itself_is_not_searched_by_its_own_search(serial: Inner) -> None:
