@@ -32,6 +32,7 @@ from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
 from pytest_memalert.leaks.words import describe_growth
 from pytest_memalert.model import LeakAnalysis, Signal, Survivor
 from pytest_memalert.probes.memory import free_bytes
+from pytest_memalert.tracing import interruptions
 from pytest_memalert.units import format_size
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ _RARELY_S, _RARELY_BYTES, _TRACED_S = 5.0, 64 * 2**20, 0.003
 _BY_WAY_OF_A_LEAK = (
     "it is kept by what repetitions of another test left, whose leak is told of: mend that first"
 )
+_UNTRACED = (
+    "where it was allocated can not be told: it makes a sub-interpreter, which hangs up to Python 3.12 while"
+    " allocations are traced"
+)
 
 
 def is_searching() -> bool:
@@ -101,6 +106,7 @@ def investigate(
     Its signature names files from ``root``. The other parameters are those of ``hunting.hunt``.
     """
     patient = Patience(run)
+    interrupted = interruptions()
     search = _Search(
         patient,
         explained,
@@ -144,8 +150,10 @@ def investigate(
         _with_native(_without_caches(analysis, explanation), explanation),
         explanation,
         survivors=scaled(explanation, analysis.blocks_per_run),
-        recommendations=_with_reason(explanation),
+        recommendations=(*_with_reason(explanation), *([_UNTRACED] if interruptions() > interrupted else [])),
     )
+    if interruptions() > interrupted:
+        told = _sized_by_survivors(told)
     if search.seen is not None and told.survivors and is_its_pace(search.seen, told):
         search.known.latest = Proof(left=search.seen, analysis=told)
     return told
@@ -417,6 +425,15 @@ def _told(
         grown_at=known.grown_at,
         recommendations=recommendations,
     )
+
+
+def _sized_by_survivors(analysis: LeakAnalysis) -> LeakAnalysis:
+    """Return the analysis with the size of what survives: no traced run could tell that of small objects."""
+    size_bytes = sum(survivor.bytes_per_run for survivor in analysis.survivors)
+    if size_bytes <= (analysis.bytes_per_run or 0.0):
+        return analysis
+    rate = size_bytes / analysis.duration_s * 3600 if analysis.duration_s else None
+    return replace(analysis, bytes_per_run=size_bytes, rate_bytes_per_hour=rate)
 
 
 def _with_reason(explanation: Explanation) -> tuple[str, ...]:
