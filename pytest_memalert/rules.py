@@ -442,8 +442,15 @@ def _tell_pace(breach: Breach) -> tuple[str, ...]:
 
 
 def _told_apart(observed: float, limit: float, metric: Metric) -> tuple[str, str]:
-    """Return both as text; as bare numbers, no longer than it takes, where rounding would show them equal."""
+    """Return both as text; where rounding would show them equal, with more digits, or as bare numbers."""
     texts = format_beside(observed, limit, metric.unit), format_limit(limit, metric.unit)
+    amount, _, name = texts[1].partition(" ")
+    if texts[0] == texts[1] and observed != limit and metric.unit.startswith("bytes") and limit:
+        # In the unit of the limit: 5.03 MB/s beside 5 MB/s.
+        for places in range(2, 5):
+            shown = f"{observed / limit * float(amount):.{places}f}"
+            if float(shown) != float(amount):
+                return f"{shown} {name}", texts[1]
     digits = 2
     while texts[0] == texts[1] and observed != limit and digits < 17:
         digits += 1

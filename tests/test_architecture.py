@@ -23,6 +23,7 @@ NOUNS = frozenset(
         "units",
         "clock",
         "collector",
+        "tracing",
         "metrics",
         "model",
         "records",

@@ -47,6 +47,8 @@ FEW_RUNS = Policy(shape_runs=60, shape_s=0.0)
 
 
 class Order:
+    lines: deque[object]
+
     def __init__(self, number: int) -> None:
         self.number = number
 
@@ -897,6 +899,22 @@ def test_a_recognized_leak_names_no_caller_of_the_test_that_was_explained() -> N
     allocated_at = first.survivors[0].allocated_at
     assert [place.rpartition(".")[2] for place in allocated_at] == ["keep", "place_one"]
     assert [survivor.allocated_at for survivor in again.survivors] == [allocated_at[:1]]
+
+
+def test_objects_with_many_functions_in_a_dict_of_dicts_are_recognized_after_two_runs() -> None:
+    """A server's statistics ask its workers: none was known, and each test took as many runs as the first."""
+
+    def keep_workers() -> None:
+        asking = {}
+        for number in range(10):
+            worker = Order(number)
+            worker.lines = deque[object]()
+            asking[number] = {"asked": lambda worker=worker: worker, "more": [{}]}
+        BY_NAME[f"server {len(BY_NAME)}"] = [asking]
+
+    first, again, _ = investigate_two(keep_workers, keep_workers)
+    assert (again.status, again.runs) == ("leaking", 2)
+    assert again.signature == first.signature
 
 
 def test_a_suspect_is_not_told_of_for_a_little_of_a_known_leak() -> None:

@@ -342,6 +342,12 @@ def test_headline_tells_values_apart_that_round_to_the_same() -> None:
     )
 
 
+def test_headline_tells_rates_apart_in_the_unit_of_their_limit() -> None:
+    """They were "5.03e+06" and "5e+06"."""
+    breach = Breach(rule=rule(metric="growth_rate_bytes_per_s", threshold=5e6), observed=5.03e6)
+    assert describe(breach, NODEID) == f"{NODEID}: growth rate 5.03 MB/s is over the limit of 5 MB/s"
+
+
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
 def test_label_of_a_metric_fits_the_session_as_well(metric: Metric) -> None:
     """It stands for one test and for the whole."""

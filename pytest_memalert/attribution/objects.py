@@ -201,7 +201,12 @@ def referrers_of(objects: Sequence[object]) -> list[object]:
         return []
     mark = object()  # by its last element is that tuple known
     found = gc.get_referrers(*objects, mark)
-    return [obj for obj in found if not (type(obj) is tuple and obj and obj[-1] is mark)]
+    kept = []
+    # Up to Python 3.11 a comprehension would have a cell for the mark, which refers to it.
+    for obj in found:
+        if not (type(obj) is tuple and obj and obj[-1] is mark):
+            kept.append(obj)  # noqa: PERF401
+    return kept
 
 
 def length(obj: object) -> int | None:

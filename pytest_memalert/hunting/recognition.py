@@ -62,14 +62,13 @@ class Proof:
 class Explained:
     """Hold the leaks explained so far, by what they leave behind: with its places, or by types alone.
 
-    ``leaked_into`` has the containers that took them in, by identity, with their lengths; ``times`` counts
-    the explanations. ``latest`` is the proof of the last investigation, None where there is none to be kept.
+    ``leaked_into`` has the containers that took them in, by identity, with their lengths. ``latest`` is the
+    proof of the last investigation, None where there is none to be kept.
     """
 
     by_composition: dict[Composition, list[Explanation]] = field(default_factory=dict)
     by_kinds: dict[Kinds, list[Familiar]] = field(default_factory=dict)
     leaked_into: dict[int, int] = field(default_factory=dict)
-    times: int = 0
     latest: Proof | None = None
 
 

@@ -10,6 +10,7 @@ from math import ceil
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.leaks.sizes import TracedGrowth, traced_growth
 from pytest_memalert.probes.exact import ExactReader, live_traces
+from pytest_memalert.tracing import begin_tracing
 
 __all__ = ["run_traced", "stops_tracing"]
 
@@ -53,7 +54,7 @@ def run_traced(
     if tracemalloc.is_tracing():
         return _total(run, reader)
     wanted = ceil(_WANTED_EVENTS / events_per_run) if 0 < events_per_run < 1 else _WANTED
-    tracemalloc.start(1)
+    begin_tracing()
     try:
         if blocks_per_run > _MOST_LISTED:
             return _total(run, reader)
@@ -91,7 +92,7 @@ def _total(run: Callable[[], str | None], reader: ExactReader) -> TracedGrowth |
     reader.settle()
     before, _ = tracemalloc.get_traced_memory()
     for _ in range(_FEWEST):
-        if run() is not None:
+        if run() is not None or not tracemalloc.is_tracing():
             return None
     reader.settle()
     after, _ = tracemalloc.get_traced_memory()

@@ -35,6 +35,7 @@ from pytest_memalert.plugin.telling import (
     warn_of,
 )
 from pytest_memalert.rules import rules_for_test
+from pytest_memalert.tracing import begin_tracing
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.measuring.whole import WholeProcess
@@ -303,7 +304,7 @@ class Worker:
             import tracemalloc
 
             if not tracemalloc.is_tracing():
-                tracemalloc.start()
+                begin_tracing()
                 self._started_tracing = True
         # Where any of this fails, the next test tries again, and is told of as well.
         self._bench = bench = set_up_bench(

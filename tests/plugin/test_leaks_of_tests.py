@@ -343,7 +343,7 @@ def test_second(): KEPT.append([{} for _ in range(500)])
     leaks = {name: test["leak"] for name, test in serial.tests().items()}
     assert leaks["test_first"]["status"] == "leaking"
     assert leaks["test_second"]["status"] == "unchecked"
-    assert "the leaks explained before took" in leaks["test_second"]["reason"]
+    assert "the leaks found before took" in leaks["test_second"]["reason"]
 
 
 def test_test_that_looks_for_leaks_itself_is_not_searched_by_its_own_search(serial: Inner) -> None:
@@ -908,6 +908,32 @@ def test_leak_of_a_test_that_stops_tracing_is_found(serial: Inner) -> None:
     done = serial.run(leaks=None)
     done.assert_outcomes(failed=1, warnings=0)
     assert serial.tests()["test_traces"]["leak"]["bytes_per_run"] == pytest.approx(2**20, rel=0.01)
+
+
+def test_leak_of_a_test_that_makes_a_sub_interpreter_is_told_without_its_place(serial: Inner) -> None:
+    """Up to Python 3.12 making one hung, or ended the process, while its allocations were traced."""
+    serial.pytester.makepyprojecttoml("")
+    serial.write(
+        """
+        import sys
+
+        if sys.version_info >= (3, 13):
+            import _interpreters as interpreters
+        else:
+            import _xxsubinterpreters as interpreters
+
+        KEPT = []
+
+        def test_makes_one():
+            KEPT.append([[] for _ in range(500)])
+            interpreters.destroy(interpreters.create())
+        """
+    )
+    done = serial.run_apart(leaks="suspects")
+    done.assert_outcomes(failed=1)
+    told = "where it was allocated can not be told: it makes a sub-interpreter"
+    assert (told in done.stdout.str()) is (sys.version_info < (3, 13))
+    assert serial.tests()["test_makes_one"]["leak"]["bytes_per_run"] > 500 * sys.getsizeof([])
 
 
 def test_next_test_finds_the_environment_as_without_a_search(serial: Inner) -> None:

@@ -84,6 +84,8 @@ def measure_native_beside(
     start_tracing(1)
     try:
         traced, reason = _read_after_each(run, _traced_bytes if resident else _traced_large_bytes, runs=runs)
+        if not tracemalloc.is_tracing():  # stopped by the test, or for a sub-interpreter that it makes
+            return None
     finally:
         tracemalloc.stop()
     native = _usual_step(taken) - _usual_step(traced)
@@ -118,6 +120,8 @@ def _traced_bytes() -> int:
 
 
 def _traced_large_bytes() -> int:
+    if not tracemalloc.is_tracing():
+        return 0
     return sum(trace.size for trace in tracemalloc.take_snapshot().traces if trace.size > LARGE_BYTES)
 
 

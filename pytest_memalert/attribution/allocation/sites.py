@@ -22,6 +22,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any, Literal
 
 from pytest_memalert.attribution.objects import type_module
+from pytest_memalert.tracing import begin_tracing
 
 __all__ = [
     "FRAMES",
@@ -87,7 +88,7 @@ def start_tracing(frames: int = FRAMES) -> bool:
         _traceback_at()
     if tracemalloc.is_tracing():
         return False
-    tracemalloc.start(frames)
+    begin_tracing(frames)
     return True
 
 

@@ -40,6 +40,7 @@ from pytest_memalert.attribution.survivors.held import held_from_outside
 from pytest_memalert.attribution.survivors.untracked import find_untracked
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import can_freeze, clear_caches, collect, freeze, thaw
+from pytest_memalert.tracing import begin_tracing
 
 __all__ = ["watch"]
 
@@ -158,7 +159,7 @@ def _leave_out_accidents(result: Watch) -> None:
 
 def _traced_run_s(run: Callable[[], str | None]) -> float:
     """Return how long a run takes with one frame kept of each allocation."""
-    tracemalloc.start(1)
+    begin_tracing()
     try:
         began_s = elapsed_s()
         attempt(run)

@@ -21,6 +21,7 @@ from pytest_memalert.probes.memory import open_heap_reader, read_nothing
 from pytest_memalert.probes.sampler import Sampler
 from pytest_memalert.records import record
 from pytest_memalert.rules import Breach, find_breaches, mildest
+from pytest_memalert.tracing import begin_tracing
 
 if TYPE_CHECKING:
     from pytest_memalert.plugin.rerun import Rerunner
@@ -175,7 +176,7 @@ def _trace_again(rerunner: Rerunner) -> tuple[int | None, str | None]:
     collect_all()
     started = not tracemalloc.is_tracing()
     if started:
-        tracemalloc.start()
+        begin_tracing()
     try:
         tracemalloc.reset_peak()
         before_bytes = tracemalloc.get_traced_memory()[0]

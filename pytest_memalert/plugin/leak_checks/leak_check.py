@@ -137,7 +137,6 @@ class LeakCheck:
         pursuing = asked_for or has_leaked or self.purses.can_pursue()
         looking = asked_for and (self._has_time_to_look(limits) or self._floor.stands_out(values))
         stopwatch = Stopwatch()
-        explained = self._explained.times
         analysis, runs = self._investigate(
             item,
             limits,
@@ -150,9 +149,7 @@ class LeakCheck:
         seconds = stopwatch.worked_s()
         leaks = analysis.status == "leaking"
         if not asked_for:
-            self.purses.charge_suspect(
-                values, seconds, pursued=pursuing, leaks=leaks, explained=self._explained.times > explained
-            )
+            self.purses.charge_suspect(values, seconds, pursued=pursuing, leaks=leaks)
         elif looking and not leaks:
             self.purses.charge_look(seconds)
         elif not looking and analysis.status == "clean":

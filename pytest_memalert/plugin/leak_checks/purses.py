@@ -26,7 +26,8 @@ _DOUBT_SHARE, _DOUBT_S = 0.02, 4.0
 # is charged no more than half. Nor is it for a look, of which a store that drops what is old may take 10 s.
 _MOST_OF_ONE_S = 2.0
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
-# knows of several, and wants to have the others another day. To recognize one again costs far less.
+# knows of several, and wants to have the others another day. To recognize one again costs two runs as a
+# rule, sometimes fifteen: where every test leaks, that is the time of the whole suite, and more.
 _FINDING_SHARE, _FINDING_S = 0.1, 20.0
 # Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
 # long: so they are given to the first tests, and from then on while they take no more than this share.
@@ -89,7 +90,7 @@ class Purses:
         if not doubt.affords(0.0, tests_s=self.tests_s):
             return f"suspects that grew for a while took {doubt.spent_s:.0f} s"
         if not finding.affords(0.0, tests_s=self.tests_s):
-            return f"the leaks explained before took {finding.spent_s:.0f} s"
+            return f"the leaks found before took {finding.spent_s:.0f} s"
         return None
 
     def can_pursue(self) -> bool:
@@ -109,13 +110,9 @@ class Purses:
         self._looking.spent_s += min(seconds, _MOST_OF_ONE_S)
 
     def charge_suspect(
-        self, values: Mapping[str, float], seconds: float, *, pursued: bool, leaks: bool, explained: bool
+        self, values: Mapping[str, float], seconds: float, *, pursued: bool, leaks: bool
     ) -> None:
-        """Take note of the check of a suspect.
-
-        ``pursued`` says that small growth would have been followed to the end, ``explained`` that the leak
-        was new.
-        """
+        """Take note of the check of a suspect; ``pursued`` says that small growth would be followed."""
         beyond_s = max(0.0, seconds - _FIRST_RUNS * values["duration_s"])
         if pursued:
             self._pursuit.spent_s += beyond_s
@@ -123,7 +120,7 @@ class Purses:
             self._purse_to_clear(values).spent_s += seconds - beyond_s
             if not pursued:
                 self._doubt[_is_large(values)].spent_s += min(beyond_s, _MOST_OF_ONE_S)
-        elif explained:
+        else:
             self._finding[_is_large(values)].spent_s += seconds
 
     def _purse_to_clear(self, values: Mapping[str, float]) -> _Purse:
