@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from pytest_memalert.clock import Stopwatch, elapsed_s
@@ -22,3 +23,12 @@ def test_time_at_work_never_exceeds_the_time_gone_by() -> None:
     sum(range(200_000))
     worked_s = stopwatch.worked_s()
     assert 0 < worked_s <= elapsed_s() - began_s
+
+
+def test_clock_goes_on_where_a_library_replaces_the_functions_in_every_module() -> None:
+    """As freezegun does: durations of decades took part in what re-runs may cost, or waiting never ended."""
+    functions = {time.perf_counter, time.monotonic, time.process_time, time.time}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "pytest_memalert":
+            found = [key for key, value in vars(module).items() if any(value is each for each in functions)]
+            assert (name, found) == (name, [])
