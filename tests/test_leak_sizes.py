@@ -111,6 +111,19 @@ def test_memory_that_is_taken_by_the_page_counts_by_its_mean() -> None:
     assert bytes_per_run(readings, ("blocks", "heap"), traced) == pytest.approx(80 + 2048, rel=0.03)
 
 
+def test_memory_that_is_taken_by_the_page_counts_though_blocks_that_stay_for_a_while_come_each_run() -> None:
+    """A row of SQLite's each; its list of weak references is emptied now and then. It was to take nothing."""
+    readings = script(lambda n: {"blocks": float(n % 200), "heap": 4384.0 * (n // 8)}, runs=190)
+    assert bytes_per_run(readings, ("heap",), None) == pytest.approx(548, rel=0.05)
+
+
+def test_bytes_of_which_nothing_is_seen_are_unknown_and_not_none() -> None:
+    readings = script(lambda n: {"blocks": float(n), "heap": 0.0})
+    traced = TracedGrowth(small_bytes=0, large_bytes=0, large_count=0, traces=0)
+    assert bytes_per_run(readings, ("blocks",), traced) is None
+    assert bytes_per_run(readings, ("descriptors",), None) == 0
+
+
 def test_resident_memory_of_a_heap_that_is_not_counted_counts_as_such() -> None:
     """A text that is copied to grow: its heap jumps about, what it takes is resident."""
     readings = script(lambda n: {"heap": n * 5000.0, "resident": n * 5100.0, "mapped": n * 5100.0})

@@ -30,6 +30,7 @@ __all__ = [
     "traced_growth",
 ]
 
+_OF_MEMORY = {"blocks", *NOISY_SIGNALS}
 # Less of the heap's growth beside blocks is malloc's rounding.
 _LEAST_NATIVE_BYTES = 64.0
 # A container makes room in one run of twenty, and ever more rarely; what takes whole pages, in one of two.
@@ -154,7 +155,9 @@ def bytes_per_run(
         growth_per_run([p for p in points["blocks"] if p[0] >= since_run]) if "blocks" in signals else 0.0
     )
     in_every_run = is_in_every_run(points["blocks"])
-    heap = _typical_growth(points["heap"], in_every_run, since_run)
+    # Only what leaves blocks may be kept in a container that makes room; heap alone is no room of blocks that
+    # come and go, as a list of weak references that is emptied now and then does.
+    heap = _typical_growth(points["heap"], in_every_run and "blocks" in signals, since_run)
     if "blocks" in signals:
         if traced is None:
             return heap if "heap" in signals and heap >= _LEAST_NATIVE_BYTES else None
@@ -182,7 +185,8 @@ def bytes_per_run(
         if mapped >= 4096 or not (python_bytes or native):
             unexplained = resident - counted
             bypassing = min(mapped, unexplained) if mapped >= 4096 else unexplained
-    return python_bytes + native + max(0.0, bypassing)
+    size_bytes = python_bytes + native + max(0.0, bypassing)
+    return size_bytes if size_bytes or not {*signals} & _OF_MEMORY else None
 
 
 def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, since_run: int) -> float:
