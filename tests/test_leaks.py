@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_memalert.leaks.noise import surviving
-from pytest_memalert.leaks.policy import Policy, Step
+from pytest_memalert.leaks.policy import SLOW_RUN_S, Policy, Step
 from pytest_memalert.leaks.readings import Reading
 from pytest_memalert.leaks.verdict import next_step
 from pytest_memalert.model import Signal
@@ -442,13 +442,24 @@ def test_a_heap_whose_growth_fades_is_not_a_leak() -> None:
 # -------------------------------------------------------------- a brief look
 
 
-def test_a_brief_look_ends_with_two_runs_that_leave_nothing() -> None:
-    brief = Policy(quick_s=0.0, brief=True)
-    assert follow(blocks(lambda n: 0.0), policy=brief) == (Step(action="clean"), 2)
-    assert follow(blocks(lambda n: 7.0 * (n > 0)), policy=brief) == (Step(action="clean"), 3)
+BRIEF = Policy(quick_s=0.0, brief=True)
+
+
+def test_a_brief_look_at_what_is_not_quick_ends_with_two_runs_that_leave_nothing() -> None:
+    run_s = SLOW_RUN_S
+    assert follow(blocks(lambda n: 0.0), run_s=run_s, policy=BRIEF) == (Step(action="clean"), 2)
+    assert follow(blocks(lambda n: 7.0 * (n > 0)), run_s=run_s, policy=BRIEF) == (Step(action="clean"), 3)
     # Memory given back is nothing left; blocks given back may hide what was left.
-    assert follow(heap(lambda n: -48.0 * n), policy=brief) == (Step(action="clean"), 2)
-    assert follow(blocks(lambda n: -5.0 * (n > 0)), policy=brief) == (Step(action="clean"), 2)
+    assert follow(heap(lambda n: -48.0 * n), run_s=run_s, policy=BRIEF) == (Step(action="clean"), 2)
+    assert follow(blocks(lambda n: -5.0 * (n > 0)), run_s=run_s, policy=BRIEF) == (Step(action="clean"), 2)
+
+
+@pytest.mark.parametrize("size", [48, 112, 1008])
+def test_a_brief_look_at_a_quick_test_sees_a_leak_that_takes_seven_free_chunks_first(size: int) -> None:
+    """Those count as used: the first two runs seem to leave nothing."""
+    assert follow(blocks(lambda n: 0.0), policy=BRIEF) == (Step(action="clean"), 9)
+    step, _ = follow(heap(lambda n: float(size) * max(0, n - 6)), policy=BRIEF)
+    assert step.action == "leaking"
 
 
 def test_a_leak_that_the_first_run_makes_up_for_is_seen_by_a_brief_look() -> None:
@@ -527,14 +538,13 @@ def test_a_leak_in_every_second_run_of_a_quick_suspect_is_not_dismissed() -> Non
 
 def test_a_brief_look_sees_what_bypasses_malloc() -> None:
     """It is mapped and touched; either alone is the allocator's own affair."""
-    brief = Policy(quick_s=0.0, brief=True)
     step, _ = follow(
-        lambda n: {"blocks": 0.0, "heap": 0.0, "resident": 65536.0 * n, "mapped": 65536.0 * n}, policy=brief
+        lambda n: {"blocks": 0.0, "heap": 0.0, "resident": 65536.0 * n, "mapped": 65536.0 * n}, policy=BRIEF
     )
     assert step.action == "leaking"
     assert follow(
-        lambda n: {"blocks": 0.0, "heap": 0.0, "resident": 4096.0 * n, "mapped": 0.0}, policy=brief
-    ) == (Step(action="clean"), 2)
+        lambda n: {"blocks": 0.0, "heap": 0.0, "resident": 4096.0 * n, "mapped": 0.0}, policy=BRIEF
+    ) == (Step(action="clean"), 9)
 
 
 def test_a_buffer_that_makes_room_for_several_runs_is_pursued() -> None:
