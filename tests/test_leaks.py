@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_memalert.leaks.noise import surviving
 from pytest_memalert.leaks.policy import SLOW_RUN_S, Policy, Step
-from pytest_memalert.leaks.readings import Reading
+from pytest_memalert.leaks.readings import Reading, alike_from
 from pytest_memalert.leaks.verdict import next_step
 from pytest_memalert.model import Signal
 from tests.readings import QUICK_S, Levels, accumulate, script
@@ -436,6 +436,30 @@ def test_a_heap_whose_growth_fades_is_not_a_leak() -> None:
     stretches = (1585, 374, 67, 76, 30, 0)
     level = accumulate([float(size) for size in stretches for _ in range(60)])
     step, _ = follow(heap(level), run_s=0.005, policy=Policy(quick_s=0.0))
+    assert step.action != "leaking"
+
+
+def test_runs_are_alike_from_when_a_cache_was_full() -> None:
+    points = [(n, 273.0 * n + 135.0 * min(n, 76)) for n in (*range(77), *range(80, 421, 20))]
+    assert alike_from(points) == 76
+    assert alike_from([(n, 2.0 * n) for n in range(40)]) == 0
+
+
+@pytest.mark.parametrize("beside", [0.0, 12.0])
+def test_equal_steps_of_the_heap_at_equal_distances_are_a_leak(beside: float) -> None:
+    """One page in 70 runs, as of an arena for small things: so little was taken for an allocator's."""
+    step, _ = follow(heap(lambda n: 4112.0 * (n // 70) + beside * (n % 70 > 40)))
+    assert (step.action, step.signals) == ("leaking", ("heap",))
+
+
+def test_steps_of_the_heap_that_come_by_chance_are_an_allocator_s() -> None:
+    chance = random.Random(3)
+    step, _ = follow(heap(accumulate([4112.0 * (chance.random() < 1 / 70) for _ in range(20_000)])))
+    assert step.action != "leaking"
+    sizes = random.Random(4)
+    step, _ = follow(
+        heap(accumulate([sizes.choice([0] * 200 + [4112, 6160, 9232, 5648]) for _ in range(20_000)]))
+    )
     assert step.action != "leaking"
 
 
