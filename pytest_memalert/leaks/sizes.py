@@ -36,6 +36,10 @@ _LEAST_NATIVE_BYTES = 64.0
 # A container makes room in one run of twenty, and ever more rarely; what takes whole pages, in one of two.
 _LUMPY_SHARE = 0.15
 _MOST_BESIDE, _ROOM_BYTES = 4.0, 4096.0
+# Over fewer runs it is chance whether a container has made room. A dict that doubles does so in the last two
+# thirds of the runs, by half of all that it has then. An entry takes up to 104 bytes; what is little is told
+# as a part of the objects, as two of a list's entries are.
+_ROOM_RUNS, _EARLY_ROOM, _LEAST_ROOM, _MOST_ROOM = 256, 2.0, 16.0, 104.0
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -174,7 +178,7 @@ def bytes_per_run(
     native = heap - python_heap_bytes
     least = _LEAST_NATIVE_BYTES if "blocks" in signals else 0.0
     if "heap" not in signals or native < max(least, 0.1 * python_heap_bytes):
-        native = 0.0
+        native = _room(points["heap"], blocks, beyond=python_heap_bytes)
     bypassing = 0.0
     if "resident" in signals or "mapped" in signals:
         # Only what is counted as the heap's is none of this, nor what Python keeps in arenas of its own.
@@ -204,6 +208,19 @@ def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, sin
             # The runs that were read one by one are the first, which fill caches as well.
             return min(typical, mean)
     return mean
+
+
+def _room(points: Sequence[tuple[int, float]], blocks: float, *, beyond: float) -> float:
+    """Return the heap's growth per run that is room which containers made for so many blocks per run.
+
+    It comes in ever rarer steps, the later the larger. What fills once, as a cache does in the first runs,
+    has none in the last two thirds.
+    """
+    if not blocks or len(points) < 2 or points[-1][0] < _ROOM_RUNS:
+        return 0.0
+    late = rate(point_at(points, points[-1][0] / 3), points[-1])
+    room = min(rate(points[0], points[-1]), _EARLY_ROOM * late, beyond + _MOST_ROOM * blocks) - beyond
+    return room if room >= _LEAST_ROOM else 0.0
 
 
 def _median_increment(points: Sequence[tuple[int, float]]) -> float:
