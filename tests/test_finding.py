@@ -39,7 +39,7 @@ from pytest_memalert.hunting.investigation import (
     investigate,
 )
 from pytest_memalert.hunting.questions import SeenRuns
-from pytest_memalert.hunting.recognition import Explained
+from pytest_memalert.hunting.recognition import Explained, scaled
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.model import Signal
 
@@ -116,6 +116,20 @@ def test_what_a_cache_takes_in_beside_a_leak_is_not_counted_nor_told() -> None:
         own = find_leaks(lambda: KEPT.append([Order(1), Order(2), Order(3), Order(4)]), runs=runs)
         assert analysis.blocks_per_run == pytest.approx(own.blocks_per_run, rel=0.35)
         assert analysis.bytes_per_run == pytest.approx(own.bytes_per_run, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("seen", "blocks", "told"),
+    [(4, 2.49, (5, 2, 80)), (3, 2.49, (5, 2, 80)), (2, 2.49, (2, 1, 32)), (4, 2, (4, 1, 64))],
+)
+def test_survivors_in_changing_numbers_are_told_by_what_all_the_runs_left(
+    seen: int, blocks: float, told: tuple[int, int, int]
+) -> None:
+    """2.5 blocks per run were told, and below that each run left 4 objects."""
+    kind = Survivor(type="object", count=seen, size_bytes=16 * seen)
+    explanation = Explanation(survivors=(kind,), lost={"blocks": blocks})
+    (found,) = scaled(explanation, blocks)
+    assert (found.count, found.runs, found.size_bytes) == told
 
 
 @pytest.mark.parametrize(("alike_from", "blocks"), [(76, 273.0), (0, 273.0), (250, 10.1)])
