@@ -35,6 +35,7 @@ from pytest_memalert.rules import (
     Breach,
     find_breaches,
     judge_leak,
+    leak_figures,
     make_alert,
     rules_for_test,
 )
@@ -206,14 +207,10 @@ class AlertManager:
             return ()
         component = component or analysis.component
         name = name or component or "the function"
-        values = {
-            metric: value
-            for metric in LEAK_METRICS
-            if (value := getattr(analysis, metric.removeprefix("leak_"))) is not None
-        }
         with self._lock:
             rules = rules_for_test(self._rules.values(), (), nodeid=name, component=component)
-        measurement = replace(_measurement(name, component, values), leak=analysis.verdict)
+        figures = leak_figures(analysis)
+        measurement = replace(_measurement(name, component, figures), leak=analysis.verdict)
         return self._raise(
             judge_leak(analysis, rules, measurement=measurement, raised_at=self._clock(), make_id=make_id)
         )

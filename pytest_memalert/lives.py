@@ -33,7 +33,7 @@ from pytest_memalert.units import counted
 __all__ = ["evolve", "note_resolved"]
 
 _CLOSENESS: Mapping[LeakChecks, int] = {"off": 0, "suspects": 1, "all": 2}
-# What a brief check of a run or two looks at.
+# What a brief check of a few runs looks at.
 _BRIEFLY_SEEN: frozenset[Signal] = frozenset({"blocks", "descriptors", "threads", "heap"})
 
 

@@ -120,6 +120,8 @@ LeakChecks = Literal["off", "suspects", "all"]
 #: What is read of an operation from run to run. "lists" has the bytes in use of the lists and buffers that
 #: were seen to grow.
 Signal = Literal["blocks", "descriptors", "threads", "heap", "resident", "mapped", "lists"]
+# What one more of a signal takes at least: no block of pymalloc's is smaller.
+_LEAST_BYTES: Mapping[str, float] = {"blocks": 16, "heap": 1, "resident": 1, "mapped": 1, "lists": 1}
 
 # ----------------------------------------------------------------- measured
 
@@ -347,6 +349,13 @@ class LeakAnalysis:
     def handles_per_run(self) -> float:
         """Return how many descriptors and threads each run leaves open or running."""
         return sum(each.per_run for each in self.growth if each.signal in ("descriptors", "threads"))
+
+    @property
+    def least_bytes_per_run(self) -> float:
+        """Return the bytes that each run takes; where they aren't known, what grew has so many at least."""
+        return self.bytes_per_run or max(
+            (_LEAST_BYTES.get(each.signal, 0) * each.per_run for each in self.growth), default=0.0
+        )
 
     @property
     def verdict(self) -> LeakVerdict:

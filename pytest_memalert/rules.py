@@ -41,6 +41,7 @@ __all__ = [
     "fingerprint",
     "group_notes",
     "judge_leak",
+    "leak_figures",
     "make_alert",
     "matches",
     "mildest",
@@ -336,6 +337,16 @@ def make_alert(
         survivors=tuple(survivors),
         raised_at=raised_at,
     )
+
+
+def leak_figures(analysis: LeakAnalysis) -> dict[str, float]:
+    """Return the values of the metrics of leaks: that of a size that isn't known breaks a limit of 0."""
+    return {
+        "leak_bytes_per_run": analysis.least_bytes_per_run,
+        "leak_blocks_per_run": analysis.blocks_per_run or 0.0,
+        "leak_handles_per_run": analysis.handles_per_run,
+        "leak_rate_bytes_per_hour": analysis.rate_bytes_per_hour or 0.0,
+    }
 
 
 def judge_leak(

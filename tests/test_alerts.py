@@ -336,6 +336,21 @@ def test_leak_of_descriptors_alone_is_an_alert_too() -> None:
     assert (alert.rule, alert.observed, alert.limit) == ("leak-handles", 1, 0)
 
 
+@pytest.mark.parametrize(
+    ("signal", "told"), [("blocks", "1 block"), ("heap", "1 byte of heap in each of 8 runs")]
+)
+def test_leak_whose_size_is_not_known_is_an_alert_too(signal: str, told: str) -> None:
+    growth = SignalGrowth(signal=signal, per_run=1, runs=8, every_run=True)
+    unsized = LeakAnalysis(
+        status="leaking",
+        reason="+1 byte of heap in each of 8 runs",
+        blocks_per_run=float(signal == "blocks"),
+        growth=(growth,),
+    )
+    (alert,) = AlertManager().check_leaks(unsized, name="load")
+    assert f"load: leaks {told}" in alert.message
+
+
 def test_limit_on_the_bytes_of_a_leak_allows_no_descriptor() -> None:
     rule = a_rule("leak", metric="leak_bytes_per_run", threshold=1024, category=AlertCategory.MEMORY_LEAK)
     opened = SignalGrowth(signal="descriptors", per_run=1, runs=5, every_run=True)

@@ -31,9 +31,15 @@ from pytest_memalert import LeakAnalysis, MemalertWarning, Survivor, assert_no_l
 from pytest_memalert.attribution import explain as explaining
 from pytest_memalert.attribution.allocation.descriptors import open_descriptors
 from pytest_memalert.attribution.allocation.native import NativeGrowth
-from pytest_memalert.attribution.explanation import Explanation
-from pytest_memalert.hunting.investigation import _are_turned_over, _watched_together, investigate
-from pytest_memalert.hunting.recognition import Explained
+from pytest_memalert.attribution.explanation import Amount, Explanation
+from pytest_memalert.hunting.investigation import (
+    _are_turned_over,
+    _watched_together,
+    _without_caches,
+    investigate,
+)
+from pytest_memalert.hunting.questions import SeenRuns
+from pytest_memalert.hunting.recognition import Explained, scaled
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.model import Signal
 
@@ -112,6 +118,33 @@ def test_what_a_cache_takes_in_beside_a_leak_is_not_counted_nor_told() -> None:
         own = find_leaks(lambda: KEPT.append([Order(1), Order(2), Order(3), Order(4)]), runs=runs)
         assert analysis.blocks_per_run == pytest.approx(own.blocks_per_run, rel=0.35)
         assert analysis.bytes_per_run == pytest.approx(own.bytes_per_run, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("seen", "blocks", "told"),
+    [(4, 2.49, (5, 2, 80)), (3, 2.49, (5, 2, 80)), (2, 2.49, (2, 1, 32)), (4, 2, (4, 1, 64))],
+)
+def test_survivors_in_changing_numbers_are_told_by_what_all_the_runs_left(
+    seen: int, blocks: float, told: tuple[int, int, int]
+) -> None:
+    """2.5 blocks per run were told, and below that each run left 4 objects."""
+    kind = Survivor(type="object", count=seen, size_bytes=16 * seen)
+    explanation = Explanation(survivors=(kind,), lost={"blocks": blocks})
+    (found,) = scaled(explanation, blocks)
+    assert (found.count, found.runs, found.size_bytes) == told
+
+
+@pytest.mark.parametrize(("alike_from", "blocks"), [(76, 273.0), (0, 273.0), (250, 10.1)])
+def test_what_a_leak_leaves_as_well_when_the_caches_are_full_is_its_own(
+    alike_from: int, blocks: float
+) -> None:
+    """A reloaded module is in ``typing``'s caches, and in a registry: 273 blocks were told as 10."""
+    analysis = LeakAnalysis(status="leaking", bytes_per_run=33_473.0, blocks_per_run=273.0, runs=300)
+    seen = Explanation(
+        own=Amount(objects=5, bytes=1092.0), cached=Amount(objects=130.7, bytes=40_745.0, limit=128)
+    )
+    runs = SeenRuns(count=300, share=1.0, usual_blocks=273.0, alike_from=alike_from)
+    assert _without_caches(analysis, seen, runs).blocks_per_run == pytest.approx(blocks, rel=0.01)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted there")

@@ -72,6 +72,30 @@ def test_bytes_of_small_objects_are_those_traced() -> None:
     assert bytes_per_run(readings, ("blocks",), traced) == 88
 
 
+def doubling(n: int) -> float:
+    """Return the size of the table of a dict of n entries with texts as keys."""
+    slots = 8
+    while 2 * slots < 3 * n:
+        slots *= 2
+    return 2.0 * slots + 16 * 2 * slots / 3
+
+
+@pytest.mark.parametrize("runs", [300, 700, 1300, 1400, 4000])
+def test_room_that_a_container_makes_for_its_entries_is_part_of_them(runs: int) -> None:
+    """A dict that doubles takes 19 to 38 bytes for each; they were left out."""
+    readings = script(lambda n: {"blocks": float(n), "heap": doubling(n)}, runs=runs)
+    traced = TracedGrowth(small_bytes=57, large_bytes=0, large_count=0, traces=1)
+    assert bytes_per_run(readings, ("blocks",), traced) == pytest.approx(57 + doubling(runs) / runs, rel=0.05)
+
+
+def test_what_fills_once_and_what_a_list_takes_for_an_object_is_no_room_of_a_leak() -> None:
+    traced = TracedGrowth(small_bytes=16, large_bytes=0, large_count=0, traces=1)
+    once = script(lambda n: {"blocks": float(n), "heap": 90_000.0 * min(1.0, n / 100)}, runs=1300)
+    assert bytes_per_run(once, ("blocks",), traced) == 16
+    entry = script(lambda n: {"blocks": float(n), "heap": 9.0 * n}, runs=1300)
+    assert bytes_per_run(entry, ("blocks",), traced) == 16
+
+
 def test_bytes_of_a_rare_leak_follow_the_pace_of_its_blocks() -> None:
     readings = script(lambda n: {"blocks": float(n // 10), "heap": 0.0})
     traced = TracedGrowth(small_bytes=12.8, large_bytes=0, large_count=0, traces=0.2)
@@ -109,6 +133,19 @@ def test_memory_that_is_taken_by_the_page_counts_by_its_mean() -> None:
     readings = script(lambda n: {"blocks": float(n), "heap": levels(n)})
     traced = TracedGrowth(small_bytes=80, large_bytes=0, large_count=0, traces=1)
     assert bytes_per_run(readings, ("blocks", "heap"), traced) == pytest.approx(80 + 2048, rel=0.03)
+
+
+def test_memory_that_is_taken_by_the_page_counts_though_blocks_that_stay_for_a_while_come_each_run() -> None:
+    """A row of SQLite's each; its list of weak references is emptied now and then. It was to take nothing."""
+    readings = script(lambda n: {"blocks": float(n % 200), "heap": 4384.0 * (n // 8)}, runs=190)
+    assert bytes_per_run(readings, ("heap",), None) == pytest.approx(548, rel=0.05)
+
+
+def test_bytes_of_which_nothing_is_seen_are_unknown_and_not_none() -> None:
+    readings = script(lambda n: {"blocks": float(n), "heap": 0.0})
+    traced = TracedGrowth(small_bytes=0, large_bytes=0, large_count=0, traces=0)
+    assert bytes_per_run(readings, ("blocks",), traced) is None
+    assert bytes_per_run(readings, ("descriptors",), None) == 0
 
 
 def test_resident_memory_of_a_heap_that_is_not_counted_counts_as_such() -> None:

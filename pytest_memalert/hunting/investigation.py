@@ -147,7 +147,7 @@ def investigate(
         return analysis
     search.known.leaked_into |= {key: count for key, count in explanation.keepers.items() if count}
     told = _told(
-        _with_native(_without_caches(analysis, explanation), explanation),
+        _with_native(_without_caches(analysis, explanation, search.runs), explanation),
         explanation,
         survivors=scaled(explanation, analysis.blocks_per_run),
         recommendations=(*_with_reason(explanation), *([_UNTRACED] if interruptions() > interrupted else [])),
@@ -162,7 +162,8 @@ def investigate(
 class _Search:
     """Answer what a hunt asks of what an operation leaves behind: is it a known leak, is there an excuse?
 
-    ``explanation`` is what is known of it by then; ``left`` what one run left, by which it is recognized.
+    ``explanation`` is what is known of it by then, after which ``runs``; ``left`` what one run left, by which
+    it is recognized.
     ``seen`` is that as well where it was recognized, ``is_left_again`` whether by an earlier session's proof.
     """
 
@@ -179,6 +180,7 @@ class _Search:
         self.known = Explained() if explained is None else explained
         self.explanation: Explanation | None = None
         self.left: Left | None = None
+        self.runs: SeenRuns | None = None
         self.seen: Left | None = None
         self.is_left_again = False
         self._before = before
@@ -227,6 +229,7 @@ class _Search:
     def find_excuse(self, lost: Mapping[Signal, float], seen: SeenRuns) -> Excuse | None:
         """Return why growth of so much per run, over such runs, is no leak, or not surely one."""
         self._run.limit(self._explaining_s)
+        self.runs = seen
         excuse = self._excuse_by_explanation(lost, seen)
         # What is explained by now is measured next, however long that took.
         self._run.limit(min(self._explaining_s, _MEASURING_S))
@@ -363,14 +366,17 @@ def _excuse_of(explanation: Explanation, lost: Mapping[Signal, float], *, filled
     return None
 
 
-def _without_caches(analysis: LeakAnalysis, explanation: Explanation) -> LeakAnalysis:
+def _without_caches(analysis: LeakAnalysis, explanation: Explanation, runs: SeenRuns | None) -> LeakAnalysis:
     """Return the analysis without what caches took in meanwhile: they have let go of as much, or will.
 
     Not all that they took in is seen, so it is reckoned to be as large a part of what was lost as of what was
-    seen: unless most of that is neither.
+    seen: unless most of that is neither. A leak may hold what the caches hold as well: what runs leave
+    just as well when these are full is the leak's.
     """
     size_bytes, own, cached = analysis.bytes_per_run, explanation.own, explanation.cached
     if not size_bytes or not cached.bytes or analysis.runs > _LONG_FULL * cached.limit:
+        return analysis
+    if runs is not None and runs.has_outlasted(cached.limit) and analysis.blocks_per_run:
         return analysis
     own_bytes = size_bytes - cached.bytes
     if size_bytes <= _SEEN_IN_PART * (own.bytes + cached.bytes):

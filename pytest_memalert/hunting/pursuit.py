@@ -22,7 +22,14 @@ from pytest_memalert.hunting.rows import differences
 from pytest_memalert.hunting.traced_runs import run_traced
 from pytest_memalert.leaks.noise import is_regular, surviving
 from pytest_memalert.leaks.policy import Policy, Step
-from pytest_memalert.leaks.readings import SIGNALS, points_of, rises, single_increments, stands_out
+from pytest_memalert.leaks.readings import (
+    SIGNALS,
+    alike_from,
+    points_of,
+    rises,
+    single_increments,
+    stands_out,
+)
 from pytest_memalert.leaks.sizes import TracedGrowth, bytes_per_run, growth_of
 from pytest_memalert.leaks.verdict import next_step
 from pytest_memalert.leaks.words import describe_growth
@@ -184,7 +191,10 @@ class Pursuit:
         """Return what is known of the runs, of which each left so much."""
         risen = [step for step in self._steps_of_blocks() if step > 0]
         return SeenRuns(
-            count=self._batches.runs, share=self._share_of_runs(lost), usual_blocks=median(risen or [0.0])
+            count=self._batches.runs,
+            share=self._share_of_runs(lost),
+            usual_blocks=median(risen or [0.0]),
+            alike_from=alike_from(points_of(self._batches.rows.readings(), "blocks")),
         )
 
     def _steps_of_blocks(self) -> list[float]:

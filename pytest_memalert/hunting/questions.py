@@ -33,11 +33,19 @@ class Left:
 
 @record(frozen=True, slots=True, kw_only=True)
 class SeenRuns:
-    """Say how many runs there were, which share of them left something, and how many blocks as a rule."""
+    """Say how many runs there were, which share of them left something, and how many blocks as a rule.
+
+    From the run ``alike_from`` on each left as many.
+    """
 
     count: int
     share: float
     usual_blocks: float
+    alike_from: int
+
+    def has_outlasted(self, limit: int) -> bool:
+        """Return whether as many runs as fill a cache of this limit left just as much once it was full."""
+        return self.count - max(self.alike_from, limit) >= limit
 
 
 @record(frozen=True, slots=True, kw_only=True)

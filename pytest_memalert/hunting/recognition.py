@@ -35,6 +35,9 @@ _LEAST_NAMED_BYTES = 512
 # How far the blocks of a run may be off those of the leak that it is recognized as, and the heap, whose
 # chunks come and go.
 _SAME = 0.1
+# Where so much more was seen than there is, the runs that were watched left more, by chance. A number this
+# near to a whole one is told as that, else as what comes of several runs.
+_MOST_BY_CHANCE, _UNEVEN, _MOST_TOGETHER = 1.1, 0.05, 10
 _SAME_BYTES, _SAME_SHARE = 4096.0, 0.25
 
 
@@ -161,11 +164,34 @@ def scaled(explanation: Explanation, blocks: float | None) -> tuple[Survivor, ..
     """Return the survivors of a known leak, as many as a test leaves that does more of it, or less."""
     times = times_of(explanation, blocks)
     if times == 1.0:
-        return explanation.survivors
+        return _at_pace(explanation.survivors, blocks)
     return tuple(
         replace(kind, count=max(1, round(times * kind.count)), size_bytes=round(times * kind.size_bytes))
         for kind in explanation.survivors
     )
+
+
+def _at_pace(survivors: tuple[Survivor, ...], blocks: float | None) -> tuple[Survivor, ...]:
+    """Return the survivors no more often than there are blocks, where runs leave these in changing numbers.
+
+    All the runs tell how many these are; the few that were watched left more, by chance. 2.5 a run are told
+    as 5 of two.
+    """
+    seen = sum(kind.per_run for kind in survivors)
+    if not blocks or not _varies(blocks) or seen <= _MOST_BY_CHANCE * blocks:
+        return survivors
+    return tuple(_left_by_several(kind, kind.per_run * blocks / seen) for kind in survivors)
+
+
+def _varies(per_run: float) -> bool:
+    return abs(per_run - round(per_run)) > _UNEVEN * per_run
+
+
+def _left_by_several(kind: Survivor, per_run: float) -> Survivor:
+    """Return a kind of which a run leaves so many on average: of as few runs as tell that to 5 %."""
+    runs = next((n for n in range(1, _MOST_TOGETHER) if not _varies(n * per_run)), _MOST_TOGETHER)
+    count = max(1, round(runs * per_run))
+    return replace(kind, count=count, runs=runs, size_bytes=round(count * kind.size_bytes / kind.count))
 
 
 def times_of(explanation: Explanation, blocks: float | None) -> float:

@@ -67,10 +67,9 @@ def run_traced(
         reader.settle()
         before = live_traces()
         for runs in range(1, 4 * count + 1):
-            # Counting leaves objects of its own in the free lists: taken from there, the
-            # leak would have no size.
-            if runs % count == 1 or count == 1:
-                reader.settle()
+            # Counting leaves objects of its own in the free lists, and so does a run: taken from there, the
+            # leak would have no size, or be of as many lines as there were runs.
+            reader.settle()
             if run() is not None or not tracemalloc.is_tracing():
                 return None
             if runs % count == 0:

@@ -18,6 +18,7 @@ __all__ = [
     "SIGNALS",
     "SMALL_BLOCK_BYTES",
     "Reading",
+    "alike_from",
     "is_in_every_run",
     "point_at",
     "points_of",
@@ -37,6 +38,8 @@ NOISY_SIGNALS: tuple[Signal, ...] = ("heap", "resident", "mapped")
 SMALL_BLOCK_BYTES = 48.0
 # What the noisy signals must have risen by to have a say in what was left.
 _NOISE: dict[Signal, float] = {"heap": 1200.0, "resident": 65536.0, "mapped": 65536.0}
+# Paces that differ by less are the same.
+_ALIKE = 0.02
 # What a signal has risen by at the end is the least of so many readings.
 _LATE_READINGS = 3
 
@@ -72,6 +75,15 @@ def point_at(points: Sequence[tuple[int, float]], run: float) -> tuple[int, floa
 def rate(start: tuple[int, float], end: tuple[int, float]) -> float:
     """Return the growth per run from one point to another."""
     return (end[1] - start[1]) / (end[0] - start[0]) if end[0] > start[0] else 0.0
+
+
+def alike_from(points: Sequence[tuple[int, float]]) -> int:
+    """Return the run from which on each reading tells of the same pace as the last third of them all."""
+    usual = rate(point_at(points, points[-1][0] * 2 / 3), points[-1])
+    for before, after in reversed([*pairwise(points)]):
+        if abs(rate(before, after) - usual) > _ALIKE * abs(usual):
+            return after[0]
+    return points[0][0]
 
 
 def single_increments(points: Sequence[tuple[int, float]]) -> list[float]:

@@ -30,11 +30,16 @@ __all__ = [
     "traced_growth",
 ]
 
+_OF_MEMORY = {"blocks", *NOISY_SIGNALS}
 # Less of the heap's growth beside blocks is malloc's rounding.
 _LEAST_NATIVE_BYTES = 64.0
 # A container makes room in one run of twenty, and ever more rarely; what takes whole pages, in one of two.
 _LUMPY_SHARE = 0.15
 _MOST_BESIDE, _ROOM_BYTES = 4.0, 4096.0
+# Over fewer runs it is chance whether a container has made room. A dict that doubles does so in the last two
+# thirds of the runs, by half of all that it has then. An entry takes up to 104 bytes; what is little is told
+# as a part of the objects, as two of a list's entries are.
+_ROOM_RUNS, _EARLY_ROOM, _LEAST_ROOM, _MOST_ROOM = 256, 2.0, 16.0, 104.0
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -154,7 +159,9 @@ def bytes_per_run(
         growth_per_run([p for p in points["blocks"] if p[0] >= since_run]) if "blocks" in signals else 0.0
     )
     in_every_run = is_in_every_run(points["blocks"])
-    heap = _typical_growth(points["heap"], in_every_run, since_run)
+    # Only what leaves blocks may be kept in a container that makes room; heap alone is no room of blocks that
+    # come and go, as a list of weak references that is emptied now and then does.
+    heap = _typical_growth(points["heap"], in_every_run and "blocks" in signals, since_run)
     if "blocks" in signals:
         if traced is None:
             return heap if "heap" in signals and heap >= _LEAST_NATIVE_BYTES else None
@@ -171,7 +178,7 @@ def bytes_per_run(
     native = heap - python_heap_bytes
     least = _LEAST_NATIVE_BYTES if "blocks" in signals else 0.0
     if "heap" not in signals or native < max(least, 0.1 * python_heap_bytes):
-        native = 0.0
+        native = _room(points["heap"], blocks, beyond=python_heap_bytes)
     bypassing = 0.0
     if "resident" in signals or "mapped" in signals:
         # Only what is counted as the heap's is none of this, nor what Python keeps in arenas of its own.
@@ -182,7 +189,8 @@ def bytes_per_run(
         if mapped >= 4096 or not (python_bytes or native):
             unexplained = resident - counted
             bypassing = min(mapped, unexplained) if mapped >= 4096 else unexplained
-    return python_bytes + native + max(0.0, bypassing)
+    size_bytes = python_bytes + native + max(0.0, bypassing)
+    return size_bytes if size_bytes or not {*signals} & _OF_MEMORY else None
 
 
 def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, since_run: int) -> float:
@@ -200,6 +208,19 @@ def _typical_growth(points: Sequence[tuple[int, float]], in_every_run: bool, sin
             # The runs that were read one by one are the first, which fill caches as well.
             return min(typical, mean)
     return mean
+
+
+def _room(points: Sequence[tuple[int, float]], blocks: float, *, beyond: float) -> float:
+    """Return the heap's growth per run that is room which containers made for so many blocks per run.
+
+    It comes in ever rarer steps, the later the larger. What fills once, as a cache does in the first runs,
+    has none in the last two thirds.
+    """
+    if not blocks or len(points) < 2 or points[-1][0] < _ROOM_RUNS:
+        return 0.0
+    late = rate(point_at(points, points[-1][0] / 3), points[-1])
+    room = min(rate(points[0], points[-1]), _EARLY_ROOM * late, beyond + _MOST_ROOM * blocks) - beyond
+    return room if room >= _LEAST_ROOM else 0.0
 
 
 def _median_increment(points: Sequence[tuple[int, float]]) -> float:

@@ -21,7 +21,7 @@ from pytest_memalert.plugin.judging.case import Case
 from pytest_memalert.plugin.judging.rerun_costs import RerunCosts
 from pytest_memalert.plugin.leak_checks.leak_check import LeakCheck
 from pytest_memalert.probes.sampler import Sampler
-from pytest_memalert.rules import judge_leak
+from pytest_memalert.rules import judge_leak, leak_figures
 from pytest_memalert.settings import SHARE_OF_TURNS
 from pytest_memalert.speaking import inhibit
 
@@ -138,11 +138,5 @@ def _with_leak(measurement: Measurement, analysis: LeakAnalysis) -> Measurement:
     """Return the measurement with the verdict on a leak, and its figures where there is one."""
     values: Mapping[str, float] = measurement.values
     if analysis.status == "leaking":
-        values = {
-            **values,
-            "leak_bytes_per_run": analysis.bytes_per_run or 0.0,
-            "leak_blocks_per_run": analysis.blocks_per_run or 0.0,
-            "leak_handles_per_run": analysis.handles_per_run,
-            "leak_rate_bytes_per_hour": analysis.rate_bytes_per_hour or 0.0,
-        }
+        values = {**values, **leak_figures(analysis)}
     return replace(measurement, values=values, leak=analysis.verdict)
