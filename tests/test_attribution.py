@@ -17,6 +17,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import platform
 import queue
 import re
 import signal
@@ -41,6 +42,7 @@ import click
 import pytest
 
 from pytest_memalert.attribution.allocation import line_watch, native
+from pytest_memalert.attribution.allocation.heap import open_heap_reader
 from pytest_memalert.attribution.allocation.packages import compiled_package_of_file, package_of_file
 from pytest_memalert.attribution.bounding import bounds
 from pytest_memalert.attribution.bounding.bounds import Bound, bounded_holder, filling_cache
@@ -1703,6 +1705,67 @@ def test_memory_of_no_object_is_native_with_the_line_that_led_to_it() -> None:
     assert re.match(r"native memory, .*: it grew .*test_attribution\.py", found.recommendations[0])
     assert found.survivors == ()
     assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.grown_at[0])
+
+
+def test_native_memory_grew_at_neither_of_two_lines_that_take_as_much() -> None:
+    heap = bytearray()
+
+    def leak() -> None:
+        heap.extend(bytes(400))
+        heap.extend(bytes(410))
+        del heap[-410:]
+
+    assert native._profile(leak, lambda: len(heap), 400.0) == ((), None, None)
+
+
+def test_native_memory_is_not_told_where_garbage_is_let_go_of_runs_later() -> None:
+    heap = bytearray()
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+        def __del__(self) -> None:
+            del heap[-300:]
+
+    def leak() -> None:
+        heap.extend(bytes(100))
+        heap.extend(bytes(300))
+        Cycle()
+
+    frames, *_ = native._profile(leak, lambda: len(heap), 100.0)
+    assert frames[0] == (__file__, leak.__code__.co_firstlineno + 1)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed like that")
+def test_memory_that_malloc_keeps_for_the_thread_counts_where_it_is_taken_and_given_back() -> None:
+    """A line that took what an earlier one had freed seemed to take nothing, and the next one all of it."""
+    library: Any = ctypes.CDLL(None)
+    library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    read = open_heap_reader()
+    assert read is not None
+    levels = [read()]
+    blocks = [library.malloc(200) for _ in range(5)]
+    levels.append(read())
+    for block in blocks:
+        library.free(block)
+    levels.append(read())
+    assert levels[1] - levels[0] == levels[1] - levels[2] == 5 * 208
+
+
+def test_objects_that_come_and_go_do_not_explain_what_the_heap_alone_loses() -> None:
+    """A log that is full gets an entry for each that it drops: there are no more blocks."""
+    malloc = ctypes.CDLL(None).malloc
+    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+
+    def leak() -> None:
+        malloc(300)
+        KEEP.append(Entry())
+
+    found = explain(leak, lost={"heap": 304.0})
+    assert found.native
+    assert found.survivors == ()
+    assert [survivor.type for survivor in explain(leak, lost={"heap": 304.0, "blocks": 3.0}).survivors]
 
 
 def test_native_memory_grew_where_it_did_in_most_runs_in_the_function_of_c_that_was_active() -> None:
