@@ -1243,6 +1243,29 @@ def test_a_variable_of_the_environment_is_to_be_undone_in_os_environ(monkeypatch
     assert "posix" not in text
 
 
+def test_what_a_container_keeps_is_told_by_the_line_that_makes_the_entry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The largest survivor is far below, and was made elsewhere."""
+    monkeypatch.setattr(logging, "statistics", {}, raising=False)
+    number = counter()
+
+    def leak() -> None:
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+        statistics = {"workers": {"first": thread}}
+        logging.statistics[f"server {number()}"] = statistics  # type: ignore[attr-defined]
+
+    for _ in range(20):
+        leak()
+    line = leak.__code__.co_firstlineno + 5
+    assert re.match(
+        rf"undo in teardown what the test adds to `logging.statistics`.*test_attribution\.py:{line} in ",
+        explained(leak).recommendations[0],
+    )
+
+
 def test_what_the_standard_library_has_is_its_own_though_a_module_imports_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

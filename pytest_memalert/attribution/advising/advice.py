@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import NoReturn
 
 from pytest_memalert.attribution.allocation.packages import Package
@@ -71,21 +71,23 @@ TASKS = frozenset({"_asyncio.Task", "asyncio.tasks.Task", "asyncio.Task"})
 class Finding:
     """Hold what is known of one kind of survivor.
 
-    ``bases`` are the names of the type and of all it derives from. ``package`` is the package
-    of the root that holds it, if installed; ``is_stdlib`` says that this root is of the standard library
-    or the interpreter. ``extension`` is that of the compiled code which made it,
-    or of the code that called it where that package has some. ``called`` are the packages, and modules of the
-    user's own, whose functions in C the test calls, ``by_ctypes`` is where it does so by ctypes. ``owner`` is
-    the package of the instance that keeps it, where that is within a variable of the user's.
-    ``is_over`` says that all are threads or tasks that have ended: what keeps them is the matter.
-    ``closing`` is the method of the type that ends what its objects do, where it wasn't called, and ``maker``
-    the package in whose code they are made. ``registered`` has the functions that the test calls and that
+    ``bases`` are the names of the type and of all it derives from. ``site`` is where it is made,
+    ``entered_at`` where the entry is made of the container that keeps it, if another object is that.
+    ``package`` is the package of the root that holds it, if installed; ``is_stdlib`` says that this root is
+    of the standard library or the interpreter. ``extension`` is that of the compiled code which made it, or
+    of the code that called it where that package has some. ``called`` are the packages, and modules of the
+    user's own, whose functions in C the test calls, ``by_ctypes`` is where it does so by ctypes. ``owner``
+    is the package of the instance that keeps it, where that is within a variable of the user's. ``is_over``
+    says that all are threads or tasks that have ended: what keeps them is the matter. ``closing`` is the
+    method of the type that ends what its objects do, where it wasn't called, and ``maker`` the package in
+    whose code they are made, or the entry. ``registered`` has the functions that the test calls and that
     keep what they are given, as ``sys.addaudithook``, each with the place.
     """
 
     type: str
     bases: frozenset[str] = frozenset()
     site: str | None = None
+    entered_at: str | None = None
     holder: Holder | None = None
     package: Package | None = None
     is_stdlib: bool = False
@@ -106,12 +108,14 @@ def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
     places: dict[str, dict[str, None]] = {}
     for finding in findings:
         for text in _for_one(finding):
-            before, at, after = text.partition(_at(finding) or "\n")
+            told = (site for site in (finding.entered_at, finding.site) if site and f" ({site})" in text)
+            site = next(told, None)
+            before, at, after = text.partition(f" ({site})")
             key = before + after
             sites = places.setdefault(key, {})
-            if at and finding.site:
+            if at and site:
                 texts[key] = f"{before}{_PLACES}{after}"
-                sites[finding.site] = None
+                sites[site] = None
             texts.setdefault(key, key)
     return tuple(text.replace(_PLACES, _among(tuple(places[key]))) for key, text in texts.items())
 
@@ -164,7 +168,7 @@ def _for_one(finding: Finding) -> Iterable[str]:
     elif "logging.Handler" in finding.bases:
         yield f"call removeHandler() in teardown for the logging handler that the test adds{_at(finding)}"
     elif holder is not None:
-        yield from _for_holder(finding, holder)
+        yield from _for_holder(replace(finding, site=finding.entered_at or finding.site), holder)
 
 
 def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
