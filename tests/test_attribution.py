@@ -30,7 +30,7 @@ import time
 import tracemalloc
 import weakref
 from array import array
-from collections import OrderedDict, deque
+from collections import ChainMap, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -52,7 +52,7 @@ from pytest_memalert.attribution.holding.holder import AT_EXIT, AUDITED, NO_REFE
 from pytest_memalert.attribution.holding.holders import HolderSearch
 from pytest_memalert.attribution.objects import referents_of
 from pytest_memalert.attribution.selection import Selection
-from pytest_memalert.attribution.survivors import survivors
+from pytest_memalert.attribution.survivors import survivors, variables
 from pytest_memalert.attribution.survivors.census import Census, hidden_groups
 from pytest_memalert.attribution.survivors.groups import Group, Watch, group_of
 
@@ -588,6 +588,49 @@ def test_a_missing_decref_of_an_untracked_object_is_found_by_its_trace() -> None
     assert "a C extension called here lacks a decref" in found.recommendations[0]
     assert found.survivors[0].size_bytes == pytest.approx(1033, abs=100)
     assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.survivors[0].allocated_at[0])
+
+
+GROUPED: frozenset[int] = frozenset()
+CONFIGURED = ChainMap[str, int]()
+PACKED = bytearray()
+
+
+def group() -> None:
+    global GROUPED
+    GROUPED = GROUPED | {10**6 + len(GROUPED)}
+
+
+def configure() -> None:
+    global CONFIGURED
+    CONFIGURED = CONFIGURED.new_child({"a": 1})
+
+
+@pytest.mark.parametrize(("leak", "variable"), [(group, "GROUPED"), (configure, "CONFIGURED")])
+def test_what_is_passed_on_to_a_new_value_is_held_by_the_variable(
+    leak: Callable[[], None], variable: str
+) -> None:
+    """A C extension was said to lack a decref, which none was called of."""
+    for _ in range(50):
+        leak()
+    found = explained(leak)
+    assert variable in found.survivors[0].held_by[1]
+    assert f"test_attribution.{variable}`" in found.recommendations[0]
+
+
+def test_no_package_is_accused_where_a_variable_may_keep_what_cannot_be_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As an array of NumPy's: the collector isn't told what it holds, nor that there is one.
+    monkeypatch.setattr(variables, "is_stdlib", lambda module: False)
+
+    def leak() -> None:
+        global PACKED
+        PACKED = bytearray(PACKED + b"x")
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(bytes(1000)))
+
+    advice = explained(leak).recommendations[0]
+    assert "test_attribution.PACKED` (bytearray) may keep it" in advice
+    assert "the only one seen" not in advice
 
 
 def test_what_grows_is_told_and_not_a_full_cache_that_has_the_last_ones_as_well() -> None:

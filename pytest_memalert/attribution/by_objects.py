@@ -291,6 +291,7 @@ def _finding(
         holder=holder,
         owner=package_of_module(_module_of(owner)) if owner is not None else None,
         called=calls.extensions,
+        opaque=seen.opaque if is_unheld(holder) else (),
         registered={name: sites.describe(at[0]) for name, at in calls.registered_at.items() if at},
         by_ctypes=None if calls.by_ctypes is None else sites.describe(calls.by_ctypes),
         package=package_of_module(_module_of(holder.root_name))

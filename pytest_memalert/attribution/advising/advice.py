@@ -81,7 +81,8 @@ class Finding:
     says that all are threads or tasks that have ended: what keeps them is the matter. ``closing`` is the
     method of the type that ends what its objects do, where it wasn't called, and ``maker`` the package in
     whose code they are made, or the entry. ``registered`` has the functions that the test calls and that
-    keep what they are given, as ``sys.addaudithook``, each with the place.
+    keep what they are given, as ``sys.addaudithook``, each with the place. ``opaque`` are variables
+    that each run sets to a longer value, into which can't be looked.
     """
 
     type: str
@@ -100,6 +101,7 @@ class Finding:
     closing: str | None = None
     maker: Package | None = None
     registered: Mapping[str, str] = field(default_factory=dict)
+    opaque: tuple[str, ...] = ()
 
 
 def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
@@ -363,6 +365,12 @@ def _for_lru_cache(holder: Holder) -> str:
 def _for_native_holder(finding: Finding) -> str:
     if (place := finding.registered.get("sys.addaudithook")) is not None:
         return f"sys.addaudithook() lets go of nothing: add the hook once per session ({place})"
+    if finding.opaque:
+        named = one_of(list(finding.opaque[:MOST_SUSPECTS]))
+        return (
+            f"{named} may keep it, which each run sets to a longer value that can't be looked into: bound or "
+            f"reset it; else a C extension called here may lack a decref{_at(finding)}"
+        )
     lacks = _lacking(finding)
     if finding.holder is not None and finding.holder.root_name == UNTRACKED:
         keeps = "find what keeps what is made here: bytes, strings, tuples of such"
