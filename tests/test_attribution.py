@@ -866,6 +866,24 @@ def test_what_an_iterator_of_tee_keeps_is_told_by_that_iterator() -> None:
     assert f"itertools.tee(), `{__name__}.UNREAD`, keeps what another one has read" in text
 
 
+AHEAD, BEHIND = itertools.tee(map(list, itertools.repeat((1,))))
+
+
+def test_what_tee_keeps_is_held_by_the_iterator_that_lags_behind() -> None:
+    """The newest are within reach of the one that is read, which lets go of them with the next."""
+
+    def leak() -> None:
+        next(AHEAD)
+
+    for _ in range(300):
+        leak()
+    found = explained(leak)
+    assert (found.survivors[0].type, found.survivors[0].held_by[1]) == ("list", "BEHIND: itertools._tee")
+    assert (
+        f"itertools.tee(), `{__name__}.BEHIND`, keeps what another one has read" in found.recommendations[0]
+    )
+
+
 LOCAL = threading.local()
 
 

@@ -179,7 +179,7 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         kept = f"the one that `{name}` keeps" if name else "one that is kept"
         yield f"make a new exception each time: {kept} gets longer by a traceback whenever it is raised"
         return
-    if finding.type == "itertools._tee_dataobject":
+    if "itertools._tee_dataobject" in (finding.type, *holder.types):
         which = f", `{name}`," if name else ""
         yield (
             f"an iterator of itertools.tee(){which} keeps what another one has read: read from both, or drop "
