@@ -1450,6 +1450,26 @@ def test_a_weak_container_is_not_to_be_cleared_where_a_strong_one_holds() -> Non
     assert found.survivors[0].type == f"{__name__}.Slotted"
 
 
+def test_what_a_proxy_calls_back_does_not_stand_for_what_something_else_holds() -> None:
+    """Types of ctypes were told by the table of proxies to them, on Python 3.13."""
+    proxies: list[object] = []
+
+    class Removal:
+        def __call__(self, gone: object) -> None:
+            pass
+
+    def leak() -> None:
+        kept = Entry()
+        KEEP.append([kept, kept])
+        proxies.append(weakref.proxy(kept, Removal()))
+
+    found = explained(leak)
+    assert f"module {__name__}" in found.survivors[0].held_by
+    assert "Removal" not in found.survivors[0].type
+    assert "KEEP" in found.recommendations[0]
+    assert len(found.recommendations) == 1
+
+
 def test_a_large_value_that_refers_to_its_weak_key_is_told_before_small_things_held_otherwise() -> None:
     states: weakref.WeakKeyDictionary[object, list[Any]] = weakref.WeakKeyDictionary()
     ITEMS["states"] = states
