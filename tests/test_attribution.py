@@ -485,6 +485,37 @@ def test_an_audit_hook_is_no_missing_decref() -> None:
     assert text.startswith("sys.addaudithook() lets go of nothing: add the hook once per session")
 
 
+def test_what_a_connection_of_sqlite_is_given_is_no_missing_decref() -> None:
+    number = counter()
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+
+        def leak() -> None:
+            connection.create_function(f"function_{number()}", 1, lambda value: value)
+
+        (first, *_) = explained(leak).recommendations
+    assert re.match(
+        r"the sqlite3.Connection keeps the functions that it is given: .*test_attribution\.py:\d+ in ", first
+    )
+
+
+def test_what_is_registered_with_copyreg_is_to_be_undone_there() -> None:
+    def leak() -> None:
+        class Made:
+            pass
+
+        copyreg.pickle(Made, lambda made: "Made")
+
+    known = dict(copyreg.dispatch_table)
+    try:
+        found = explained(leak)
+    finally:
+        copyreg.dispatch_table.clear()
+        copyreg.dispatch_table.update(known)
+    assert found.recommendations[0].startswith(
+        "undo in teardown what the test adds to `copyreg.dispatch_table`"
+    )
+
+
 def test_compiled_code_beside_a_package_is_that_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """As ``_yaml`` is beside ``yaml``: no package was named, and whom to report it to was left open."""
     beside = ModuleType("_fastlib")

@@ -55,6 +55,8 @@ _UNDOING = {
     "sys.path": "monkeypatch.syspath_prepend",
     "sys.modules": "monkeypatch.setitem",
 }
+#: What two modules have, and which of them is asked to add to it.
+_ADDED_TO_BY = {"copy.dispatch_table": "copyreg.dispatch_table"}
 #: What tells of the function that was registered before.
 _BEFORE = {
     "sys.settrace()": "what sys.gettrace() told before",
@@ -223,8 +225,16 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
     elif holder.root == "class":
         yield _for_class(finding, holder, name)
     elif holder.root == "context":
-        variable = f" `{holder.variable}`" if holder.variable else "s, of which there should be few,"
-        yield f"reset the context variable{variable} when done, by the token that set() returns{_at(finding)}"
+        if holder.variable:
+            yield (
+                f"reset the context variable `{holder.variable}` when done, by the token that set() "
+                f"returns{_at(finding)}"
+            )
+        else:
+            yield (
+                "reset the context variables that the test sets, by the tokens that set() returns, and make "
+                f"each ContextVar once, at a module's level{_at(finding)}"
+            )
     elif holder.root == "fixture":
         yield _for_fixture(finding, holder)
     elif holder.root == "frame":
@@ -365,6 +375,11 @@ def _for_lru_cache(holder: Holder) -> str:
 def _for_native_holder(finding: Finding) -> str:
     if (place := finding.registered.get("sys.addaudithook")) is not None:
         return f"sys.addaudithook() lets go of nothing: add the hook once per session ({place})"
+    if (place := finding.registered.get("sqlite3.Connection")) is not None:
+        return (
+            "the sqlite3.Connection keeps the functions that it is given: close it in teardown, or give it "
+            f"None for each of these names ({place})"
+        )
     if finding.opaque:
         named = one_of(list(finding.opaque[:MOST_SUSPECTS]))
         return (
@@ -429,7 +444,8 @@ def _where(holder: Holder | None) -> str | None:
     if not holder.variable or holder.variable == C_STATE:
         return holder.root_name
     joint = "" if holder.variable.startswith("[") else "."
-    return f"{holder.root_name}{joint}{holder.variable}"
+    name = f"{holder.root_name}{joint}{holder.variable}"
+    return _ADDED_TO_BY.get(name, name)
 
 
 def _way(holder: Holder) -> tuple[str, ...]:
