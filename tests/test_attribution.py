@@ -17,6 +17,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import platform
 import queue
 import re
 import signal
@@ -29,7 +30,7 @@ import time
 import tracemalloc
 import weakref
 from array import array
-from collections import OrderedDict, deque
+from collections import ChainMap, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -41,6 +42,7 @@ import click
 import pytest
 
 from pytest_memalert.attribution.allocation import line_watch, native
+from pytest_memalert.attribution.allocation.heap import open_heap_reader
 from pytest_memalert.attribution.allocation.packages import compiled_package_of_file, package_of_file
 from pytest_memalert.attribution.bounding import bounds
 from pytest_memalert.attribution.bounding.bounds import Bound, bounded_holder, filling_cache
@@ -50,7 +52,7 @@ from pytest_memalert.attribution.holding.holder import AT_EXIT, AUDITED, NO_REFE
 from pytest_memalert.attribution.holding.holders import HolderSearch
 from pytest_memalert.attribution.objects import referents_of
 from pytest_memalert.attribution.selection import Selection
-from pytest_memalert.attribution.survivors import survivors
+from pytest_memalert.attribution.survivors import survivors, variables
 from pytest_memalert.attribution.survivors.census import Census, hidden_groups
 from pytest_memalert.attribution.survivors.groups import Group, Watch, group_of
 
@@ -483,6 +485,37 @@ def test_an_audit_hook_is_no_missing_decref() -> None:
     assert text.startswith("sys.addaudithook() lets go of nothing: add the hook once per session")
 
 
+def test_what_a_connection_of_sqlite_is_given_is_no_missing_decref() -> None:
+    number = counter()
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+
+        def leak() -> None:
+            connection.create_function(f"function_{number()}", 1, lambda value: value)
+
+        (first, *_) = explained(leak).recommendations
+    assert re.match(
+        r"the sqlite3.Connection keeps the functions that it is given: .*test_attribution\.py:\d+ in ", first
+    )
+
+
+def test_what_is_registered_with_copyreg_is_to_be_undone_there() -> None:
+    def leak() -> None:
+        class Made:
+            pass
+
+        copyreg.pickle(Made, lambda made: "Made")
+
+    known = dict(copyreg.dispatch_table)
+    try:
+        found = explained(leak)
+    finally:
+        copyreg.dispatch_table.clear()
+        copyreg.dispatch_table.update(known)
+    assert found.recommendations[0].startswith(
+        "undo in teardown what the test adds to `copyreg.dispatch_table`"
+    )
+
+
 def test_compiled_code_beside_a_package_is_that_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """As ``_yaml`` is beside ``yaml``: no package was named, and whom to report it to was left open."""
     beside = ModuleType("_fastlib")
@@ -586,6 +619,49 @@ def test_a_missing_decref_of_an_untracked_object_is_found_by_its_trace() -> None
     assert "a C extension called here lacks a decref" in found.recommendations[0]
     assert found.survivors[0].size_bytes == pytest.approx(1033, abs=100)
     assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.survivors[0].allocated_at[0])
+
+
+GROUPED: frozenset[int] = frozenset()
+CONFIGURED = ChainMap[str, int]()
+PACKED = bytearray()
+
+
+def group() -> None:
+    global GROUPED
+    GROUPED = GROUPED | {10**6 + len(GROUPED)}
+
+
+def configure() -> None:
+    global CONFIGURED
+    CONFIGURED = CONFIGURED.new_child({"a": 1})
+
+
+@pytest.mark.parametrize(("leak", "variable"), [(group, "GROUPED"), (configure, "CONFIGURED")])
+def test_what_is_passed_on_to_a_new_value_is_held_by_the_variable(
+    leak: Callable[[], None], variable: str
+) -> None:
+    """A C extension was said to lack a decref, which none was called of."""
+    for _ in range(50):
+        leak()
+    found = explained(leak)
+    assert variable in found.survivors[0].held_by[1]
+    assert f"test_attribution.{variable}`" in found.recommendations[0]
+
+
+def test_no_package_is_accused_where_a_variable_may_keep_what_cannot_be_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As an array of NumPy's: the collector isn't told what it holds, nor that there is one.
+    monkeypatch.setattr(variables, "is_stdlib", lambda module: False)
+
+    def leak() -> None:
+        global PACKED
+        PACKED = bytearray(PACKED + b"x")
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(bytes(1000)))
+
+    advice = explained(leak).recommendations[0]
+    assert "test_attribution.PACKED` (bytearray) may keep it" in advice
+    assert "the only one seen" not in advice
 
 
 def test_what_grows_is_told_and_not_a_full_cache_that_has_the_last_ones_as_well() -> None:
@@ -819,6 +895,24 @@ def test_what_an_iterator_of_tee_keeps_is_told_by_that_iterator() -> None:
     assert found.survivors[0].held_by[:2] == (f"module {__name__}", "UNREAD: itertools._tee")
     (text,) = found.recommendations
     assert f"itertools.tee(), `{__name__}.UNREAD`, keeps what another one has read" in text
+
+
+AHEAD, BEHIND = itertools.tee(map(list, itertools.repeat((1,))))
+
+
+def test_what_tee_keeps_is_held_by_the_iterator_that_lags_behind() -> None:
+    """The newest are within reach of the one that is read, which lets go of them with the next."""
+
+    def leak() -> None:
+        next(AHEAD)
+
+    for _ in range(300):
+        leak()
+    found = explained(leak)
+    assert (found.survivors[0].type, found.survivors[0].held_by[1]) == ("list", "BEHIND: itertools._tee")
+    assert (
+        f"itertools.tee(), `{__name__}.BEHIND`, keeps what another one has read" in found.recommendations[0]
+    )
 
 
 LOCAL = threading.local()
@@ -1241,6 +1335,29 @@ def test_a_variable_of_the_environment_is_to_be_undone_in_os_environ(monkeypatch
     assert "posix" not in text
 
 
+def test_what_a_container_keeps_is_told_by_the_line_that_makes_the_entry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The largest survivor is far below, and was made elsewhere."""
+    monkeypatch.setattr(logging, "statistics", {}, raising=False)
+    number = counter()
+
+    def leak() -> None:
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+        statistics = {"workers": {"first": thread}}
+        logging.statistics[f"server {number()}"] = statistics  # type: ignore[attr-defined]
+
+    for _ in range(20):
+        leak()
+    line = leak.__code__.co_firstlineno + 5
+    assert re.match(
+        rf"undo in teardown what the test adds to `logging.statistics`.*test_attribution\.py:{line} in ",
+        explained(leak).recommendations[0],
+    )
+
+
 def test_what_the_standard_library_has_is_its_own_though_a_module_imports_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -1362,6 +1479,26 @@ def test_a_weak_container_is_not_to_be_cleared_where_a_strong_one_holds() -> Non
     found = explained(leak)
     assert [text for text in found.recommendations if "KEEP" not in text] == []
     assert found.survivors[0].type == f"{__name__}.Slotted"
+
+
+def test_what_a_proxy_calls_back_does_not_stand_for_what_something_else_holds() -> None:
+    """Types of ctypes were told by the table of proxies to them, on Python 3.13."""
+    proxies: list[object] = []
+
+    class Removal:
+        def __call__(self, gone: object) -> None:
+            pass
+
+    def leak() -> None:
+        kept = Entry()
+        KEEP.append([kept, kept])
+        proxies.append(weakref.proxy(kept, Removal()))
+
+    found = explained(leak)
+    assert f"module {__name__}" in found.survivors[0].held_by
+    assert "Removal" not in found.survivors[0].type
+    assert "KEEP" in found.recommendations[0]
+    assert len(found.recommendations) == 1
 
 
 def test_a_large_value_that_refers_to_its_weak_key_is_told_before_small_things_held_otherwise() -> None:
@@ -1703,6 +1840,67 @@ def test_memory_of_no_object_is_native_with_the_line_that_led_to_it() -> None:
     assert re.match(r"native memory, .*: it grew .*test_attribution\.py", found.recommendations[0])
     assert found.survivors == ()
     assert re.search(r"test_attribution\.py:\d+ in \S*leak$", found.grown_at[0])
+
+
+def test_native_memory_grew_at_neither_of_two_lines_that_take_as_much() -> None:
+    heap = bytearray()
+
+    def leak() -> None:
+        heap.extend(bytes(400))
+        heap.extend(bytes(410))
+        del heap[-410:]
+
+    assert native._profile(leak, lambda: len(heap), 400.0) == ((), None, None)
+
+
+def test_native_memory_is_not_told_where_garbage_is_let_go_of_runs_later() -> None:
+    heap = bytearray()
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+        def __del__(self) -> None:
+            del heap[-300:]
+
+    def leak() -> None:
+        heap.extend(bytes(100))
+        heap.extend(bytes(300))
+        Cycle()
+
+    frames, *_ = native._profile(leak, lambda: len(heap), 100.0)
+    assert frames[0] == (__file__, leak.__code__.co_firstlineno + 1)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed like that")
+def test_memory_that_malloc_keeps_for_the_thread_counts_where_it_is_taken_and_given_back() -> None:
+    """A line that took what an earlier one had freed seemed to take nothing, and the next one all of it."""
+    library: Any = ctypes.CDLL(None)
+    library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    read = open_heap_reader()
+    assert read is not None
+    levels = [read()]
+    blocks = [library.malloc(200) for _ in range(5)]
+    levels.append(read())
+    for block in blocks:
+        library.free(block)
+    levels.append(read())
+    assert levels[1] - levels[0] == levels[1] - levels[2] == 5 * 208
+
+
+def test_objects_that_come_and_go_do_not_explain_what_the_heap_alone_loses() -> None:
+    """A log that is full gets an entry for each that it drops: there are no more blocks."""
+    malloc = ctypes.CDLL(None).malloc
+    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+
+    def leak() -> None:
+        malloc(300)
+        KEEP.append(Entry())
+
+    found = explain(leak, lost={"heap": 304.0})
+    assert found.native
+    assert found.survivors == ()
+    assert [survivor.type for survivor in explain(leak, lost={"heap": 304.0, "blocks": 3.0}).survivors]
 
 
 def test_native_memory_grew_where_it_did_in_most_runs_in_the_function_of_c_that_was_active() -> None:

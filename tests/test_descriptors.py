@@ -12,6 +12,7 @@ import pytest
 
 from pytest_memalert.attribution.allocation import descriptors
 from pytest_memalert.attribution.allocation.descriptors import open_descriptors, places_of_opening
+from pytest_memalert.attribution.explain import explain
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux lists the descriptors of a process"
@@ -117,3 +118,22 @@ def test_a_run_that_closes_what_is_not_its_own_is_no_trouble() -> None:
             os.close(number)
 
     assert places_of_opening(run) == ()
+
+
+KEPT: list[int] = []
+
+
+def test_descriptors_that_lead_elsewhere_are_another_leak_though_the_same_list_keeps_them() -> None:
+    """An eventfd was told as a pipe's alert."""
+
+    def keep_pipe() -> None:
+        KEPT.extend(os.pipe())
+
+    def keep_file() -> None:
+        KEPT.append(os.open(os.devnull, os.O_RDONLY))
+
+    pipe, file = (explain(run, lost={"descriptors": 1.0}).signature for run in (keep_pipe, keep_file))
+    again = explain(keep_pipe, lost={"descriptors": 2.0}).signature
+    assert pipe != file
+    assert pipe == again
+    assert "held by module" in str(pipe)

@@ -13,6 +13,7 @@ from pytest_memalert.attribution.advising.advice import Finding
 from pytest_memalert.attribution.advising.endings import closing_of, is_over
 from pytest_memalert.attribution.allocation import sites
 from pytest_memalert.attribution.allocation.calls import Calls, watch_calls
+from pytest_memalert.attribution.allocation.entries import places_of_entries
 from pytest_memalert.attribution.allocation.packages import (
     compiled_package_of_file,
     is_stdlib,
@@ -28,6 +29,7 @@ from pytest_memalert.attribution.objects import (
     base_names,
     class_attribute,
     is_exactly,
+    referents_of,
     type_module,
     type_name,
 )
@@ -67,12 +69,21 @@ def explain_objects(seen: Watch, root: Path | None, run: Callable[[], str | None
     is_unknown = any(holder is None or holder.root in ("none", "function") for holder in holders)
     calls = watch_calls(run, sought) if (sought or is_unknown) and not let_go else Calls()
     paths = {key: _as_registered(holder, seen, calls) for key, holder in paths.items()}
+    indirect = _kept_indirectly(leading, paths, seen)
+    entered = places_of_entries(run, indirect) if indirect and users else {}
     return Explanation(
         survivors=tuple(_survivors(named, paths, seen)[:_SHOWN_SURVIVORS]),
         framework_survivors=tuple(_survivors(chosen.framework, chosen.holders, seen)),
         signature=_signature(leading or chosen.framework, {**chosen.holders, **paths}, root),
         recommendations=advice.recommend(
-            _finding(group, paths.get(id(group)), seen, calls, closing=closing[id(group)])
+            _finding(
+                group,
+                paths.get(id(group)),
+                seen,
+                calls,
+                closing=closing[id(group)],
+                entered=entered.get(id(group), ()),
+            )
             for group in leading
         ),
         component=sites.component_of(leading[0].frames) if leading else "",
@@ -91,6 +102,28 @@ def explain_objects(seen: Watch, root: Path | None, run: Callable[[], str | None
         runs=seen.runs,
         reason=seen.reason,
     )
+
+
+def _kept_indirectly(
+    leading: Iterable[Group], paths: Mapping[int, Holder | None], seen: Watch
+) -> dict[int, object]:
+    """Return what got longer by an entry that leads to a group's objects, for those that are none themselves.
+
+    The place of a survivor far below, though it is the largest, isn't that where the entry was made.
+    """
+    grown = {id(container): container for container, _ in seen.grown}
+    found: dict[int, object] = {}
+    for group in leading:
+        holder = paths.get(id(group))
+        if holder is None or holder.keeper is None or group.container is not None or not group.objects:
+            continue
+        container = grown.get(holder.keeper[0])
+        if container is None:
+            continue
+        alike = {id(obj) for obj in group.objects}
+        if not any(id(child) in alike for child in referents_of(container)):
+            found[id(group)] = container
+    return found
 
 
 def _as_registered(holder: Holder | None, seen: Watch, calls: Calls) -> Holder | None:
@@ -229,7 +262,13 @@ def _signature(leading: list[Group], paths: dict[int, Holder | None], root: Path
 
 
 def _finding(
-    group: Group, holder: Holder | None, seen: Watch, calls: Calls, *, closing: str | None
+    group: Group,
+    holder: Holder | None,
+    seen: Watch,
+    calls: Calls,
+    *,
+    closing: str | None,
+    entered: tuple[sites.Frame, ...],
 ) -> Finding:
     bases: frozenset[str] = frozenset()
     extension = None
@@ -243,13 +282,16 @@ def _finding(
     at_exit = holder is not None and holder.root in ("none", "function") and _registers_for_exit(seen)
     frames = (calls.registered_at.get("atexit.register", ()) if at_exit else ()) or group.frames
     owner = holder.owner if holder is not None else None
+    adding = entered or group.frames
     return Finding(
         type=group.type,
         bases=bases,
         site=sites.describe(frames[0]) if frames else None,
+        entered_at=sites.describe(entered[0]) if entered else None,
         holder=holder,
         owner=package_of_module(_module_of(owner)) if owner is not None else None,
         called=calls.extensions,
+        opaque=seen.opaque if is_unheld(holder) else (),
         registered={name: sites.describe(at[0]) for name, at in calls.registered_at.items() if at},
         by_ctypes=None if calls.by_ctypes is None else sites.describe(calls.by_ctypes),
         package=package_of_module(_module_of(holder.root_name))
@@ -260,7 +302,7 @@ def _finding(
         is_over=bool(group.objects) and all(map(is_over, group.objects)),
         at_exit=at_exit,
         closing=None if closing is None or calls.survives(type(group.objects[0]), closing) else closing,
-        maker=package_of_file(group.frames[0][0]) if group.frames else None,
+        maker=package_of_file(adding[0][0]) if adding else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
@@ -90,10 +90,7 @@ def with_system_advice(
 
     A leak that takes such is another one than the same without: who accepted that hasn't accepted them.
     """
-    left = " and ".join(signal for signal in ("descriptors", "threads") if signal in lost)
     signature = explanation.signature
-    if signature is not None and left:
-        signature = f"{signature}; {left} left open"
     is_held = any(survivor.held_by[:1] not in _NO_HOLDERS for survivor in explanation.survivors)
     if "descriptors" in lost and explanation.bounded is not None and not explanation.has_files:
         # What fills a cache opens none.
@@ -103,6 +100,7 @@ def with_system_advice(
     # Files that are kept are closed by letting go of them.
     descriptors = "descriptors" in lost and not (is_held and explanation.has_files)
     if explanation.framework or (is_held and not descriptors):
+        signature = _with_left(signature, lost) if signature is not None else None
         return replace(explanation, signature=signature)
     targets = targets_of(opened) if descriptors else ()
     places = places_of_opening(run) if descriptors else ()
@@ -112,20 +110,30 @@ def with_system_advice(
         targets=targets,
         places=[_opening(frames) for frames in places],
     )
-    if is_held:
-        advice_for_all = (*explanation.recommendations, *advised)
-        return replace(explanation, recommendations=advice_for_all, signature=signature)
-    if not explanation.survivors and advised:
-        # Memory beside them is the thread's own, or the buffer of a file.
-        explanation = replace(explanation, recommendations=(), grown_at=())
-        signature = None if places else signature
     # Where they are opened tells one leak from another, and what they lead to: of files where no place is
     # known, without the folder, which may be a test's own.
     names = [Path(target).name for target in targets if not (places and target.startswith("/"))]
     told_apart = [f" to {without_counters(name)}" for name in sorted(names)]
     told_apart += sorted(f" from {sites.place(frames[0], root)}" for frames in places)
-    signature = signature or (f"{left} left open{''.join(told_apart)}" if left else None)
+    if is_held:
+        advice_for_all = (*explanation.recommendations, *advised)
+        signature = _with_left(signature, lost, told_apart) if signature is not None else None
+        return replace(explanation, recommendations=advice_for_all, signature=signature)
+    if not explanation.survivors and advised:
+        # Memory beside them is the thread's own, or the buffer of a file.
+        explanation = replace(explanation, recommendations=(), grown_at=())
+        signature = None if places else signature
+    signature = _with_left(signature, lost, told_apart)
     return replace(explanation, recommendations=(*advised, *explanation.recommendations), signature=signature)
+
+
+def _with_left(
+    signature: str | None, lost: Mapping[Signal, float], told_apart: Sequence[str] = ()
+) -> str | None:
+    """Return a signature, if there is one, with what is left open, and what tells that from others."""
+    left = " and ".join(signal for signal in ("descriptors", "threads") if signal in lost)
+    parts = (signature, f"{left} left open{''.join(told_apart)}" if left else None)
+    return "; ".join(filter(None, parts)) or None
 
 
 def _place_of(growth: NativeGrowth) -> tuple[tuple[sites.Frame, ...], tuple[str, ...]]:

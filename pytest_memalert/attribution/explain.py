@@ -13,6 +13,7 @@ Trouble on the way yields fewer facts, never an exception.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from pytest_memalert.attribution.explanation import Explanation
 from pytest_memalert.attribution.objects import type_name
 from pytest_memalert.attribution.repetition import in_batches
 from pytest_memalert.attribution.selection import SURE
+from pytest_memalert.attribution.survivors.groups import Group, Watch
 from pytest_memalert.attribution.survivors.survivors import watch
 from pytest_memalert.collector import thawed
 from pytest_memalert.model import Signal
@@ -41,6 +43,9 @@ _RUNS = 4
 
 # The share of what is lost that must be accounted for.
 _MOST = 0.5
+
+#: What grows in a leak of memory that leaves no more blocks.
+_MEMORY: frozenset[Signal] = frozenset({"heap", "resident", "mapped"})
 
 #: Less of the heap's growth is malloc's rounding, or the room that a container makes.
 _LEAST_BYTES = 64
@@ -94,6 +99,8 @@ def _explain(
         seen = watch(run, runs=_RUNS, freezing=False, with_buffers=with_buffers, period=period, times=times)
         if seen.runs < 2:
             return Explanation(reason=seen.reason or reason, runs=seen.runs)
+    if lost and lost.keys() <= _MEMORY:
+        _leave_out_replaced(seen, lost)
     explanation = explain_objects(seen, root, run)
     del seen
     found_bytes = sum(survivor.size_bytes for survivor in explanation.survivors)
@@ -109,6 +116,21 @@ def _explain(
     if explanation.survivors and (growth.bytes_per_run or 0.0) < 4 * found_bytes:
         return explanation
     return explain_heap(growth, explanation, lost, root, watch_calls(run))
+
+
+def _leave_out_replaced(seen: Watch, lost: Mapping[Signal, float]) -> None:
+    """Leave out of what was seen the objects that can't be what leaks, where there are no more blocks.
+
+    Each of them takes one, in the place of another: an entry of a log that is full. Only large ones are
+    malloc's alone, which are told where they are most of what is lost; what holds these may be small.
+    """
+    if sys.getallocatedblocks() and sum(map(_large_bytes, seen.groups)) < _MOST * max(lost.values()):
+        seen.groups = [group for group in seen.groups if group.container is not None and _large_bytes(group)]
+        seen.hidden = [group for group in seen.hidden if _large_bytes(group)]
+
+
+def _large_bytes(group: Group) -> float:
+    return group.size_bytes if group.size_bytes > LARGE_BYTES * group.per_run else 0.0
 
 
 def _with_native(

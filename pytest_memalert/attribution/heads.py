@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from weakref import ReferenceType
+from weakref import CallableProxyType, ProxyType, ReferenceType
 
 from pytest_memalert.attribution.advising.advice import TASKS
-from pytest_memalert.attribution.objects import instance_dict, is_kind, referents_of
+from pytest_memalert.attribution.objects import instance_dict, is_exactly, is_kind, referents_of
 from pytest_memalert.attribution.survivors.groups import Group
 
 __all__ = ["PLUMBING", "consists_of_references", "heads_of", "refers_weakly_to"]
@@ -23,6 +23,9 @@ _MINOR = frozenset(
         "functools._lru_list_elem",
     )
 )
+
+_PROXIES = (ProxyType, CallableProxyType)
+_WEAK = (ReferenceType, *_PROXIES)
 
 #: So many minor ones in a row are followed.
 _DEEPEST = 3
@@ -40,7 +43,12 @@ def heads_of(groups: list[Group]) -> list[Group]:
     """
     owner_of = {id(obj): index for index, group in enumerate(groups) for obj in group.objects}
     indexes = range(len(groups))
-    candidates = [index for index in indexes if not _is_minor(groups[index])] or list(indexes)
+    called_back = _callbacks_of_proxies(groups)
+    candidates = [
+        index
+        for index in indexes
+        if not _is_minor(groups[index]) and not all(id(obj) in called_back for obj in groups[index].objects)
+    ] or list(indexes)
     major = set(candidates)
     holds: dict[int, set[int]] = {index: set() for index in indexes}
     held: set[int] = set()
@@ -73,6 +81,12 @@ def heads_of(groups: list[Group]) -> list[Group]:
         pending.append(chosen)
 
 
+def _callbacks_of_proxies(groups: list[Group]) -> set[int]:
+    """Return the identities of what proxies call when what they refer to goes: that is all they hold."""
+    proxies = (obj for group in groups for obj in group.objects if is_exactly(obj, _PROXIES))
+    return {id(child) for proxy in proxies for child in referents_of(proxy)}
+
+
 def _held_by(obj: object, owner_of: dict[int, int], major: set[int], seen: set[int]) -> Iterator[object]:
     """Yield what an object holds, by itself or through its attributes and through minor survivors.
 
@@ -101,14 +115,14 @@ def _is_minor(group: Group) -> bool:
 
 
 def consists_of_references(group: Group) -> bool:
-    """Return whether a group consists of weak references."""
-    return bool(group.objects) and is_kind(group.objects[0], ReferenceType)
+    """Return whether a group consists of weak references, or of proxies, which are such."""
+    return bool(group.objects) and is_kind(group.objects[0], _WEAK)
 
 
 def refers_weakly_to(wanted: set[int], group: Group) -> bool:
     """Return whether a group consists of weak references, most of them to what is wanted."""
-    if not consists_of_references(group):
-        return False
+    if not consists_of_references(group) or is_kind(group.objects[0], _PROXIES):
+        return False  # what a proxy refers to answers for it
     ids = [id(ReferenceType.__call__(obj)) for obj in group.objects]  # type: ignore[arg-type]
     return 2 * sum(each in wanted for each in ids) > len(ids)
 

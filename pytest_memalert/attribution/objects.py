@@ -36,6 +36,7 @@ __all__ = [
     "is_exactly",
     "is_heap_type",
     "is_kind",
+    "is_tracked_kind",
     "items_of",
     "key_text",
     "length",
@@ -51,6 +52,7 @@ __all__ = [
 _NAME_OF_TYPE: Callable[[type], object] = type.__dict__["__qualname__"].__get__
 _FLAGS_OF_TYPE: Callable[[type], int] = type.__dict__["__flags__"].__get__
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_HAVE_GC = 1 << 14  # Py_TPFLAGS_HAVE_GC
 _MODULE_OF_TYPE: Callable[[type], object] = type.__dict__["__module__"].__get__
 _MRO_OF_TYPE: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _DICT_OF_TYPE: Callable[[type], Any] = type.__dict__["__dict__"].__get__
@@ -87,6 +89,11 @@ def type_name(kind: type) -> str:
 def is_heap_type(kind: type) -> bool:
     """Return whether a type may be made anew at any time, as by a class statement: it is not static in C."""
     return bool(_FLAGS_OF_TYPE(kind) & _HEAP_TYPE)
+
+
+def is_tracked_kind(kind: type) -> bool:
+    """Return whether the objects of a type tell the collector what they refer to."""
+    return bool(_FLAGS_OF_TYPE(kind) & _HAVE_GC)
 
 
 def count_by_type(objects: list[object]) -> list[tuple[type, int]]:

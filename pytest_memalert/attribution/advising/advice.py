@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import NoReturn
 
 from pytest_memalert.attribution.allocation.packages import Package
@@ -55,6 +55,8 @@ _UNDOING = {
     "sys.path": "monkeypatch.syspath_prepend",
     "sys.modules": "monkeypatch.setitem",
 }
+#: What two modules have, and which of them is asked to add to it.
+_ADDED_TO_BY = {"copy.dispatch_table": "copyreg.dispatch_table"}
 #: What tells of the function that was registered before.
 _BEFORE = {
     "sys.settrace()": "what sys.gettrace() told before",
@@ -71,21 +73,24 @@ TASKS = frozenset({"_asyncio.Task", "asyncio.tasks.Task", "asyncio.Task"})
 class Finding:
     """Hold what is known of one kind of survivor.
 
-    ``bases`` are the names of the type and of all it derives from. ``package`` is the package
-    of the root that holds it, if installed; ``is_stdlib`` says that this root is of the standard library
-    or the interpreter. ``extension`` is that of the compiled code which made it,
-    or of the code that called it where that package has some. ``called`` are the packages, and modules of the
-    user's own, whose functions in C the test calls, ``by_ctypes`` is where it does so by ctypes. ``owner`` is
-    the package of the instance that keeps it, where that is within a variable of the user's.
-    ``is_over`` says that all are threads or tasks that have ended: what keeps them is the matter.
-    ``closing`` is the method of the type that ends what its objects do, where it wasn't called, and ``maker``
-    the package in whose code they are made. ``registered`` has the functions that the test calls and that
-    keep what they are given, as ``sys.addaudithook``, each with the place.
+    ``bases`` are the names of the type and of all it derives from. ``site`` is where it is made,
+    ``entered_at`` where the entry is made of the container that keeps it, if another object is that.
+    ``package`` is the package of the root that holds it, if installed; ``is_stdlib`` says that this root is
+    of the standard library or the interpreter. ``extension`` is that of the compiled code which made it, or
+    of the code that called it where that package has some. ``called`` are the packages, and modules of the
+    user's own, whose functions in C the test calls, ``by_ctypes`` is where it does so by ctypes. ``owner``
+    is the package of the instance that keeps it, where that is within a variable of the user's. ``is_over``
+    says that all are threads or tasks that have ended: what keeps them is the matter. ``closing`` is the
+    method of the type that ends what its objects do, where it wasn't called, and ``maker`` the package in
+    whose code they are made, or the entry. ``registered`` has the functions that the test calls and that
+    keep what they are given, as ``sys.addaudithook``, each with the place. ``opaque`` are variables
+    that each run sets to a longer value, into which can't be looked.
     """
 
     type: str
     bases: frozenset[str] = frozenset()
     site: str | None = None
+    entered_at: str | None = None
     holder: Holder | None = None
     package: Package | None = None
     is_stdlib: bool = False
@@ -98,6 +103,7 @@ class Finding:
     closing: str | None = None
     maker: Package | None = None
     registered: Mapping[str, str] = field(default_factory=dict)
+    opaque: tuple[str, ...] = ()
 
 
 def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
@@ -106,12 +112,14 @@ def recommend(findings: Iterable[Finding]) -> tuple[str, ...]:
     places: dict[str, dict[str, None]] = {}
     for finding in findings:
         for text in _for_one(finding):
-            before, at, after = text.partition(_at(finding) or "\n")
+            told = (site for site in (finding.entered_at, finding.site) if site and f" ({site})" in text)
+            site = next(told, None)
+            before, at, after = text.partition(f" ({site})")
             key = before + after
             sites = places.setdefault(key, {})
-            if at and finding.site:
+            if at and site:
                 texts[key] = f"{before}{_PLACES}{after}"
-                sites[finding.site] = None
+                sites[site] = None
             texts.setdefault(key, key)
     return tuple(text.replace(_PLACES, _among(tuple(places[key]))) for key, text in texts.items())
 
@@ -164,7 +172,7 @@ def _for_one(finding: Finding) -> Iterable[str]:
     elif "logging.Handler" in finding.bases:
         yield f"call removeHandler() in teardown for the logging handler that the test adds{_at(finding)}"
     elif holder is not None:
-        yield from _for_holder(finding, holder)
+        yield from _for_holder(replace(finding, site=finding.entered_at or finding.site), holder)
 
 
 def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
@@ -173,7 +181,7 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
         kept = f"the one that `{name}` keeps" if name else "one that is kept"
         yield f"make a new exception each time: {kept} gets longer by a traceback whenever it is raised"
         return
-    if finding.type == "itertools._tee_dataobject":
+    if "itertools._tee_dataobject" in (finding.type, *holder.types):
         which = f", `{name}`," if name else ""
         yield (
             f"an iterator of itertools.tee(){which} keeps what another one has read: read from both, or drop "
@@ -217,8 +225,16 @@ def _for_holder(finding: Finding, holder: Holder) -> Iterable[str]:
     elif holder.root == "class":
         yield _for_class(finding, holder, name)
     elif holder.root == "context":
-        variable = f" `{holder.variable}`" if holder.variable else "s, of which there should be few,"
-        yield f"reset the context variable{variable} when done, by the token that set() returns{_at(finding)}"
+        if holder.variable:
+            yield (
+                f"reset the context variable `{holder.variable}` when done, by the token that set() "
+                f"returns{_at(finding)}"
+            )
+        else:
+            yield (
+                "reset the context variables that the test sets, by the tokens that set() returns, and make "
+                f"each ContextVar once, at a module's level{_at(finding)}"
+            )
     elif holder.root == "fixture":
         yield _for_fixture(finding, holder)
     elif holder.root == "frame":
@@ -359,6 +375,17 @@ def _for_lru_cache(holder: Holder) -> str:
 def _for_native_holder(finding: Finding) -> str:
     if (place := finding.registered.get("sys.addaudithook")) is not None:
         return f"sys.addaudithook() lets go of nothing: add the hook once per session ({place})"
+    if (place := finding.registered.get("sqlite3.Connection")) is not None:
+        return (
+            "the sqlite3.Connection keeps the functions that it is given: close it in teardown, or give it "
+            f"None for each of these names ({place})"
+        )
+    if finding.opaque:
+        named = one_of(list(finding.opaque[:MOST_SUSPECTS]))
+        return (
+            f"{named} may keep it, which each run sets to a longer value that can't be looked into: bound or "
+            f"reset it; else a C extension called here may lack a decref{_at(finding)}"
+        )
     lacks = _lacking(finding)
     if finding.holder is not None and finding.holder.root_name == UNTRACKED:
         keeps = "find what keeps what is made here: bytes, strings, tuples of such"
@@ -417,7 +444,8 @@ def _where(holder: Holder | None) -> str | None:
     if not holder.variable or holder.variable == C_STATE:
         return holder.root_name
     joint = "" if holder.variable.startswith("[") else "."
-    return f"{holder.root_name}{joint}{holder.variable}"
+    name = f"{holder.root_name}{joint}{holder.variable}"
+    return _ADDED_TO_BY.get(name, name)
 
 
 def _way(holder: Holder) -> tuple[str, ...]:

@@ -52,6 +52,14 @@ _KEEPING = {
     ("posix", "putenv"): "os.putenv",
     ("nt", "putenv"): "os.putenv",
 }
+#: The same of methods: by the module of their type.
+_KEEPING_METHODS = {
+    ("sqlite3", name): "sqlite3.Connection"
+    for name in (
+        *("create_function", "create_aggregate", "create_window_function", "create_collation"),
+        *("set_authorizer", "set_progress_handler", "set_trace_callback"),
+    )
+}
 #: The calls of these are events.
 _SEEN = (FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType)
 #: What Cython's functions are called; calls of them are no events.
@@ -124,6 +132,8 @@ class Calls:
                 self._note_object((type_name(kind), name), owner)
             # One that derives from it is not of C.
             module = next((type_module(base) for base in bases_of(kind) if has_attribute(base, name)), None)
+            if type(module) is str and type(name) is str and (module, name) in _KEEPING_METHODS:
+                self._note_keeping(_KEEPING_METHODS[module, name], frame)
         if type(module) is str:
             self._note_module(module, frame, is_shown=True)
 

@@ -69,15 +69,22 @@ class LineWatch(ABC):
     def _see(self, frame: FrameType, event: str, arg: object) -> None:
         """Take note at a call or a return."""
         active = frame.f_back if event == "call" and frame.f_back is not None else frame
-        self._note(active, active.f_lineno)
+        # The line that is gone on with.
+        goes_on = frame.f_back if event == "return" and frame.f_back is not None else frame
+        concerns = self._concerns(active) or self._concerns(goes_on)
+        if concerns:
+            self._note(active, active.f_lineno)
         if event == "c_call":
             self._running.append((frame, arg))
         elif event in ("c_return", "c_exception") and self._running:
             self._running.pop()
-        # The line that is gone on with.
-        goes_on = frame.f_back if event == "return" and frame.f_back is not None else frame
         self._line = goes_on.f_lineno
-        self._begin()
+        if concerns:
+            self._begin()
+
+    def _concerns(self, frame: FrameType) -> bool:
+        """Return whether to take note at what a frame does; of what goes on between others, at its end."""
+        return True
 
     def _see_call(self, frame: FrameType, _event: str, _arg: object) -> TraceFunction | None:
         """Follow the lines of a function that was called, if it is of those whose lines matter."""

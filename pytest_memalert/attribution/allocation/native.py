@@ -7,9 +7,10 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from statistics import median
+from statistics import mean, median
 from types import BuiltinFunctionType, FrameType, ModuleType
 
+from pytest_memalert.attribution.allocation.heap import open_heap_reader
 from pytest_memalert.attribution.allocation.line_watch import LineWatch
 from pytest_memalert.attribution.allocation.sites import (
     Frame,
@@ -33,8 +34,12 @@ LARGE_BYTES = 512
 _PROFILED_RUNS, _FEWEST_PROFILED = 8, 2
 _PROFILING_S = 1.0
 _Place = tuple[str, int]
+#: Of what several runs changed, what one does as a rule.
+_Usual = Callable[[Sequence[int]], float]
 # What a place takes in so few runs may be so many times the growth, or that part of it.
 _NEAR = 4
+# Of two places, either may be the one where it stays if they differ by less than this share of it.
+_IN_DOUBT = 0.25
 
 
 @record(frozen=True, slots=True, kw_only=True)
@@ -59,12 +64,14 @@ def measure_native_growth(
     Of several places, the one is taken whose growth is nearest to it. ``resident`` memory is measured where
     what grows isn't malloc's.
     """
-    read = _open_resident_reader() if resident else _open_heap_reader()
+    read = _open_resident_reader() if resident else open_heap_reader()
     readings, reason = _read_after_each(run, read or (lambda: 0), runs=runs)
     if len(readings) < 2 or read is None:
         return NativeGrowth(bytes_per_run=None, reason=reason)
-    measured = (readings[-1] - readings[0]) / (len(readings) - 1)
-    return _with_place(run, read, measured, reason=reason)
+    changes = [after - before for before, after in pairwise(readings)]
+    # A large object that grows may do so in steps, in some of the runs.
+    usual = median if _are_mostly_growth(changes) else mean
+    return _with_place(run, read, usual(changes), usual=usual, reason=reason)
 
 
 def measure_native_beside(
@@ -75,7 +82,7 @@ def measure_native_beside(
     ``resident`` is as above. What is told of is what most runs add: a list that makes room, or an object
     that is kept now and then, is none of it.
     """
-    read = _open_resident_reader() if resident else _open_heap_reader()
+    read = _open_resident_reader() if resident else open_heap_reader()
     if read is None or tracemalloc.is_tracing():
         return None
     taken, reason = _read_after_each(run, read, runs=runs)
@@ -91,7 +98,7 @@ def measure_native_beside(
     native = _usual_step(taken) - _usual_step(traced)
     if reason is not None or native < least_bytes:
         return None
-    return _with_place(run, read, native, reason=None)
+    return _with_place(run, read, native, usual=median, reason=None)
 
 
 def _read_after_each(
@@ -111,6 +118,10 @@ def _read_after_each(
     return readings[:done], reason
 
 
+def _are_mostly_growth(changes: Sequence[int]) -> bool:
+    return 4 * sum(change > 0 for change in changes) >= 3 * len(changes)
+
+
 def _usual_step(readings: Sequence[int]) -> float:
     return median(after - before for before, after in pairwise(readings))
 
@@ -126,12 +137,17 @@ def _traced_large_bytes() -> int:
 
 
 def _with_place(
-    run: Callable[[], str | None], read: Callable[[], int], measured: float, *, reason: str | None
+    run: Callable[[], str | None],
+    read: Callable[[], int],
+    measured: float,
+    *,
+    usual: _Usual,
+    reason: str | None,
 ) -> NativeGrowth:
     frames: tuple[Frame, ...] = ()
     function = module = None
     if reason is None and sys.getprofile() is None:
-        frames, function, module = _profile(run, read, measured)
+        frames, function, module = _profile(run, read, measured, usual=usual)
     return NativeGrowth(
         bytes_per_run=measured, frames=useful(frames), function=function, module=module, reason=reason
     )
@@ -144,50 +160,40 @@ def _open_resident_reader() -> Callable[[], int]:
     return lambda: int(memory_info().rss)
 
 
-def _open_heap_reader() -> Callable[[], int] | None:
-    try:
-        import psutil
-
-        heap_info = psutil.heap_info
-        heap_info()
-    except (ImportError, AttributeError, OSError, NotImplementedError):
-        return None
-
-    def read() -> int:
-        info = heap_info()
-        return int(info.heap_used + info.mmap_used)
-
-    return read
-
-
 def _profile(
-    run: Callable[[], str | None], read: Callable[[], int], bytes_per_run: float
+    run: Callable[[], str | None],
+    read: Callable[[], int],
+    bytes_per_run: float,
+    *,
+    usual: _Usual = median,
 ) -> tuple[tuple[Frame, ...], str | None, str | None]:
     """Read the heap at every line, call and return; return the stack with the growth, and the C function.
 
     Memory freed elsewhere than where it was taken counts at both places: so the place nearest
-    to the expected growth is taken, not the one with the most, and first one that grew in most runs. One of
+    to the expected growth is taken, not the one with the most, by its ``usual`` growth in a run. One of
     pytest's only where no other comes near: it takes and frees much in each run, and some of that may look
-    like the growth.
+    like the growth. Where another one comes about as near, one of the two gives it back later: which, can't
+    be told, and so neither is taken.
     """
     watch, runs = _watched(run, read, follows_lines=sys.gettrace() is None)
-    net, stacks = watch.net, watch.stacks
-    expected_bytes = bytes_per_run * runs
+    growth = {key: usual(watch.net[key][:runs]) for key in watch.stacks}
 
-    def rank(key: _Place) -> tuple[bool, bool, float]:
-        in_most = 4 * sum(growth > 0 for growth in net[key]) >= 3 * runs
-        return is_framework(stacks[key]), not in_most, abs(sum(net[key]) - expected_bytes)
+    def rank(key: _Place) -> tuple[bool, float]:
+        return is_framework(watch.stacks[key]), abs(growth[key] - bytes_per_run)
 
     near = [
         key
-        for key in stacks
-        if expected_bytes / _NEAR <= sum(net[key]) <= expected_bytes * _NEAR and origin_of(key[0]) != "own"
+        for key in watch.stacks
+        if bytes_per_run / _NEAR <= growth[key] <= bytes_per_run * _NEAR and origin_of(key[0]) != "own"
     ]
-    if not near or expected_bytes <= 0:
+    if not near or bytes_per_run <= 0:
         return (), None, None  # spread over many places, or grown in another thread
-    best = min(near, key=rank)
+    best, *others = sorted(near, key=rank)
+    is_own, distance = rank(best)
+    if others and rank(others[0]) <= (is_own, distance + _IN_DOUBT * bytes_per_run):
+        return (), None, None
     called = watch.functions.get(best)
-    return stacks[best], *(called.most_common(1)[0][0] if called else (None, None))
+    return watch.stacks[best], *(called.most_common(1)[0][0] if called else (None, None))
 
 
 def _watched(
@@ -195,7 +201,7 @@ def _watched(
 ) -> tuple[_HeapWatch, int]:
     """Return what was seen, and in how many runs."""
     watch, runs = _HeapWatch(read, follows_lines=follows_lines), 0
-    with watch:
+    with frozen(), watch:  # each collection then visits only what the runs made
         while runs < _PROFILED_RUNS and (runs < _FEWEST_PROFILED or watch.worked_s() < _PROFILING_S):
             runs += 1
             if watch.observe(run) is not None:
@@ -222,7 +228,13 @@ class _HeapWatch(LineWatch):
     def observe(self, run: Callable[[], str | None]) -> str | None:
         """Run the test once; return None, or the reason why that is no evidence."""
         self._run += 1
-        return super().observe(run)
+        problem = super().observe(run)
+        collect()  # else what is garbage by now would go in the middle of a later run
+        return problem
+
+    def _concerns(self, frame: FrameType) -> bool:
+        """Return whether the line matters: to read the heap takes 0.2 ms."""
+        return origin_of(frame.f_code.co_filename) not in ("framework", "own")
 
     def _begin(self) -> None:
         self._last_bytes = self._read()

@@ -54,6 +54,7 @@ _WIDTH = 64
 #: that are searched.
 _DEPTH = 18
 #: The iterators of one itertools.tee() have what they read in a chain of such.
+_ITERATOR_OF_TEE = "itertools._tee"
 _PART_OF_TEE = "itertools._tee_dataobject"
 #: How long the search of one leak may take.
 _LIMIT_S = 1.5
@@ -148,9 +149,11 @@ class HolderSearch:
     ) -> list[int]:
         """Record who refers to these nodes; return the referrers that are new."""
         following: dict[int, None] = {}
+        read: set[int] = set()
         for node in frontier:
             outer = self._outermost(self._nodes[node])
             if outer is not None:
+                read.add(node)
                 self._nodes[id(outer)] = outer
                 self._lead(id(outer), [node], leads, following)
         inside = set(frontier)
@@ -174,6 +177,8 @@ class HolderSearch:
                 # Held by the module's state in C, into which it isn't safe to look.
                 below = {id(child) for child in children if _refers(referrer, child)}
             below.discard(node)
+            if type_name(type(referrer)) == _ITERATOR_OF_TEE:
+                below -= read  # it has come so far: the one that lags behind holds all of it
             if self._is_passed_over(referrer):
                 passed |= below
                 continue

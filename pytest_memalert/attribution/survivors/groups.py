@@ -68,7 +68,8 @@ class Watch:
     """Hold what a series of runs left behind.
 
     It refers to the survivors themselves: drop it as soon as the holders are known.
-    ``grown`` has the old containers that became longer, with how much longer per run.
+    ``grown`` has the old containers that became longer, with how much longer per run. ``opaque`` are the
+    variables that have another value than before, into which can't be looked.
     Each of the ``runs`` was so many ``times`` a ``period`` of runs of the test. ``frames`` were kept of each
     allocation. ``reason`` says why there is less than was wanted.
     """
@@ -77,6 +78,7 @@ class Watch:
     new: list[object] = field(default_factory=list)
     grown: list[tuple[object, float]] = field(default_factory=list)
     hidden: list[Group] = field(default_factory=list)
+    opaque: tuple[str, ...] = ()
     traced_bytes_per_run: float = 0.0
     exit_callbacks_per_run: float = 0.0
     runs: int = 0

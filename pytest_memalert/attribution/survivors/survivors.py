@@ -38,6 +38,7 @@ from pytest_memalert.attribution.survivors.groups import (
 )
 from pytest_memalert.attribution.survivors.held import held_from_outside
 from pytest_memalert.attribution.survivors.untracked import find_untracked
+from pytest_memalert.attribution.survivors.variables import opaque_since, variables_of_modules
 from pytest_memalert.clock import elapsed_s
 from pytest_memalert.collector import can_freeze, clear_caches, collect, freeze, thaw
 from pytest_memalert.tracing import begin_tracing
@@ -76,6 +77,7 @@ def watch(
         result.frames, runs = _FEW_FRAMES, _FEWEST_RUNS
     census = Census(runs)
     lengths = container_lengths()
+    variables = variables_of_modules()
     alive = count_types()
     used = [(obj, used_bytes(obj)) for obj in buffers(untracked=with_buffers)]
     old = frozenset() if freezing else frozenset(map(id, gc.get_objects()))
@@ -124,7 +126,8 @@ def watch(
         result.groups = without_replaced(result.groups, alive, count_types(), runs=result.runs)
         longer = [(obj, more / result.runs) for obj, before in used if (more := used_bytes(obj) - before) > 0]
         _leave_out_last_results(run, result)
-        find_untracked(run, result, new_ids)
+        find_untracked(run, result, new_ids, variables)
+        result.opaque = opaque_since(variables)
         _leave_out_accidents(result)
         result.grown += longer
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from tracemalloc import Traceback
 
 from pytest_memalert.attribution.allocation.sites import (
@@ -22,6 +22,7 @@ from pytest_memalert.attribution.objects import length, type_name
 from pytest_memalert.attribution.repetition import attempt
 from pytest_memalert.attribution.sizes import mean_size
 from pytest_memalert.attribution.survivors.groups import Group, Watch
+from pytest_memalert.attribution.survivors.variables import Variables, containers_in, replaced_since
 from pytest_memalert.collector import collect, frozen
 
 __all__ = ["find_untracked"]
@@ -33,8 +34,12 @@ _LITTLE = 0.1
 _MOST_IN_ORDER = 20_000
 
 
-def find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[int]) -> None:
+def find_untracked(
+    run: Callable[[], str | None], result: Watch, new_ids: set[int], variables: Variables
+) -> None:
     """Add the groups of objects that the collector doesn't track, which old containers took in.
+
+    Or one that takes the place of an old one, in a variable of a module: they had those of ``variables``.
 
     Takes runs of its own, and only if the tracked survivors leave something unexplained.
     """
@@ -89,9 +94,20 @@ def find_untracked(run: Callable[[], str | None], result: Watch, new_ids: set[in
                 result.groups.extend(groups)
                 if groups and not any(grown is obj for grown, _ in result.grown):
                     result.grown.append((obj, added / done))
+        if wants_dicts and done >= 2 and not result.groups:
+            result.groups += _taken_over(replaced_since(variables), done, known)
     finally:
         if started_tracing:
             tracemalloc.stop()
+
+
+def _taken_over(values: Iterable[object], runs: int, known: frozenset[int]) -> list[Group]:
+    """Return the untracked objects in values that have taken the place of others."""
+    found: list[Group] = []
+    for value in values:
+        for container in containers_in(value):
+            found += _untracked_groups(container, length(container) or 0, runs, known)
+    return found
 
 
 def _took_in_untracked(holder: object, new_ids: set[int], per_run: float, *, beside_tracked: bool) -> bool:
