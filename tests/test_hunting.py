@@ -185,6 +185,18 @@ def test_leak_beside_threads_that_end_by_themselves_is_one() -> None:
     assert "threads" not in [item.signal for item in analysis.growth]
 
 
+def test_threads_that_end_one_after_the_other_are_all_waited_for() -> None:
+    """What those held that ended a moment later was taken for a leak: a timer of 20 ms was accused."""
+    others = OtherThreads()
+    threads = [threading.Thread(target=time.sleep, args=(seconds,), daemon=True) for seconds in (0.01, 0.3)]
+    for thread in threads:
+        thread.start()
+    assert others.end_by_themselves(were_left=False)
+    assert not any(thread.is_alive() for thread in threads)
+    assert others.end_by_themselves(were_left=True)
+    assert not others.end_by_themselves(were_left=False)
+
+
 @on_linux
 def test_thread_left_running_is_a_leak() -> None:
     stop = threading.Event()

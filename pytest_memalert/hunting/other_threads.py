@@ -46,15 +46,18 @@ class OtherThreads:
                 return True
         return False
 
-    def end_by_themselves(self) -> bool:
-        """Return whether most of the threads that the runs left end by themselves, being given time."""
-        left = sys._current_frames().keys() - self._before
+    def end_by_themselves(self, *, were_left: bool) -> bool:
+        """Return whether most of the threads that the runs left end by themselves, being given time.
+
+        All of them are waited for: what those hold that end a moment later would be taken for what stays.
+        They may have ended by now: ``were_left`` says that they were there after most runs.
+        """
+        alive = left = sys._current_frames().keys() - self._before
         until_s = elapsed_s() + _ENDING_S
-        while left and elapsed_s() < until_s:
-            if 2 * len(left & sys._current_frames().keys()) <= len(left):
-                return True
+        while alive and elapsed_s() < until_s:
             sleep(_POLL_S)
-        return False
+            alive = left & sys._current_frames().keys()
+        return 2 * len(alive) <= len(left) and (were_left or bool(left))
 
     def leave_as_much(
         self, reader: ExactReader, seen: Mapping[Signal, float], *, runs: int, run_s: float

@@ -107,8 +107,8 @@ class Pursuit:
                 if traces := excuse_of_tracing(self._risen_per_run(), run=self._run):
                     return self._batches.dismiss(traces.status, reason=traces.reason)
                 suspected, self._proof_from = True, self._batches.runs
-                # Unfrozen, each reading is of what a full collection left: another proves nothing.
-                self._proof_start = self._count_unfrozen() if self._reader.freezing else None
+                # Unfrozen, each reading is of what a full collection left; threads may have ended since.
+                self._proof_start = self._count_unfrozen()
             enough = step.suspected and self._batches.runs - self._proof_from >= policy.leak_runs
             if self._proof_start is not None and not doubted and enough:
                 doubted = True
@@ -135,7 +135,9 @@ class Pursuit:
     def _prove(self, step: Step, bounded: Bounded | None) -> LeakAnalysis:
         """Return the verdict on growth that must be a leak: of what stays, and has no excuse."""
         # Of a leak that is known both were asked before: each time, it would take seconds.
-        threads_ended = not self._met_before and self._others.end_by_themselves()
+        threads_ended = not self._met_before and self._others.end_by_themselves(
+            were_left=self._leave_threads()
+        )
         proven = self._proven()
         seen = rises(self._batches.rows.readings(), since_run=self._proof_from)
         runs, run_s = self._batches.runs - self._proof_from, self._batches.rows.duration_s() or 0.0
@@ -172,6 +174,11 @@ class Pursuit:
             return self._batches.dismiss("unclear", reason=_TAKES_NO_MORE)
         traced = self._trace() if "blocks" in signals else None
         return self._conclude_leak(signals, traced=traced, since_run=self._proof_from)
+
+    def _leave_threads(self) -> bool:
+        """Return whether there were more threads after most of the runs than before them."""
+        points = points_of(self._batches.rows.readings(), "threads")
+        return 2 * sum(level > 0 for _, level in points) > len(points)
 
     def _goes_on(self, lost: Mapping[Signal, float]) -> bool:
         """Return whether another run takes as much as the few before: many took place to explain them."""

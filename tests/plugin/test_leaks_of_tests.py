@@ -1184,5 +1184,5 @@ def test_listens(): Shop()
     assert alert["survivors"][0]["held_by"][0] == "module gc"
     assert alert["survivors"][0]["held_by"][1].startswith("callbacks: list of ")
     assert alert["recommendations"] == [
-        "undo in teardown what the test adds to `gc.callbacks` (test_a.py:10 in test_listens)"
+        "undo in teardown what the test adds to `gc.callbacks` (test_a.py:7 in Shop.__init__)"
     ]
