@@ -195,7 +195,7 @@ def _end(last: Reading, run_s: float, policy: Policy, *, leak_runs: int) -> str 
         min(policy.slow_runs * run_s, policy.slow_budget_s),
     )
     if last.elapsed_s >= budget_s:
-        return f"the {budget_s:.2g} s for them were over"
+        return f"there was no time for more ({budget_s:.2g} s)"
     return None
 
 
