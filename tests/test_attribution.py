@@ -15,6 +15,7 @@ import gc
 import io
 import itertools
 import logging
+import mmap
 import multiprocessing
 import os
 import platform
@@ -662,6 +663,14 @@ def test_no_package_is_accused_where_a_variable_may_keep_what_cannot_be_seen(
     advice = explained(leak).recommendations[0]
     assert "test_attribution.PACKED` (bytearray) may keep it" in advice
     assert "the only one seen" not in advice
+
+
+def test_value_that_refuses_to_tell_its_length_has_none() -> None:
+    """As an array without a dimension does, and what is closed."""
+    closed = mmap.mmap(-1, 4096)
+    assert variables._length_in_c(closed) == 4096
+    closed.close()
+    assert variables._length_in_c(closed) is None
 
 
 def test_what_grows_is_told_and_not_a_full_cache_that_has_the_last_ones_as_well() -> None:

@@ -74,9 +74,12 @@ def opaque_since(before: Variables) -> tuple[str, ...]:
 
 
 def _length_in_c(value: object) -> int | None:
-    """Return the length of a value, if the type has that from C."""
+    """Return the length of a value, if the type has that from C; an array without a dimension has none."""
     method = class_attribute(type(value), "__len__")
-    return int(method(value)) if type(method) is WrapperDescriptorType else None
+    try:
+        return int(method(value)) if type(method) is WrapperDescriptorType else None
+    except Exception:
+        return None
 
 
 def _replaced(before: Variables) -> dict[str, tuple[object, object]]:
