@@ -48,7 +48,11 @@ class Stopwatch:
         self._started_s = elapsed_s()
         self._started_cpu_s = cpu_time_s()
 
+    def gone_s(self) -> float:
+        """Return the wall time, in seconds."""
+        return elapsed_s() - self._started_s
+
     def worked_s(self) -> float:
-        """Return that time, in seconds."""
-        wall_s = elapsed_s() - self._started_s
+        """Return the time that there was work, in seconds."""
+        wall_s = self.gone_s()
         return max(min(cpu_time_s() - self._started_cpu_s, wall_s), wall_s / 4)

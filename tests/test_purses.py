@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 import pytest_memalert.plugin.leak_checks.purses as module
+from pytest_memalert.limits.marker import MarkerLimits
+from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.options import OPTIONS
+from pytest_memalert.plugin.leak_checks.leak_check import LeakCheck
 from pytest_memalert.plugin.leak_checks.purses import Purses
 
 QUICK = {"duration_s": 0.01, "blocks_growth": 400.0, "heap_growth_bytes": 20_000.0}
@@ -103,3 +108,19 @@ def test_looking_at_flat_tests_ends_with_its_share() -> None:
     assert not purses.can_look()
     purses.tests_s = 15.0
     assert purses.can_look()
+
+
+def test_what_a_test_with_a_leak_waits_for_counts_in_full(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a suite of servers that wait 20 s were 80."""
+
+    def wait(*_: object, **__: object) -> tuple[LeakAnalysis, int]:
+        time.sleep(0.2)
+        return LeakAnalysis(status="leaking"), 3
+
+    check = LeakCheck("suspects", turns=None)
+    monkeypatch.setattr(check, "_investigate", wait)
+    values = {"duration_s": 0.1, "blocks_growth": 400.0}
+    assert check.check(request.node, MarkerLimits(), values=values, budget_s=None)[1] == 3
+    assert check.purses._finding[False].spent_s >= 0.2
