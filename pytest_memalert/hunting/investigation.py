@@ -146,13 +146,14 @@ def investigate(
     if analysis.status != "leaking":
         return analysis
     search.known.leaked_into |= {key: count for key, count in explanation.keepers.items() if count}
+    is_untraced = interruptions() > interrupted
     told = _told(
         _with_native(_without_caches(analysis, explanation, search.runs), explanation),
         explanation,
         survivors=scaled(explanation, analysis.blocks_per_run),
-        recommendations=(*_with_reason(explanation), *([_UNTRACED] if interruptions() > interrupted else [])),
+        recommendations=(*_with_reason(explanation), *([_UNTRACED] if is_untraced else [])),
     )
-    if interruptions() > interrupted:
+    if is_untraced:
         told = _sized_by_survivors(told)
     if search.seen is not None and told.survivors and is_its_pace(search.seen, told):
         search.known.latest = Proof(left=search.seen, analysis=told)

@@ -89,7 +89,7 @@ class Pursuit:
     ) -> Step | LeakAnalysis:
         """Run until growth must be a leak, and return the step that says so; or a verdict before that."""
         policy = self._policy
-        suspected = doubted = False
+        doubted = False
         while True:
             # The readings aren't kept: what is counted next must not contain them.
             step = next_step(self._batches.rows.readings(), policy)
@@ -102,15 +102,15 @@ class Pursuit:
                     return died
                 self.has_witness = False
                 return self._batches.dismiss(step.action, reason=step.reason, left=step.left)
-            if step.suspected and not suspected:
+            if step.suspected and self._proof_start is None:
                 # Before a slow test is run a dozen times for nothing.
                 if traces := excuse_of_tracing(self._risen_per_run(), run=self._run):
                     return self._batches.dismiss(traces.status, reason=traces.reason)
-                suspected, self._proof_from = True, self._batches.runs
+                self._proof_from = self._batches.runs
                 # Unfrozen, each reading is of what a full collection left; threads may have ended since.
                 self._proof_start = self._count_unfrozen()
             enough = step.suspected and self._batches.runs - self._proof_from >= policy.leak_runs
-            if self._proof_start is not None and not doubted and enough:
+            if enough and not doubted:
                 doubted = True
                 # What dies is known to by now: no need to follow it for 1,300 runs.
                 if died := self._has_died():

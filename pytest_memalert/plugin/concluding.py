@@ -16,6 +16,7 @@ from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.imports import ImportPaths
 from pytest_memalert.plugin.markers import limits_of
 from pytest_memalert.plugin.measuring.attempt import Attempt
+from pytest_memalert.plugin.measuring.guarding import guarded
 from pytest_memalert.plugin.pytest_internals import (
     HeldScopes,
     heeder_of_next_item,
@@ -70,7 +71,7 @@ class Concluder:
         return hold_wider_scopes(
             item,
             held,
-            suspect=lambda: self._stands_out(attempt),
+            suspect=lambda: bool(self._stands_out(attempt)),
             keeps_session=lambda: self._fixtures_to_check(attempt) is not None,
         )
 
@@ -106,34 +107,32 @@ class Concluder:
         facts.screening_s += elapsed_s() - began_s - torn_down_s - facts.reruns_s
         return ended
 
+    def give_up(self, trouble: Exception) -> None:
+        """Tell of trouble of our own: what it was about is not repeated."""
+        self._report_trouble(trouble)
+
+    @guarded
     def _stands_out(self, attempt: Attempt) -> bool:
         """Return whether the test, its own teardown just done, is about to be repeated."""
         if not attempt.has_passed_call:
             return False
-        bench = self._bench
-        try:
-            values = bench.meter.measure_so_far(attempt)
-            would_repeat = bench.judge.would_repeat(
-                attempt.item.nodeid, self._name_component(attempt.item), values, limits_of(attempt.item)
-            )
-            return would_repeat and heeder_of_next_item(attempt.item) is None
-        except Exception as trouble:
-            self._report_trouble(trouble)
-            return False
+        bench, item = self._bench, attempt.item
+        values = bench.meter.measure_so_far(attempt)
+        would_repeat = bench.judge.would_repeat(
+            item.nodeid, self._name_component(item), values, limits_of(item)
+        )
+        return would_repeat and heeder_of_next_item(item) is None
 
+    @guarded
     def _fixtures_to_check(self, attempt: Attempt) -> tuple[list[str], dict[str, float]] | None:
         """Return the wider fixtures torn down with the test, and what they left; None if it isn't checked."""
         bench, item, held = self._bench, attempt.item, attempt.held
         if held is None or held.shared is item.parent or not attempt.has_passed_call:
             return None
-        try:
-            left = bench.fixtures.left_over()
-            if left is None or not bench.judge.would_check_fixtures(item.nodeid, left[1], limits_of(item)):
-                return None
-            return left
-        except Exception as trouble:
-            self._report_trouble(trouble)
+        left = bench.fixtures.left_over()
+        if left is None or not bench.judge.would_check_fixtures(item.nodeid, left[1], limits_of(item)):
             return None
+        return left
 
     def _tear_down(self, attempt: Attempt, held: HeldScopes) -> tuple[pytest.CallInfo[None] | None, float]:
         """Tear down the next of what was held; return how that went, and the time that it took."""
