@@ -17,6 +17,7 @@ __all__ = [
     "collect_all",
     "collect_if_due",
     "collect_young",
+    "empty_free_lists",
     "freeze",
     "frozen",
     "thaw",
@@ -106,6 +107,18 @@ def age_all() -> None:
     """Move everything alive to the oldest generation without visiting it, once, at the start."""
     if not _FREE_THREADED and can_freeze():
         freeze()
+        thaw()
+
+
+def empty_free_lists() -> None:
+    """Free the tuples, lists, floats and such that the interpreter keeps ready to be used again.
+
+    Every full collection does, and for this one nothing is left to visit. The young garbage must be gone: it
+    would be old from now on.
+    """
+    if not _FREE_THREADED and can_freeze():
+        freeze()
+        collect()
         thaw()
 
 

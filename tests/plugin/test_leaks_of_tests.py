@@ -220,6 +220,37 @@ def test_last(): pass
     assert reruns == {0} if sys.version_info >= (3, 11) else reruns <= {0, 2}
 
 
+def test_free_lists_that_a_check_has_emptied_make_no_suspects_of_later_tests(serial: Inner) -> None:
+    """To fill them again takes as many blocks as a leak; one that comes beside it is found."""
+    serial.pytester.makepyprojecttoml(NO_RULES)
+    serial.write(
+        """
+        import pytest
+        CACHE, KEPT = [], []
+        def use_lists(): return [(n, n) for n in range(300)] + [[] for _ in range(80)]
+        def test_fills_a_cache():
+            if not CACHE:
+                CACHE.append([object() for _ in range(2000)])
+        @pytest.mark.parametrize("n", range(5))
+        def test_clean(n):
+            pass
+        @pytest.mark.parametrize("n", range(5))
+        def test_uses_them(n):
+            use_lists()
+        def test_leaking():
+            use_lists()
+            KEPT.append([object() for _ in range(300)])
+        """
+    )
+    serial.run_apart(leaks=None)
+    tests = serial.tests()
+    assert tests.pop("test_fills_a_cache")["leak"]["runs"] > 0
+    assert tests.pop("test_leaking")["leak"]["status"] == "leaking"
+    if sys.version_info < (3, 11):  # which keeps 12 KB of its own in the first test or two
+        tests = {name: test for name, test in tests.items() if "uses" in name}
+    assert {name: test["leak"]["runs"] for name, test in tests.items()} == dict.fromkeys(tests, 0)
+
+
 def test_tests_that_there_is_no_time_to_run_for_long_are_told_as_checked_briefly(serial: Inner) -> None:
     serial.write(
         """

@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import sleep
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.collector import collect_young
+from pytest_memalert.collector import collect_young, empty_free_lists
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.given.given import Given
@@ -23,6 +23,9 @@ _REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_b
 _LARGE_GARBAGE_BYTES = 64 * 1024
 # Threads that are ending get a moment for it, and those of many re-runs longer: a busy machine is slow.
 _ENDING_S, _LAST_ENDING_S = 0.0005, 0.02
+# Full collections, as those of re-runs, empty the free lists. To fill them again took tests 200 to 400 blocks
+# each, as a leak would: it made suspects of tests by the dozen, and each check emptied the lists once more.
+_EMPTIED_FOR = 200
 # What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
 _BLOCKS_PER_PART = 15
 
@@ -36,6 +39,8 @@ class Meter:
         self._keeps_peaks = keeps_peaks
         self._checks_leaks = given.settings.leaks != "off"
         self._probe_kinds = {probe.name: probe.kind for probe in given.probes}
+        # For so many tests more the free lists are emptied after each, as they were before it.
+        self._emptying = 0
         #: The sample after the last test, where only pytest has been at work since.
         self.last: Sample | None = None
 
@@ -46,25 +51,29 @@ class Meter:
         sampler.reset_traced_peak()
         if sampler.children is not None:
             sampler.children.start_test()
-        attempt.before = before = sampler.take(since=self.last)
-        self.last = None
+        before = sampler.take(since=self.last)
+        if self._emptying and self.last is not None:
+            # What pytest has let go of since then lies in the free lists, and is no block less.
+            before = replace(before, blocks=self.last.blocks)
+        attempt.before, self.last = before, None
         if sampler.peaks is not None:
             attempt.window = sampler.peaks.open(level_bytes=before.rss_bytes)
         return before
 
     def measure(self, attempt: Attempt) -> dict[str, float]:
         """Return the metrics of an attempt that has ended, without the garbage it made."""
-        if self._keeps_peaks:
+        if self._checks_leaks or self._keeps_peaks:
             self.close_window(attempt)
-            collect_young()
-            # What malloc holds free would hide the next test's peak, which a baseline is held against.
-            trim_heap()
+            self._let_go()
+            if self._keeps_peaks:
+                # What malloc holds free would hide the next test's peak, which a baseline is held against.
+                trim_heap()
+            self._emptying -= bool(self._emptying)
             return self._measure(attempt)
-        if not self._checks_leaks:
-            values = self._measure(attempt)
-            # Suspicion counts single blocks; without it, garbage matters where it is large.
-            if values.get("growth_bytes", 0.0) <= _LARGE_GARBAGE_BYTES:
-                return values
+        values = self._measure(attempt)
+        # Suspicion counts single blocks; without it, garbage matters where it is large.
+        if values.get("growth_bytes", 0.0) <= _LARGE_GARBAGE_BYTES:
+            return values
         self.close_window(attempt)
         collect_young()
         return self._measure(attempt)
@@ -73,7 +82,7 @@ class Meter:
         """Return the metrics of an attempt whose last report is yet to be made, with a margin for it."""
         if self._sampler.peaks is not None and attempt.window is not None:
             self._sampler.peaks.peek(attempt.window)
-        collect_young()
+        self._let_go()
         values = self._measure(attempt, has_ended=False)
         # What the report takes must not make it stand out later.
         for metric, margin in _REPORT_MARGIN.items():
@@ -92,11 +101,22 @@ class Meter:
         until_s = elapsed_s() + _LAST_ENDING_S
         while attempt.facts.reruns and count_threads() > attempt.threads and elapsed_s() < until_s:
             sleep(_ENDING_S)
+        if attempt.facts.reruns and self._checks_leaks:
+            self._emptying = _EMPTIED_FOR
+        if self._emptying:
+            empty_free_lists()
+            self.last = self._sampler.take()
 
     def close_window(self, attempt: Attempt) -> None:
         """End the window over the attempt's peak, if it hasn't yet: what is done next isn't the test's."""
         if self._sampler.peaks is not None and attempt.window is not None:
             self._sampler.peaks.close(attempt.window)
+
+    def _let_go(self) -> None:
+        """Let go of the garbage that a test made, and of what the interpreter keeps of it for later use."""
+        collect_young()
+        if self._emptying:
+            empty_free_lists()
 
     def _measure(self, attempt: Attempt, *, has_ended: bool = True) -> dict[str, float]:
         """Return the metrics of the attempt as of now; end its window if it has ended."""
