@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 
-__all__ = ["QUICK_S", "Floor", "is_alike"]
-
-#: A test that takes no longer is quick; a few runs of any other are a good part of what a suite may add.
-QUICK_S = 0.05
+__all__ = ["Floor", "is_alike"]
 
 # What every test retains (pytest keeps a report for each) has its middle at 15 to 220 blocks,
 # depending on the suite; until the suite has shown its own, this stands for it. It is low: a leak
@@ -24,6 +21,7 @@ _SUSPECT_BLOCKS = 150.0
 _SUSPECT_HEAP_BYTES = 6 * 1024.0
 # Resident memory that neither the heap nor Python's blocks (of 512 bytes at most) account for.
 # Arenas are touched pool by pool: below this it is their noise, of which a slow test makes more.
+_QUICK_S = 0.05
 _SUSPECT_RESIDENT_BYTES, _SLOW_RESIDENT_BYTES = 40 * 1024.0, 400 * 1024.0
 _BLOCK_BYTES = 512.0
 
@@ -86,7 +84,7 @@ def _unaccounted_bytes(values: Mapping[str, float]) -> float:
 
 
 def _allowed_bytes(values: Mapping[str, float]) -> float:
-    is_quick = values.get("duration_s", 0.0) <= QUICK_S
+    is_quick = values.get("duration_s", 0.0) <= _QUICK_S
     return _SUSPECT_RESIDENT_BYTES if is_quick else _SLOW_RESIDENT_BYTES
 
 

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_memalert.leaks.suspicion import QUICK_S
 from pytest_memalert.units import format_duration
 
 __all__ = ["Purses"]
 
 # Suspects that turn out to be clean may take this share of the tests' own time, and this long at
-# the start, where most suspects are: in a suite of a second, which has some fifty, 0.2 s left nine of
-# eighteen leaks that are promised unchecked. Quick ones, as most are, have a purse of their own: a slow one
-# or two would leave them nothing. And so have, of both, those that left much behind: one memo that fills for
-# 200 runs would leave a leak of 1 MB unchecked. All four together are 5 % and 1.6 s.
-_CLEARING_SHARE = 0.0125
-_CLEARING_QUICK_S, _CLEARING_SLOW_S = 0.6, 0.2
+# the start, where most suspects are. Those that left much behind have a purse of their own: one memo that
+# fills for 200 runs would leave a leak of 1 MB unchecked. Both together are 3 % and 0.8 s.
+_CLEARING_SHARE, _CLEARING_S = 0.015, 0.4
 _LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000
+# What a suspect takes must be in the purse so many times: slow ones leave quick ones the last of it.
+_TIMES_IN_PURSE = 3
 # What grows in a few re-runs is followed until it has outlasted caches: a second or two, which would leave
 # other suspects nothing for their first re-run. So these are charged so many runs at most, and what a hunt
 # took beyond them, for nothing, to a purse for all that left as little, or as much.
 _FIRST_RUNS = 6
-_DOUBT_SHARE, _DOUBT_S = 0.02, 4.0
+_DOUBT_SHARE, _DOUBT_S = 0.01, 2.0
 # A slow one that fills a cache of 128 took 9 s in pydantic's suite, and left four leaks unchecked: one alone
-# is charged no more than half. Nor is it for a look, of which a store that drops what is old may take 10 s.
-_MOST_OF_ONE_S = 2.0
+# is charged no more than half of what there is at the start.
+_MOST_DOUBT_S = 1.0
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
 # knows of several, and wants to have the others another day. To recognize one again costs two runs as a
 # rule, sometimes fifteen: where every test leaks, that is the time of the whole suite, and more.
@@ -32,6 +30,8 @@ _FINDING_SHARE, _FINDING_S = 0.1, 20.0
 # Where every test is checked, 20 ms of runs for each would make a suite of 1 ms tests 20 times as
 # long: so they are given to the first tests, and from then on while they take no more than this share.
 _LOOKING_SHARE, _LOOKING_S = 0.2, 10.0
+# A look at a store that drops what is old may take 10 s: it leaves others their time, too.
+_MOST_LOOK_S = 2.0
 # A hunt to the end takes a second or two, and is reckoned at half of one. A suspect is promised to be found
 # with 300 blocks or 10 KiB per run; less is pursued to the end only while that stays this share of the tests'
 # time.
@@ -61,11 +61,7 @@ class Purses:
 
     def __init__(self) -> None:
         self.tests_s = 0.0
-        self._clearing = {
-            (is_quick, is_large): _Purse(_CLEARING_SHARE, _CLEARING_QUICK_S if is_quick else _CLEARING_SLOW_S)
-            for is_quick in (True, False)
-            for is_large in (True, False)
-        }
+        self._clearing = {is_large: _Purse(_CLEARING_SHARE, _CLEARING_S) for is_large in (True, False)}
         self._doubt = {is_large: _Purse(_DOUBT_SHARE, _DOUBT_S) for is_large in (True, False)}
         self._finding = {is_large: _Purse(_FINDING_SHARE, _FINDING_S) for is_large in (True, False)}
         self._looking = _Purse(_LOOKING_SHARE, _LOOKING_S)
@@ -74,15 +70,15 @@ class Purses:
     def can_clear(self, values: Mapping[str, float]) -> bool:
         """Return whether a suspect may be run again, to clear it."""
         first_run_s = values["duration_s"]
-        purse = self._purse_to_clear(values)
+        purse = self._clearing[_is_large(values)]
         if purse.spent_s == 0.0 and first_run_s <= _FIRST_S:
             return True
-        return purse.affords(first_run_s, tests_s=self.tests_s)
+        return purse.affords(_TIMES_IN_PURSE * first_run_s, tests_s=self.tests_s)
 
     def why_unchecked(self, values: Mapping[str, float]) -> str | None:
         """Return why there is no time to check a suspect, or None."""
         if not self.can_clear(values):
-            spent_s = self._purse_to_clear(values).spent_s
+            spent_s = self._clearing[_is_large(values)].spent_s
             if spent_s < values["duration_s"]:
                 return "running it again would take too much of the suite's time"
             return f"clearing others took {format_duration(spent_s)}, all that there is for it"
@@ -107,7 +103,7 @@ class Purses:
 
     def charge_look(self, seconds: float) -> None:
         """Take note of a look at a test that was asked for, and doesn't leak."""
-        self._looking.spent_s += min(seconds, _MOST_OF_ONE_S)
+        self._looking.spent_s += min(seconds, _MOST_LOOK_S)
 
     def charge_suspect(
         self, values: Mapping[str, float], seconds: float, *, pursued: bool, leaks: bool
@@ -117,14 +113,11 @@ class Purses:
         if pursued:
             self._pursuit.spent_s += beyond_s
         if not leaks:
-            self._purse_to_clear(values).spent_s += seconds - beyond_s
+            self._clearing[_is_large(values)].spent_s += seconds - beyond_s
             if not pursued:
-                self._doubt[_is_large(values)].spent_s += min(beyond_s, _MOST_OF_ONE_S)
+                self._doubt[_is_large(values)].spent_s += min(beyond_s, _MOST_DOUBT_S)
         else:
             self._finding[_is_large(values)].spent_s += seconds
-
-    def _purse_to_clear(self, values: Mapping[str, float]) -> _Purse:
-        return self._clearing[values["duration_s"] <= QUICK_S, _is_large(values)]
 
 
 def _is_large(values: Mapping[str, float]) -> bool:

@@ -51,11 +51,9 @@ class Meter:
         sampler.reset_traced_peak()
         if sampler.children is not None:
             sampler.children.start_test()
-        before = sampler.take(since=self.last)
-        if self._emptying and self.last is not None:
-            # What pytest has let go of since then lies in the free lists, and is no block less.
-            before = replace(before, blocks=self.last.blocks)
-        attempt.before, self.last = before, None
+        # Where the free lists were emptied, what pytest let go of since then lies in them: no block less.
+        attempt.before = before = sampler.take(since=self.last, keeps_blocks=self._emptying > 0)
+        self.last = None
         if sampler.peaks is not None:
             attempt.window = sampler.peaks.open(level_bytes=before.rss_bytes)
         return before
