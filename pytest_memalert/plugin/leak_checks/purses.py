@@ -36,7 +36,8 @@ _MOST_LOOK_S = 2.0
 # with 300 blocks or 10 KiB per run; less is pursued to the end only while that stays this share of the tests'
 # time.
 _PURSUIT_SHARE, _PURSUIT_COST_S = 0.01, 0.5
-# A first run may have been slow for what it imported: one this slow is run again where nothing was yet.
+# A first run may have been slow for what it imported: one this slow is run again where nothing was yet, for
+# nothing if it is slow, so that the quick ones after it are cleared as well.
 _FIRST_S = 10.0
 
 
@@ -46,6 +47,7 @@ class _Purse:
     def __init__(self, share: float, start_s: float = 0.0) -> None:
         self._share = share
         self._start_s = start_s
+        self.is_untouched = True
         self.spent_s = 0.0
 
     def affords(self, cost_s: float, *, tests_s: float) -> bool:
@@ -69,11 +71,9 @@ class Purses:
 
     def can_clear(self, values: Mapping[str, float]) -> bool:
         """Return whether a suspect may be run again, to clear it."""
-        first_run_s = values["duration_s"]
-        purse = self._clearing[_is_large(values)]
-        if purse.spent_s == 0.0 and first_run_s <= _FIRST_S:
+        if self._clearing[_is_large(values)].is_untouched and values["duration_s"] <= _FIRST_S:
             return True
-        return purse.affords(_TIMES_IN_PURSE * first_run_s, tests_s=self.tests_s)
+        return self._affords_to_clear(values)
 
     def why_unchecked(self, values: Mapping[str, float]) -> str | None:
         """Return why there is no time to check a suspect, or None."""
@@ -113,11 +113,19 @@ class Purses:
         if pursued:
             self._pursuit.spent_s += beyond_s
         if not leaks:
-            self._clearing[_is_large(values)].spent_s += seconds - beyond_s
+            clearing = self._clearing[_is_large(values)]
+            if self._affords_to_clear(values) or not clearing.is_untouched:
+                clearing.spent_s += seconds - beyond_s
+            clearing.is_untouched = False
             if not pursued:
                 self._doubt[_is_large(values)].spent_s += min(beyond_s, _MOST_DOUBT_S)
         else:
             self._finding[_is_large(values)].spent_s += seconds
+
+    def _affords_to_clear(self, values: Mapping[str, float]) -> bool:
+        return self._clearing[_is_large(values)].affords(
+            _TIMES_IN_PURSE * values["duration_s"], tests_s=self.tests_s
+        )
 
 
 def _is_large(values: Mapping[str, float]) -> bool:
