@@ -91,6 +91,7 @@ def _readings() -> dict[str, tuple[Callable[[], object], Callable[[], object] | 
     """Return every reading that works here, by what it is called in the table."""
     import psutil
 
+    from pytest_memalert.collector import empty_free_lists
     from pytest_memalert.probes.memory import open_rss_reader
     from pytest_memalert.probes.peak import open_peak_windows
     from pytest_memalert.probes.sampler import Sampler
@@ -114,6 +115,7 @@ def _readings() -> dict[str, tuple[Callable[[], object], Callable[[], object] | 
         "a sample, with `--memalert-leaks=off`": (sampler.take, None),
         "a sample, by default (with blocks)": (exact.take, None),
         "`gc.freeze(); gc.unfreeze()`": (_freeze_and_thaw, None),
+        "emptying the free lists, 500 objects in them": (empty_free_lists, _fill_free_lists),
         "`gc.collect(1)`, nothing new": (lambda: gc.collect(1), None),
         "`gc.collect(1)`, 1,000 new objects": (lambda: gc.collect(1), _make_young),
         "`gc.collect()`": (gc.collect, None),
@@ -140,6 +142,13 @@ def _readings() -> dict[str, tuple[Callable[[], object], Callable[[], object] | 
 def _freeze_and_thaw() -> None:
     gc.freeze()
     gc.unfreeze()
+
+
+def _fill_free_lists() -> None:
+    made: list[object] = [(number, number) for number in range(300)]
+    made += [[number] for number in range(80)]
+    made += [float(number) for number in range(100)]
+    del made
 
 
 def _make_young() -> None:

@@ -102,7 +102,7 @@ class Meter:
         if attempt.facts.reruns and self._checks_leaks:
             self._emptying = _EMPTIED_FOR
         if self._emptying:
-            empty_free_lists()
+            self._let_go()
             self.last = self._sampler.take()
 
     def close_window(self, attempt: Attempt) -> None:
