@@ -11,6 +11,7 @@ from pytest_memalert.metrics import readings_for
 from pytest_memalert.model import AlertRule
 from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.judging.judge import Judge
+from pytest_memalert.plugin.measuring.letting_go import LettingGo
 from pytest_memalert.plugin.measuring.meter import Meter
 from pytest_memalert.plugin.measuring.scopes import WiderFixtures
 from pytest_memalert.probes.malloc import trim_heap
@@ -52,9 +53,11 @@ def set_up_bench(
     # What malloc holds free would hide the peaks of the first tests.
     trim_heap()
     sampler = _open_sampler(given, rules, has_whole=whole is not None)
+    letting_go = LettingGo()
     try:
         fixtures = WiderFixtures(
             sampler,
+            letting_go,
             worker=worker,
             rootpath=config.rootpath,
             report_trouble=report_trouble,
@@ -74,7 +77,7 @@ def set_up_bench(
         judge = Judge(given, sampler, fixtures, turns=turns, past=past, before=before)
         if whole is not None:
             judge.learn_collected(whole.nodeids)
-        meter = Meter(given, sampler, fixtures, keeps_peaks=whole is not None)
+        meter = Meter(given, sampler, fixtures, letting_go, keeps_peaks=whole is not None)
     except BaseException:
         sampler.close()
         raise

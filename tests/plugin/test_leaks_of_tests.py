@@ -251,6 +251,28 @@ def test_free_lists_that_a_check_has_emptied_make_no_suspects_of_later_tests(ser
     assert {name: test["leak"]["runs"] for name, test in tests.items()} == dict.fromkeys(tests, 0)
 
 
+def test_what_a_wider_fixture_fills_free_lists_with_hides_no_leak_of_its_first_test(serial: Inner) -> None:
+    serial.pytester.makepyprojecttoml(NO_RULES)
+    serial.write(
+        """
+        import pytest
+        CACHE, KEPT = [], []
+        def test_fills_a_cache():
+            if not CACHE:
+                CACHE.append([object() for _ in range(2000)])
+        class TestWithFixture:
+            @pytest.fixture(scope="class")
+            def uses_lists(self):
+                [(n, n) for n in range(600)] + [[] for _ in range(80)]
+            def test_leaking(self, uses_lists):
+                KEPT.append([object() for _ in range(300)])
+            def test_other(self): pass
+        """
+    )
+    serial.run_apart(leaks=None)
+    assert serial.tests()["test_leaking"]["leak"]["status"] == "leaking"
+
+
 def test_tests_that_there_is_no_time_to_run_for_long_are_told_as_checked_briefly(serial: Inner) -> None:
     serial.write(
         """

@@ -7,11 +7,11 @@ from dataclasses import replace
 from time import sleep
 
 from pytest_memalert.clock import elapsed_s
-from pytest_memalert.collector import collect_young, empty_free_lists
 from pytest_memalert.measurement import measure_test
 from pytest_memalert.model import Sample
 from pytest_memalert.plugin.given.given import Given
 from pytest_memalert.plugin.measuring.attempt import Attempt
+from pytest_memalert.plugin.measuring.letting_go import LettingGo
 from pytest_memalert.plugin.measuring.scopes import WiderFixtures
 from pytest_memalert.plugin.pytest_internals import kept_output_bytes
 from pytest_memalert.probes.malloc import trim_heap
@@ -23,9 +23,6 @@ _REPORT_MARGIN = {"blocks_growth": 100, "heap_growth_bytes": 4096, "rss_growth_b
 _LARGE_GARBAGE_BYTES = 64 * 1024
 # Threads that are ending get a moment for it, and those of many re-runs longer: a busy machine is slow.
 _ENDING_S, _LAST_ENDING_S = 0.0005, 0.02
-# Full collections, as those of re-runs, empty the free lists. To fill them again took tests 200 to 400 blocks
-# each, as a leak would: it made suspects of tests by the dozen, and each check emptied the lists once more.
-_EMPTIED_FOR = 200
 # What pytest keeps of a subtest's report for its summary: 15 blocks for unittest's, 21 for its own.
 _BLOCKS_PER_PART = 15
 
@@ -33,14 +30,21 @@ _BLOCKS_PER_PART = 15
 class Meter:
     """Measure the attempts of one process; ``keeps_peaks`` where a baseline is held against them."""
 
-    def __init__(self, given: Given, sampler: Sampler, fixtures: WiderFixtures, *, keeps_peaks: bool) -> None:
+    def __init__(
+        self,
+        given: Given,
+        sampler: Sampler,
+        fixtures: WiderFixtures,
+        letting_go: LettingGo,
+        *,
+        keeps_peaks: bool,
+    ) -> None:
         self._sampler = sampler
         self._fixtures = fixtures
+        self._letting_go = letting_go
         self._keeps_peaks = keeps_peaks
         self._checks_leaks = given.settings.leaks != "off"
         self._probe_kinds = {probe.name: probe.kind for probe in given.probes}
-        # For so many tests more the free lists are emptied after each, as they were before it.
-        self._emptying = 0
         #: The sample after the last test, where only pytest has been at work since.
         self.last: Sample | None = None
 
@@ -52,7 +56,7 @@ class Meter:
         if sampler.children is not None:
             sampler.children.start_test()
         # Where the free lists were emptied, what pytest let go of since then lies in them: no block less.
-        attempt.before = before = sampler.take(since=self.last, keeps_blocks=self._emptying > 0)
+        attempt.before = before = sampler.take(since=self.last, keeps_blocks=self._letting_go.is_emptying)
         self.last = None
         if sampler.peaks is not None:
             attempt.window = sampler.peaks.open(level_bytes=before.rss_bytes)
@@ -62,25 +66,25 @@ class Meter:
         """Return the metrics of an attempt that has ended, without the garbage it made."""
         if self._checks_leaks or self._keeps_peaks:
             self.close_window(attempt)
-            self._let_go()
+            self._letting_go.after_span()
             if self._keeps_peaks:
                 # What malloc holds free would hide the next test's peak, which a baseline is held against.
                 trim_heap()
-            self._emptying -= bool(self._emptying)
+            self._letting_go.end_test()
             return self._measure(attempt)
         values = self._measure(attempt)
         # Suspicion counts single blocks; without it, garbage matters where it is large.
         if values.get("growth_bytes", 0.0) <= _LARGE_GARBAGE_BYTES:
             return values
         self.close_window(attempt)
-        collect_young()
+        self._letting_go.after_span()
         return self._measure(attempt)
 
     def measure_so_far(self, attempt: Attempt) -> dict[str, float]:
         """Return the metrics of an attempt whose last report is yet to be made, with a margin for it."""
         if self._sampler.peaks is not None and attempt.window is not None:
             self._sampler.peaks.peek(attempt.window)
-        self._let_go()
+        self._letting_go.after_span()
         values = self._measure(attempt, has_ended=False)
         # What the report takes must not make it stand out later.
         for metric, margin in _REPORT_MARGIN.items():
@@ -100,21 +104,15 @@ class Meter:
         while attempt.facts.reruns and count_threads() > attempt.threads and elapsed_s() < until_s:
             sleep(_ENDING_S)
         if attempt.facts.reruns and self._checks_leaks:
-            self._emptying = _EMPTIED_FOR
-        if self._emptying:
-            self._let_go()
+            self._letting_go.begin_emptying()
+        if self._letting_go.is_emptying:
+            self._letting_go.after_span()
             self.last = self._sampler.take()
 
     def close_window(self, attempt: Attempt) -> None:
         """End the window over the attempt's peak, if it hasn't yet: what is done next isn't the test's."""
         if self._sampler.peaks is not None and attempt.window is not None:
             self._sampler.peaks.close(attempt.window)
-
-    def _let_go(self) -> None:
-        """Let go of the garbage that a test made, and of what the interpreter keeps of it for later use."""
-        collect_young()
-        if self._emptying:
-            empty_free_lists()
 
     def _measure(self, attempt: Attempt, *, has_ended: bool = True) -> dict[str, float]:
         """Return the metrics of the attempt as of now; end its window if it has ended."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_memalert.collector import collect_young
 from pytest_memalert.comparisons import name_fixture
 from pytest_memalert.measurement import NOTHING_TO_DEDUCT, Deduction, fold
 from pytest_memalert.model import FixtureGrowth, Sample
 from pytest_memalert.plugin.measuring.guarding import guarded
+from pytest_memalert.plugin.measuring.letting_go import LettingGo
 from pytest_memalert.probes.malloc import trim_heap
 from pytest_memalert.probes.peak import PeakWindow
 from pytest_memalert.probes.sampler import Sampler
@@ -65,6 +65,7 @@ class WiderFixtures:
     def __init__(
         self,
         sampler: Sampler,
+        letting_go: LettingGo,
         *,
         worker: str,
         rootpath: Path,
@@ -72,6 +73,7 @@ class WiderFixtures:
         note: Callable[[str, Deduction, int], None] | None = None,
     ) -> None:
         self._sampler = sampler
+        self._letting_go = letting_go
         self._report_trouble = report_trouble
         self._note = note
         self._worker = worker
@@ -135,6 +137,7 @@ class WiderFixtures:
         window = peaks.open(apart=True) if peaks else None
         children = self._sampler.children
         there = frozenset() if children is None else children.present()
+        self._letting_go.before_span()
         self._spans.append(_Span(definition, self._sampler.take(), window, there))
 
     @guarded
@@ -191,6 +194,7 @@ class WiderFixtures:
         if self._torn_down:
             if any(_size_bytes(remained) > _WORTH_TRIMMING_BYTES for _, remained in self._torn_down):
                 trim_heap()  # what malloc merely holds on to has not remained
+            self._letting_go.before_span()
             self._note_freed(self._sampler.take())
             freed, self._freed = self._freed, NOTHING_TO_DEDUCT
             for fixture, remained in sorted(self._torn_down, key=lambda torn: -_size_bytes(torn[1])):
@@ -211,6 +215,7 @@ class WiderFixtures:
 
     @guarded
     def _begin_teardown(self, definition: pytest.FixtureDef[Any]) -> None:
+        self._letting_go.before_span()
         now = self._sampler.take()
         self._note_freed(now)
         self._spans.append(_Span(definition, now, None))
@@ -223,7 +228,7 @@ class WiderFixtures:
     def _end(self) -> tuple[_Span, Deduction]:
         """Close the innermost span; return it and what was its own."""
         span = self._spans.pop()
-        collect_young()
+        self._letting_go.after_span()
         self._last = self._sampler.take()
         total = _difference(span.before, self._last)
         own = Deduction(
