@@ -61,14 +61,14 @@ class Sampler:
             self.peaks = share_peak_windows(self.read_rss, interval_s=interval_s)
         self.traced = "traced" in readers
 
-    def take(self, *, since: Sample | None = None, keeps_blocks: bool = False) -> Sample:
+    def take(self, *, since: Sample | None = None, blocks: int | None = None) -> Sample:
         """Return a sample of everything that is wanted.
 
-        ``since`` is a sample after which only pytest has been at work; ``keeps_blocks`` asks for the blocks
-        of that. Where it is no older than a millisecond, nothing is read again unless ``exact`` samples are
-        wanted: in between two tests, with cold caches, each reading costs three to five times what it does in
-        a loop (benchmarks/readings.py). Where resident memory is what it was then, so is the heap, near
-        enough: its reading costs 10 to 40 us once the heap has holes.
+        ``since`` is a sample after which only pytest has been at work. Where it is no older than a
+        millisecond, nothing is read again unless ``exact`` samples are wanted: in between two tests, with
+        cold caches, each reading costs three to five times what it does in a loop (benchmarks/readings.py).
+        Where resident memory is what it was then, so is the heap, near enough: its reading costs 10 to 40 us
+        once the heap has holes. ``blocks`` stand for their reading where they are known.
         """
         at_s = elapsed_s()
         if since is not None and self._keeps_fresh and at_s - since.at_s < _FRESH_S:
@@ -80,10 +80,8 @@ class Sampler:
             heap_bytes: int | None = since.heap_bytes
         else:
             heap_bytes = self._heap() if self._heap else None
-        if since is not None and keeps_blocks:
-            blocks = since.blocks
-        else:
-            blocks = self._blocks() if self._blocks else None
+        if blocks is None and self._blocks:
+            blocks = self._blocks()
         return Sample(
             at_s=at_s,
             rss_bytes=rss_bytes,

@@ -45,6 +45,8 @@ class Meter:
         self._keeps_peaks = keeps_peaks
         self._checks_leaks = given.settings.leaks != "off"
         self._probe_kinds = {probe.name: probe.kind for probe in given.probes}
+        # The blocks after the last test, with empty free lists.
+        self._last_blocks: int | None = None
         #: The sample after the last test, where only pytest has been at work since.
         self.last: Sample | None = None
 
@@ -56,7 +58,8 @@ class Meter:
         if sampler.children is not None:
             sampler.children.start_test()
         # Where the free lists were emptied, what pytest let go of since then lies in them: no block less.
-        attempt.before = before = sampler.take(since=self.last, keeps_blocks=self._letting_go.is_emptying)
+        blocks = self._last_blocks if self._letting_go.is_emptying else None
+        attempt.before = before = sampler.take(since=self.last, blocks=blocks)
         self.last = None
         if sampler.peaks is not None:
             attempt.window = sampler.peaks.open(level_bytes=before.rss_bytes)
@@ -107,7 +110,7 @@ class Meter:
             self._letting_go.begin_emptying()
         if self._letting_go.is_emptying:
             self._letting_go.after_span()
-            self.last = self._sampler.take()
+            self._last_blocks = self._sampler.take().blocks
 
     def close_window(self, attempt: Attempt) -> None:
         """End the window over the attempt's peak, if it hasn't yet: what is done next isn't the test's."""
@@ -120,6 +123,7 @@ class Meter:
         assert before is not None
         traced_peak_bytes = sampler.read_traced_peak()
         self.last = after = sampler.take()
+        self._last_blocks = after.blocks
         window = attempt.window
         if has_ended and window is not None and sampler.peaks is not None:
             # With the level that the sample has read already: to read it costs 2 us.
