@@ -216,8 +216,8 @@ def test_last(): pass
     tests = inner.tests()
     assert tests.pop("test_leaking")["leak"]["status"] == "leaking"
     reruns = {test["leak"]["runs"] for test in tests.values()}
-    # Until 3.10 the interpreter keeps 12 KB of its own in the first test of a process: two runs dismiss it.
-    assert reruns == {0} if sys.version_info >= (3, 11) else reruns <= {0, 2}
+    # Until 3.10 the interpreter keeps 12 KB of its own in the first test of a process: a few runs dismiss it.
+    assert reruns == {0} if sys.version_info >= (3, 11) else reruns <= {0, 2, 4}
 
 
 def test_free_lists_that_a_check_has_emptied_make_no_suspects_of_later_tests(serial: Inner) -> None:

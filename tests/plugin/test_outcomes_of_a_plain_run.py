@@ -244,7 +244,9 @@ def test_test_that_patches_the_collector_while_a_wide_fixture_is_set_up(serial: 
     serial.run_apart(leaks="all").assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("part", ["_Span", "_name", "_difference", "collect_young"])
+@pytest.mark.parametrize(
+    "part", ["scopes._Span", "scopes._name", "scopes._difference", "letting_go.collect_young"]
+)
 def test_trouble_of_ours_with_a_wide_fixture_is_none_of_the_fixture(
     serial: Inner, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
@@ -253,7 +255,7 @@ def test_trouble_of_ours_with_a_wide_fixture_is_none_of_the_fixture(
     def raise_trouble(*_: object) -> None:
         raise LookupError("our own")
 
-    monkeypatch.setattr(f"pytest_memalert.plugin.measuring.scopes.{part}", raise_trouble)
+    monkeypatch.setattr(f"pytest_memalert.plugin.measuring.{part}", raise_trouble)
     serial.write(
         """
         import pytest
