@@ -15,6 +15,7 @@ from pytest_memalert.probes.memory import (
     open_blocks_reader,
     open_heap_reader,
     open_rss_reader,
+    read_nothing,
 )
 from pytest_memalert.probes.peak import PeakWindows, share_peak_windows
 
@@ -49,7 +50,7 @@ class Sampler:
         heap = open_heap_reader()
         self._heap = Rationed(heap) if heap and rationed else heap
         blocks = open_blocks_reader() if "blocks" in wanted else None
-        self._blocks = Rationed(blocks) if blocks and rationed else blocks
+        self.read_blocks = Rationed(blocks) if blocks and rationed else blocks or read_nothing
         readers, self.missing = open_demand_readings(wanted)
         # Child processes are looked at while the test's own are still alive: after the call.
         self.children = Children() if readers.pop("children", None) else None
@@ -80,13 +81,11 @@ class Sampler:
             heap_bytes: int | None = since.heap_bytes
         else:
             heap_bytes = self._heap() if self._heap else None
-        if blocks is None and self._blocks:
-            blocks = self._blocks()
         return Sample(
             at_s=at_s,
             rss_bytes=rss_bytes,
             heap_bytes=heap_bytes,
-            blocks=blocks,
+            blocks=self.read_blocks() if blocks is None else blocks,
             extra=self._read_extra() if self._demand or self._probes else _NOTHING,
         )
 

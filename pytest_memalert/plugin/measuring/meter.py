@@ -110,7 +110,7 @@ class Meter:
             self._letting_go.begin_emptying()
         if self._letting_go.is_emptying:
             self._letting_go.after_span()
-            self._last_blocks = self._sampler.take().blocks
+            self._last_blocks = self._sampler.read_blocks()
 
     def close_window(self, attempt: Attempt) -> None:
         """End the window over the attempt's peak, if it hasn't yet: what is done next isn't the test's."""
