@@ -1824,6 +1824,27 @@ def test_a_text_that_grows_is_not_said_to_be_native_for_sure() -> None:
     assert "or one large object that grows (str, bytes, bytearray" in found.recommendations[0]
 
 
+def test_a_large_object_that_moves_in_some_runs_is_told_by_the_line_that_makes_it_longer() -> None:
+    """What malloc maps to have room for it is not what leaks."""
+    texts, next_number = [""], counter()
+    rooms: list[mmap.mmap] = []
+
+    def make_longer() -> None:
+        texts[0] += "x" * 12_000
+
+    def grow() -> None:
+        make_longer()
+        if next_number() % 4 == 0:
+            room = mmap.mmap(-1, 8 * 2**20)
+            room.write(bytes(8 * 2**20))
+            rooms.append(room)
+
+    found = explain(grow, lost={"heap": 12_000.0, "resident": 53_000.0, "mapped": 53_000.0})
+    assert found.grown_at[0].endswith(".make_longer")
+    for room in rooms:
+        room.close()
+
+
 def test_a_survivor_is_not_its_own_holder() -> None:
     def leak() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(lambda: None))

@@ -56,6 +56,16 @@ def test_dict_that_makes_room_in_one_of_few_traced_runs_is_no_part_of_the_leak(r
     assert (grown.small_bytes, grown.large_bytes) == (112.0, 0.0)
 
 
+def test_results_that_replace_each_other_do_not_falsify_the_size_of_a_large_object() -> None:
+    """Over the few runs that are traced they may add a fifth: 18.7 KB were told of 15.4."""
+    noise = random.Random(1)
+    readings = script(
+        lambda n: {"blocks": float(n), "heap": n * 15_408.0 + noise.randrange(60_000)}, runs=1300
+    )
+    traced = TracedGrowth(small_bytes=0.0, large_bytes=18_687.0, large_count=1.0, traces=1.0)
+    assert bytes_per_run(readings, ("blocks", "heap"), traced) == pytest.approx(15_400, rel=0.01)
+
+
 def test_what_caches_took_of_the_heap_in_the_first_runs_is_not_native_memory() -> None:
     """These are read one by one: 24.6 KiB were told of 19.7."""
     levels = accumulate([9872.0] * 64 + [3000.0] * 400)
