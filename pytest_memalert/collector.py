@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "age_all",
+    "allocated_blocks",
     "callbacks_apart",
     "can_freeze",
     "clear_caches",
@@ -20,6 +21,8 @@ __all__ = [
     "empty_free_lists",
     "freeze",
     "frozen",
+    "full_collections",
+    "kept_young",
     "thaw",
     "thawed",
 ]
@@ -31,25 +34,32 @@ _told: list[Any] = []
 #: Those that re-runs keep apart from it in between: they are the collector's all the same.
 callbacks_apart: list[Any] = []
 _count, _count_frozen, _is_enabled = gc.get_count, gc.get_freeze_count, gc.isenabled
-_allocated_blocks: Callable[[], int] = getattr(sys, "getallocatedblocks", lambda: 0)
+allocated_blocks: Callable[[], int] = getattr(sys, "getallocatedblocks", lambda: 0)
 
 # In Python 3.14 a collection of generation 1 is a step through the old objects of the process.
 _YOUNG = 1 if sys.version_info < (3, 14) else 0
+# So many collections of the youngest take place in no run.
+_NEVER = 2**30
 # Collections since the last one of the next generation, after the last call of ``collect_young``.
 _counts = (-1, -1)
 # Blocks after the last call of ``collect_if_due`` that collected, or fewer that were seen since.
 _least_blocks = sys.maxsize
 _DUE = 1.25
+# How often everything that wasn't frozen was collected for us.
+_FULL = 2
+_full = 0
 _FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 # Python 3.12 freezes what its own start-up made, about 400 objects; nobody freezes so few on purpose.
 _FROZEN_AT_START = 2000
 
 
-def collect(generation: int = 2) -> int:
+def collect(generation: int = _FULL) -> int:
     """Collect, without a word to those who asked to be called at each collection; return how much was found.
 
     They are the program's own, and one that keeps something each time, or raises, would do so for us.
     """
+    global _full
+    _full += generation == _FULL
     if not _callbacks:
         return _collect(generation)
     # No list is made: it would lie ready for the next one, whose place of allocation nobody would know.
@@ -62,6 +72,11 @@ def collect(generation: int = 2) -> int:
         _callbacks.clear()
         _callbacks.extend(_told)
         _told.clear()
+
+
+def full_collections() -> int:
+    """Return how often this module has collected everything that wasn't frozen."""
+    return _full
 
 
 def collect_young() -> None:
@@ -95,10 +110,10 @@ def collect_if_due() -> None:
     piled up. A program that has switched the collector off is left alone.
     """
     global _least_blocks
-    blocks = _allocated_blocks()
+    blocks = allocated_blocks()
     if blocks > _DUE * _least_blocks and _is_enabled():
         collect()
-        _least_blocks = _allocated_blocks()
+        _least_blocks = allocated_blocks()
     else:
         _least_blocks = min(blocks, _least_blocks)
 
@@ -108,6 +123,25 @@ def age_all() -> None:
     if not _FREE_THREADED and can_freeze():
         freeze()
         thaw()
+
+
+@contextmanager
+def kept_young() -> Iterator[None]:
+    """Have all that is made meanwhile be young in the end, so that ``collect_young`` visits it.
+
+    Else what a long run made in its first part is old by the time that it dies. Young objects are still
+    collected as they come; what survives that doesn't become old.
+    """
+    if _FREE_THREADED or _YOUNG == 0:
+        yield
+        return
+    age_all()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(thresholds[0], _NEVER, thresholds[2])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def empty_free_lists() -> None:

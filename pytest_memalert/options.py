@@ -60,7 +60,7 @@ OPTIONS: tuple[Option, ...] = (
         help="most time that re-runs may add: a duration ('30s', '5 min') or a share of the time that "
         "the tests themselves take ('10%', of which 5 s are granted to any suite); a search that was begun "
         "comes to its end, which may take some seconds more; without one, 'all' checks every test, and "
-        "suspects that turn out to be clean may take 6% of that time, and 4.8 s; those that confirm a "
+        "suspects that turn out to be clean may take 6% of that time, and 2.8 s; those that confirm a "
         "difference from the baseline are not bounded",
     ),
     Option(

@@ -117,7 +117,9 @@ def test_what_a_cache_takes_in_beside_a_leak_is_not_counted_nor_told() -> None:
         assert not any("Receipt" in kind.type for kind in analysis.survivors)
         own = find_leaks(lambda: KEPT.append([Order(1), Order(2), Order(3), Order(4)]), runs=runs)
         assert analysis.blocks_per_run == pytest.approx(own.blocks_per_run, rel=0.35)
-        assert analysis.bytes_per_run == pytest.approx(own.bytes_per_run, rel=0.2)
+        # What the cache takes is reckoned by the blocks: over few runs, no better than these are known.
+        off = 0.35 if runs else 0.2
+        assert analysis.bytes_per_run == pytest.approx(own.bytes_per_run, rel=off)
 
 
 @pytest.mark.parametrize(
@@ -529,7 +531,8 @@ def test_what_a_bounded_container_passes_on_is_a_leak() -> None:
     analysis = find_leaks(handle)
     assert analysis.status == "leaking"
     (advice,) = analysis.recommendations
-    assert advice.endswith("and yet it stays: look for where it goes from there")
+    # Where a batch was passed on in the few runs that are watched, it is known where it goes.
+    assert "`archive`" in advice or advice.endswith("and yet it stays: look for where it goes from there")
 
 
 WINDOW: deque[object] = deque(maxlen=50)
@@ -865,6 +868,26 @@ def test_a_leak_of_what_a_cache_keeps_elsewhere_is_not_excused() -> None:
     assert (cached.status, (cached.reason or "")[:7]) == ("clean", "bounded")
     leak = investigate(lambda: KEPT.append([Order(1), [1], [2]]), explained=explained, policy=policy)
     assert leak.status == "leaking"
+
+
+@pytest.mark.parametrize(("limit", "status"), [(5000, "unclear"), (40, "clean")])
+def test_a_cache_is_watched_until_it_is_full_where_there_is_time_for_that(limit: int, status: str) -> None:
+    numbers = itertools.count(1000)
+
+    @lru_cache(maxsize=limit)
+    def load(number: int) -> object:
+        return [Order(number)]
+
+    def run() -> None:
+        sum(range(100_000))
+        load(next(numbers))
+
+    short = Policy(budget_s=0.5, wide_budget_s=0.5, slow_budget_s=0.5, looks_at_lists=False)
+    found = investigate(run, policy=short)
+    assert found.status == status
+    assert (found.runs < limit) == (limit > 40)
+    if limit > 40:
+        assert found.reason == f"what keeps most of it lets go again (bounded: {found.runs + 3} of 5,000)"
 
 
 SEEN_BY_COLLECTOR: dict[str, float] = {}

@@ -17,7 +17,7 @@ import threading
 import time
 import tracemalloc
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +28,7 @@ from pytest_memalert.clock import thread_cpu_time_s
 from pytest_memalert.hunting.excuses import Excuse
 from pytest_memalert.hunting.hunt import hunt
 from pytest_memalert.hunting.other_threads import OtherThreads
-from pytest_memalert.hunting.questions import SeenRuns
+from pytest_memalert.hunting.questions import Questions, SeenRuns
 from pytest_memalert.hunting.rows import Rows
 from pytest_memalert.hunting.traced_runs import run_traced
 from pytest_memalert.leaks.noise import follows_objects
@@ -162,9 +162,9 @@ def test_threads_are_waited_for_and_others_watched_but_once_for_a_leak(
     asked: list[str] = []
     for name in ("end_by_themselves", "leave_as_much"):
         monkeypatch.setattr(OtherThreads, name, lambda *_, name=name, **__: asked.append(name))
-    assert hunt(lambda: kept.append([]), is_known=lambda: True).status == "leaking"
+    assert hunt(lambda: kept.append([]), questions=Questions(is_known=lambda: True)).status == "leaking"
     assert not asked
-    assert hunt(lambda: kept.append([]), is_known=lambda: False).status == "leaking"
+    assert hunt(lambda: kept.append([]), questions=Questions(is_known=lambda: False)).status == "leaking"
     assert asked == ["end_by_themselves", "leave_as_much"]
 
 
@@ -313,7 +313,7 @@ def test_operation_that_minds_being_frozen_is_hunted_unfrozen(kept: list[object]
 
 
 def test_known_leak_is_not_watched_any_longer(kept: list[object]) -> None:
-    analysis = hunt(lambda: kept.append(object()), is_known=lambda: True)
+    analysis = hunt(lambda: kept.append(object()), questions=Questions(is_known=lambda: True))
     assert analysis.status == "leaking"
     assert analysis.runs < 500
 
@@ -322,7 +322,7 @@ def test_bounded_holder_is_no_leak(kept: list[object]) -> None:
     analysis = hunt(
         lambda: kept.append(object()),
         policy=BRIEF,
-        bounded=lambda lost, seen: Excuse(reason="bounded: 37 of 1,000"),
+        questions=Questions(bounded=lambda lost, seen: Excuse(reason="bounded: 37 of 1,000")),
     )
     assert (analysis.status, analysis.reason) == ("clean", "bounded: 37 of 1,000")
 
@@ -331,10 +331,41 @@ def test_what_may_be_bounded_is_asked_after_few_runs_and_unclear(kept: list[obje
     def doubtful(lost: object, seen: SeenRuns) -> Excuse | None:
         return Excuse(status="unclear", reason="bounded: 37 of 500") if seen.count < 300 else None
 
-    brief = hunt(lambda: kept.append(object()), runs=40, policy=Policy(shape_s=0.0), bounded=doubtful)
+    brief = hunt(
+        lambda: kept.append(object()),
+        runs=40,
+        policy=Policy(shape_s=0.0),
+        questions=Questions(bounded=doubtful),
+    )
     assert (brief.status, brief.reason) == ("unclear", "bounded: 37 of 500")
     enough = replace(BRIEF, shape_runs=320)
-    assert hunt(lambda: kept.append(object()), policy=enough, bounded=doubtful).status == "leaking"
+    assert (
+        hunt(lambda: kept.append(object()), policy=enough, questions=Questions(bounded=doubtful)).status
+        == "leaking"
+    )
+
+
+def test_a_cache_that_there_is_no_time_to_fill_is_asked_for_after_few_runs(kept: list[object]) -> None:
+    asked: list[tuple[float, int]] = []
+
+    def filling(lost: Mapping[Signal, float], runs_left: int) -> Excuse | None:
+        asked.append((lost["blocks"], runs_left))
+        return Excuse(status="unclear", reason="bounded: 37 of 5,000") if len(asked) > 1 else None
+
+    def slow() -> None:
+        kept.append(object())
+        sum(range(100_000))
+
+    short = Policy(budget_s=0.4, wide_budget_s=0.4, slow_budget_s=0.4, looks_at_lists=False)
+    questions = Questions(filling=filling)
+    assert hunt(slow, policy=short, questions=questions).status == "leaking"
+    assert asked[0][0] == pytest.approx(1.0, abs=0.3)
+    assert 20 < asked[0][1] < 200
+    found = hunt(slow, policy=short, questions=questions)
+    assert (found.status, found.reason) == ("unclear", "bounded: 37 of 5,000")
+    assert found.runs < 30
+    assert hunt(lambda: kept.append(object()), questions=questions).status == "leaking"
+    assert len(asked) == 2, "there is time for as many runs as outlast a cache"
 
 
 def test_holder_is_asked_for_while_nothing_is_frozen(kept: list[object]) -> None:
@@ -343,7 +374,7 @@ def test_holder_is_asked_for_while_nothing_is_frozen(kept: list[object]) -> None
     hunt(
         lambda: kept.append(object()),
         policy=BRIEF,
-        bounded=lambda lost, seen: counts.append(gc.get_freeze_count()),
+        questions=Questions(bounded=lambda lost, seen: counts.append(gc.get_freeze_count())),
     )
     assert counts[0] <= frozen_at_first
 

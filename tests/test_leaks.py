@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_memalert.leaks.dismissal import look_on
 from pytest_memalert.leaks.noise import surviving
 from pytest_memalert.leaks.policy import SLOW_RUN_S, Policy, Step
 from pytest_memalert.leaks.readings import Reading, alike_from
@@ -558,6 +559,51 @@ def test_a_suspect_is_not_dismissed_by_little_after_much() -> None:
 def test_a_leak_in_every_second_run_of_a_quick_suspect_is_not_dismissed() -> None:
     step, _ = follow(blocks(accumulate([3.0, 700.0] * 800)), policy=BRIEF_SUSPECT)
     assert step.action == "leaking"
+
+
+def look(levels: Callable[[int], Levels], *, run_s: float = QUICK_S) -> tuple[Step | None, int]:
+    """Return what a plain look at a suspect comes to, and after how many runs."""
+    readings = [Reading(runs=0, elapsed_s=0.0, levels=levels(0))]
+    step: Step | None = Step(action="run", runs=1)
+    while step is not None and step.action == "run":
+        n = readings[-1].runs + step.runs
+        readings.append(Reading(runs=n, elapsed_s=n * run_s, levels=levels(n)))
+        step = look_on(readings, BRIEF_SUSPECT, run_s=run_s)
+    return step, readings[-1].runs
+
+
+@pytest.mark.parametrize(("run_s", "wanted"), [(SLOW_RUN_S, 1), (0.004, 2)])
+def test_a_plain_look_takes_one_quiet_run_of_a_slow_suspect_and_two_of_a_quick_one(
+    run_s: float, wanted: int
+) -> None:
+    assert look(blocks(accumulate([0.0] * 9)), run_s=run_s) == (Step(action="clean"), wanted)
+
+
+def test_a_plain_look_goes_on_while_the_first_runs_leave_what_any_re_run_needs_once() -> None:
+    step, runs = look(blocks(accumulate([900.0, 40.0, 0.0, 0.0])))
+    assert step is not None
+    assert (step.action, runs) == ("clean", 3)
+    step, runs = look(blocks(accumulate([900.0, 0.0])), run_s=SLOW_RUN_S)
+    assert step == Step(action="clean")
+    assert runs == 2
+
+
+@pytest.mark.parametrize("run_s", [SLOW_RUN_S, QUICK_S])
+@pytest.mark.parametrize(
+    "per_run", [{"blocks": 300.0}, {"blocks": 10.0, "heap": 10_240.0}, {"descriptors": 1.0}]
+)
+def test_a_plain_look_leaves_what_grows_in_each_run_to_the_search(per_run: Levels, run_s: float) -> None:
+    step, runs = look(
+        lambda n: {"blocks": 0.0, "heap": 0.0, **{signal: n * size for signal, size in per_run.items()}},
+        run_s=run_s,
+    )
+    assert step is None
+    assert runs <= 5
+
+
+def test_a_plain_look_leaves_what_grows_in_every_second_run_of_a_quick_suspect_to_the_search() -> None:
+    assert look(blocks(accumulate([600.0, 0.0] * 4)))[0] is None
+    assert look(blocks(accumulate([0.0, 600.0] * 4)))[0] is None
 
 
 def test_a_brief_look_sees_what_bypasses_malloc() -> None:

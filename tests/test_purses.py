@@ -68,29 +68,38 @@ def test_the_first_suspect_is_checked_however_slow_its_first_run_was() -> None:
 def test_a_cache_that_fills_for_seconds_leaves_other_suspects_their_first_run() -> None:
     purses = Purses()
     charge(purses, QUICK, 2.0)
-    assert purses.can_clear(QUICK)
+    assert purses.why_not_followed(QUICK) is None
+    charge(purses, QUICK, 2.0)
+    assert purses.why_not_followed(QUICK) == "suspects that grew for a while took 2 s"
     assert purses.why_unchecked(QUICK) is None
-    charge(purses, QUICK, 2.0)
-    charge(purses, QUICK, 2.0)
-    assert purses.why_unchecked(QUICK) == "suspects that grew for a while took 3 s"
+
+
+def test_a_suspect_that_was_looked_at_plainly_takes_that_from_those_to_be_cleared_and_no_more() -> None:
+    purses = Purses()
+    slow = {**QUICK, "duration_s": 0.05}
+    purses.charge_suspect(slow, 1.05, followed_s=1.0, pursued=False, leaks=False)
+    purses.charge_suspect(slow, 1.25, followed_s=1.0, pursued=False, leaks=False)
+    assert purses.can_clear({**QUICK, "duration_s": 0.03}), "0.3 s of 0.4"
+    assert not purses.can_clear({**QUICK, "duration_s": 0.04})
+    assert purses.why_not_followed(QUICK) == "suspects that grew for a while took 2 s"
 
 
 def test_one_slow_suspect_that_grows_for_long_leaves_the_others_their_time() -> None:
     purses = Purses()
     charge(purses, QUICK, 9.0)
-    assert purses.why_unchecked(QUICK) is None
+    assert purses.why_not_followed(QUICK) is None
 
 
 def test_leaks_end_the_search_for_more_be_they_new_or_recognized() -> None:
     """One that is known may take as long again: in 83 tests of a server each took 17 s."""
     purses = Purses()
     purses.charge_suspect(QUICK, 17.0, pursued=False, leaks=True)
-    assert purses.why_unchecked(QUICK) is None
+    assert purses.why_not_followed(QUICK) is None
     purses.charge_suspect(QUICK, 17.0, pursued=False, leaks=True)
-    assert purses.why_unchecked(QUICK) == "the leaks found before took 34 s"
-    assert purses.why_unchecked(LARGE) is None
+    assert purses.why_not_followed(QUICK) == "the leaks found before took 34 s"
+    assert purses.why_not_followed(LARGE) is None
     purses.tests_s = 200.0
-    assert purses.why_unchecked(QUICK) is None
+    assert purses.why_not_followed(QUICK) is None
 
 
 def test_small_growth_is_pursued_after_so_much_of_the_tests_time_and_charged_to_no_other_purse() -> None:
@@ -100,7 +109,7 @@ def test_small_growth_is_pursued_after_so_much_of_the_tests_time_and_charged_to_
     assert purses.can_pursue()
     charge(purses, QUICK, 7.0, pursued=True)
     assert not purses.can_pursue()
-    assert purses.why_unchecked(QUICK) is None
+    assert purses.why_not_followed(QUICK) is None
 
 
 def test_help_of_the_budget_tells_what_suspects_that_are_clean_may_take() -> None:
@@ -131,9 +140,9 @@ def test_what_a_test_with_a_leak_waits_for_counts_in_full(
 ) -> None:
     """In a suite of servers that wait 20 s were 80."""
 
-    def wait(*_: object, **__: object) -> tuple[LeakAnalysis, int]:
+    def wait(*_: object, **__: object) -> tuple[LeakAnalysis, int, None]:
         time.sleep(0.2)
-        return LeakAnalysis(status="leaking"), 3
+        return LeakAnalysis(status="leaking"), 3, None
 
     check = LeakCheck("suspects", turns=None)
     monkeypatch.setattr(check, "_investigate", wait)

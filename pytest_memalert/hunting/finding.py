@@ -12,7 +12,8 @@ from typing import Any
 from pytest_memalert.errors import warn_of_trouble
 from pytest_memalert.escaping import escape_controls
 from pytest_memalert.hunting.batches import Operation
-from pytest_memalert.hunting.investigation import investigate, is_searching
+from pytest_memalert.hunting.investigation import investigate
+from pytest_memalert.hunting.under_way import is_searching
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.units import format_size
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from dataclasses import replace
 
 from pytest_memalert.clock import Stopwatch
 from pytest_memalert.hunting.batches import Operation
 from pytest_memalert.hunting.pursuit import DIES, DIES_IN_PART, Pursuit
-from pytest_memalert.hunting.questions import Bounded, Recognize
+from pytest_memalert.hunting.questions import Questions
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.model import LeakAnalysis
 from pytest_memalert.probes.exact import refusal
@@ -24,9 +23,7 @@ def hunt(
     runs: int | None = None,
     budget_s: float | None = None,
     policy: Policy | None = None,
-    recognize: Recognize | None = None,
-    is_known: Callable[[], bool] | None = None,
-    bounded: Bounded | None = None,
+    questions: Questions | None = None,
 ) -> LeakAnalysis:
     """Return whether ``run`` leaks, how much per run, and how that is known.
 
@@ -35,19 +32,12 @@ def hunt(
     don't count, one by default; none is needed where a run already took place. ``runs`` is the most
     repetitions that are read, ``budget_s`` the most time for all of them (by default what
     ``Policy`` says: 2 s, more for a suspect that is slow).
-
-    ``recognize`` is asked after two runs that both left blocks behind: what the second of them left may
-    be a leak that was confirmed before, down to its types and blocks.
-    ``is_known`` is asked once growth is proven in eight runs: True says that this leak has
-    been confirmed before, so that its shape need not be watched further. ``bounded`` is asked
-    before a leak is told, with what each run leaves by signal, and whether there were fewer runs than a
-    cache takes to fill: an excuse such as "bounded: 37 of 1,000" makes the verdict "clean", or "unclear".
-    Those two are called unfrozen and may run ``run`` themselves.
     """
     problem = refusal()
     if problem is not None:
         return LeakAnalysis(status="unclear", reason=problem)
     policy = (policy or Policy()).bounded_by(runs=runs, budget_s=budget_s)
+    asked = questions or Questions()
     was_enabled = gc.isenabled()
     try:
         for _ in range(1 if warmups is None else warmups):
@@ -55,12 +45,12 @@ def hunt(
             if problem is not None:
                 return LeakAnalysis(status="unclear", reason=problem, runs=1)
         if not policy.looks_at_lists:
-            return _search(run, policy, recognize, is_known, bounded)[0]
+            return _search(run, policy, asked)[0]
         # Loaded where it is asked for: it reads code, too, which most suspects don't come to.
         from pytest_memalert.attribution.bounding.lengths import Lengths, growing_buffers, used_bytes
 
         lengths = Lengths.taken()
-        found, has_witness = _search(run, policy, recognize, is_known, bounded)
+        found, has_witness = _search(run, policy, asked)
         if has_witness or lengths is None:
             return found
         growing = lengths.longer(runs=found.runs)
@@ -68,9 +58,8 @@ def hunt(
             growing = growing_buffers(run)
         if not growing:
             return found
-        again = Pursuit(run, policy, lists=lambda: sum(map(used_bytes, growing))).follow(
-            None, is_known, bounded
-        )
+        unrecognized = replace(asked, recognize=None)
+        again = Pursuit(run, policy, lists=lambda: sum(map(used_bytes, growing))).follow(unrecognized)
         return replace(again, runs=again.runs + found.runs) if again.status == "leaking" else found
     finally:
         # The operation may have switched the collector off, or on.
@@ -80,17 +69,11 @@ def hunt(
             gc.disable()
 
 
-def _search(
-    run: Operation,
-    policy: Policy,
-    recognize: Recognize | None,
-    is_known: Callable[[], bool] | None,
-    bounded: Bounded | None,
-) -> tuple[LeakAnalysis, bool]:
+def _search(run: Operation, policy: Policy, asked: Questions) -> tuple[LeakAnalysis, bool]:
     """Return the verdict, and whether a signal was seen to rise, or the operation refused to be run again."""
     stopwatch = Stopwatch()
     first = Pursuit(run, policy)
-    found = first.follow(recognize, is_known, bounded)
+    found = first.follow(asked)
     is_in_doubt = found.reason == DIES_IN_PART
     is_refused = first.refused and found.runs == 1
     if (is_in_doubt or is_refused) and policy.most_runs > found.runs:
@@ -98,7 +81,7 @@ def _search(
         # differently: once more without.
         if is_in_doubt:
             policy = policy.left_after(runs=found.runs, spent_s=stopwatch.worked_s())
-        again = Pursuit(run, policy, freezing=False).follow(None, is_known, bounded)
+        again = Pursuit(run, policy, freezing=False).follow(replace(asked, recognize=None))
         found = replace(again, runs=again.runs + found.runs)
     if is_in_doubt and found.status != "leaking":
         found = replace(found, status="clean", reason=DIES, bytes_per_run=0.0, blocks_per_run=0.0)

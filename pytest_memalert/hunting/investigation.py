@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from pytest_memalert.hunting.batches import Operation
 from pytest_memalert.hunting.excuses import Excuse
 from pytest_memalert.hunting.hunt import hunt
 from pytest_memalert.hunting.patience import Patience
-from pytest_memalert.hunting.questions import IN_MOST_RUNS, Known, Left, SeenRuns
+from pytest_memalert.hunting.questions import IN_MOST_RUNS, Known, Left, Questions, SeenRuns
 from pytest_memalert.hunting.recognition import (
     Explained,
     Proof,
@@ -27,6 +26,7 @@ from pytest_memalert.hunting.recognition import (
     times_of,
     to_recognize,
 )
+from pytest_memalert.hunting.under_way import searching
 from pytest_memalert.leaks.policy import Policy
 from pytest_memalert.leaks.readings import SMALL_BLOCK_BYTES
 from pytest_memalert.leaks.words import describe_growth
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pytest_memalert.attribution.bounding.bounds import Bound
     from pytest_memalert.attribution.explanation import Explanation
 
-__all__ = ["investigate", "is_searching"]
+__all__ = ["investigate"]
 
 # Survivors must be at least this share of what is lost to speak for it; an object is one to
 # four blocks: itself, its attributes, its buffer, its spare room.
@@ -49,9 +49,6 @@ _BLOCKS_PER_OBJECT = 4
 # 464 blocks to 79 objects in all. As many blocks are asked for as well, and the same container.
 _BLOCKS_BESIDE = 8
 
-# The threads in which a search is under way. Another one meanwhile, begun by what the first runs, would take
-# thousands of runs for each of its runs, and what it leaves behind, as traces, be the outer one's finding.
-_searching: set[int] = set()
 _IN_EVERY_RUN = 0.9
 #: The share of what each run makes that must stay, for it to be what leaks.
 _TURNED_OVER = 0.25
@@ -83,11 +80,6 @@ _UNTRACED = (
 )
 
 
-def is_searching() -> bool:
-    """Return whether a search is under way, in whichever thread."""
-    return bool(_searching)
-
-
 def investigate(
     run: Operation,
     *,
@@ -115,23 +107,20 @@ def investigate(
         explaining_s=_EXPLAINING_S if budget_s is None else min(budget_s, _EXPLAINING_S),
         root=root,
     )
-    ident = threading.get_ident()
-    is_outermost = ident not in _searching
-    _searching.add(ident)
-    try:
+    with searching():
         analysis = hunt(
             patient,
             warmups=warmups,
             runs=runs,
             budget_s=budget_s,
             policy=policy,
-            recognize=search.recognize if explained is not None else None,
-            is_known=search.is_known if search.known.by_composition else None,
-            bounded=search.find_excuse,
+            questions=Questions(
+                recognize=search.recognize if explained is not None else None,
+                is_known=search.is_known if search.known.by_composition else None,
+                filling=search.find_filling_cache,
+                bounded=search.find_excuse,
+            ),
         )
-    finally:
-        if is_outermost:
-            _searching.discard(ident)
     search.known.latest = None
     explanation = search.explanation
     if before is not None and search.is_left_again:
@@ -227,6 +216,14 @@ class _Search:
         self.explanation = next((each for each in alike if is_kept_alike(each, keepers)), None)
         return self.explanation is not None
 
+    def find_filling_cache(self, lost: Mapping[Signal, float], runs_left: int) -> Excuse | None:
+        """Return that growth of so much per run goes into a cache which so many further runs don't fill."""
+        if not _can_speak_for(lost) or (bound := self._filling_cache(lost)) is None:
+            return None
+        if bound.limit is not None and bound.limit - (bound.count or 0) <= runs_left:
+            return None
+        return _lets_go(bound)
+
     def find_excuse(self, lost: Mapping[Signal, float], seen: SeenRuns) -> Excuse | None:
         """Return why growth of so much per run, over such runs, is no leak, or not surely one."""
         self._run.limit(self._explaining_s)
@@ -246,8 +243,7 @@ class _Search:
             # Before the explanation, which traces: a slow run may take 25 times as long then.
             is_asked = seen.count < self._filled_runs and _can_speak_for(lost)
             if is_asked and (bound := self._filling_cache(lost)) is not None:
-                reason = f"what keeps most of it lets go again ({bound.text})"
-                return Excuse(status="unclear", reason=reason)
+                return _lets_go(bound)
             self.explanation = self._explain(lost, seen.share)
         explanation, blocks = self.explanation, lost.get("blocks", 0.0)
         if self._comes_by_way_of_a_leak(explanation):
@@ -315,6 +311,10 @@ class _Search:
                 recognized = to_recognize(explanation, lost)
                 self.known.by_composition.setdefault(left_behind, []).append(recognized)
         return explanation
+
+
+def _lets_go(bound: Bound) -> Excuse:
+    return Excuse(status="unclear", reason=f"what keeps most of it lets go again ({bound.text})")
 
 
 def _why_too_large(lost: Mapping[Signal, float]) -> str | None:

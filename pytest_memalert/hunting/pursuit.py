@@ -12,12 +12,22 @@ from statistics import median
 from pytest_memalert.attribution.composition import count_kinds, keepers_of, kinds_of_run
 from pytest_memalert.hunting.batches import Batches, Operation
 from pytest_memalert.hunting.excuses import (
+    Excuse,
     excuse_of_heap,
     excuse_of_resident,
     excuse_of_tracing,
 )
 from pytest_memalert.hunting.other_threads import OtherThreads, read_least
-from pytest_memalert.hunting.questions import IN_MOST_RUNS, Bounded, Known, Left, Recognize, SeenRuns
+from pytest_memalert.hunting.questions import (
+    IN_MOST_RUNS,
+    Bounded,
+    Filling,
+    Known,
+    Left,
+    Questions,
+    Recognize,
+    SeenRuns,
+)
 from pytest_memalert.hunting.rows import differences
 from pytest_memalert.hunting.traced_runs import run_traced
 from pytest_memalert.leaks.noise import is_regular, surviving
@@ -31,7 +41,7 @@ from pytest_memalert.leaks.readings import (
     stands_out,
 )
 from pytest_memalert.leaks.sizes import TracedGrowth, bytes_per_run, growth_of
-from pytest_memalert.leaks.verdict import next_step
+from pytest_memalert.leaks.verdict import next_step, runs_left
 from pytest_memalert.leaks.words import describe_growth
 from pytest_memalert.model import LeakAnalysis, Signal
 from pytest_memalert.probes.exact import ExactReader
@@ -76,19 +86,16 @@ class Pursuit:
         #: Whether there is more to the verdict than that no signal rises steadily.
         self.has_witness = True
 
-    def follow(
-        self, recognize: Recognize | None, is_known: Callable[[], bool] | None, bounded: Bounded | None
-    ) -> LeakAnalysis:
+    def follow(self, questions: Questions) -> LeakAnalysis:
         """Run, read and decide until there is a verdict."""
         with self._reader:
-            found = self._run_on(recognize, is_known)
-            return found if isinstance(found, LeakAnalysis) else self._prove(found, bounded)
+            found = self._run_on(questions)
+            return found if isinstance(found, LeakAnalysis) else self._prove(found, questions.bounded)
 
-    def _run_on(
-        self, recognize: Recognize | None, is_known: Callable[[], bool] | None
-    ) -> Step | LeakAnalysis:
+    def _run_on(self, questions: Questions) -> Step | LeakAnalysis:
         """Run until growth must be a leak, and return the step that says so; or a verdict before that."""
         policy = self._policy
+        recognize, is_known, filling = questions.recognize, questions.is_known, questions.filling
         doubted = False
         while True:
             # The readings aren't kept: what is counted next must not contain them.
@@ -123,6 +130,11 @@ class Pursuit:
                     policy = replace(policy, shape_runs=self._runs_to_measure(), shape_s=0.0)
                 is_known = None
                 continue
+            if filling is not None and enough and not self._met_before:
+                if (cache := self._filling_cache(filling, policy)) is not None:
+                    return self._batches.dismiss(cache.status, reason=cache.reason)
+                filling = None
+                continue
             problem = self._batches.perform(step)
             if problem is not None:
                 self.refused = True
@@ -131,6 +143,17 @@ class Pursuit:
                 return self._conclude_known(known)
             if self._batches.rows.is_full:
                 policy = replace(policy, most_runs=self._batches.runs)
+
+    def _filling_cache(self, filling: Filling, policy: Policy) -> Excuse | None:
+        """Return that it is a cache's growth, where there is no time to see it full."""
+        last = self._batches.rows.readings()[-1]
+        left = runs_left(last, policy)
+        if last.runs + left >= policy.filled_runs:
+            return None
+        seen = rises(self._batches.rows.readings(), since_run=self._proof_from)
+        runs = last.runs - self._proof_from
+        with self._reader.thawed():
+            return filling({name: rise / runs for name, rise in seen.items() if stands_out(name, rise)}, left)
 
     def _prove(self, step: Step, bounded: Bounded | None) -> LeakAnalysis:
         """Return the verdict on growth that must be a leak: of what stays, and has no excuse."""

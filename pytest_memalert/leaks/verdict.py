@@ -33,7 +33,7 @@ from pytest_memalert.leaks.shapes import TOLERANCE, Shape, shapes_of
 from pytest_memalert.leaks.words import noun
 from pytest_memalert.model import Signal
 
-__all__ = ["next_step"]
+__all__ = ["next_step", "runs_left"]
 
 # Records before a steady rise is called a leak. Noise makes a few in a long hunt.
 _LEAST_RECORDS: dict[Signal, int] = {
@@ -139,6 +139,12 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     return _run_more(last, run_s, policy, suspected=suspected)
 
 
+def runs_left(last: Reading, policy: Policy) -> int:
+    """Return for how many runs there is time after the last reading, of a hunt that goes on as before."""
+    run_s = last.elapsed_s / last.runs
+    return int((_budget_s(run_s, policy) - last.elapsed_s) / run_s)
+
+
 def _moving(
     shapes: Mapping[Signal, Shape], run_s: float, *, patient: bool, unseen: bool
 ) -> tuple[Signal, ...]:
@@ -189,14 +195,18 @@ def _end(last: Reading, run_s: float, policy: Policy, *, leak_runs: int) -> str 
         return f"they had left {left:,.0f} descriptors open, or threads"
     if last.runs >= policy.most_runs:
         return "no more were allowed"
-    budget_s = max(
+    budget_s = _budget_s(run_s, policy)
+    if last.elapsed_s >= budget_s:
+        return f"there was no time for more ({budget_s:.2g} s)"
+    return None
+
+
+def _budget_s(run_s: float, policy: Policy) -> float:
+    return max(
         policy.budget_s,
         min(policy.wide_runs * run_s, policy.wide_budget_s),
         min(policy.slow_runs * run_s, policy.slow_budget_s),
     )
-    if last.elapsed_s >= budget_s:
-        return f"there was no time for more ({budget_s:.2g} s)"
-    return None
 
 
 def _give_up(

@@ -74,7 +74,9 @@ def set_up_bench(
             from pytest_memalert.plugin.leak_checks.checked_before import read_checked_before
 
             before = read_checked_before(config, given, warn=warn)
-        judge = Judge(given, sampler, fixtures, turns=turns, past=past, before=before)
+        judge = Judge(
+            given, sampler, fixtures, turns=turns, past=past, before=before, let_go=letting_go.after_span
+        )
         if whole is not None:
             judge.learn_collected(whole.nodeids)
         meter = Meter(given, sampler, fixtures, letting_go, keeps_peaks=whole is not None)

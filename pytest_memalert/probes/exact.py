@@ -54,11 +54,19 @@ class ExactReader:
     not of the heap, and what was garbage before stays put instead of hiding a leak by going
     away. The freeze is taken once for many runs, so that an object which dies one run later
     is collected then. A process that froze objects of its own is left alone: there,
-    collections are full ones. ``lists`` returns the bytes in use of lists that were seen to grow.
+    collections are full ones. ``lists`` returns the bytes in use of lists that were seen to grow;
+    ``let_go`` is done before each reading in place of a full collection.
     """
 
-    def __init__(self, *, freezing: bool = True, lists: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        freezing: bool = True,
+        lists: Callable[[], float] | None = None,
+        let_go: Callable[[], None] | None = None,
+    ) -> None:
         self.freezing = freezing and can_freeze()
+        self._let_go = _collect_to_the_last if let_go is None else let_go
         self._lists = lists
         self._heap = open_heap_reader()
         self._heap_is_dear = _cost_s(self._heap) > _DEAR_S
@@ -102,14 +110,10 @@ class ExactReader:
             self.freeze()
 
     def settle(self) -> None:
-        """Collect what died and empty the interpreter's caches, once threads that are ending have ended."""
+        """Let go of what died, once threads that are ending have ended."""
         if count_threads() > self._usual_threads:
             self._await_threads()
-        # A finalizer may bring things back to life, or release others.
-        for _ in range(3):
-            if not collect():
-                break
-        clear_caches()
+        self._let_go()
 
     def read(self, row: array[float], at: int, *, counts: bool = True, dear: bool = True) -> None:
         """Write a value for each of ``SIGNALS`` into ``row`` from ``at`` on; NaN where not read.
@@ -168,6 +172,15 @@ def live_traces() -> dict[tuple[str, int], int]:
         key = (f"{frame.filename}:{frame.lineno}", trace.size)
         counts[key] = counts.get(key, 0) + 1
     return counts
+
+
+def _collect_to_the_last() -> None:
+    """Collect what died, and empty the interpreter's caches."""
+    # A finalizer may bring things back to life, or release others.
+    for _ in range(3):
+        if not collect():
+            break
+    clear_caches()
 
 
 def _cost_s(read: Callable[[], object] | None) -> float:

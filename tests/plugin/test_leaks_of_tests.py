@@ -228,8 +228,8 @@ def test_free_lists_that_a_check_has_emptied_make_no_suspects_of_later_tests(ser
         import pytest
         CACHE, KEPT = [], []
         def use_lists(): return [(n, n) for n in range(300)] + [[] for _ in range(80)]
-        def test_fills_a_cache():
-            if not CACHE:
+        def test_fills_a_cache():  # for so long that nothing but an exact check can tell
+            if len(CACHE) < 12:
                 CACHE.append([object() for _ in range(2000)])
         @pytest.mark.parametrize("n", range(5))
         def test_clean(n):
@@ -251,14 +251,72 @@ def test_free_lists_that_a_check_has_emptied_make_no_suspects_of_later_tests(ser
     assert {name: test["leak"]["runs"] for name, test in tests.items()} == dict.fromkeys(tests, 0)
 
 
+@pytest.mark.parametrize("limit", ["", '@pytest.mark.memalert(growth="1 MiB")'])
+def test_suspect_that_leaves_nothing_again_costs_a_full_collection_only_under_a_limit_set_by_hand(
+    serial: Inner, limit: str
+) -> None:
+    """After one the heap is collected too soon, and tests fill free lists. A limit asks for exact figures."""
+    serial.pytester.makepyprojecttoml(NO_RULES)
+    serial.write(
+        f"""
+        import gc, pytest
+        CACHE, COUNTS = [], []
+        def count():
+            COUNTS.append(gc.get_stats()[2]["collections"])
+        def test_first():  # after which what searches is loaded
+            CACHE or CACHE.append([object() for _ in range(2000)])
+        def test_before():
+            count()
+        {limit}
+        def test_fills_a_cache():
+            len(CACHE) > 1 or CACHE.append([object() for _ in range(2000)])
+        def test_after():
+            count()
+            assert (COUNTS[0] == COUNTS[-1]) == {not limit}
+        """
+    )
+    serial.run_apart(leaks=None).assert_outcomes(passed=4)
+    leak = serial.tests()["test_fills_a_cache"]["leak"]
+    assert leak["status"] != "unchecked"
+    assert leak["runs"] == 2
+
+
+def test_a_suspect_that_grew_again_says_so_where_there_is_no_time_to_follow_it(serial: Inner) -> None:
+    serial.pytester.makepyprojecttoml(NO_RULES)
+    serial.pytester.makeconftest(
+        """
+        from pytest_memalert.plugin.leak_checks import purses
+
+        purses._DOUBT_S, purses._DOUBT_SHARE = -1.0, 0.0
+        """
+    )
+    serial.write(
+        """
+        KEPT, CACHE = [], []
+        def test_once():
+            CACHE or CACHE.append([object() for _ in range(2000)])
+        def test_growing():
+            KEPT.append([object() for _ in range(2000)])
+        """
+    )
+    done = serial.run_apart(leaks=None)
+    leaks = {name: test["leak"] for name, test in serial.tests().items()}
+    assert leaks["test_once"]["status"] != "unchecked"
+    assert leaks["test_growing"]["status"] == "unchecked"
+    assert leaks["test_growing"]["runs"] == 2
+    told = "a suspect that grew again, but suspects that grew for a while took"
+    assert leaks["test_growing"]["reason"].startswith(told)
+    done.stdout.fnmatch_lines(["memalert: *1 suspect unchecked (test_growing)*"])
+
+
 def test_what_a_wider_fixture_fills_free_lists_with_hides_no_leak_of_its_first_test(serial: Inner) -> None:
     serial.pytester.makepyprojecttoml(NO_RULES)
     serial.write(
         """
         import pytest
         CACHE, KEPT = [], []
-        def test_fills_a_cache():
-            if not CACHE:
+        def test_fills_a_cache():  # for so long that nothing but an exact check can tell
+            if len(CACHE) < 12:
                 CACHE.append([object() for _ in range(2000)])
         class TestWithFixture:
             @pytest.fixture(scope="class")

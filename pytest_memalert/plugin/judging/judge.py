@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_memalert.clock import elapsed_s, utc_now
+from pytest_memalert.collector import collect_young
 from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.measurement import discount
 from pytest_memalert.model import (
@@ -65,6 +66,7 @@ class Judge:
         turns: frozenset[str] | None,
         past: PastOfTests | None = None,
         before: CheckedBefore | None = None,
+        let_go: Callable[[], None] = collect_young,
     ) -> None:
         self._given = given
         self._past = past
@@ -75,7 +77,7 @@ class Judge:
         self._same_for_all = not any(rule.tests or rule.component for rule in self._rules)
         self._screen = Screen(self._rules)
         self._told: set[str] = set()
-        self._leak_check = LeakCheck(given.settings.leaks, turns=turns, before=before)
+        self._leak_check = LeakCheck(given.settings.leaks, turns=turns, before=before, let_go=let_go)
         self._costs = RerunCosts(given.settings.budget)
         self._lines = ResidentLines(sampler, self._costs)
         self._leaks = LeakJudge(given.metrics, sampler, self._leak_check, self._costs)

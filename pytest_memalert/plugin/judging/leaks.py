@@ -18,16 +18,19 @@ from pytest_memalert.model import (
 )
 from pytest_memalert.plugin.facts import Facts
 from pytest_memalert.plugin.judging.case import Case
+from pytest_memalert.plugin.judging.confirming import HUNTED
 from pytest_memalert.plugin.judging.rerun_costs import RerunCosts
 from pytest_memalert.plugin.leak_checks.leak_check import LeakCheck
 from pytest_memalert.probes.sampler import Sampler
-from pytest_memalert.rules import judge_leak, leak_figures
+from pytest_memalert.rules import LEAK_METRICS, judge_leak, leak_figures
 from pytest_memalert.settings import SHARE_OF_TURNS
 from pytest_memalert.speaking import inhibit
 
 __all__ = ["LeakJudge"]
 
 _FIXTURES_NAMED = 3
+# A limit on one of these that somebody wrote may be far less than what a plain look can tell.
+_TOLD_EXACTLY = {*HUNTED, *LEAK_METRICS}
 
 
 class LeakJudge:
@@ -120,6 +123,7 @@ class LeakJudge:
             budget_s=self._costs.for_a_search_s(),
             shared=case.shared,
             of_fixtures=of_fixtures,
+            exactly=any(rule.metric in _TOLD_EXACTLY and rule.origin != "default" for rule in case.rules),
         )
         case.reruns += runs
         case.measurement = _with_leak(case.measurement, case.leak)

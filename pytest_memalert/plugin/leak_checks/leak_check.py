@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_memalert.clock import Stopwatch
+from pytest_memalert.collector import collect_young
 from pytest_memalert.leaks.suspicion import Floor
 from pytest_memalert.limits.marker import MarkerLimits
 from pytest_memalert.model import OPTED_OUT, OUT_OF_TURN, LeakAnalysis
@@ -35,13 +36,19 @@ class LeakCheck:
     """Check the tests of one process; a leak that was explained is recognized in later tests.
 
     ``turns`` are the node ids whose turn it is, where a budget doesn't cover every test; ``before`` knows
-    what earlier sessions found.
+    what earlier sessions found. ``let_go`` is done before each reading around a test of the suite.
     """
 
     def __init__(
-        self, leaks: LeakChecks, *, turns: frozenset[str] | None, before: CheckedBefore | None = None
+        self,
+        leaks: LeakChecks,
+        *,
+        turns: frozenset[str] | None,
+        before: CheckedBefore | None = None,
+        let_go: Callable[[], None] = collect_young,
     ) -> None:
         self._leaks = leaks
+        self._let_go = let_go
         self._before = before
         self._turns = turns
         self._floor = Floor()
@@ -108,16 +115,18 @@ class LeakCheck:
         budget_s: float | None,
         shared: Any = None,
         of_fixtures: bool = False,
+        exactly: bool = False,
     ) -> tuple[LeakAnalysis, int]:
         """Return whether the test leaks, and where the leak comes from; and how often it was run for that.
 
         ``values`` are the figures of its first run, ``budget_s`` is what is left of a budget that the user
         set. Below the node ``shared``, if there is one, all is set up and torn down with each run; it is the
         fixtures there that are looked at where ``of_fixtures`` says so, and the figures are theirs.
+        ``exactly`` asks for what each run leaves to the block, though it be little.
         """
         if self._explained is None:
             self._explained = _load_engine()
-        from pytest_memalert.hunting.investigation import is_searching
+        from pytest_memalert.hunting.under_way import is_searching
         from pytest_memalert.plugin.rerun import can_rerun
 
         if is_searching():
@@ -126,31 +135,39 @@ class LeakCheck:
         if reason:
             return LeakAnalysis(status="unclear", reason=reason), 0
         asked_for = self.is_asked_for(item.nodeid, limits)
-        if not asked_for and budget_s is None:
-            reason = self.purses.why_unchecked(values)
-            if reason is not None:
-                reason = f"a suspect, but {reason}; --memalert-leaks=all checks it"
-                return LeakAnalysis(status="unchecked", reason=reason), 0
         # A leak that was told of once is not to come and go with the time that there is.
         before = None if of_fixtures else self._before
         has_leaked = before is not None and item.nodeid in before.leaking
+        # A leak that is known is recognized in two exact runs.
+        looks_plainly = not (
+            asked_for or has_leaked or exactly or limits.warmups or limits.runs or self._explained.by_kinds
+        )
+        has_purses = not asked_for and budget_s is None
+        if has_purses:
+            reason = self.purses.why_unchecked(values)
+            if reason is None and not looks_plainly:
+                reason = self.purses.why_not_followed(values)
+            if reason is not None:
+                return _unchecked(reason), 0
         pursuing = asked_for or has_leaked or self.purses.can_pursue()
         looking = asked_for and (self._has_time_to_look(limits) or self._floor.stands_out(values))
         stopwatch = Stopwatch()
-        analysis, runs = self._investigate(
+        analysis, runs, followed_s = self._investigate(
             item,
             limits,
             self._policy(asked_for=asked_for, pursuing=pursuing, looking=looking),
             budget_s=budget_s,
             before=before,
             shared=shared,
+            looks_plainly=looks_plainly,
+            why_not_followed=(lambda: self.purses.why_not_followed(values)) if has_purses else lambda: None,
         )
         leaks = analysis.status == "leaking"
         # Beside other programs a re-run takes longer, and costs no more. But of a leak that was found, what
         # its runs wait for is time that somebody waits: in a suite of servers it would be four times as much.
         seconds = stopwatch.gone_s() if leaks else stopwatch.worked_s()
         if not asked_for:
-            self.purses.charge_suspect(values, seconds, pursued=pursuing, leaks=leaks)
+            self.purses.charge_suspect(values, seconds, followed_s=followed_s, pursued=pursuing, leaks=leaks)
         elif looking and not leaks:
             self.purses.charge_look(seconds)
         elif not looking and analysis.status == "clean":
@@ -166,9 +183,16 @@ class LeakCheck:
         budget_s: float | None,
         before: CheckedBefore | None,
         shared: Any,
-    ) -> tuple[LeakAnalysis, int]:
+        looks_plainly: bool,
+        why_not_followed: Callable[[], str | None],
+    ) -> tuple[LeakAnalysis, int, float | None]:
+        """Return the verdict, how often the test was run for it, and how long after a plain look.
+
+        That is in seconds, and None where there was no such look.
+        """
         from pytest_memalert.attribution.bounding.eviction import running
         from pytest_memalert.hunting.investigation import investigate
+        from pytest_memalert.hunting.plain_look import look_plainly
         from pytest_memalert.plugin.rerun import Rerunner
 
         function, names = getattr(item, "function", None), item.config.getini("python_functions")
@@ -177,6 +201,13 @@ class LeakCheck:
             def run() -> str | None:
                 return rerunner.run().objection
 
+            if looks_plainly:
+                looked = look_plainly(run, policy, let_go=self._let_go)
+                if looked is None and (reason := why_not_followed()) is not None:
+                    looked = _unchecked(reason, runs=rerunner.runs)
+                if looked is not None:
+                    return looked, rerunner.runs, 0.0
+            stopwatch = Stopwatch()
             analysis = investigate(
                 run,
                 # The test has already run once.
@@ -188,7 +219,7 @@ class LeakCheck:
                 before=None if before is None else before.proof_of(item.nodeid),
                 root=item.config.rootpath,
             )
-            return analysis, rerunner.runs
+            return analysis, rerunner.runs, stopwatch.worked_s() if looks_plainly else None
 
     def _has_time_to_look(self, limits: MarkerLimits) -> bool:
         """Return whether a test may be run for some time before it is called flat."""
@@ -214,6 +245,13 @@ class LeakCheck:
             weak_blocks=_ANY_BLOCKS if pursuing else _WEAK_BLOCKS,
             weak_bytes=_WEAK_BYTES,
         )
+
+
+def _unchecked(reason: str, *, runs: int = 0) -> LeakAnalysis:
+    """Return the verdict on a suspect that there is no time for, or none after so many runs."""
+    grew = " that grew again" if runs else ""
+    told = f"a suspect{grew}, but {reason}; --memalert-leaks=all checks it"
+    return LeakAnalysis(status="unchecked", reason=told, runs=runs)
 
 
 def _load_engine() -> Explained:

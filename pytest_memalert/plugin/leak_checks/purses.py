@@ -16,12 +16,13 @@ _LARGE_BYTES, _LARGE_BLOCKS = 256 * 1024, 5000
 # What a suspect takes must be in the purse so many times: slow ones leave quick ones the last of it.
 _TIMES_IN_PURSE = 3
 # What grows in a few re-runs is followed until it has outlasted caches: a second or two, which would leave
-# other suspects nothing for their first re-run. So these are charged so many runs at most, and what a hunt
-# took beyond them, for nothing, to a purse for all that left as little, or as much.
+# other suspects nothing for their first re-run. So these are charged the plain look, or so many runs where
+# there was none, and what a hunt took beyond, for nothing, to a purse for all that left as little, or as
+# much.
 _FIRST_RUNS = 6
-_DOUBT_SHARE, _DOUBT_S = 0.01, 2.0
+_DOUBT_SHARE, _DOUBT_S = 0.01, 1.0
 # A slow one that fills a cache of 128 took 9 s in pydantic's suite, and left four leaks unchecked: one alone
-# is charged no more than half of what there is at the start.
+# is charged no more than there is at the start.
 _MOST_DOUBT_S = 1.0
 # A leak that is explained takes what it takes, until all of them took so much: then whoever runs the suite
 # knows of several, and wants to have the others another day. To recognize one again costs two runs as a
@@ -82,6 +83,10 @@ class Purses:
             if spent_s < values["duration_s"]:
                 return "running it again would take too much of the suite's time"
             return f"clearing others took {format_duration(spent_s)}, all that there is for it"
+        return None
+
+    def why_not_followed(self, values: Mapping[str, float]) -> str | None:
+        """Return why there is no time to follow a suspect that grows on, or None."""
         doubt, finding = self._doubt[_is_large(values)], self._finding[_is_large(values)]
         if not doubt.affords(0.0, tests_s=self.tests_s):
             return f"suspects that grew for a while took {doubt.spent_s:.0f} s"
@@ -106,10 +111,20 @@ class Purses:
         self._looking.spent_s += min(seconds, _MOST_LOOK_S)
 
     def charge_suspect(
-        self, values: Mapping[str, float], seconds: float, *, pursued: bool, leaks: bool
+        self,
+        values: Mapping[str, float],
+        seconds: float,
+        *,
+        followed_s: float | None = None,
+        pursued: bool,
+        leaks: bool,
     ) -> None:
-        """Take note of the check of a suspect; ``pursued`` says that small growth would be followed."""
-        beyond_s = max(0.0, seconds - _FIRST_RUNS * values["duration_s"])
+        """Take note of the check of a suspect, in ``followed_s`` of which it was searched after a plain look.
+
+        That is None where there was none. ``pursued`` says that small growth would be followed.
+        """
+        beyond_s = seconds - _FIRST_RUNS * values["duration_s"] if followed_s is None else followed_s
+        beyond_s = max(0.0, beyond_s)
         if pursued:
             self._pursuit.spent_s += beyond_s
         if not leaks:

@@ -107,7 +107,7 @@ class Meter:
         while attempt.facts.reruns and count_threads() > attempt.threads and elapsed_s() < until_s:
             sleep(_ENDING_S)
         if attempt.facts.reruns and self._checks_leaks:
-            self._letting_go.begin_emptying()
+            self._letting_go.after_reruns()
         if self._letting_go.is_emptying:
             self._letting_go.after_span()
             self._last_blocks = self._sampler.read_blocks()
