@@ -53,6 +53,7 @@ DIES = "what it leaves behind dies in a full collection"
 DIES_IN_PART = "most of what it leaves behind dies in a full collection"
 # Blocks per run that are still there after a full collection: less is what a cache takes meanwhile.
 _LEFT_PER_RUN = 0.5
+_LEAST_RUN_S = 1e-6
 _TAKES_NO_MORE = "later runs took no more"
 _THREADS_END = "the threads that it leaves running end by themselves later"
 _OTHER_THREADS = "other threads leave as much behind while it is not run"
@@ -147,7 +148,9 @@ class Pursuit:
     def _filling_cache(self, filling: Filling, policy: Policy) -> Excuse | None:
         """Return that it is a cache's growth, where there is no time to see it full."""
         last = self._batches.rows.readings()[-1]
-        left = runs_left(last, policy)
+        # That of a run that waits counts for less than its duration.
+        run_s = min(self._batches.rows.duration_s() or 0.0, last.elapsed_s / last.runs)
+        left = runs_left(last, max(run_s, _LEAST_RUN_S), policy)
         if last.runs + left >= policy.filled_runs:
             return None
         seen = rises(self._batches.rows.readings(), since_run=self._proof_from)

@@ -139,9 +139,11 @@ def next_step(readings: Sequence[Reading], policy: Policy) -> Step:
     return _run_more(last, run_s, policy, suspected=suspected)
 
 
-def runs_left(last: Reading, policy: Policy) -> int:
-    """Return for how many runs there is time after the last reading, of a hunt that goes on as before."""
-    run_s = last.elapsed_s / last.runs
+def runs_left(last: Reading, run_s: float, policy: Policy) -> int:
+    """Return for how many runs there is time after the last reading, where one takes ``run_s``.
+
+    The readings are left out, which take most of the time of quick ones: later few of them are read.
+    """
     return int((_budget_s(run_s, policy) - last.elapsed_s) / run_s)
 
 
